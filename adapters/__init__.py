@@ -1,0 +1,1 @@
+"""The borders to other ecosystems. Imported as `hoam_plugin.adapters`."""

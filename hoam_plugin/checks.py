@@ -1,0 +1,77 @@
+"""Checks of user input: one sentence that names the argument, shows the value and says what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A clause that names near matches, or all known names when none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "known names: " + (", ".join(repr(n) for n in known) or "none")
+
+
+def positive_int(name: str, value: Any, least: int = 1) -> int:
+    """`value` as an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
+    return int(value)
+
+
+def positive_float(name: str, value: Any) -> float:
+    """`value` as a finite float above zero."""
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name}={value!r} must be a finite number above 0")
+    return number
+
+
+def parameter_table(parameters: Mapping[str, Any], expected: Sequence[str]) -> dict[str, np.ndarray]:
+    """Physics parameters as equally long float64 columns, one row per run; scalars broadcast; {} gives one row.
+
+    Raises:
+        ValueError: unknown or missing names, unequal lengths, empty or non-finite columns.
+        TypeError: not a mapping.
+    """
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters={parameters!r} must be a dict of name to values, such as {{'mu': [1.2, 1.3]}}")
+    for name in parameters:
+        if name not in expected:
+            raise ValueError(f"parameters has the unknown name {name!r}; {suggestion(str(name), expected)}")
+    missing = [name for name in expected if name not in parameters]
+    if missing:
+        raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; this stepper needs {list(expected)!r}")
+    columns = {name: np.atleast_1d(np.asarray(parameters[name], np.float64)) for name in expected}
+    for name, column in columns.items():
+        if column.ndim != 1 or column.size == 0 or not np.isfinite(column).all():
+            raise ValueError(f"parameters[{name!r}]={parameters[name]!r} must be a non-empty list of finite numbers")
+    lengths = {name: column.size for name, column in columns.items() if np.ndim(parameters[name]) > 0}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"parameters have unequal lengths {lengths!r}; rows are runs, so give equally long lists")
+    n_runs = max((column.size for column in columns.values()), default=1)
+    return {name: np.broadcast_to(column, (n_runs,)) for name, column in columns.items()}
+
+
+def increasing_times(name: str, times: Any) -> np.ndarray:
+    """`times` as a one-dimensional, finite, strictly increasing float64 array."""
+    array = np.asarray(times, np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}; it must be a one-dimensional, non-empty list of times")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds {array[~np.isfinite(array)][0]!r}; every time must be finite")
+    back = np.flatnonzero(np.diff(array) <= 0)
+    if back.size:
+        i = int(back[0])
+        raise ValueError(
+            f"{name} must be strictly increasing, but {name}[{i + 1}]={float(array[i + 1])!r} "
+            f"follows {name}[{i}]={float(array[i])!r}"
+        )
+    return array

@@ -1,0 +1,109 @@
+"""Quadrature rules on [0, 1]: where in time the action-matching loss is evaluated, and with which weights.
+
+The order of the rule is the point of higher-order action matching (Berman, Blickhan and Peherstorfer 2024,
+arXiv:2410.12000, section 3): with random times the loss is plain action matching (Neklyudov et al. 2023).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Kind = Literal["gauss_legendre", "simpson", "trapezoid", "uniform_random", "low_discrepancy"]
+
+_GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A quadrature rule with `n` nodes on [0, 1]; `random` rules draw their nodes anew for every key."""
+
+    kind: Kind
+    n: int
+
+    @property
+    def random(self) -> bool:
+        """Whether the nodes depend on a key."""
+        return self.kind in ("uniform_random", "low_discrepancy")
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.n})"
+
+    def nodes_and_weights(self, key: Array | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Increasing nodes and weights (float64, summing to 1) on [0, 1].
+
+        Raises:
+            ValueError: a random rule without a key.
+        """
+        if self.random:
+            if key is None:
+                raise ValueError(f"key=None: the random rule {self} needs a key, such as jax.random.key(0)")
+            return np.sort(np.asarray(self.draw(key), np.float64)), np.full(self.n, 1.0 / self.n)
+        if self.kind == "gauss_legendre":
+            nodes, weights = np.polynomial.legendre.leggauss(self.n)
+            return (nodes + 1.0) / 2.0, weights / 2.0
+        nodes = np.linspace(0.0, 1.0, self.n)
+        weights = np.ones(self.n)
+        if self.kind == "simpson":
+            weights[1:-1:2], weights[2:-1:2] = 4.0, 2.0
+        else:
+            weights[1:-1] = 2.0
+        return nodes, weights / weights.sum()
+
+    def draw(self, key: Array) -> Float[Array, " n"]:
+        """Random nodes in [0, 1), unsorted, traceable. Each node is uniform by itself, so the mean is unbiased."""
+        if self.kind == "uniform_random":
+            return jax.random.uniform(key, (self.n,))
+        if self.kind == "low_discrepancy":
+            # Kronecker sequence of the golden ratio with one random shift (Cranley-Patterson).
+            lattice = jnp.asarray((np.arange(self.n) * _GOLDEN) % 1.0, dtype=jnp.float32)
+            return (lattice + jax.random.uniform(key, (), dtype=jnp.float32)) % 1.0
+        raise ValueError(f"rule {self} is deterministic; its nodes come from nodes_and_weights()")
+
+
+def _rule(kind: Kind, n: int, least: int) -> Rule:
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < least:
+        raise ValueError(f"n={n!r}: quadrature.{kind} needs a whole number of nodes, at least {least}")
+    return Rule(kind, int(n))
+
+
+def gauss_legendre(n: int) -> Rule:
+    """Gauss-Legendre rule, exact for polynomials up to degree 2n - 1."""
+    return _rule("gauss_legendre", n, 1)
+
+
+def simpson(n: int) -> Rule:
+    """Composite Simpson rule on n equidistant nodes (n odd, at least 3), exact up to degree 3."""
+    rule = _rule("simpson", n, 3)
+    if n % 2 == 0:
+        raise ValueError(f"n={n!r}: the composite Simpson rule needs an odd number of nodes, such as {n - 1} or {n + 1}")
+    return rule
+
+
+def trapezoid(n: int) -> Rule:
+    """Composite trapezoidal rule on n equidistant nodes (at least 2), exact up to degree 1."""
+    return _rule("trapezoid", n, 2)
+
+
+def uniform_random(n: int) -> Rule:
+    """n independent uniform times with equal weights: plain action matching."""
+    return _rule("uniform_random", n, 1)
+
+
+def low_discrepancy(n: int) -> Rule:
+    """n times of a randomly shifted Kronecker sequence with equal weights."""
+    return _rule("low_discrepancy", n, 1)
+
+
+def trapezoid_weights(times: np.ndarray) -> np.ndarray:
+    """Composite trapezoidal weights on arbitrary increasing times, scaled to sum to 1."""
+    gaps = np.diff(np.asarray(times, np.float64))
+    weights = np.zeros(len(times))
+    weights[:-1] += gaps / 2
+    weights[1:] += gaps / 2
+    return weights / weights.sum()

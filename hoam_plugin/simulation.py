@@ -1,0 +1,260 @@
+"""`simulate`: run any stepper for many parameter values and record what the population did."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import ensemble as ensembles
+from hoam_plugin.checks import increasing_times, parameter_table, positive_float, positive_int
+from hoam_plugin.progress import progress_bar
+from hoam_plugin.quadrature import Rule
+from hoam_plugin.recording import MemorySink, Sink, ZarrSink
+from hoam_plugin.stepper import Stepper, default_float, require_representable, state_from_samples
+from hoam_plugin.variables import Variable
+
+# A gap of a whole number of steps must not be cut into one more by round-off.
+_ROUND_OFF = 1e-9
+
+
+def simulate(
+    stepper: Stepper,
+    parameters: Mapping[str, Any],
+    times: Any,
+    *,
+    key: jax.Array,
+    n_samples: int,
+    initial: Any = None,
+    dt: float | None = None,
+    rates: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Run `stepper` once per row of `parameters` and return an ensemble.
+
+    Every run draws its own samples (from `key`), starts at the stepper's initial time (or that of `initial`), and lands
+    exactly on the saved times: between two of them it takes equal substeps no longer than `dt`. The compiled step is
+    shared by all runs and calls of the same shape; runs are spread over the host's processors.
+
+    Args:
+        stepper: a simulator or a surrogate.
+        parameters: name to sequence; rows are runs; scalars broadcast; {} for a stepper without parameters.
+        times: increasing times in physical units, or a quadrature rule, which is scaled to the stepper's horizon (its
+            two ends are saved as well, with weight 0).
+        key: JAX random key.
+        n_samples: samples per run.
+        initial: a State, or an ensemble whose first saved time is taken run by run (its first `n_samples` samples).
+        dt: largest substep; the stepper's own by default.
+        rates: also record the time derivatives of the variables, as `<name>_rate`.
+        store: a Zarr folder to stream into; the returned ensemble is then read from there as needed.
+        progress: show a progress bar.
+
+    Returns:
+        `xarray.Dataset` with dims (run, time, sample, ...); see `hoam_plugin.ensemble`.
+
+    Raises:
+        ValueError: bad parameters, times, n_samples, dt or initial population, before anything is run.
+        FileExistsError: `store` exists.
+        FloatingPointError: the run produced a non-finite sample.
+    """
+    table = parameter_table(parameters, stepper.parameters)
+    n_samples = positive_int("n_samples", n_samples)
+    largest_step = positive_float("dt", stepper.dt if dt is None else dt)
+    saved, weights = _saved_times(times, stepper.horizon, key)
+    n_runs = next((len(column) for column in table.values()), 1)
+    if rates and not hasattr(stepper, "rates"):
+        raise ValueError(f"rates=True: {type(stepper).__name__} does not declare the rates of its variables")
+    start = _initial_states(stepper, initial, table, n_runs, n_samples)
+    if hasattr(stepper, "check_domain"):
+        stepper.check_domain(table, saved)
+
+    recorded = (*stepper.variables, *_rate_variables(stepper.variables if rates else ()))
+    diagnostics = tuple(getattr(stepper, "diagnostic_variables", ()))
+    frame = ensembles.frame(
+        saved,
+        table,
+        quadrature_weight=weights,
+        coordinates=getattr(stepper, "coordinates", {}),
+        attributes=_attributes(stepper, key, largest_step, times),
+    )
+    sink: Sink
+    sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
+    n_steps = int(np.maximum(np.ceil(np.diff(saved) / largest_step - _ROUND_OFF), 1).sum()) + 1
+    with sink, progress_bar("simulate", n_runs * n_steps, show=progress) as advance_bar:
+
+        def one_run(run: int, run_key: jax.Array) -> None:
+            row = {name: jnp.asarray(column[run], default_float()) for name, column in table.items()}
+            init_key, step_key = jax.random.split(run_key)
+            state = start(run, row, init_key)
+            records = _trajectory(stepper, state, row, step_key, saved, largest_step, rates)
+            for index, (steps_taken, record) in enumerate(records):
+                for name in (v.name for v in stepper.variables):
+                    if not np.isfinite(record[name]).all():
+                        raise FloatingPointError(
+                            f"variable {name!r} became non-finite at time {saved[index]:g} in the run with "
+                            f"{({n: float(c[run]) for n, c in table.items()})!r}; try a smaller dt than {largest_step:g}"
+                        )
+                sink.put(run, index, record)
+                advance_bar(steps_taken)
+
+        _spread(one_run, jax.random.split(key, n_runs))
+        sink.finish()
+    return sink.result()
+
+
+def _trajectory(
+    stepper: Stepper,
+    state: Any,
+    parameters: Mapping[str, jax.Array],
+    key: jax.Array,
+    saved: np.ndarray,
+    largest_step: float,
+    rates: bool,
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    now = float(state.time)
+    tolerance = 1e-5 * max(1.0, abs(now))
+    if saved[0] < now - tolerance:
+        raise ValueError(f"times start at {saved[0]:g}, before the initial population's time {now:g}; start there or later")
+    for index, end in enumerate(saved.tolist()):
+        gap = end - now if end - now > tolerance or index else 0.0
+        n_steps = math.ceil(gap / largest_step - _ROUND_OFF)
+        state, record = _advance(
+            stepper,
+            state,
+            jnp.asarray(gap / max(n_steps, 1), default_float()),
+            jnp.asarray(n_steps, jnp.int32),
+            jnp.asarray(end, default_float()),
+            parameters,
+            jax.random.fold_in(key, index),
+            rates=rates,
+        )
+        yield max(n_steps, 1), {name: np.asarray(value) for name, value in record.items()}
+        now = end
+
+
+def _advance_interval(
+    stepper: Any, state: Any, size: Any, n_steps: Any, end: Any, parameters: Any, key: Any, rates: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Take `n_steps` equal steps, set the time to `end` exactly, and return the state and what is to be recorded."""
+    # The trip count is data, so that any times share one compiled loop; records are made on the host, never transposed.
+    state = jax.lax.fori_loop(
+        0, n_steps, lambda i, s: stepper.step(s, size, parameters, key=jax.random.fold_in(key, i)), state
+    )
+    state = dataclasses.replace(state, time=end.astype(state.time.dtype))
+    record = {v.name: getattr(state, v.name) for v in stepper.variables}
+    if rates:
+        record |= {f"{name}_rate": value for name, value in stepper.rates(state, parameters).items()}
+    if hasattr(stepper, "diagnostics"):
+        record |= stepper.diagnostics(state, parameters)
+    return state, record
+
+
+_advance = jax.jit(_advance_interval, static_argnames=("rates",))
+
+
+def _draw_initial(stepper: Any, key: Any, parameters: Any, n_samples: int) -> Any:
+    return stepper.init(key, n_samples, parameters)
+
+
+_draw = jax.jit(_draw_initial, static_argnames=("n_samples",))
+
+
+def _initial_states(
+    stepper: Stepper, initial: Any, table: dict[str, np.ndarray], n_runs: int, n_samples: int
+) -> Callable[..., Any]:
+    """A function (run, row, key) -> State, after checking that `initial` fits."""
+    if initial is None:
+        return lambda run, row, key: _draw(stepper, key, row, n_samples=n_samples)
+    names = [v.name for v in stepper.variables]
+    if not isinstance(initial, xr.Dataset):
+        for name in names:
+            if not hasattr(initial, name):
+                raise ValueError(f"initial={type(initial).__name__} has no variable {name!r}; the stepper has {names!r}")
+            require_representable(f"initial variable {name!r}", getattr(initial, name))
+            if getattr(initial, name).shape[0] != n_samples:
+                raise ValueError(
+                    f"n_samples={n_samples} but the initial state holds {getattr(initial, name).shape[0]} samples"
+                )
+        return lambda run, row, key: stepper.refresh(initial, row)
+    initial = ensembles.validate(initial)
+    have = ensembles.variable_names(initial)
+    if set(have) != set(names):
+        raise ValueError(f"initial has the variables {have!r} but the stepper has {names!r}; select or rename them")
+    if n_samples > initial.sizes["sample"]:
+        raise ValueError(f"n_samples={n_samples} exceeds the {initial.sizes['sample']} samples of the initial ensemble")
+    if initial.sizes["run"] not in (1, n_runs):
+        raise ValueError(f"initial has {initial.sizes['run']} runs but parameters has {n_runs}; they are matched in order")
+    for name, column in ensembles.parameters(initial).items():
+        if initial.sizes["run"] == n_runs and name in table and not np.allclose(column, table[name], rtol=1e-6):
+            raise ValueError(
+                f"initial has {name}={column.tolist()!r} but parameters has {table[name].tolist()!r}; "
+                "runs are matched in order, so give both the same values"
+            )
+    first = {name: initial[name].isel(time=0, sample=slice(n_samples)).values for name in names}
+    for name, array in first.items():
+        require_representable(f"initial variable {name!r}", array)
+    time = float(initial["time"].values[0])
+
+    def start(run: int, row: dict[str, jax.Array], key: jax.Array) -> Any:
+        chosen = {name: array[run % len(array)] for name, array in first.items()}
+        return state_from_samples(stepper, chosen, time, row, key)
+
+    return start
+
+
+def _saved_times(times: Any, horizon: tuple[float, float], key: jax.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    if not isinstance(times, Rule):
+        return increasing_times("times", times), None
+    nodes, weights = times.nodes_and_weights(jax.random.fold_in(key, 0x51) if times.random else None)
+    t0, t1 = horizon
+    ends = [end for end in (0.0, 1.0) if not np.any(nodes == end)]
+    nodes, weights = np.concatenate([nodes, ends]), np.concatenate([weights, np.zeros(len(ends))])
+    order = np.argsort(nodes)
+    return increasing_times("times", t0 + (t1 - t0) * nodes[order]), weights[order]
+
+
+def _rate_variables(variables: Sequence[Variable]) -> tuple[Variable, ...]:
+    return tuple(
+        Variable(f"{v.name}_rate", dims=v.dims, long_name=f"time derivative of {v.name}", rate_of=v.name)
+        for v in variables
+    )
+
+
+def _attributes(stepper: Any, key: jax.Array, dt: float, times: Any) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "seed": json.dumps(np.asarray(jax.random.key_data(key)).tolist()),
+        "dt": dt,
+        "configuration": json.dumps({"quadrature": str(times) if isinstance(times, Rule) else None}),
+    }
+    if hasattr(stepper, "describe"):
+        name, arguments = stepper.describe()
+        attributes["stepper"] = json.dumps({"name": name, "arguments": arguments})
+    return attributes
+
+
+def _spread(one_run: Callable[[int, jax.Array], None], keys: jax.Array) -> None:
+    """Call `one_run(run, key)` for every run; on a CPU with one thread per processor, which beats vmap and lax.map."""
+    n_runs = len(keys)
+    workers = min(n_runs, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    if workers == 1:
+        for run in range(n_runs):
+            one_run(run, keys[run])
+        return
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(one_run, run, keys[run]) for run in range(n_runs)]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

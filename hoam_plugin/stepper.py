@@ -1,0 +1,131 @@
+"""The one noun: a `Stepper` moves a population of samples through time. Simulators and surrogates are steppers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin.variables import Variable
+
+Parameters = Mapping[str, Any]
+
+
+@runtime_checkable
+class State(Protocol):
+    """A frozen pytree dataclass: `time` (scalar, physical units), one field per variable (leading axis = sample), `aux`.
+
+    `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved.
+    """
+
+    time: Any
+    aux: Any
+
+
+@runtime_checkable
+class Stepper(Protocol):
+    """Anything that steps a population through time. Nothing to inherit; the object itself is a pytree.
+
+    Optional members: `known_drift`, `noise`, `rates` and `diagnostics`, each called as (state, parameters);
+    `diagnostic_variables` (what `diagnostics` returns, as `Variable`s), `coordinates` (values along their extra
+    dimensions) and `describe()` (entry-point name and JSON-safe arguments that rebuild the stepper).
+    """
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The components of a sample, in the order of the state's fields."""
+        ...
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the physics parameters."""
+        ...
+
+    @property
+    def dt(self) -> float:
+        """Default (largest) time step, physical units."""
+        ...
+
+    @property
+    def horizon(self) -> tuple[float, float]:
+        """Default time range: the scale of a quadrature rule for simulators, the trained range for surrogates."""
+        ...
+
+    def init(self, key: Any, n_samples: int, parameters: Parameters) -> Any:
+        """Draw `n_samples` samples of the initial population. Traceable; `n_samples` is static."""
+        ...
+
+    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
+        """Advance by `dt`. Pure, differentiable, vmappable over parameters."""
+        ...
+
+    def refresh(self, state: Any, parameters: Parameters) -> Any:
+        """Rebuild `aux` from time and variables."""
+        ...
+
+
+@functools.cache
+def state_type(names: tuple[str, ...]) -> type:
+    """The State class with one field per name: `time`, the names in order, `aux`. Same names, same class."""
+    taken = {"time", "aux"} & set(names)
+    if taken:
+        raise ValueError(f"variable names {names!r} must not include {sorted(taken)!r}, which every State has")
+    cls = dataclasses.make_dataclass(
+        "State_" + "_".join(names), ["time", *names, ("aux", Any, dataclasses.field(default=()))], frozen=True
+    )
+    return jax.tree_util.register_dataclass(cls, ["time", *names, "aux"], [])
+
+
+def default_float() -> np.dtype:
+    """JAX's default float: float32, or float64 with `jax_enable_x64`."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def require_representable(name: str, array: Any) -> None:
+    """Raise TypeError where converting `array` to JAX would silently drop float64 samples to float32."""
+    dtype = getattr(array, "dtype", None)
+    if dtype is not None and np.dtype(dtype) == np.float64 and default_float() != np.float64:
+        raise TypeError(
+            f"{name} is float64 but JAX is in 32-bit mode and would round it silently; call "
+            "jax.config.update('jax_enable_x64', True) at start-up, or convert with .astype('float32')"
+        )
+
+
+def flatten_samples(state: Any, variables: Sequence[Variable]) -> Float[Array, "sample D"]:
+    """The variables of a state side by side, in order, as one (sample, D) array."""
+    columns = [jnp.reshape(getattr(state, v.name), (getattr(state, v.name).shape[0], -1)) for v in variables]
+    return jnp.concatenate(columns, axis=-1)
+
+
+def replace_samples(state: Any, variables: Sequence[Variable], x: Float[Array, "sample D"], time: Any) -> Any:
+    """The state with its variables taken from the columns of `x` (inverse of `flatten_samples`) and a new time."""
+    fields, start = {}, 0
+    for v in variables:
+        old = getattr(state, v.name)
+        width = old[0].size if old.ndim > 1 else 1
+        fields[v.name] = jnp.reshape(x[:, start : start + width], old.shape).astype(old.dtype)
+        start += width
+    return dataclasses.replace(state, time=jnp.asarray(time, jnp.asarray(state.time).dtype), **fields)
+
+
+def state_from_samples(
+    stepper: Stepper, samples: Mapping[str, Any], time: float, parameters: Parameters, key: Any
+) -> Any:
+    """A state of `stepper` that holds given samples: the structure of `init`, the samples, and a fresh `aux`."""
+    n_samples = next(iter(samples.values())).shape[0]
+    for name, array in samples.items():
+        require_representable(f"initial variable {name!r}", array)
+    template = jax.eval_shape(lambda k, p: stepper.init(k, n_samples, p), key, parameters)
+    aux = jax.tree.map(
+        lambda leaf: key if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros(leaf.shape, leaf.dtype),
+        template.aux,
+    )
+    fields = {name: jnp.asarray(np.asarray(array)) for name, array in samples.items()}
+    state = dataclasses.replace(template, time=jnp.asarray(time, default_float()), aux=aux, **fields)
+    return stepper.refresh(state, parameters)

@@ -1,0 +1,78 @@
+"""Variables: what a stepper's samples are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """One named component of a sample (or one diagnostic of a population).
+
+    Attributes:
+        name: name of the state field and of the data variable in an ensemble.
+        dims: names of the dimensions beyond (run, time, sample), for vector or tensor components.
+        period: length of the torus that the variable lives on, or None. Everything that looks at the variable
+            (embedding, distances, histograms, interpolation) respects it.
+        units: CF units.
+        velocity_of: name of the variable whose time derivative this one is, or None.
+        long_name: CF long name.
+        scale: typical magnitude, by which scores make the variable dimensionless; None means its standard deviation.
+        bounds: range in which the variable is expected, used for histograms and axes; None means the data's range.
+        rate_of: name of the variable whose recorded time derivative this one is, or None.
+    """
+
+    name: str
+    dims: tuple[str, ...] = ()
+    period: float | None = None
+    units: str = "1"
+    velocity_of: str | None = None
+    long_name: str = ""
+    scale: float | None = None
+    bounds: tuple[float, float] | None = None
+    rate_of: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ValueError(f"name={self.name!r} of a Variable must be a Python identifier such as 'x'")
+        for field in ("period", "scale"):
+            value = getattr(self, field)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{field}={value!r} of variable {self.name!r} must be a positive number or None")
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds={self.bounds!r} of variable {self.name!r} must be (low, high) with low < high")
+
+    def attributes(self) -> dict[str, Any]:
+        """The netCDF-safe attributes that describe this variable in an ensemble; unset fields are left out."""
+        attributes: dict[str, Any] = {"units": self.units, "long_name": self.long_name or self.name}
+        for field in ("period", "velocity_of", "scale", "rate_of"):
+            if getattr(self, field) is not None:
+                attributes[field] = getattr(self, field)
+        if self.bounds is not None:
+            attributes["bounds_low"], attributes["bounds_high"] = self.bounds
+        return attributes
+
+    @classmethod
+    def from_attributes(cls, name: str, dims: Sequence[str], attributes: Mapping[str, Any]) -> Variable:
+        """The inverse of `attributes`; accepts attributes written by anybody (missing ones take the defaults)."""
+
+        def number(field: str) -> float | None:
+            return None if field not in attributes else float(np.asarray(attributes[field]).item())
+
+        low, high = number("bounds_low"), number("bounds_high")
+        return cls(
+            name=name,
+            dims=tuple(dims),
+            period=number("period"),
+            units=str(attributes.get("units", "1")),
+            velocity_of=attributes.get("velocity_of"),
+            long_name=str(attributes.get("long_name", "")),
+            scale=number("scale"),
+            bounds=None if low is None or high is None else (low, high),
+            rate_of=attributes.get("rate_of"),
+        )

@@ -1,0 +1,78 @@
+"""Low-noise sampling: scrambled Sobol points and inverse distribution functions, traceable by JAX."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtri
+from jaxtyping import Array, Float, UInt32
+
+_SOBOL_BITS = 32
+
+
+def _reverse_bits(x: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
+    for shift, mask in ((1, 0x55555555), (2, 0x33333333), (4, 0x0F0F0F0F), (8, 0x00FF00FF)):
+        x = ((x & np.uint32(mask)) << np.uint32(shift)) | ((x >> np.uint32(shift)) & np.uint32(mask))
+    return (x << np.uint32(16)) | (x >> np.uint32(16))
+
+
+def _owen_scramble(x: UInt32[Array, " n"], seed: UInt32[Array, ""]) -> UInt32[Array, " n"]:
+    """Nested uniform scrambling by a hash that only lets lower bits of the reversed word affect higher ones.
+
+    Laine and Karras 2011, "Stratified sampling for stochastic transparency", with the constants of Burley 2020.
+    """
+    x = _reverse_bits(x) + seed
+    for factor in (0x6C50B47C, 0xB82F1E52, 0xC7AFE638, 0x8D22F6E6):
+        x = x ^ (x * np.uint32(factor))
+    return _reverse_bits(x)
+
+
+def sobol_2d(key: Array, n: int) -> Float[Array, "n 2"]:
+    """The first `n` points of the two-dimensional Sobol sequence, independently scrambled for every key; in (0, 1)."""
+    index = jnp.arange(n, dtype=jnp.uint32)
+    first = _reverse_bits(index)
+    second = jnp.zeros_like(index)
+    direction = 1 << (_SOBOL_BITS - 1)
+    for bit in range(max(1, (n - 1).bit_length())):
+        second = second ^ jnp.where((index >> np.uint32(bit)) & np.uint32(1), np.uint32(direction), np.uint32(0))
+        direction ^= direction >> 1
+    seeds = jax.random.bits(key, (2,), jnp.uint32)
+    return jnp.stack([_to_unit(_owen_scramble(first, seeds[0])), _to_unit(_owen_scramble(second, seeds[1]))], axis=-1)
+
+
+def _to_unit(bits: UInt32[Array, " n"]) -> Float[Array, " n"]:
+    dtype = jnp.zeros(()).dtype
+    kept = 24 if dtype == jnp.float32 else 32
+    return ((bits >> np.uint32(32 - kept)).astype(dtype) + 0.5) * (2.0**-kept)
+
+
+def cosine_density_quantile(
+    u: Float[Array, " n"], length: Float[Array, ""] | float, amplitude: Float[Array, ""] | float, mode: int
+) -> Float[Array, " n"]:
+    """Positions x in [0, length) whose density is 1 + amplitude cos(2 pi mode x / length), |amplitude| < 1.
+
+    Inverts the cumulative density x/L + a/(2 pi m) sin(2 pi m x/L) = u by safeguarded Newton steps.
+    """
+    k = 2 * jnp.pi * mode
+    half_width = jnp.abs(jnp.asarray(amplitude, u.dtype)) / k
+    low, high = u - half_width, u + half_width
+
+    s = u
+    for _ in range(12):
+        residual = s + amplitude / k * jnp.sin(k * s) - u
+        s = jnp.clip(s - residual / (1 + amplitude * jnp.cos(k * s)), low, high)
+    return (s - jnp.floor(s)) * length
+
+
+def gaussian_mixture_quantile(
+    u: Float[Array, " n"], weights: tuple[float, ...], means: tuple[float, ...], widths: tuple[float, ...]
+) -> Float[Array, " n"]:
+    """Samples of a mixture of normals: [0, 1] is cut in proportion to the weights, each piece mapped to its normal."""
+    edges = (np.cumsum((0.0, *weights)) / np.sum(weights)).tolist()
+    v = jnp.zeros_like(u)
+    tiny = jnp.finfo(u.dtype).eps
+    for left, right, mean, width in zip(edges[:-1], edges[1:], means, widths, strict=True):
+        local = jnp.clip((u - left) / (right - left), tiny, 1 - tiny)
+        v = jnp.where((u >= left) & (u < right), mean + width * ndtri(local), v)
+    return v
