@@ -1,3 +1,60 @@
-"""Learned population dynamics in the place of a simulator's time stepper; see the README."""
+"""Learned population dynamics in the place of a simulator's time stepper; see the README.
 
-from hoam_plugin.simulation import simulate as simulate
+Public names are listed here and load on first use, so that `import hoam_plugin` stays light.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hoam_plugin import ensemble as ensemble
+    from hoam_plugin import plots as plots
+    from hoam_plugin import quadrature as quadrature
+    from hoam_plugin import recipes as recipes
+    from hoam_plugin.action_matching import ActionMatching as ActionMatching
+    from hoam_plugin.fitting import TrainingInterrupted as TrainingInterrupted
+    from hoam_plugin.fitting import fit as fit
+    from hoam_plugin.potentials import CoLoRA as CoLoRA
+    from hoam_plugin.registry import register as register
+    from hoam_plugin.registry import stepper as stepper
+    from hoam_plugin.registry import use_surrogate as use_surrogate
+    from hoam_plugin.scores import compare as compare
+    from hoam_plugin.simulation import simulate as simulate
+    from hoam_plugin.surrogate import Surrogate as Surrogate
+    from hoam_plugin.surrogate_files import load as load
+    from hoam_plugin.training import Training as Training
+    from hoam_plugin.training import TrainingDivergedError as TrainingDivergedError
+    from hoam_plugin.variables import Variable as Variable
+
+_MODULES = ("ensemble", "plots", "quadrature", "recipes")
+_HOMES = {
+    "ActionMatching": "action_matching",
+    "CoLoRA": "potentials",
+    "Surrogate": "surrogate",
+    "Training": "training",
+    "TrainingDivergedError": "training",
+    "TrainingInterrupted": "fitting",
+    "Variable": "variables",
+    "compare": "scores",
+    "fit": "fitting",
+    "load": "surrogate_files",
+    "register": "registry",
+    "simulate": "simulation",
+    "stepper": "registry",
+    "use_surrogate": "registry",
+}
+__all__ = sorted((*_MODULES, *_HOMES))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"hoam_plugin.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"hoam_plugin.{name}")
+    raise AttributeError(f"module 'hoam_plugin' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -28,10 +28,21 @@ def positive_int(name: str, value: Any, least: int = 1) -> int:
 
 def positive_float(name: str, value: Any) -> float:
     """`value` as a finite float above zero."""
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name}={value!r} must be a finite number above 0")
     return number
+
+
+def numeric_array(name: str, value: Any) -> np.ndarray:
+    """`value` as a float64 array."""
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}={value!r} must be a number or a list of numbers") from error
 
 
 def parameter_table(parameters: Mapping[str, Any], expected: Sequence[str]) -> dict[str, np.ndarray]:
@@ -49,7 +60,7 @@ def parameter_table(parameters: Mapping[str, Any], expected: Sequence[str]) -> d
     missing = [name for name in expected if name not in parameters]
     if missing:
         raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; this stepper needs {list(expected)!r}")
-    columns = {name: np.atleast_1d(np.asarray(parameters[name], np.float64)) for name in expected}
+    columns = {name: np.atleast_1d(numeric_array(f"parameters[{name!r}]", parameters[name])) for name in expected}
     for name, column in columns.items():
         if column.ndim != 1 or column.size == 0 or not np.isfinite(column).all():
             raise ValueError(f"parameters[{name!r}]={parameters[name]!r} must be a non-empty list of finite numbers")
@@ -62,7 +73,7 @@ def parameter_table(parameters: Mapping[str, Any], expected: Sequence[str]) -> d
 
 def increasing_times(name: str, times: Any) -> np.ndarray:
     """`times` as a one-dimensional, finite, strictly increasing float64 array."""
-    array = np.asarray(times, np.float64)
+    array = numeric_array(name, times)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be a one-dimensional, non-empty list of times")
     if not np.isfinite(array).all():

@@ -10,7 +10,7 @@ import datetime
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hoam_plugin.files import require_writable, written_aside
 from hoam_plugin.variables import Variable
 
 DIMS = ("run", "time", "sample")
+_ORDER = "variable_order"
 
 
 def frame(
@@ -110,7 +111,7 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
             raise ValueError(f"the dim {dim!r} of the ensemble is empty; it needs at least one entry")
     if "time" not in ds.coords:
         raise ValueError("the ensemble has no coordinate 'time'; assign the saved times with ds.assign_coords(time=...)")
-    if not np.issubdtype(ds["time"].dtype, np.number):
+    if ds["time"].dtype.kind not in "fiu":
         raise TypeError(f"the coordinate 'time' has dtype {ds['time'].dtype}; it must hold numbers in physical units")
     increasing_times("time", ds["time"].values)
     names = variable_names(ds)
@@ -127,7 +128,8 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
         if weight.dims != ("time",) or not np.isfinite(weight.values).all() or abs(float(weight.sum()) - 1) > 1e-5:
             raise ValueError(
                 f"quadrature_weight has dims {weight.dims} and sums to {float(weight.sum())!r}; "
-                "it must have the one dim 'time' and sum to 1"
+                "it must have the one dim 'time' and sum to 1 (after a selection of times, drop it: "
+                "ds.drop_vars('quadrature_weight'))"
             )
     return ds.transpose(*DIMS, ...)
 
@@ -171,7 +173,7 @@ def parameter_names(ds: xr.Dataset) -> list[str]:
     return [
         str(name)
         for name, coord in ds.coords.items()
-        if coord.dims == ("run",) and name != "run" and np.issubdtype(coord.dtype, np.number)
+        if coord.dims == ("run",) and name != "run" and coord.dtype.kind in "fiu"
     ]
 
 
@@ -236,14 +238,28 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
         ImportError: netCDF without the extra `netcdf`.
     """
     path = require_writable(path, overwrite=overwrite)
-    ds = validate(ds)
+    ds = validate(ds).drop_encoding()  # packing or chunks of the file that it came from may not fit, or lose digits
     with written_aside(path) as aside:
         if path.suffix == ".nc":
             _require_netcdf()
             ds.to_netcdf(aside, engine="netcdf4")
         else:
-            ds.to_zarr(aside, consolidated=False)
+            ds.assign_attrs(order_attribute(map(str, ds.variables))).to_zarr(aside, consolidated=False)
     return path
+
+
+def order_attribute(names: Iterable[str]) -> dict[str, str]:
+    """The attribute by which a Zarr folder, a set without an order, remembers the order of its variables."""
+    return {_ORDER: json.dumps(list(names))}
+
+
+def _in_order(ds: xr.Dataset) -> xr.Dataset:
+    """Variables as in `order_attribute`, which is removed; alphabetical where somebody else wrote the folder."""
+    order = json.loads(ds.attrs.get(_ORDER, "[]"))
+    names = [n for n in order if n in ds.variables] + sorted(set(map(str, ds.variables)) - set(order))
+    data = {n: ds.variables[n] for n in names if n in ds.data_vars}
+    coords = {n: ds.variables[n] for n in names if n in ds.coords}
+    return xr.Dataset(data, coords, {k: v for k, v in ds.attrs.items() if k != _ORDER})
 
 
 def load(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
@@ -261,7 +277,7 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
             _require_netcdf()
             ds = xr.open_dataset(path, engine="netcdf4", decode_times=False)
         else:
-            ds = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False)
+            ds = _in_order(xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False))
     except ImportError:
         raise
     except Exception as error:

@@ -42,16 +42,20 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     aside = path.absolute().parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         yield aside
-        if path.is_dir():
+        if path.exists() and (path.is_dir() or aside.is_dir()):
             # A folder cannot be replaced in one rename; the old one stays beside until the new one is in place.
             old = aside.with_suffix(".old")
             os.rename(path, old)
             os.rename(aside, path)
-            shutil.rmtree(old)
+            _remove(old)
         else:
             os.replace(aside, path)
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        elif aside.exists():
-            aside.unlink()
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

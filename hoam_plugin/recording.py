@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -20,7 +20,7 @@ from hoam_plugin.variables import Variable
 class Sink(Protocol):
     """Takes one record per (run, time index), from several threads; `finish` inside the context, then `result`."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Sink: ...
 
     def __exit__(self, *error: Any) -> None: ...
 
@@ -45,7 +45,7 @@ class MemorySink:
         self._arrays: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> MemorySink:
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -87,7 +87,7 @@ class ZarrSink:
         self._arrays: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ZarrSink:
         import zarr
 
         self._aside: Path = self._stack.enter_context(written_aside(self._path))
@@ -115,7 +115,8 @@ class ZarrSink:
 
     def finish(self) -> None:
         """See `Sink`."""
-        self._frame.to_zarr(self._aside, mode="a", consolidated=False)
+        order = ensembles.order_attribute([*self._described, *map(str, self._frame.variables)])
+        self._frame.assign_attrs(order).to_zarr(self._aside, mode="a", consolidated=False)
 
     def result(self) -> xr.Dataset:
         """See `Sink`; the arrays stay on disk until they are used."""

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from hoam_plugin.checks import increasing_times, parameter_table, positive_float
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.recording import MemorySink, Sink, ZarrSink
-from hoam_plugin.stepper import Stepper, default_float, require_representable, state_from_samples
+from hoam_plugin.steppers import Stepper, default_float, require_representable, state_from_samples
 from hoam_plugin.variables import Variable
 
 # A gap of a whole number of steps must not be cut into one more by round-off.
@@ -90,6 +91,7 @@ def simulate(
     sink: Sink
     sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
     n_steps = int(np.maximum(np.ceil(np.diff(saved) / largest_step - _ROUND_OFF), 1).sum()) + 1
+    stopped = threading.Event()
     with sink, progress_bar("simulate", n_runs * n_steps, show=progress) as advance_bar:
 
         def one_run(run: int, run_key: jax.Array) -> None:
@@ -104,10 +106,12 @@ def simulate(
                             f"variable {name!r} became non-finite at time {saved[index]:g} in the run with "
                             f"{({n: float(c[run]) for n, c in table.items()})!r}; try a smaller dt than {largest_step:g}"
                         )
+                if stopped.is_set():
+                    return
                 sink.put(run, index, record)
                 advance_bar(steps_taken)
 
-        _spread(one_run, jax.random.split(key, n_runs))
+        _spread(one_run, jax.random.split(key, n_runs), stopped)
         sink.finish()
     return sink.result()
 
@@ -186,6 +190,8 @@ def _initial_states(
                     f"n_samples={n_samples} but the initial state holds {getattr(initial, name).shape[0]} samples"
                 )
         return lambda run, row, key: stepper.refresh(initial, row)
+    # Only the first time counts: the others may be large, and a selection of times has lost its quadrature.
+    initial = initial.isel(time=slice(1), missing_dims="ignore").drop_vars("quadrature_weight", errors="ignore")
     initial = ensembles.validate(initial)
     have = ensembles.variable_names(initial)
     if set(have) != set(names):
@@ -242,19 +248,29 @@ def _attributes(stepper: Any, key: jax.Array, dt: float, times: Any) -> dict[str
     return attributes
 
 
-def _spread(one_run: Callable[[int, jax.Array], None], keys: jax.Array) -> None:
-    """Call `one_run(run, key)` for every run; on a CPU with one thread per processor, which beats vmap and lax.map."""
+def _thread_settings() -> tuple[Any, ...]:
+    config = jax.config
+    return config.jax_enable_x64, config.jax_default_device, config.jax_disable_jit, config.jax_default_matmul_precision
+
+
+def _spread(one_run: Callable[[int, jax.Array], None], keys: jax.Array, stopped: threading.Event) -> None:
+    """Call `one_run(run, key)` for every run; on a CPU with one thread per processor, which beats vmap and lax.map.
+
+    Sets `stopped` when a run fails or the user interrupts, so that the other threads end at their next saved time.
+    """
     n_runs = len(keys)
     workers = min(n_runs, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-    if workers == 1:
-        for run in range(n_runs):
-            one_run(run, keys[run])
-        return
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        # Settings made by a context manager, such as jax.enable_x64, hold only in the thread that made them.
+        if workers == 1 or pool.submit(_thread_settings).result() != _thread_settings():
+            for run in range(n_runs):
+                one_run(run, keys[run])
+            return
         futures = [pool.submit(one_run, run, keys[run]) for run in range(n_runs)]
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
         except BaseException:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

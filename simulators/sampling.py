@@ -43,7 +43,7 @@ def sobol_2d(key: Array, n: int) -> Float[Array, "n 2"]:
 
 def _to_unit(bits: UInt32[Array, " n"]) -> Float[Array, " n"]:
     dtype = jnp.zeros(()).dtype
-    kept = 24 if dtype == jnp.float32 else 32
+    kept = 23 if dtype == jnp.float32 else 32  # the half added below takes one more bit; rounded up, it would give 1
     return ((bits >> np.uint32(32 - kept)).astype(dtype) + 0.5) * (2.0**-kept)
 
 

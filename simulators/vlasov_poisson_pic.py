@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin.simulators import pic_grid
 from hoam_plugin.simulators.sampling import cosine_density_quantile, gaussian_mixture_quantile, sobol_2d
-from hoam_plugin.stepper import Parameters, state_type
+from hoam_plugin.steppers import Parameters, state_type
 from hoam_plugin.variables import Variable
 
 _STATIC = {"static": True}

@@ -1,0 +1,150 @@
+"""The action-matching loss: Monte Carlo over samples, quadrature over time, one forward pass for all derivatives.
+
+    L(s) = E_mu { E_{rho_0}[s] - E_{rho_1}[s] + int_0^1 E_{rho_t}[ |grad s|^2 / 2 + d_t s + eps^2 / 2 lap s ] dt }
+
+Berman, Blickhan and Peherstorfer 2024 (arXiv:2410.12000, equations 8 to 10): with a high-order rule for the time
+integral this is HOAM; with random times it is action matching (Neklyudov et al. 2023, arXiv:2210.06662).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hoam_plugin.embedding import Embedding
+from hoam_plugin.normalisation import CONDITION_TIME_RATE
+from hoam_plugin.potentials import CoLoRA, Weights
+from hoam_plugin.quadrature import Rule
+
+# One chunk of times should keep its activations in a core's share of the cache.
+_CHUNK_BYTES = 1 << 17
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionMatching:
+    """Action matching with the time quadrature as its parameter.
+
+    Attributes:
+        epsilon: amplitude of the entropic noise in normalised units (each coordinate scaled as in training, time on
+            [0, 1]); the surrogate is an ODE for 0 and an SDE above.
+        quadrature: rule on which the ensemble was saved, or a random rule that draws from its saved times anew in each
+            iteration (plain action matching). None takes the ensemble's `quadrature_weight`, else the composite Simpson
+            or trapezoidal rule on its times.
+
+    Raises:
+        ValueError: a negative or non-finite epsilon.
+        TypeError: a quadrature that is not a rule.
+    """
+
+    epsilon: float = 0.1
+    quadrature: Rule | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
+            raise ValueError(f"epsilon={self.epsilon!r} must be a finite number of at least 0")
+        if self.quadrature is not None and not isinstance(self.quadrature, Rule):
+            raise TypeError(f"quadrature={self.quadrature!r} must be a rule such as quadrature.gauss_legendre(64) or None")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Samples of one iteration, normalised: interior nodes with their weights, and both ends with their signs.
+
+    Attributes:
+        points: samples at the quadrature nodes.
+        conditions: time and parameters of each node.
+        weights: quadrature weight of each node; they sum to 1 (over all runs of the iteration).
+        end_points: samples at the ends of the time range.
+        end_conditions: time and parameters of each end.
+        end_signs: +1 at the start and -1 at the end of the time range, divided by the number of runs.
+    """
+
+    points: Float[Array, "T n D"]
+    conditions: Float[Array, "T C"]
+    weights: Float[Array, " T"]
+    end_points: Float[Array, "E m D"]
+    end_conditions: Float[Array, "E C"]
+    end_signs: Float[Array, " E"]
+
+
+def potential_streams(
+    potential: CoLoRA,
+    embedding: Embedding,
+    weights: Weights,
+    points: Float[Array, "T n D"],
+    conditions: Float[Array, "T C"],
+    *,
+    laplacian: bool,
+) -> Float[Array, "S T n"]:
+    """s, its D partial derivatives, (Laplacian,) and time derivative at n samples of each of T times, stacked."""
+    modulations, rates = potential.modulations_and_rates(weights, conditions, CONDITION_TIME_RATE)
+    streams = embedding.streams(points, laplacian=laplacian)
+    return potential.propagate(weights, streams, modulations, rates, laplacian=laplacian)
+
+
+def interior_terms(
+    potential: CoLoRA,
+    embedding: Embedding,
+    weights: Weights,
+    points: Float[Array, "T n D"],
+    conditions: Float[Array, "T C"],
+    node_weights: Float[Array, " T"],
+    epsilon: float,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The time integral of the loss over the given nodes, and its quadratic part int E |grad s|^2 / 2 alone."""
+    laplacian = epsilon > 0
+    streams = potential_streams(potential, embedding, weights, points, conditions, laplacian=laplacian)
+    n_dims = points.shape[-1]
+    quadratic = jnp.sum(streams[1 : 1 + n_dims] ** 2, axis=0) / 2
+    linear = streams[-1] + (epsilon**2 / 2) * streams[-2] if laplacian else streams[-1]
+    quadratic_part = jnp.sum(node_weights * jnp.mean(quadratic, axis=1))
+    return quadratic_part + jnp.sum(node_weights * jnp.mean(linear, axis=1)), quadratic_part
+
+
+def end_terms(potential: CoLoRA, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
+    """E_{rho_0}[s] - E_{rho_1}[s], averaged over the runs of the batch."""
+    modulations = potential.modulations(weights, batch.end_conditions)
+    values = jax.vmap(lambda z, phi: potential.value(weights, embedding.features(z), phi))(batch.end_points, modulations)
+    return jnp.sum(batch.end_signs * jnp.mean(values, axis=1))
+
+
+def loss_and_gradient(
+    potential: CoLoRA, embedding: Embedding, epsilon: float, weights: Weights, batch: Batch
+) -> tuple[Float[Array, ""], Float[Array, ""], Weights]:
+    """The loss, its quadratic part and its gradient with respect to the weights.
+
+    The gradient is accumulated over chunks of times whose activations fit the cache, which halves the time per
+    iteration against one large pass.
+    """
+
+    def interior(weights: Weights, chunk: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+        return interior_terms(potential, embedding, weights, *chunk, epsilon)
+
+    end_value, gradient = jax.value_and_grad(lambda w: end_terms(potential, embedding, w, batch))(weights)
+    n_times, n, _ = batch.points.shape
+    size = chunk_length(n_times, n, batch.points.shape[-1], potential.width, epsilon)
+
+    def accumulate(carry: Any, chunk: Any) -> tuple[Any, None]:
+        loss, quadratic, gradient = carry
+        (value, quadratic_part), part = jax.value_and_grad(interior, has_aux=True)(weights, chunk)
+        return (loss + value, quadratic + quadratic_part, jax.tree.map(jnp.add, gradient, part)), None
+
+    chunks = jax.tree.map(
+        lambda a: a.reshape(n_times // size, size, *a.shape[1:]), (batch.points, batch.conditions, batch.weights)
+    )
+    carry = (end_value, jnp.zeros_like(end_value), gradient)
+    (loss, quadratic, gradient), _ = jax.lax.scan(accumulate, carry, chunks)
+    return loss, quadratic, gradient
+
+
+def chunk_length(n_times: int, n_samples: int, n_dims: int, width: int, epsilon: float) -> int:
+    """Largest divisor of `n_times` whose chunk keeps one layer's streams within `_CHUNK_BYTES`."""
+    bytes_per_time = 4 * (2 + n_dims + (epsilon > 0)) * n_samples * width
+    most = max(1, _CHUNK_BYTES // bytes_per_time)
+    return max(size for size in range(1, n_times + 1) if n_times % size == 0 and size <= most)

@@ -1,0 +1,199 @@
+"""Distances between two sets of samples: what the scores of `compare` are made of. Plain NumPy.
+
+Every distance sees a periodic coordinate x of period L as the point (cos 2 pi x / L, sin 2 pi x / L) or wrapped into
+one period, and any other coordinate in units of its `scale`, so that all of them are dimensionless.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from hoam_plugin import ensemble as ensembles
+
+N_BINS = 32
+N_DIRECTIONS = 32
+
+_DIRECTION_SEED = 20241
+_SINKHORN_SAMPLES = 512
+# Entropic regularisation as a share of the truth's mean squared distance between two samples.
+_SINKHORN_EPSILON = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Coordinate:
+    """One column of the flattened samples.
+
+    Attributes:
+        name: name of the variable that it belongs to.
+        period: length of its torus, or None.
+        scale: unit in which distances measure it (not used where it is periodic).
+        low: lower end of the histograms' range.
+        high: upper end of the histograms' range.
+    """
+
+    name: str
+    period: float | None
+    scale: float
+    low: float
+    high: float
+
+
+def coordinates_of(truth: xr.Dataset) -> tuple[Coordinate, ...]:
+    """The columns of `ensemble.samples(truth, ...)`: scale and range from the attributes, else from the truth itself.
+
+    Without a `scale` a variable is measured in standard deviations pooled over all runs, times and samples, without
+    bounds its range is one period, or that of the truth's samples.
+    """
+    columns = []
+    for variable in ensembles.variables(truth):
+        array = truth[variable.name]
+        for column in np.asarray(array.values).reshape(*array.shape[:3], -1).transpose(3, 0, 1, 2):
+            low, high = variable.bounds or (0.0, variable.period or 0.0)
+            if low == high:
+                low, high = float(column.min()), float(column.max())
+            if low == high:
+                low, high = low - 0.5, high + 0.5
+            scale = variable.scale or float(np.std(column, dtype=np.float64)) or 1.0
+            columns.append(Coordinate(variable.name, variable.period, scale, low, high))
+    return tuple(columns)
+
+
+def embedded(x: Float[np.ndarray, "sample D"], coordinates: tuple[Coordinate, ...]) -> Float[np.ndarray, "sample F"]:
+    """Samples as dimensionless features: (cos, sin) of a periodic coordinate, others divided by their scale."""
+    features = []
+    for column, c in zip(x.T, coordinates, strict=True):
+        if c.period is None:
+            features.append(column / c.scale)
+        else:
+            # Wrapped first: the cosine of a large float32 angle would lose digits.
+            angle = (column / c.period - np.floor(column / c.period)) * (2 * math.pi)
+            features += [np.cos(angle), np.sin(angle)]
+    return np.stack(features, axis=-1)
+
+
+def moments(features: Float[np.ndarray, "sample F"]) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, "F F"]]:
+    """Mean and covariance, in float64."""
+    features = features.astype(np.float64)
+    mean = features.mean(axis=0)
+    centred = features - mean
+    return mean, centred.T @ centred / len(features)
+
+
+def mean_distance(a: Float[np.ndarray, "... F"], b: Float[np.ndarray, "... F"]) -> Float[np.ndarray, ...]:
+    """Root mean square over the features of the difference of two means."""
+    return np.sqrt(np.mean((a - b) ** 2, axis=-1))
+
+
+def covariance_distance(
+    truth: Float[np.ndarray, "... F F"], other: Float[np.ndarray, "... F F"]
+) -> Float[np.ndarray, ...]:
+    """Frobenius norm of the difference of two covariances, relative to that of the first."""
+    norms = np.linalg.norm(truth - other, axis=(-2, -1)), np.linalg.norm(truth, axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(norms[0] / norms[1])
+
+
+def histograms(
+    x: Float[np.ndarray, "sample D"], coordinates: tuple[Coordinate, ...], n_bins: int = N_BINS
+) -> Float[np.ndarray, "pair bin"]:
+    """Fractions of the samples in the bins of every pair of consecutive coordinates, flattened (D = 1: of the one).
+
+    Periodic coordinates are wrapped into one period; a sample outside the range of a coordinate is in no bin of it.
+    """
+    bins = [_bin_index(column, c, n_bins) for column, c in zip(x.T, coordinates, strict=True)]
+    if len(bins) == 1:
+        return _fractions(bins[0], n_bins)[None]
+    # A missing index (-1) in either coordinate of a pair must stay missing in the joint index.
+    joint = (np.where((i < 0) | (j < 0), -1, i * n_bins + j) for i, j in itertools.pairwise(bins))
+    return np.stack([_fractions(index, n_bins**2) for index in joint])
+
+
+def _bin_index(column: Float[np.ndarray, " sample"], c: Coordinate, n_bins: int) -> Int[np.ndarray, " sample"]:
+    offset = column.astype(np.float64) - c.low
+    if c.period is not None:
+        offset -= c.period * np.floor(offset / c.period)
+    index = np.floor(offset * (n_bins / (c.high - c.low))).astype(np.int64)
+    # As in np.histogram, the upper end of the range belongs to the last bin.
+    index[(index == n_bins) & (offset <= c.high - c.low)] = n_bins - 1
+    return np.where((index < 0) | (index >= n_bins), -1, index)
+
+
+def _fractions(index: Int[np.ndarray, " sample"], n: int) -> Float[np.ndarray, " bin"]:
+    return np.bincount(index[index >= 0], minlength=n) / len(index)
+
+
+def histogram_l1(a: Float[np.ndarray, "pair bin"], b: Float[np.ndarray, "pair bin"]) -> float:
+    """Sum over the bins of the absolute differences of two `histograms`, mean over the pairs; 2 for disjoint sets."""
+    return float(np.abs(a - b).sum(axis=-1).mean())
+
+
+def sorted_projections(
+    features: Float[np.ndarray, "sample F"], n_directions: int = N_DIRECTIONS
+) -> Float[np.ndarray, "direction sample"]:
+    """Features projected on fixed random unit directions, sorted along the samples."""
+    directions = np.random.default_rng(_DIRECTION_SEED).standard_normal((n_directions, features.shape[-1]))
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return np.sort(directions.astype(features.dtype) @ features.T, axis=-1)
+
+
+def sliced_wasserstein(a: Float[np.ndarray, "direction sample_a"], b: Float[np.ndarray, "direction sample_b"]) -> float:
+    """Sliced 2-Wasserstein distance of two `sorted_projections`: sqrt of the mean over directions of W2 squared.
+
+    Exact in one dimension for any two sample counts n, m: both quantile functions are constant between neighbouring
+    multiples of 1/n and 1/m. Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3.
+    """
+    n, m = a.shape[-1], b.shape[-1]
+    if n == m:
+        return math.sqrt(np.mean((a - b) ** 2, dtype=np.float64))
+    levels = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
+    widths = np.diff(levels, prepend=0) / (n * m)
+    squares = (a[:, (levels - 1) // m] - b[:, (levels - 1) // n]) ** 2
+    return math.sqrt(np.mean(squares @ widths, dtype=np.float64))
+
+
+def sinkhorn_divergence(
+    truth: Float[np.ndarray, "sample_a F"], other: Float[np.ndarray, "sample_b F"], rng: np.random.Generator
+) -> float:
+    """Debiased Sinkhorn divergence of random subsets of 512 samples, squared Euclidean cost, by ott-jax.
+
+    The regularisation is 0.05 times the truth's mean squared distance between two samples. Feydy et al. 2019
+    (arXiv:1810.08278).
+
+    Raises:
+        ImportError: without the extra `ot`.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    ott_divergence, point_cloud = require_ott()
+
+    epsilon = _SINKHORN_EPSILON * 2 * float(np.var(truth, axis=0, dtype=np.float64).sum())
+    subsets = [
+        jnp.asarray(points[rng.choice(len(points), min(_SINKHORN_SAMPLES, len(points)), replace=False)], jnp.float32)
+        for points in (truth, other)
+    ]
+    # ott-jax relies on the promotions that a user may have switched off.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        divergence, _ = ott_divergence(point_cloud, *subsets, epsilon=epsilon or 1.0)
+    return float(divergence)
+
+
+def require_ott() -> tuple[Any, Any]:
+    """ott-jax's Sinkhorn divergence and point-cloud geometry.
+
+    Raises:
+        ImportError: without the extra `ot`.
+    """
+    try:
+        from ott.geometry.pointcloud import PointCloud
+        from ott.tools.sinkhorn_divergence import sinkhorn_divergence as divergence
+    except ImportError as error:
+        raise ImportError("sinkhorn=True needs the extra 'ot': python -m pip install 'hoam-plugin[ot]'") from error
+    return divergence, PointCloud

@@ -1,0 +1,256 @@
+"""`fit`: turn the ensemble that one stepper produced into another stepper that takes its place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import ensemble as ensembles
+from hoam_plugin import registry, training
+from hoam_plugin.action_matching import ActionMatching
+from hoam_plugin.embedding import Embedding
+from hoam_plugin.files import require_writable
+from hoam_plugin.normalisation import Normalisation, normalisation_of
+from hoam_plugin.potentials import CoLoRA
+from hoam_plugin.progress import progress_bar
+from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
+from hoam_plugin.steppers import default_float, require_representable
+from hoam_plugin.surrogate import Surrogate, required_stepper
+from hoam_plugin.training import RunAwayGuard, Setup, Training, TrainingData, TrainingDivergedError
+
+# Substeps per horizon of a surrogate by default; see benchmarks/rollout.py.
+_STEPS_PER_HORIZON = 250
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during `fit`. `surrogate` is the best model so far, or None before the first block; `path` where it lies."""
+
+    surrogate: Surrogate | None = None
+    path: Path | None = None
+
+
+def fit(
+    ensemble: xr.Dataset,
+    *,
+    key: jax.Array,
+    structure: Literal["gradient"] = "gradient",
+    potential: CoLoRA | None = None,
+    loss: ActionMatching | None = None,
+    training: Training | None = None,
+    replaces: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Surrogate:
+    """Learn the population dynamics of an ensemble by higher-order action matching (arXiv:2410.12000).
+
+    The defaults are quick settings: one to two minutes on two processor cores for 8 runs of 64 nodes.
+
+    Args:
+        ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
+        key: JAX random key; the same key gives the same surrogate.
+        structure: "gradient": all variables move along the gradient of the learned potential.
+        potential: the network; `CoLoRA()` by default.
+        loss: `ActionMatching()` by default.
+        training: `Training()` by default.
+        replaces: the stepper whose place the surrogate takes; by default rebuilt from the ensemble's attributes.
+        checkpoint: file that the model so far is written to when training is interrupted (Ctrl-C) or runs away, and the
+            final model at the end. It must not exist.
+        progress: show a progress bar with the loss.
+
+    Returns:
+        A surrogate; its `history` holds loss, quadratic part and seconds over the iterations.
+
+    Raises:
+        TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
+        ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without spread
+            while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
+        FileExistsError: `checkpoint` exists.
+        TrainingDivergedError: a non-finite or run-away loss; the error holds the last good surrogate.
+        TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
+    """
+    potential = _of_type("potential", potential, CoLoRA)
+    loss = _of_type("loss", loss, ActionMatching)
+    options = _of_type("training", training, Training)
+    if structure != "gradient":
+        raise ValueError(f"structure={structure!r} is not available; choose 'gradient'")
+    ds = ensembles.validate(ensemble)
+    for name in ensembles.variable_names(ds):
+        require_representable(f"variable {name!r}", ds[name])
+    if ds.sizes["time"] < 2:
+        raise ValueError("the ensemble has 1 saved time; action matching needs at least the two ends of a time range")
+    node_weights = time_weights(ds, loss.quadrature)
+    variables = ensembles.variables(ds)
+    attribute = str(ds.attrs.get("stepper", ""))
+    replaced = required_stepper(registry.rebuild_stepper(ds) if replaces is None else replaces, variables)
+    path = None if checkpoint is None else require_writable(checkpoint, overwrite=False, name="checkpoint")
+    normalisation = normalisation_of(ds)
+    data = _training_data(ds, normalisation, node_weights, loss, jax.random.fold_in(key, 1))
+    setup = Setup(potential, Embedding(normalisation.periods, potential.harmonics), loss, options)
+
+    def surrogate(weights: Any, history: xr.Dataset) -> Surrogate:
+        return Surrogate(
+            weights=weights,
+            normalisation=normalisation,
+            replaces=replaced,
+            potential=potential,
+            variables=variables,
+            parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
+            epsilon=loss.epsilon,
+            dt=normalisation.duration / _STEPS_PER_HORIZON,
+            stepper_attribute=attribute,
+            configuration=_configuration(structure, setup, key),
+            history=history,
+        )
+
+    return _train(setup, data, key, surrogate, path, progress)
+
+
+def _train(
+    setup: Setup,
+    data: TrainingData,
+    key: jax.Array,
+    surrogate: Callable[[Any, xr.Dataset], Surrogate],
+    path: Path | None,
+    progress: bool,
+) -> Surrogate:
+    records: list[training.BlockRecord] = []
+    guard = RunAwayGuard(setup.training)
+    init_key, train_key = jax.random.split(key)
+    state = training.start(setup, init_key, data.conditions.shape[-1])
+
+    def so_far() -> Surrogate | None:
+        return surrogate(records[-1].progress.average, _history(records)) if records else None
+
+    def keep() -> str:
+        model = so_far()
+        if model is None or path is None:
+            return "nothing was written"
+        model.save(path)
+        return f"the model of iteration {sum(len(r.loss) for r in records)} was written to {str(path)!r}"
+
+    with progress_bar("fit", setup.training.iterations, show=progress) as advance_bar:
+        try:
+            for record in training.blocks(setup, state, data, train_key):
+                guard.check(record.loss, record.quadratic)
+                records.append(record)
+                advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
+        except KeyboardInterrupt as interrupt:
+            stopped = TrainingInterrupted(f"training was interrupted; {keep()}")
+            stopped.surrogate, stopped.path = so_far(), path if records else None
+            raise stopped from interrupt
+        except TrainingDivergedError as diverged:
+            error = TrainingDivergedError(f"{diverged}; {keep()}")
+            error.surrogate = so_far()
+            raise error from None
+    model = so_far()
+    assert model is not None
+    if path is not None:
+        model.save(path)
+    return model
+
+
+def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
+    """Quadrature weights of the saved times, summing to 1.
+
+    Raises:
+        ValueError: a deterministic rule whose nodes are not the saved times (its two ends may be there as well).
+    """
+    times = ds["time"].values.astype(np.float64)
+    tau = (times - times[0]) / (times[-1] - times[0])
+    if rule is None or rule.random:
+        if rule is None and "quadrature_weight" in ds:
+            return ds["quadrature_weight"].values.astype(np.float64)
+        if len(times) % 2 and len(times) >= 3 and np.allclose(np.diff(tau), 1 / (len(times) - 1), rtol=1e-5):
+            return simpson(len(times)).nodes_and_weights()[1]
+        return trapezoid_weights(times)
+    nodes, rule_weights = rule.nodes_and_weights()
+    weights = np.zeros(len(tau))
+    nearest = np.abs(tau[:, None] - nodes[None, :]).argmin(axis=0)
+    if np.abs(tau[nearest] - nodes).max() > 1e-5:
+        raise ValueError(
+            f"quadrature={rule} does not match the {len(times)} saved times on [{times[0]:g}, {times[-1]:g}]; simulate with "
+            "times=that rule, or use quadrature=None, which picks a rule for the saved times"
+        )
+    weights[nearest] = rule_weights
+    return weights
+
+
+def _training_data(
+    ds: xr.Dataset, normalisation: Normalisation, node_weights: np.ndarray, loss: ActionMatching, key: jax.Array
+) -> TrainingData:
+    n_runs, n_times, n_samples = (ds.sizes[d] for d in ensembles.DIMS)
+    n_dims = len(normalisation.periods)
+    dtype = default_float()
+    points = np.empty((n_runs, n_times, n_samples, n_dims), dtype)
+    conditions = np.empty((n_runs, n_times, 1 + len(normalisation.parameters)), dtype)
+    shift, scale = np.asarray(normalisation.shift), np.asarray(normalisation.scale)
+    # Samples are shuffled (the same way at all times) so that a contiguous block of them is a random subset.
+    order = np.asarray(jax.random.permutation(key, n_samples))
+    for run in range(n_runs):
+        for i in range(n_times):
+            points[run, i] = (ensembles.samples(ds, run, i)[order] - shift) / scale
+        row = ensembles.parameters(ds, run)
+        for i, time in enumerate(ds["time"].values):
+            conditions[run, i] = normalisation.condition(time, row, dtype)
+        if loss.epsilon > 0:
+            _require_spread(ds, normalisation, points[run], run)
+    weights = jnp.asarray(node_weights, dtype)
+    nodes = jnp.asarray(np.flatnonzero(node_weights != 0), jnp.int32)
+    return TrainingData(jnp.asarray(points), jnp.asarray(conditions), weights, nodes)
+
+
+def _require_spread(ds: xr.Dataset, normalisation: Normalisation, points: np.ndarray, run: int) -> None:
+    """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
+    spread = points.std(axis=1)
+    for d, period in enumerate(normalisation.periods):
+        flat = np.flatnonzero(spread[:, d] < 1e-5)
+        if period is None and flat.size:
+            raise ValueError(
+                f"coordinate {d} of the samples has no spread at time {ds['time'].values[flat[0]]:g} in run {run}, where "
+                "epsilon > 0 has no finite loss; use ActionMatching(epsilon=0)"
+            )
+
+
+def _history(records: list[training.BlockRecord]) -> xr.Dataset:
+    loss = np.concatenate([r.loss for r in records])
+    seconds = np.concatenate([np.full(len(r.loss), r.seconds / len(r.loss)) for r in records])
+    data = {
+        "loss": ("iteration", loss, {"units": "1", "long_name": "action-matching loss"}),
+        "quadratic": (
+            "iteration",
+            np.concatenate([r.quadratic for r in records]),
+            {"units": "1", "long_name": "quadratic part of the loss, int E |grad s|^2 / 2"},
+        ),
+        "seconds": ("iteration", seconds, {"units": "s", "long_name": "wall time of the block over its length"}),
+    }
+    return xr.Dataset(data, {"iteration": np.arange(len(loss))})
+
+
+def _configuration(structure: str, setup: Setup, key: jax.Array) -> str:
+    quadrature = setup.loss.quadrature
+    return json.dumps(
+        {
+            "structure": structure,
+            "potential": {"kind": type(setup.potential).__name__, **dataclasses.asdict(setup.potential)},
+            "loss": {"kind": "ActionMatching", "epsilon": setup.loss.epsilon, "quadrature": str(quadrature or "ensemble")},
+            "training": dataclasses.asdict(setup.training),
+            "seed": np.asarray(jax.random.key_data(key)).tolist(),
+        }
+    )
+
+
+def _of_type(name: str, value: Any, kind: type) -> Any:
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}={value!r} must be {kind.__name__}(...)")
+    return value

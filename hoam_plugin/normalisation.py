@@ -1,0 +1,112 @@
+"""Normalisation of samples, time and physics parameters, taken from the training runs only."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from hoam_plugin import ensemble as ensembles
+from hoam_plugin.steppers import Parameters
+
+_STATIC: dict[str, Any] = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Normalisation:
+    """Affine maps to normalised units: z = (x - shift) / scale, tau = (t - t0) / (t1 - t0), standardised parameters.
+
+    A periodic coordinate is scaled so that its period is 2 pi; others to standard deviation 1 over all training samples.
+
+    Attributes:
+        shift: per coordinate, physical units.
+        scale: per coordinate, physical units.
+        parameter_shift: mean of each physics parameter over the runs.
+        parameter_scale: standard deviation of each physics parameter over the runs.
+        periods: period of each coordinate in normalised units, or None.
+        horizon: the time range that becomes [0, 1].
+        parameters: names of the physics parameters, in the order of the arrays.
+    """
+
+    shift: Float[Array, " D"]
+    scale: Float[Array, " D"]
+    parameter_shift: Float[Array, " P"]
+    parameter_scale: Float[Array, " P"]
+    periods: tuple[float | None, ...] = dataclasses.field(metadata=_STATIC)
+    horizon: tuple[float, float] = dataclasses.field(metadata=_STATIC)
+    parameters: tuple[str, ...] = dataclasses.field(metadata=_STATIC)
+
+    @property
+    def duration(self) -> float:
+        """Length of the horizon, physical units."""
+        return self.horizon[1] - self.horizon[0]
+
+    def samples(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """Samples in normalised units."""
+        return (x - self._row(self.shift, x)) / self._row(self.scale, x)
+
+    def condition(self, time: Any, parameters: Parameters, dtype: Any) -> Float[Array, " C"]:
+        """Time and parameters as the hyper-network wants them: 2 tau - 1, then the standardised parameters."""
+        tau = (jnp.asarray(time, dtype) - self.horizon[0]) / self.duration
+        columns = [2 * tau - 1]
+        for i, name in enumerate(self.parameters):
+            value = jnp.asarray(parameters[name], dtype)
+            columns.append((value - self.parameter_shift[i].astype(dtype)) / self.parameter_scale[i].astype(dtype))
+        return jnp.stack(columns)
+
+    @staticmethod
+    def _row(values: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        return values.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+# d condition[0] / d tau of `Normalisation.condition`.
+CONDITION_TIME_RATE = 2.0
+
+
+def normalisation_of(ds: xr.Dataset) -> Normalisation:
+    """The normalisation of a (training) ensemble.
+
+    Raises:
+        ValueError: a non-periodic coordinate without any spread, or two saved times that coincide.
+    """
+    shift, scale, periods = [], [], []
+    for variable in ensembles.variables(ds):
+        array = ds[variable.name]
+        trailing = array.shape[3:]
+        if variable.period is not None:
+            n = math.prod(trailing)
+            shift += [0.0] * n
+            scale += [variable.period / (2 * math.pi)] * n
+            periods += [2 * math.pi] * n
+            continue
+        mean = np.asarray(array.mean(("run", "time", "sample"), dtype=np.float64)).reshape(-1)
+        deviation = np.asarray(array.std(("run", "time", "sample"), dtype=np.float64)).reshape(-1)
+        flat = deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))
+        if flat.any():
+            raise ValueError(
+                f"variable {variable.name!r} is constant ({mean[flat][0]:g}) over all runs, times and samples; "
+                "drop it from the ensemble, since a coordinate without spread cannot be learned"
+            )
+        shift += mean.tolist()
+        scale += deviation.tolist()
+        periods += [None] * len(mean)
+    times = ds["time"].values
+    columns = ensembles.parameters(ds)
+    means = [float(np.mean(column)) for column in columns.values()]
+    deviations = [float(np.std(column)) or 1.0 for column in columns.values()]
+    return Normalisation(
+        shift=jnp.asarray(shift),
+        scale=jnp.asarray(scale),
+        parameter_shift=jnp.asarray(means),
+        parameter_scale=jnp.asarray(deviations),
+        periods=tuple(periods),
+        horizon=(float(times[0]), float(times[-1])),
+        parameters=tuple(columns),
+    )

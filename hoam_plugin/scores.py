@@ -1,0 +1,274 @@
+"""`compare`: how far apart two ensembles are, always beside the noise floor, interpolation and frozen samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from hoam_plugin import distances, references
+from hoam_plugin import ensemble as ensembles
+from hoam_plugin.distances import Coordinate
+from hoam_plugin.pairing import matching, training_for, valid
+from hoam_plugin.references import Curves, Interpolation, Source
+
+REFERENCES = ("surrogate", "noise_floor", "interpolation", "frozen")
+N_SNAPSHOTS = 16
+
+_CURVE_SCORES = {
+    "electric_energy_error": "relative error of the electric energy, mean over saved times",
+    "mean_error": "root-mean-square error of the mean, mean over saved times",
+    "covariance_error": "relative Frobenius error of the covariance, mean over saved times",
+}
+_SNAPSHOT_SCORES = {
+    "histogram_l1": "L1 distance of phase-space histograms, mean over snapshots",
+    "sliced_wasserstein": "sliced 2-Wasserstein distance, mean over snapshots",
+    "sinkhorn_divergence": "debiased Sinkhorn divergence of up to 512 samples, mean over snapshots",
+}
+
+# One value per score; reasons why a reference lacks a score, keyed by (score, reference).
+Row = dict[str, float]
+Notes = dict[tuple[str, str], list[str]]
+
+
+def compare(
+    truth: xr.Dataset,
+    prediction: xr.Dataset,
+    *,
+    training: xr.Dataset | None = None,
+    floor: xr.Dataset | None = None,
+    from_time: float | None = None,
+    sinkhorn: bool = False,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Scores of a prediction against the truth, run by run, beside three references that say what the scores mean.
+
+    All scores are dimensionless and 0 for equal ensembles. A periodic coordinate x of period L enters as
+    (cos 2 pi x / L, sin 2 pi x / L), any other divided by its `scale` (without one, by the truth's standard deviation
+    over all runs, times and samples). The first saved time never counts: truth and prediction may share its samples.
+
+    - `electric_energy_error`: mean over saved times of |e - e_hat| / |e|, if both ensembles carry `electric_energy`.
+    - `mean_error`: root mean square over the embedded coordinates of the difference of means, mean over saved times.
+    - `covariance_error`: Frobenius norm of the difference of the embedded coordinates' covariances over that of the
+      truth's, mean over saved times.
+    - `histogram_l1`: sum of the absolute differences of bin fractions, 32 x 32 bins over the variables' `bounds` (else
+      one period, else the truth's range; samples outside count nowhere), mean over 16 snapshots evenly spread over the
+      saved range, and over the pairs of consecutive coordinates (one-dimensional bins for a single coordinate).
+    - `sliced_wasserstein`: sliced 2-Wasserstein distance, 32 fixed random directions, mean over the same snapshots.
+    - `sinkhorn_divergence` (on demand): see `hoam_plugin.distances`, mean over the same snapshots.
+
+    The references are `surrogate` (the prediction); `noise_floor`, a second run of the truth: `floor`, else the truth's
+    samples drawn again with replacement at every time (which for independent samples shows about 1/sqrt 2 of the
+    distance between two runs, and for a quiet start more than it); `interpolation`, the truth's curves interpolated
+    linearly in the one physics parameter between the two neighbouring training runs; and `frozen`, the truth's samples
+    at the first saved time. A score that a reference does not have is NaN; its attribute `<reference>_note` says why.
+
+    Args:
+        truth: what the simulator did.
+        prediction: what is judged: an ensemble of the same variables, runs and times (sample counts may differ).
+        training: the ensemble that the surrogate was trained on; its times may differ (then its curves are interpolated
+            in time as well, which is approximate).
+        floor: a second truth with the same runs and times and another key.
+        from_time: scores of curves (energy, mean, covariance) count saved times from here on only.
+        sinkhorn: also compute the Sinkhorn divergence (slower; needs the extra `ot`).
+        seed: seed of the bootstrap and of the Sinkhorn divergence's subsets.
+
+    Returns:
+        `xarray.Dataset` with one data variable per score and dims (reference, run).
+
+    Raises:
+        ValueError: an invalid ensemble, mismatched variables, runs or times, one training run only, or a `from_time`
+            after the last saved time; all before any work.
+        ImportError: `sinkhorn=True` without the extra `ot`.
+    """
+    truth = valid("truth", truth)
+    prediction = matching("prediction", prediction, truth)
+    floor = None if floor is None else matching("floor", floor, truth)
+    training = None if training is None else training_for(training, truth)
+    times, snapshots = _curve_times(truth, from_time), _snapshots(truth)
+    if sinkhorn:
+        distances.require_ott()
+
+    coordinates = distances.coordinates_of(truth)
+    sources = {
+        "surrogate": references.samples_of(prediction),
+        "noise_floor": references.bootstrapped(truth, seed) if floor is None else references.samples_of(floor),
+        "frozen": references.frozen(truth),
+    }
+    between = None if training is None else Interpolation(training, coordinates)
+    energies, notes = _energies(truth, prediction, floor, times, seed)
+    rows: list[dict[str, Row]] = []
+    for run in range(truth.sizes["run"]):
+        own_source = references.samples_of(truth)
+        row = _snapshot_scores(own_source, sources, run, snapshots, coordinates, seed if sinkhorn else None)
+        curves = {
+            name: references.curves_of(source, run, times, coordinates, energies[name][run] if energies else None)
+            for name, source in {"truth": own_source, **sources}.items()
+        }
+        interpolated = _interpolated(between, truth, run, times, notes)
+        if interpolated is not None:
+            curves["interpolation"] = interpolated
+        own = curves.pop("truth")
+        for name, other in curves.items():
+            row[name] = row.get(name, {}) | _curve_scores(own, other)
+        rows.append(row)
+    attributes = {
+        "noise_floor": f"bootstrap of the truth's samples, seed {seed}" if floor is None else "a second truth ensemble",
+        "snapshot_times": truth["time"].values[snapshots].tolist(),
+        "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
+    }
+    return _dataset(truth, rows, notes, attributes)
+
+
+def verdict_table(scores: xr.Dataset) -> str:
+    """The scores as plain text: one row per score and run, one column per reference; "-" where there is none.
+
+    Args:
+        scores: what `compare` returned.
+    """
+    columns = ensembles.parameters(scores)
+    labels = [
+        ", ".join(f"{name} = {column[run]:g}" for name, column in columns.items()) or f"run {run}"
+        for run in range(scores.sizes["run"])
+    ]
+    names = [str(reference) for reference in scores["reference"].values]
+    lines = [["score", "run", *(name.replace("_", " ") for name in names)]]
+    for score, array in scores.data_vars.items():
+        for run, label in enumerate(labels):
+            values = array.sel(reference=names).isel(run=run).values.tolist()
+            title = str(score).replace("_", " ") if run == 0 else ""
+            lines.append([title, label, *("-" if np.isnan(value) else f"{value:.3g}" for value in values)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * width for width in widths]
+    rows = (
+        [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]
+        for line in [lines[0], rule, *lines[1:]]
+    )
+    return "\n".join("  ".join(row).rstrip() for row in rows)
+
+
+def _curve_times(truth: xr.Dataset, from_time: float | None) -> Int[np.ndarray, " time"]:
+    times = truth["time"].values
+    if len(times) < 2:
+        raise ValueError(f"truth has one saved time only ({times[0]:g}); scores need two, since the first never counts")
+    indices = np.arange(1, len(times))
+    if from_time is not None:
+        indices = indices[times[1:] >= from_time]
+        if not indices.size:
+            raise ValueError(f"from_time={from_time!r} is after the last saved time {times[-1]:g}; choose one before")
+    return indices
+
+
+def _snapshots(truth: xr.Dataset) -> Int[np.ndarray, " snapshot"]:
+    """Indices of the saved times nearest to 16 evenly spread ones, without the first saved time."""
+    times = truth["time"].values
+    wanted = times[0] + (times[-1] - times[0]) * np.arange(1, N_SNAPSHOTS + 1) / N_SNAPSHOTS
+    return np.unique(1 + np.abs(times[1:, None] - wanted[None, :]).argmin(axis=0))
+
+
+def _energies(
+    truth: xr.Dataset,
+    prediction: xr.Dataset,
+    floor: xr.Dataset | None,
+    times: Int[np.ndarray, " time"],
+    seed: int,
+) -> tuple[dict[str, Float[np.ndarray, "run time"]], Notes]:
+    """Energy curves at `times` of the truth and of what is scored against it; {} unless both ensembles have one."""
+    own, predicted = references.energy_curves(truth), references.energy_curves(prediction)
+    if own is None or predicted is None:
+        return {}, {}
+    second, notes = None, Notes()
+    try:
+        if floor is None:
+            second = references.bootstrapped_energy(truth, seed, times)
+        elif (recorded := references.energy_curves(floor)) is not None:
+            second = recorded[:, times]
+        else:
+            raise ValueError(f"floor has no {references.ENERGY!r}")
+    except ValueError as error:
+        second = np.full((len(own), len(times)), np.nan)
+        notes["electric_energy_error", "noise_floor"] = [str(error)]
+    return {
+        "truth": own[:, times],
+        "surrogate": predicted[:, times],
+        "noise_floor": second,
+        "frozen": np.broadcast_to(own[:, :1], (len(own), len(times))),
+    }, notes
+
+
+def _interpolated(
+    between: Interpolation | None, truth: xr.Dataset, run: int, times: Int[np.ndarray, " time"], notes: Notes
+) -> Curves | None:
+    """Interpolated curves of one run, or None with the reason added to `notes`."""
+    try:
+        if between is None:
+            raise ValueError("no training ensemble was given")
+        curves = between.curves(ensembles.parameters(truth, run), truth["time"].values[times].astype(np.float64))
+    except ValueError as error:
+        for score in _CURVE_SCORES:
+            notes.setdefault((score, "interpolation"), []).append(f"run {run}: {error}")
+        return None
+    if curves.energy is None:
+        notes["electric_energy_error", "interpolation"] = [f"training has no {references.ENERGY!r}"]
+    return curves
+
+
+def _snapshot_scores(
+    truth: Source,
+    sources: dict[str, Source],
+    run: int,
+    snapshots: Int[np.ndarray, " snapshot"],
+    coordinates: tuple[Coordinate, ...],
+    sinkhorn_seed: int | None,
+) -> dict[str, Row]:
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in sources}
+    for time in snapshots.tolist():
+        own = truth(run, time)
+        own_features = distances.embedded(own, coordinates)
+        own_bins, own_projections = distances.histograms(own, coordinates), distances.sorted_projections(own_features)
+        for name, source in sources.items():
+            other = source(run, time)
+            features = distances.embedded(other, coordinates)
+            row = {
+                "histogram_l1": distances.histogram_l1(own_bins, distances.histograms(other, coordinates)),
+                "sliced_wasserstein": distances.sliced_wasserstein(
+                    own_projections, distances.sorted_projections(features)
+                ),
+            }
+            if sinkhorn_seed is not None:
+                rng = np.random.default_rng((sinkhorn_seed, run, time, 1))
+                row["sinkhorn_divergence"] = distances.sinkhorn_divergence(own_features, features, rng)
+            for score, value in row.items():
+                values[name].setdefault(score, []).append(value)
+    return {name: {score: float(np.mean(v)) for score, v in row.items()} for name, row in values.items()}
+
+
+def _curve_scores(truth: Curves, other: Curves) -> Row:
+    row = {
+        "mean_error": float(np.mean(distances.mean_distance(truth.mean, other.mean))),
+        "covariance_error": float(np.mean(distances.covariance_distance(truth.covariance, other.covariance))),
+    }
+    if truth.energy is not None and other.energy is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            row["electric_energy_error"] = float(np.mean(np.abs(truth.energy - other.energy) / np.abs(truth.energy)))
+    return row
+
+
+def _dataset(truth: xr.Dataset, rows: list[dict[str, Row]], notes: Notes, attributes: dict[str, object]) -> xr.Dataset:
+    data = {}
+    for score, long_name in (_CURVE_SCORES | _SNAPSHOT_SCORES).items():
+        if score not in rows[0]["surrogate"]:
+            continue
+        values = [[row.get(reference, {}).get(score, np.nan) for row in rows] for reference in REFERENCES]
+        described = {"units": "1", "long_name": long_name}
+        if score in _SNAPSHOT_SCORES:
+            described["interpolation_note"] = "not defined: only scalar curves can be interpolated between runs"
+        for reference in REFERENCES:
+            if (score, reference) in notes:
+                described[f"{reference}_note"] = "; ".join(notes[score, reference])
+        data[score] = (("reference", "run"), np.asarray(values), described)
+    coords: dict[Any, Any] = {name: coord for name, coord in truth.coords.items() if coord.dims == ("run",)}
+    coords["reference"] = ("reference", list(REFERENCES), {"long_name": "what is compared with the truth"})
+    return xr.Dataset(data, coords, {**ensembles.creation_attributes(), **attributes})

@@ -1,0 +1,343 @@
+"""`Surrogate`: learned population dynamics as a Stepper that takes its simulator's place."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from hoam_plugin import extrapolation, rollout
+from hoam_plugin.embedding import Embedding
+from hoam_plugin.normalisation import Normalisation
+from hoam_plugin.potentials import CoLoRA, Weights
+from hoam_plugin.steppers import (
+    Parameters,
+    flatten_samples,
+    replace_samples,
+    state_type,
+)
+from hoam_plugin.variables import Variable
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["weights", "normalisation", "replaces"],
+    meta_fields=[
+        "potential",
+        "variables",
+        "parameter_ranges",
+        "epsilon",
+        "dt",
+        "on_extrapolation",
+        "stepper_attribute",
+        "configuration",
+    ],
+    drop_fields=["history"],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Surrogate:
+    """A learned potential whose gradient moves samples so that the population follows the physics.
+
+    dX = grad_x s(X, t, mu) dt + noise dW in normalised units (arXiv:2410.12000, equation 5). It reproduces the time
+    marginals and all averages over them, not the two-time statistics of single trajectories.
+
+    Attributes:
+        weights: of the potential.
+        normalisation: of samples, time and parameters.
+        replaces: the stepper whose place this one takes: its State type, `init` and `diagnostics`; or None.
+        potential: the network.
+        variables: the components of a sample.
+        parameter_ranges: (name, lowest, highest) of each trained physics parameter.
+        epsilon: noise amplitude in normalised units; 0 makes the surrogate an ODE.
+        dt: default (largest) time step, physical units.
+        on_extrapolation: "raise", "warn", "ignore" or "fallback" (to the replaced stepper) outside the trained ranges.
+            Traced values cannot raise: there "raise" gives NaN.
+        stepper_attribute: how to rebuild `replaces`, as in an ensemble's attributes, or "".
+        configuration: how it was trained, as JSON.
+        history: the training history over `iteration`.
+    """
+
+    weights: Weights
+    normalisation: Normalisation
+    replaces: Any
+    potential: CoLoRA
+    variables: tuple[Variable, ...]
+    parameter_ranges: tuple[tuple[str, float, float], ...]
+    epsilon: float
+    dt: float
+    on_extrapolation: extrapolation.Policy = "raise"
+    stepper_attribute: str = ""
+    configuration: str = "{}"
+    history: xr.Dataset | None = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the physics parameters."""
+        return self.normalisation.parameters
+
+    @property
+    def horizon(self) -> tuple[float, float]:
+        """The trained time range, physical units."""
+        return self.normalisation.horizon
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The trained range of each physics parameter."""
+        return {name: (low, high) for name, low, high in self.parameter_ranges}
+
+    def with_options(self, *, on_extrapolation: extrapolation.Policy | None = None, dt: float | None = None) -> Self:
+        """The same surrogate with another extrapolation policy or default step.
+
+        Raises:
+            ValueError: an unknown policy, "fallback" without a full stepper to fall back to, or a dt that is not positive.
+        """
+        policy = self.on_extrapolation if on_extrapolation is None else on_extrapolation
+        extrapolation.require_policy(policy)
+        if policy == "fallback" and not self._replaces_all:
+            raise ValueError(
+                "on_extrapolation='fallback' needs the simulator that this surrogate replaces, with the same variables; "
+                "pass replaces= to fit or load"
+            )
+        if dt is not None and not dt > 0:
+            raise ValueError(f"dt={dt!r} must be a number above 0")
+        return dataclasses.replace(self, on_extrapolation=policy, dt=self.dt if dt is None else float(dt))
+
+    # The replaced stepper's side.
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(v.name for v in self.variables)
+
+    @property
+    def _replaces_all(self) -> bool:
+        """Whether this surrogate moves all variables of the stepper that it replaces (and so uses its State)."""
+        return self.replaces is not None and {v.name for v in self.replaces.variables} == set(self._names)
+
+    def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
+        """Draw the initial population of the replaced stepper.
+
+        Raises:
+            ValueError: no stepper is replaced.
+        """
+        if self.replaces is None:
+            raise ValueError(
+                "this surrogate was trained on an ensemble that names no known stepper, so it cannot draw samples; "
+                "pass replaces= to fit or load, or initial= to simulate"
+            )
+        state = self.replaces.init(key, n_samples, parameters)
+        if self._replaces_all:
+            return state
+        return state_type(self._names)(time=state.time, **{name: getattr(state, name) for name in self._names})
+
+    def state_from_samples(self, samples: dict[str, Any], time: Any) -> Any:
+        """A plain State (empty aux) of given samples, for surrogates without a replaced stepper of the same variables."""
+        return state_type(self._names)(time=time, **{name: samples[name] for name in self._names})
+
+    @property
+    def has_own_state(self) -> bool:
+        """Whether states are plain ones, made by `state_from_samples`."""
+        return not self._replaces_all
+
+    def refresh(self, state: Any, parameters: Parameters) -> Any:
+        """Rebuild what the replaced stepper keeps in `aux`, so that the state can go back to it."""
+        return self.replaces.refresh(state, parameters) if self._replaces_all else state
+
+    @property
+    def diagnostics(self) -> Callable[[Any, Parameters], dict[str, Any]]:
+        """The replaced stepper's diagnostics of the learned population, if it has any."""
+        if not (self._replaces_all and hasattr(self.replaces, "diagnostics")):
+            raise AttributeError("the replaced stepper has no diagnostics")
+        return lambda state, parameters: self.replaces.diagnostics(self.refresh(state, parameters), parameters)
+
+    @property
+    def diagnostic_variables(self) -> tuple[Variable, ...]:
+        """What `diagnostics` returns."""
+        return getattr(self.replaces, "diagnostic_variables", ()) if self._replaces_all else ()
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Values along the extra dimensions of variables and diagnostics."""
+        return getattr(self.replaces, "coordinates", {}) if self._replaces_all else {}
+
+    # The learned side.
+
+    def velocity(self, x: Float[Array, "... D"], time: Any, parameters: Parameters) -> Float[Array, "... D"]:
+        """Learned drift dx/dt (without the noise) of samples x, the variables flattened in order; physical units."""
+        x = jnp.asarray(x)
+        flat = x.reshape(-1, x.shape[-1])
+        return self._field(time, parameters, x.dtype)(flat).reshape(x.shape)
+
+    def rates(self, state: Any, parameters: Parameters) -> dict[str, Array]:
+        """Learned drift of every variable."""
+        drift = self._field(state.time, parameters, getattr(state, self._names[0]).dtype)
+        moved = replace_samples(state, self.variables, drift(flatten_samples(state, self.variables)), state.time)
+        return {name: getattr(moved, name) for name in self._names}
+
+    def step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None = None) -> Any:
+        """Advance by `dt`; returns the State type that it was given, with `aux` passed through.
+
+        Raises:
+            ValueError: no key although epsilon > 0, or a concrete parameter or time outside its range under "raise".
+        """
+        self._require_key(key)
+        end = state.time + jnp.asarray(dt, state.time.dtype)
+        problem = self._violation(parameters, state.time) or self._violation(parameters, end)
+        extrapolation.enforce(self.on_extrapolation, problem)
+        return self._guarded_step(state, dt, parameters, key)
+
+    def solve(
+        self, state: Any, times: Any, parameters: Parameters, *, key: Array | None = None, dt: float | None = None
+    ) -> Any:
+        """The states at all of `times` (increasing, the first not before `state.time`), with a leading time axis.
+
+        Works inside `jit`, `grad` (with respect to parameters, samples and times) and `vmap`. Between saved times it
+        takes equal substeps no longer than `dt`.
+
+        Raises:
+            ValueError: no key although epsilon > 0, times that are not increasing or lie before `state.time`, or a
+                concrete parameter or time outside its range under "raise".
+        """
+        self._require_key(key)
+        step_size = self.dt if dt is None else float(dt)
+        if not step_size > 0:
+            raise ValueError(f"dt={dt!r} must be a number above 0")
+        self._check_times(state, times)
+        extrapolation.enforce(self.on_extrapolation, self._violation(parameters, times))
+        n_steps = rollout.most_steps(state.time, times, self.horizon, step_size)
+        dtype = state.time.dtype
+        row = {name: jnp.asarray(parameters[name], dtype) for name in self.parameters}
+        return _solve(self, state, jnp.asarray(times, dtype), row, key, step_size, n_steps)
+
+    def check_domain(self, parameters: dict[str, np.ndarray], times: np.ndarray) -> None:
+        """Apply the extrapolation policy to a whole table of parameters and times; `simulate` calls it first."""
+        extrapolation.enforce(self.on_extrapolation, self._violation(parameters, times))
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write one self-describing file (no pickle), aside first and then renamed; `hoam_plugin.load` reads it."""
+        from hoam_plugin.surrogate_files import save
+
+        return save(self, path, overwrite=overwrite)
+
+    def _field(self, time: Any, parameters: Parameters, dtype: Any) -> Callable[[Any], Any]:
+        """The velocity at one time as a function of (sample, D) arrays; everything but the samples is formed once."""
+        norm = self.normalisation
+        # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
+        weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
+        condition = norm.condition(time, parameters, dtype)
+        modulation = self.potential.modulations(weights, condition[None, :])[0]
+        embedding = Embedding(norm.periods, self.potential.harmonics)
+        rate = (norm.scale.astype(dtype) / norm.duration)[None, :]
+
+        def potential_sum(z: Any) -> Any:
+            return jnp.sum(self.potential.value(weights, embedding.features(z), modulation))
+
+        return lambda x: rate * jax.grad(potential_sum)(norm.samples(x))
+
+    def _guarded_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
+        if self.on_extrapolation in ("ignore", "warn"):
+            return self._learned_step(state, dt, parameters, key)
+        end = state.time + jnp.asarray(dt, state.time.dtype)
+        inside = extrapolation.inside(parameters, (state.time, end), self.ranges, self.horizon)
+        if self.on_extrapolation == "fallback":
+            return jax.lax.cond(
+                inside,
+                lambda: self._learned_step(state, dt, parameters, key),
+                lambda: self.replaces.step(self.replaces.refresh(state, parameters), dt, parameters, key=key),
+            )
+        moved = self._learned_step(state, dt, parameters, key)
+        fields = {n: jnp.where(inside, getattr(moved, n), jnp.nan) for n in self._names}
+        return dataclasses.replace(moved, **fields)
+
+    def _learned_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
+        x = flatten_samples(state, self.variables)
+        dt = jnp.asarray(dt, x.dtype)
+        time = state.time.astype(x.dtype)
+
+        def field_at(t: Any) -> Callable[[Any], Any]:
+            return self._field(t, parameters, x.dtype)
+
+        if self.epsilon == 0:
+            moved = rollout.runge_kutta_4(field_at, x, time, dt)
+        else:
+            scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
+            increment = jnp.sqrt(dt) * scale[None, :] * jax.random.normal(key, x.shape, x.dtype)
+            moved = rollout.stochastic_heun(field_at, x, time, dt, increment)
+        end = state.time + dt.astype(state.time.dtype)
+        return replace_samples(state, self.variables, self._wrapped(moved), end)
+
+    def _wrapped(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        columns = []
+        for d, period in enumerate(self.normalisation.periods):
+            column = x[:, d]
+            if period is not None:
+                length = period * self.normalisation.scale[d].astype(x.dtype)
+                column = column - length * jnp.floor(column / length)
+            columns.append(column)
+        return jnp.stack(columns, axis=-1)
+
+    def _violation(self, parameters: Any, times: Any) -> str | None:
+        return extrapolation.violation(parameters, times, self.ranges, self.horizon)
+
+    def _require_key(self, key: Any) -> None:
+        if self.epsilon > 0 and key is None:
+            raise ValueError(
+                f"key=None: this surrogate has noise (epsilon={self.epsilon:g}) and needs a key, such as jax.random.key(0)"
+            )
+
+    def _check_times(self, state: Any, times: Any) -> None:
+        if isinstance(times, jax.core.Tracer):
+            return
+        array = np.asarray(times, np.float64)
+        if array.ndim != 1 or array.size == 0 or (np.diff(array) <= 0).any():
+            raise ValueError(f"times={array.tolist()!r} must be a non-empty, strictly increasing list")
+        if not isinstance(state.time, jax.core.Tracer) and array[0] < float(state.time) * (1 - 1e-6) - 1e-6:
+            raise ValueError(f"times start at {array[0]:g}, before state.time={float(state.time):g}; start there or later")
+
+
+@functools.partial(jax.jit, static_argnames=("dt", "n_steps"))
+def _solve(
+    surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: Any, dt: float, n_steps: int
+) -> Any:
+    starts, sizes, real, done = rollout.schedule(state.time, times, dt, n_steps)
+
+    @jax.checkpoint
+    def advance(state: Any, row: Any) -> Any:
+        index, start, size, take = row
+        step_key = None if key is None else jax.random.fold_in(key, index)
+        state = dataclasses.replace(state, time=start)
+        moved = surrogate._guarded_step(state, size, parameters, step_key)
+        moved = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
+        return moved, {name: getattr(moved, name) for name in surrogate._names}
+
+    _, trail = jax.lax.scan(advance, state, (jnp.arange(n_steps), starts, sizes, real))
+    first = {name: getattr(state, name) for name in surrogate._names}
+    saved = {
+        name: jnp.concatenate([first[name][None], trail[name]])[done] for name in surrogate._names
+    }
+    aux = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state.aux)
+    return dataclasses.replace(state, time=times, aux=aux, **saved)
+
+
+def required_stepper(replaces: Any, variables: tuple[Variable, ...]) -> Any:
+    """`replaces`, after checking that it has the variables of the surrogate.
+
+    Raises:
+        ValueError: it lacks one.
+    """
+    if replaces is not None:
+        have = [v.name for v in replaces.variables]
+        missing = [v.name for v in variables if v.name not in have]
+        if missing:
+            raise ValueError(
+                f"replaces={type(replaces).__name__} has the variables {have!r} and lacks {missing!r}, which the surrogate moves"
+            )
+    return replaces

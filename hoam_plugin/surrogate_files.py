@@ -1,0 +1,142 @@
+"""Surrogates on disk: one self-describing file, a NumPy `.npz` archive of arrays and JSON; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import registry
+from hoam_plugin.files import require_writable, written_aside
+from hoam_plugin.normalisation import Normalisation
+from hoam_plugin.potentials import CoLoRA
+from hoam_plugin.steppers import default_float
+from hoam_plugin.surrogate import Surrogate, required_stepper
+from hoam_plugin.variables import Variable
+
+_FORMAT = "hoam-surrogate"
+_VERSION = 1
+_POTENTIALS = {"CoLoRA": CoLoRA}
+_NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
+
+
+def save(surrogate: Surrogate, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a surrogate, aside first and then renamed.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is false.
+        OSError: it cannot be written.
+    """
+    from hoam_plugin.ensemble import creation_attributes
+
+    path = require_writable(path, overwrite=overwrite)
+    norm = surrogate.normalisation
+    metadata = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        **creation_attributes(),
+        "potential": {"kind": type(surrogate.potential).__name__, **dataclasses.asdict(surrogate.potential)},
+        "variables": [dataclasses.asdict(v) for v in surrogate.variables],
+        "parameter_ranges": surrogate.parameter_ranges,
+        "epsilon": surrogate.epsilon,
+        "dt": surrogate.dt,
+        "on_extrapolation": surrogate.on_extrapolation,
+        "stepper": surrogate.stepper_attribute,
+        "configuration": surrogate.configuration,
+        "normalisation": {"periods": norm.periods, "horizon": norm.horizon, "parameters": norm.parameters},
+        "history": [] if surrogate.history is None else list(map(str, surrogate.history.data_vars)),
+    }
+    arrays = {f"normalisation/{name}": getattr(norm, name) for name in _NORMALISATION_ARRAYS}
+    arrays |= {f"weights{_path_text(p)}": leaf for p, leaf in jax.tree_util.tree_leaves_with_path(surrogate.weights)}
+    if surrogate.history is not None:
+        arrays |= {f"history/{name}": array.values for name, array in surrogate.history.items()}
+        arrays["history/iteration"] = surrogate.history["iteration"].values
+    with written_aside(path) as aside, open(aside, "wb") as file:
+        text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+        np.savez(file, metadata=text, **{name: np.asarray(array) for name, array in arrays.items()})
+    return path
+
+
+def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
+    """Read a surrogate written by `Surrogate.save`, with nothing else needed.
+
+    Args:
+        path: the file.
+        replaces: the stepper whose place it takes; by default rebuilt from what the file says.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is truncated, damaged or no surrogate, or `replaces` lacks one of its variables.
+        TypeError: it holds float64 weights and JAX is in 32-bit mode.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"path={str(path)!r}: there is no such surrogate file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        metadata = json.loads(arrays.pop("metadata").tobytes().decode())
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError, AttributeError) as error:
+        raise ValueError(f"path={str(path)!r} is not a surrogate file, or is truncated: {error}") from error
+    if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
+        found = (metadata.get("format"), metadata.get("version"))
+        raise ValueError(f"path={str(path)!r} has format {found!r}; this version reads {(_FORMAT, _VERSION)!r}")
+    if any(a.dtype == np.float64 and n.startswith("weights") for n, a in arrays.items()) and default_float() != np.float64:
+        raise TypeError(
+            f"path={str(path)!r} holds float64 weights; call jax.config.update('jax_enable_x64', True) at start-up"
+        )
+    return _surrogate_of(metadata, arrays, replaces)
+
+
+def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], replaces: Any) -> Surrogate:
+    potential_fields = dict(metadata["potential"])
+    potential = _POTENTIALS[potential_fields.pop("kind")](**potential_fields)
+    variables = tuple(
+        Variable(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        for fields in metadata["variables"]
+    )
+    norm = metadata["normalisation"]
+    normalisation = Normalisation(
+        **{name: jnp.asarray(arrays[f"normalisation/{name}"]) for name in _NORMALISATION_ARRAYS},
+        periods=tuple(norm["periods"]),
+        horizon=tuple(norm["horizon"]),
+        parameters=tuple(norm["parameters"]),
+    )
+    n_features = sum(1 if p is None else 2 * potential.harmonics for p in normalisation.periods)
+    structure = jax.eval_shape(
+        lambda key: potential.init(key, n_features, 1 + len(normalisation.parameters)), jax.random.key(0)
+    )
+    weights = jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[f"weights{_path_text(p)}"]), structure)
+    history = None
+    if metadata["history"]:
+        history = xr.Dataset(
+            {name: ("iteration", arrays[f"history/{name}"]) for name in metadata["history"]},
+            {"iteration": arrays["history/iteration"]},
+        )
+    attribute = metadata["stepper"]
+    return Surrogate(
+        weights=weights,
+        normalisation=normalisation,
+        replaces=required_stepper(registry.rebuild_from_attribute(attribute) if replaces is None else replaces, variables),
+        potential=potential,
+        variables=variables,
+        parameter_ranges=tuple((n, low, high) for n, low, high in metadata["parameter_ranges"]),
+        epsilon=metadata["epsilon"],
+        dt=metadata["dt"],
+        on_extrapolation=metadata["on_extrapolation"],
+        stepper_attribute=attribute,
+        configuration=metadata["configuration"],
+        history=history,
+    )
+
+
+def _path_text(path: Any) -> str:
+    return "".join(f"/{getattr(part, 'key', getattr(part, 'idx', None))}" for part in path)

@@ -1,0 +1,256 @@
+"""The training loop: compiled blocks of many iterations, sampling on device, averaged weights, a guard against run-away."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from hoam_plugin.action_matching import ActionMatching, Batch, loss_and_gradient
+from hoam_plugin.checks import positive_float, positive_int
+from hoam_plugin.embedding import Embedding
+from hoam_plugin.potentials import CoLoRA, Weights
+from hoam_plugin.quadrature import Rule
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How the weights are found: Adam with linear warm-up and cosine decay to zero, and a moving average of the weights.
+
+    Attributes:
+        iterations: number of steps of the optimiser.
+        n_samples: samples per quadrature node and iteration.
+        n_times: nodes per iteration, drawn without replacement with equally scaled weights; None takes all of them.
+        runs_per_iteration: runs (parameter values) per iteration.
+        learning_rate: its largest value.
+        warmup: iterations over which the learning rate rises from zero.
+        average: decay of the moving average of the weights, which are what the surrogate gets; 0 takes the last weights.
+        n_end_samples: samples at each end of the time range per iteration; None takes 4 x n_samples, which cost little.
+        block: iterations per compiled call.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    iterations: int = 4000
+    n_samples: int = 64
+    n_times: int | None = None
+    runs_per_iteration: int = 1
+    learning_rate: float = 5e-3
+    warmup: int = 100
+    average: float = 0.998
+    n_end_samples: int | None = None
+    block: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "n_samples", "runs_per_iteration", "block"):
+            positive_int(name, getattr(self, name))
+        positive_int("warmup", self.warmup, 0)
+        for name in ("n_times", "n_end_samples"):
+            if getattr(self, name) is not None:
+                positive_int(name, getattr(self, name))
+        positive_float("learning_rate", self.learning_rate)
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average={self.average!r} must lie in [0, 1)")
+
+    def schedule(self) -> optax.Schedule:
+        """Learning rate over the iterations."""
+        warmup = min(self.warmup, self.iterations // 2)
+        return optax.warmup_cosine_decay_schedule(
+            0.0 if warmup else self.learning_rate, self.learning_rate, warmup, self.iterations
+        )
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """The optimiser."""
+        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(self.schedule()))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """All runs on the device, in normalised units.
+
+    Attributes:
+        points: samples of every run and saved time.
+        conditions: time and parameters of every run and saved time.
+        weights: quadrature weight of every saved time; times of weight 0 are never used, except the two ends.
+        nodes: indices of the saved times whose weight is positive.
+    """
+
+    points: Float[Array, "R T N D"]
+    conditions: Float[Array, "R T C"]
+    weights: Float[Array, " T"]
+    nodes: Array
+
+
+class Progress(NamedTuple):
+    """Optimiser state between blocks."""
+
+    weights: Weights
+    average: Weights
+    optimiser: Any
+    iteration: Any
+
+
+class Setup(NamedTuple):
+    """Everything static in a compiled block; equal setups share one compilation."""
+
+    potential: CoLoRA
+    embedding: Embedding
+    loss: ActionMatching
+    training: Training
+
+
+class BlockRecord(NamedTuple):
+    """What a block of iterations reports to the host."""
+
+    progress: Progress
+    loss: np.ndarray
+    quadratic: np.ndarray
+    seconds: float
+
+
+def start(setup: Setup, key: Array, n_conditions: int) -> Progress:
+    """Initial weights and optimiser state."""
+    weights = setup.potential.init(key, setup.embedding.n_features, n_conditions)
+    return Progress(
+        weights, jax.tree.map(jnp.copy, weights), setup.training.optimiser().init(weights), jnp.zeros((), jnp.int32)
+    )
+
+
+def blocks(setup: Setup, progress: Progress, data: TrainingData, key: Array) -> Iterator[BlockRecord]:
+    """Run all iterations, one compiled block after the other."""
+    done, total = 0, setup.training.iterations
+    while done < total:
+        length = min(setup.training.block, total - done)
+        begin = time.perf_counter()
+        progress, (loss, quadratic) = _block(setup, length, progress, data, key)
+        loss, quadratic = np.asarray(loss, np.float64), np.asarray(quadratic, np.float64)
+        done += length
+        yield BlockRecord(progress, loss, quadratic, time.perf_counter() - begin)
+
+
+@functools.partial(jax.jit, static_argnames=("setup", "length"))
+def _block(setup: Setup, length: int, progress: Progress, data: TrainingData, key: Array) -> tuple[Progress, Any]:
+    return jax.lax.scan(lambda p, _: _iterate(setup, p, data, key), progress, length=length)
+
+
+def _iterate(setup: Setup, progress: Progress, data: TrainingData, key: Array) -> tuple[Progress, Any]:
+    training = setup.training
+    batch = draw_batch(setup, data, jax.random.fold_in(key, progress.iteration))
+    loss, quadratic, gradient = loss_and_gradient(
+        setup.potential, setup.embedding, setup.loss.epsilon, progress.weights, batch
+    )
+    updates, optimiser = training.optimiser().update(gradient, progress.optimiser, progress.weights)
+    weights = optax.apply_updates(progress.weights, updates)
+    # Early on the average must forget the first, random weights.
+    count = progress.iteration.astype(loss.dtype)
+    decay = jnp.minimum(training.average, (1 + count) / (10 + count))
+    average = optax.incremental_update(weights, progress.average, 1 - decay)
+    return Progress(weights, average, optimiser, progress.iteration + 1), (loss, quadratic)
+
+
+def draw_batch(setup: Setup, data: TrainingData, key: Array) -> Batch:
+    """Samples of one iteration: for each of its runs a contiguous block of the (shuffled) samples at every node.
+
+    The same samples serve at all times where the ensemble holds trajectories; their fluctuations then partly cancel
+    between the ends and the integral of d_t s, which makes the loss less noisy and leaves its mean unchanged.
+    """
+    training = setup.training
+    n_runs, n_times, n_available, _ = data.points.shape
+    run_key, start_key, end_key, node_key = jax.random.split(key, 4)
+    n_chosen = min(training.runs_per_iteration, n_runs)
+    runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
+    n = min(training.n_samples, n_available)
+    n_ends = min(training.n_end_samples or 4 * training.n_samples, n_available)
+    nodes, node_weights = _draw_nodes(setup, data, node_key)
+    ends = jnp.asarray([0, n_times - 1])
+
+    def of_run(run: Array, first: Array, first_end: Array) -> tuple[Any, ...]:
+        points = jax.lax.dynamic_slice(data.points, (run, 0, first, 0), (1, n_times, n, data.points.shape[-1]))[0]
+        at_ends = [
+            jax.lax.dynamic_slice(data.points, (run, end, first_end, 0), (1, 1, n_ends, data.points.shape[-1]))[0, 0]
+            for end in (0, n_times - 1)
+        ]
+        conditions = data.conditions[run]
+        return points[nodes], conditions[nodes], jnp.stack(at_ends), conditions[ends]
+
+    points, conditions, end_points, end_conditions = jax.vmap(of_run)(
+        runs,
+        jax.random.randint(start_key, (n_chosen,), 0, n_available - n + 1),
+        jax.random.randint(end_key, (n_chosen,), 0, n_available - n_ends + 1),
+    )
+    signs = jnp.asarray([1.0, -1.0], points.dtype) / n_chosen
+    return Batch(
+        points=points.reshape(-1, *points.shape[2:]),
+        conditions=conditions.reshape(-1, conditions.shape[-1]),
+        weights=jnp.tile(node_weights / n_chosen, n_chosen),
+        end_points=end_points.reshape(-1, *end_points.shape[2:]),
+        end_conditions=end_conditions.reshape(-1, conditions.shape[-1]),
+        end_signs=jnp.tile(signs, n_chosen),
+    )
+
+
+def _draw_nodes(setup: Setup, data: TrainingData, key: Array) -> tuple[Array, Array]:
+    """Indices of the times of one iteration and their weights."""
+    rule = setup.loss.quadrature
+    if isinstance(rule, Rule) and rule.random:
+        # Saved times stand for all times: each is drawn with the probability of its own quadrature weight.
+        edges = jnp.cumsum(data.weights)
+        drawn = jnp.searchsorted(edges, rule.draw(key).astype(edges.dtype) * edges[-1], side="right")
+        return jnp.minimum(drawn, len(edges) - 1), jnp.full(rule.n, 1 / rule.n, edges.dtype)
+    n_times = setup.training.n_times
+    if n_times is None or n_times >= len(data.nodes):
+        return data.nodes, data.weights[data.nodes]
+    chosen = jax.random.choice(key, data.nodes, (n_times,), replace=False)
+    return chosen, data.weights[chosen] * (len(data.nodes) / n_times)
+
+
+class TrainingDivergedError(FloatingPointError):
+    """The loss became non-finite or ran away. `surrogate` holds the last good weights, or is None if there were none."""
+
+    surrogate: Any = None
+
+
+class RunAwayGuard:
+    """Watches the loss against its own quadratic part, block by block.
+
+    At its minimum the loss is -q with q = int E |grad s|^2 / 2, and scaling any s by its best factor gives the same. A
+    loss far below -q therefore does not come from the samples but from the quadrature error of a potential that wiggles
+    between the nodes, which has no lower bound.
+    """
+
+    factor = 4.0
+
+    def __init__(self, training: Training) -> None:
+        self._grace = max(5 * training.warmup, training.iterations // 10)
+        self._done = 0
+
+    def check(self, loss: np.ndarray, quadratic: np.ndarray) -> None:
+        """Raise TrainingDivergedError where this block shows a non-finite or run-away loss."""
+        self._done += len(loss)
+        bad = np.flatnonzero(~np.isfinite(loss))
+        if bad.size:
+            raise TrainingDivergedError(
+                f"the loss became {loss[bad[0]]} at iteration {self._done - len(loss) + int(bad[0])}; "
+                "try a smaller learning_rate, or epsilon=0 if a variable has no spread at some time"
+            )
+        mean, q = float(np.mean(loss)), float(np.mean(quadratic))
+        error = float(np.std(loss)) / math.sqrt(len(loss))
+        if self._done > self._grace and mean < -self.factor * q - 6 * error:
+            raise TrainingDivergedError(
+                f"the loss ran away: at iteration {self._done} it is {mean:.3g} while its quadratic part allows about "
+                f"{-q:.3g}, so the quadrature error in time is being exploited; use more quadrature nodes, a smaller or "
+                "slower hyper-network, a lower learning_rate or a larger epsilon"
+            )
+
+
