@@ -45,7 +45,7 @@ def numeric_array(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name}={value!r} must be a number or a list of numbers") from error
 
 
-def parameter_table(parameters: Mapping[str, Any], expected: Sequence[str]) -> dict[str, np.ndarray]:
+def parameter_table(parameters: Any, expected: Sequence[str]) -> dict[str, np.ndarray]:
     """Physics parameters as equally long float64 columns, one row per run; scalars broadcast; {} gives one row.
 
     Raises:

@@ -94,7 +94,7 @@ def creation_attributes() -> dict[str, str]:
     }
 
 
-def validate(ds: xr.Dataset) -> xr.Dataset:
+def validate(ds: Any) -> xr.Dataset:
     """Return `ds` with its sample variables ordered as (run, time, sample, ...), or say in one sentence what is wrong.
 
     Raises:
@@ -105,12 +105,12 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
         raise TypeError(f"an ensemble must be an xarray.Dataset with dims {DIMS}, not {type(ds).__name__}")
     for dim in DIMS:
         if dim not in ds.dims:
-            hint = f"; ds.expand_dims({dim!r}) adds one of length 1" if dim == "run" else ""
+            hint = "; keep it by ds.isel(run=[0]), or add it by ds.expand_dims('run')" if dim == "run" else ""
             raise ValueError(f"the ensemble lacks the dim {dim!r}: it has {tuple(ds.dims)!r}{hint}")
         if ds.sizes[dim] == 0:
             raise ValueError(f"the dim {dim!r} of the ensemble is empty; it needs at least one entry")
     if "time" not in ds.coords:
-        raise ValueError("the ensemble has no coordinate 'time'; assign the saved times with ds.assign_coords(time=...)")
+        raise ValueError("the ensemble has no coordinate 'time'; assign the saved times: ds.assign_coords(time=...)")
     if ds["time"].dtype.kind not in "fiu":
         raise TypeError(f"the coordinate 'time' has dtype {ds['time'].dtype}; it must hold numbers in physical units")
     increasing_times("time", ds["time"].values)
@@ -122,7 +122,8 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
     for name in parameter_names(ds):
         values = ds[name].values
         if not np.isfinite(values).all():
-            raise ValueError(f"the parameter {name!r} holds {values[~np.isfinite(values)][0]!r}; runs need finite values")
+            bad = values[~np.isfinite(values)][0]
+            raise ValueError(f"the parameter {name!r} holds {bad!r}; runs need finite values")
     if "quadrature_weight" in ds:
         weight = ds["quadrature_weight"]
         if weight.dims != ("time",) or not np.isfinite(weight.values).all() or abs(float(weight.sum()) - 1) > 1e-5:
@@ -220,15 +221,6 @@ def subsample(ds: xr.Dataset, n_samples: int, *, key: Any) -> xr.Dataset:
     return ds.isel(sample=np.sort(np.asarray(chosen)))
 
 
-def stepper_description(ds: xr.Dataset) -> tuple[str, dict[str, Any]] | None:
-    """Entry-point name and arguments of the stepper that made the ensemble, if its attributes tell."""
-    text = ds.attrs.get("stepper")
-    if not text:
-        return None
-    description = json.loads(text)
-    return description["name"], description["arguments"]
-
-
 def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write an ensemble to Zarr (a folder) or, where `path` ends in .nc, to netCDF; written aside, then renamed.
 
@@ -292,4 +284,4 @@ def _require_netcdf() -> None:
     try:
         import netCDF4  # noqa: F401
     except ImportError as error:
-        raise ImportError("netCDF files need the extra 'netcdf': python -m pip install 'hoam-plugin[netcdf]'") from error
+        raise ImportError("netCDF needs the extra 'netcdf': python -m pip install 'hoam-plugin[netcdf]'") from error

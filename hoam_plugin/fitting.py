@@ -24,6 +24,7 @@ from hoam_plugin.potentials import CoLoRA
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
 from hoam_plugin.steppers import default_float, require_representable
+from hoam_plugin.stratification import stratified_blocks
 from hoam_plugin.surrogate import Surrogate, required_stepper
 from hoam_plugin.training import RunAwayGuard, Setup, Training, TrainingData, TrainingDivergedError
 
@@ -93,7 +94,7 @@ def fit(
     replaced = required_stepper(registry.rebuild_stepper(ds) if replaces is None else replaces, variables)
     path = None if checkpoint is None else require_writable(checkpoint, overwrite=False, name="checkpoint")
     normalisation = normalisation_of(ds)
-    data = _training_data(ds, normalisation, node_weights, loss, jax.random.fold_in(key, 1))
+    data = _training_data(ds, normalisation, node_weights, loss, options, jax.random.fold_in(key, 1))
     setup = Setup(potential, Embedding(normalisation.periods, potential.harmonics), loss, options)
 
     def surrogate(weights: Any, history: xr.Dataset) -> Surrogate:
@@ -185,38 +186,44 @@ def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
 
 
 def _training_data(
-    ds: xr.Dataset, normalisation: Normalisation, node_weights: np.ndarray, loss: ActionMatching, key: jax.Array
+    ds: xr.Dataset,
+    normalisation: Normalisation,
+    node_weights: np.ndarray,
+    loss: ActionMatching,
+    options: Training,
+    key: jax.Array,
 ) -> TrainingData:
-    n_runs, n_times, n_samples = (ds.sizes[d] for d in ensembles.DIMS)
+    n_runs, n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
     n_dims = len(normalisation.periods)
     dtype = default_float()
-    points = np.empty((n_runs, n_times, n_samples, n_dims), dtype)
+    n = min(options.n_samples, n_available)
+    n_end = min(options.n_end_samples or 4 * options.n_samples, n_available)
+    points = np.empty((n_runs, n_times, n_available // n, n, n_dims), dtype)
+    end_points = np.empty((n_runs, 2, n_available // n_end, n_end, n_dims), dtype)
     conditions = np.empty((n_runs, n_times, 1 + len(normalisation.parameters)), dtype)
     shift, scale = np.asarray(normalisation.shift), np.asarray(normalisation.scale)
-    # Samples are shuffled (the same way at all times) so that a contiguous block of them is a random subset.
-    order = np.asarray(jax.random.permutation(key, n_samples))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
     for run in range(n_runs):
-        for i in range(n_times):
-            points[run, i] = (ensembles.samples(ds, run, i)[order] - shift) / scale
-        row = ensembles.parameters(ds, run)
+        parameters = ensembles.parameters(ds, run)
         for i, time in enumerate(ds["time"].values):
-            conditions[run, i] = normalisation.condition(time, row, dtype)
-        if loss.epsilon > 0:
-            _require_spread(ds, normalisation, points[run], run)
-    weights = jnp.asarray(node_weights, dtype)
-    nodes = jnp.asarray(np.flatnonzero(node_weights != 0), jnp.int32)
-    return TrainingData(jnp.asarray(points), jnp.asarray(conditions), weights, nodes)
+            normalised = ((ensembles.samples(ds, run, i) - shift) / scale).astype(dtype)
+            if loss.epsilon > 0:
+                _require_spread(normalised, normalisation, run, float(time))
+            points[run, i] = stratified_blocks(normalised, n, rng)
+            if i in (0, n_times - 1):
+                end_points[run, min(i, 1)] = stratified_blocks(normalised, n_end, rng)
+            conditions[run, i] = normalisation.condition(time, parameters, dtype)
+    nodes = jnp.asarray(np.flatnonzero(node_weights), jnp.int32)
+    return TrainingData(*map(jnp.asarray, (points, end_points, conditions, node_weights.astype(dtype))), nodes)
 
 
-def _require_spread(ds: xr.Dataset, normalisation: Normalisation, points: np.ndarray, run: int) -> None:
+def _require_spread(points: np.ndarray, normalisation: Normalisation, run: int, time: float) -> None:
     """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
-    spread = points.std(axis=1)
     for d, period in enumerate(normalisation.periods):
-        flat = np.flatnonzero(spread[:, d] < 1e-5)
-        if period is None and flat.size:
+        if period is None and points[:, d].std() < 1e-5:
             raise ValueError(
-                f"coordinate {d} of the samples has no spread at time {ds['time'].values[flat[0]]:g} in run {run}, where "
-                "epsilon > 0 has no finite loss; use ActionMatching(epsilon=0)"
+                f"coordinate {d} of the samples has no spread at time {time:g} in run {run}, where epsilon > 0 has no "
+                "finite loss; use ActionMatching(epsilon=0)"
             )
 
 

@@ -17,13 +17,16 @@ from hoam_plugin.steppers import Parameters
 
 _STATIC: dict[str, Any] = {"static": True}
 
+# A uniform density on an interval of this length has standard deviation 1.
+_UNIFORM_PERIOD = math.sqrt(12.0)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
     """Affine maps to normalised units: z = (x - shift) / scale, tau = (t - t0) / (t1 - t0), standardised parameters.
 
-    A periodic coordinate is scaled so that its period is 2 pi; others to standard deviation 1 over all training samples.
+    Every coordinate gets standard deviation 1: others over all training samples, a periodic one as if it filled its period.
 
     Attributes:
         shift: per coordinate, physical units.
@@ -83,8 +86,8 @@ def normalisation_of(ds: xr.Dataset) -> Normalisation:
         if variable.period is not None:
             n = math.prod(trailing)
             shift += [0.0] * n
-            scale += [variable.period / (2 * math.pi)] * n
-            periods += [2 * math.pi] * n
+            scale += [variable.period / _UNIFORM_PERIOD] * n
+            periods += [_UNIFORM_PERIOD] * n
             continue
         mean = np.asarray(array.mean(("run", "time", "sample"), dtype=np.float64)).reshape(-1)
         deviation = np.asarray(array.std(("run", "time", "sample"), dtype=np.float64)).reshape(-1)

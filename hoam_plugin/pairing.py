@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -9,7 +11,7 @@ from hoam_plugin import ensemble as ensembles
 from hoam_plugin.references import ENERGY
 
 
-def valid(argument: str, ds: xr.Dataset) -> xr.Dataset:
+def valid(argument: str, ds: Any) -> xr.Dataset:
     """`ds` as a valid ensemble; errors name the argument.
 
     Raises:
@@ -19,6 +21,11 @@ def valid(argument: str, ds: xr.Dataset) -> xr.Dataset:
         return ensembles.validate(ds)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{argument}: {error}") from error
+
+
+def in_order_of_names(ds: xr.Dataset) -> xr.Dataset:
+    """The sample variables by name, and the energy: scores must not depend on the order in which a file lists them."""
+    return _selected(ds, sorted(ensembles.variable_names(ds)))
 
 
 def matching(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
@@ -85,4 +92,8 @@ def _same_variables(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Data
             f"{argument} has the parameters {ensembles.parameter_names(ds)!r} but truth has "
             f"{ensembles.parameter_names(truth)!r}; both need the same"
         )
-    return ds[[*own, *([ENERGY] if ENERGY in ds else [])]]
+    return _selected(ds, own)
+
+
+def _selected(ds: xr.Dataset, names: list[str]) -> xr.Dataset:
+    return ds[[*names, *([ENERGY] if ENERGY in ds else [])]]

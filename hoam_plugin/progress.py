@@ -23,6 +23,8 @@ def progress_bar(label: str, total: int, *, show: bool) -> Iterator[Callable[...
         task = bar.add_task(label, total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:
-            bar.update(task, advance=steps, **({"note": note} if note else {}))
+            bar.update(task, advance=steps)
+            if note:
+                bar.update(task, note=note)
 
         yield advance

@@ -89,7 +89,7 @@ def simpson(n: int) -> Rule:
     """Composite Simpson rule on n equidistant nodes (n odd, at least 3), exact up to degree 3."""
     rule = _rule("simpson", n, 3)
     if n % 2 == 0:
-        raise ValueError(f"n={n!r}: the composite Simpson rule needs an odd number of nodes, such as {n - 1} or {n + 1}")
+        raise ValueError(f"n={n!r}: the composite Simpson rule needs an odd number of nodes; try {n - 1} or {n + 1}")
     return rule
 
 
@@ -99,12 +99,12 @@ def trapezoid(n: int) -> Rule:
 
 
 def uniform_random(n: int) -> Rule:
-    """n independent uniform times with equal weights: plain action matching."""
+    """Independent uniform times with equal weights: plain action matching."""
     return _rule("uniform_random", n, 1)
 
 
 def low_discrepancy(n: int) -> Rule:
-    """n times of a randomly shifted Kronecker sequence with equal weights."""
+    """The times of a randomly shifted Kronecker sequence with equal weights."""
     return _rule("low_discrepancy", n, 1)
 
 

@@ -81,7 +81,7 @@ class ZarrSink:
     ) -> None:
         self._path = require_writable(path, overwrite=False, name="store")
         self._frame = frame
-        self._described = {v.name: (v, ensembles.DIMS) for v in variables}
+        self._described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
         self._described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
         self._stack = contextlib.ExitStack()
         self._arrays: dict[str, Any] = {}

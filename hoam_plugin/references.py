@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.distances import Coordinate, embedded, moments
-from hoam_plugin.rebuilding import rebuild_stepper
+from hoam_plugin.registry import rebuild_stepper
 from hoam_plugin.steppers import default_float, state_from_samples
 
 ENERGY = "electric_energy"
@@ -90,7 +90,12 @@ def bootstrapped_energy(truth: xr.Dataset, seed: int, times: Int[np.ndarray, " t
         ValueError: the stepper cannot be rebuilt, has other variables or no such diagnostic, or the samples are float64
             in JAX's 32-bit mode.
     """
-    stepper = rebuild_stepper(truth)
+    try:
+        stepper = rebuild_stepper(truth)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if stepper is None:
+        raise ValueError("the truth's attributes do not name a stepper that is installed here")
     names = ensembles.variable_names(truth)
     if {v.name for v in stepper.variables} != set(names):
         raise ValueError(
@@ -175,7 +180,7 @@ class Interpolation:
             else:
                 clipped = np.clip(times, saved[0], saved[-1])
                 own = self._own_curves(run, np.arange(len(saved)))
-                self._cache[run] = own.map(lambda curve: _cubic_in_time(clipped, saved, curve))
+                self._cache[run] = _cubic_in_time(own, saved, clipped)
         return self._cache[run]
 
     def _own_curves(self, run: int, times: Int[np.ndarray, " time"]) -> Curves:
@@ -183,12 +188,19 @@ class Interpolation:
         return curves_of(self._source, run, times, self._coordinates, energy)
 
 
-def _cubic_in_time(
-    times: Float[np.ndarray, " time"], saved: Float[np.ndarray, " saved"], curve: Float[np.ndarray, "saved ..."]
-) -> Float[np.ndarray, "time ..."]:
+def _cubic_in_time(curves: Curves, saved: Float[np.ndarray, " saved"], times: Float[np.ndarray, " time"]) -> Curves:
     import interpax
 
-    arrays = [jnp.asarray(a, default_float()) for a in (times, saved, curve)]
+    energy = [] if curves.energy is None else [curves.energy[:, None]]
+    # Side by side, so that one shape is compiled.
+    table = np.concatenate([curves.mean, curves.covariance.reshape(len(saved), -1), *energy], axis=1)
+    arrays = [jnp.asarray(a, default_float()) for a in (times, saved, table)]
     # interpax relies on the promotions that a user may have switched off.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return np.asarray(interpax.interp1d(*arrays, method="cubic2", extrap=True), np.float64)
+        result = np.asarray(interpax.interp1d(*arrays, method="cubic2", extrap=True), np.float64)
+    n_features = curves.mean.shape[1]
+    return Curves(
+        mean=result[:, :n_features],
+        covariance=result[:, n_features : n_features + n_features**2].reshape(-1, n_features, n_features),
+        energy=result[:, -1] if energy else None,
+    )

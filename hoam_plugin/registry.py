@@ -153,7 +153,12 @@ def rebuild_from_attribute(text: str) -> Any:
     description = json.loads(text)
     if description["name"] not in _published():
         return None
-    return build(description["name"], description["arguments"])
+    return build(description["name"], {name: _tuples(value) for name, value in description["arguments"].items()})
+
+
+def _tuples(value: Any) -> Any:
+    # JSON has no tuples, and the arguments of a stepper, static parts of a pytree, are hashable.
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _published() -> dict[str, importlib.metadata.EntryPoint]:

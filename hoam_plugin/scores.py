@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from hoam_plugin import distances, references
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.distances import Coordinate
-from hoam_plugin.pairing import matching, training_for, valid
+from hoam_plugin.pairing import in_order_of_names, matching, training_for, valid
 from hoam_plugin.references import Curves, Interpolation, Source
 
 REFERENCES = ("surrogate", "noise_floor", "interpolation", "frozen")
@@ -25,7 +25,7 @@ _CURVE_SCORES = {
 _SNAPSHOT_SCORES = {
     "histogram_l1": "L1 distance of phase-space histograms, mean over snapshots",
     "sliced_wasserstein": "sliced 2-Wasserstein distance, mean over snapshots",
-    "sinkhorn_divergence": "debiased Sinkhorn divergence of up to 512 samples, mean over snapshots",
+    "sinkhorn_divergence": f"debiased Sinkhorn divergence of {distances.SINKHORN_SAMPLES} samples, mean over snapshots",
 }
 
 # One value per score; reasons why a reference lacks a score, keyed by (score, reference).
@@ -83,13 +83,13 @@ def compare(
             after the last saved time; all before any work.
         ImportError: `sinkhorn=True` without the extra `ot`.
     """
-    truth = valid("truth", truth)
+    truth = in_order_of_names(valid("truth", truth))
     prediction = matching("prediction", prediction, truth)
     floor = None if floor is None else matching("floor", floor, truth)
     training = None if training is None else training_for(training, truth)
     times, snapshots = _curve_times(truth, from_time), _snapshots(truth)
     if sinkhorn:
-        distances.require_ott()
+        distances.sinkhorn_solver()
 
     coordinates = distances.coordinates_of(truth)
     sources = {
@@ -99,6 +99,8 @@ def compare(
     }
     between = None if training is None else Interpolation(training, coordinates)
     energies, notes = _energies(truth, prediction, floor, times, seed)
+    if between is None:
+        notes |= {(score, "interpolation"): ["no training ensemble was given"] for score in _CURVE_SCORES}
     rows: list[dict[str, Row]] = []
     for run in range(truth.sizes["run"]):
         own_source = references.samples_of(truth)
@@ -107,15 +109,15 @@ def compare(
             name: references.curves_of(source, run, times, coordinates, energies[name][run] if energies else None)
             for name, source in {"truth": own_source, **sources}.items()
         }
-        interpolated = _interpolated(between, truth, run, times, notes)
-        if interpolated is not None:
+        if between is not None and (interpolated := _interpolated(between, truth, run, times, notes)) is not None:
             curves["interpolation"] = interpolated
         own = curves.pop("truth")
         for name, other in curves.items():
             row[name] = row.get(name, {}) | _curve_scores(own, other)
         rows.append(row)
+    bootstrap = f"bootstrap of the truth's samples, seed {seed}; too high for a quiet start"
     attributes = {
-        "noise_floor": f"bootstrap of the truth's samples, seed {seed}" if floor is None else "a second truth ensemble",
+        "noise_floor": bootstrap if floor is None else "a second truth ensemble",
         "snapshot_times": truth["time"].values[snapshots].tolist(),
         "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
     }
@@ -199,12 +201,10 @@ def _energies(
 
 
 def _interpolated(
-    between: Interpolation | None, truth: xr.Dataset, run: int, times: Int[np.ndarray, " time"], notes: Notes
+    between: Interpolation, truth: xr.Dataset, run: int, times: Int[np.ndarray, " time"], notes: Notes
 ) -> Curves | None:
     """Interpolated curves of one run, or None with the reason added to `notes`."""
     try:
-        if between is None:
-            raise ValueError("no training ensemble was given")
         curves = between.curves(ensembles.parameters(truth, run), truth["time"].values[times].astype(np.float64))
     except ValueError as error:
         for score in _CURVE_SCORES:

@@ -102,9 +102,10 @@ def simulate(
             for index, (steps_taken, record) in enumerate(records):
                 for name in (v.name for v in stepper.variables):
                     if not np.isfinite(record[name]).all():
+                        values = {n: float(c[run]) for n, c in table.items()}
                         raise FloatingPointError(
                             f"variable {name!r} became non-finite at time {saved[index]:g} in the run with "
-                            f"{({n: float(c[run]) for n, c in table.items()})!r}; try a smaller dt than {largest_step:g}"
+                            f"{values!r}; try a smaller dt than {largest_step:g}"
                         )
                 if stopped.is_set():
                     return
@@ -128,7 +129,7 @@ def _trajectory(
     now = float(state.time)
     tolerance = 1e-5 * max(1.0, abs(now))
     if saved[0] < now - tolerance:
-        raise ValueError(f"times start at {saved[0]:g}, before the initial population's time {now:g}; start there or later")
+        raise ValueError(f"times start at {saved[0]:g}, before the initial population's time {now:g}; start later")
     for index, end in enumerate(saved.tolist()):
         gap = end - now if end - now > tolerance or index else 0.0
         n_steps = math.ceil(gap / largest_step - _ROUND_OFF)
@@ -183,7 +184,7 @@ def _initial_states(
     if not isinstance(initial, xr.Dataset):
         for name in names:
             if not hasattr(initial, name):
-                raise ValueError(f"initial={type(initial).__name__} has no variable {name!r}; the stepper has {names!r}")
+                raise ValueError(f"initial {type(initial).__name__} lacks the variable {name!r}; the stepper has {names!r}")
             require_representable(f"initial variable {name!r}", getattr(initial, name))
             if getattr(initial, name).shape[0] != n_samples:
                 raise ValueError(
@@ -199,7 +200,7 @@ def _initial_states(
     if n_samples > initial.sizes["sample"]:
         raise ValueError(f"n_samples={n_samples} exceeds the {initial.sizes['sample']} samples of the initial ensemble")
     if initial.sizes["run"] not in (1, n_runs):
-        raise ValueError(f"initial has {initial.sizes['run']} runs but parameters has {n_runs}; they are matched in order")
+        raise ValueError(f"initial has {initial.sizes['run']} runs but parameters has {n_runs}; give as many, in order")
     for name, column in ensembles.parameters(initial).items():
         if initial.sizes["run"] == n_runs and name in table and not np.allclose(column, table[name], rtol=1e-6):
             raise ValueError(
@@ -249,7 +250,7 @@ def _attributes(stepper: Any, key: jax.Array, dt: float, times: Any) -> dict[str
 
 
 def _thread_settings() -> tuple[Any, ...]:
-    config = jax.config
+    config: Any = jax.config
     return config.jax_enable_x64, config.jax_default_device, config.jax_disable_jit, config.jax_default_matmul_precision
 
 

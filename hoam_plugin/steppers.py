@@ -19,7 +19,7 @@ Parameters = Mapping[str, Any]
 
 @runtime_checkable
 class State(Protocol):
-    """A frozen pytree dataclass: `time` (scalar, physical units), one field per variable (leading axis = sample), `aux`.
+    """A frozen pytree dataclass: `time` (scalar, physical units), a field per variable (leading axis = sample), `aux`.
 
     `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved.
     """

@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +94,7 @@ class Surrogate:
         """The trained range of each physics parameter."""
         return {name: (low, high) for name, low, high in self.parameter_ranges}
 
-    def with_options(self, *, on_extrapolation: extrapolation.Policy | None = None, dt: float | None = None) -> Self:
+    def with_options(self, *, on_extrapolation: extrapolation.Policy | None = None, dt: float | None = None) -> Surrogate:
         """The same surrogate with another extrapolation policy or default step.
 
         Raises:

@@ -80,13 +80,15 @@ class TrainingData:
     """All runs on the device, in normalised units.
 
     Attributes:
-        points: samples of every run and saved time.
+        points: samples of every run and saved time, in stratified subsets; see `hoam_plugin.stratification`.
+        end_points: samples at both ends of the time range, in larger stratified subsets.
         conditions: time and parameters of every run and saved time.
         weights: quadrature weight of every saved time; times of weight 0 are never used, except the two ends.
         nodes: indices of the saved times whose weight is positive.
     """
 
-    points: Float[Array, "R T N D"]
+    points: Float[Array, "R T B n D"]
+    end_points: Float[Array, "R 2 E m D"]
     conditions: Float[Array, "R T C"]
     weights: Float[Array, " T"]
     nodes: Array
@@ -160,42 +162,30 @@ def _iterate(setup: Setup, progress: Progress, data: TrainingData, key: Array) -
 
 
 def draw_batch(setup: Setup, data: TrainingData, key: Array) -> Batch:
-    """Samples of one iteration: for each of its runs a contiguous block of the (shuffled) samples at every node.
+    """Samples of one iteration: for each of its runs, an independently drawn stratified subset at every node and end.
 
-    The same samples serve at all times where the ensemble holds trajectories; their fluctuations then partly cancel
-    between the ends and the integral of d_t s, which makes the loss less noisy and leaves its mean unchanged.
+    Independent subsets beat one set of trajectories through all times: their fluctuations average out over the nodes.
     """
     training = setup.training
-    n_runs, n_times, n_available, _ = data.points.shape
-    run_key, start_key, end_key, node_key = jax.random.split(key, 4)
+    n_runs, _, n_blocks, n, n_dims = data.points.shape
+    run_key, block_key, end_key, node_key = jax.random.split(key, 4)
     n_chosen = min(training.runs_per_iteration, n_runs)
     runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
-    n = min(training.n_samples, n_available)
-    n_ends = min(training.n_end_samples or 4 * training.n_samples, n_available)
     nodes, node_weights = _draw_nodes(setup, data, node_key)
-    ends = jnp.asarray([0, n_times - 1])
-
-    def of_run(run: Array, first: Array, first_end: Array) -> tuple[Any, ...]:
-        points = jax.lax.dynamic_slice(data.points, (run, 0, first, 0), (1, n_times, n, data.points.shape[-1]))[0]
-        at_ends = [
-            jax.lax.dynamic_slice(data.points, (run, end, first_end, 0), (1, 1, n_ends, data.points.shape[-1]))[0, 0]
-            for end in (0, n_times - 1)
-        ]
-        conditions = data.conditions[run]
-        return points[nodes], conditions[nodes], jnp.stack(at_ends), conditions[ends]
-
-    points, conditions, end_points, end_conditions = jax.vmap(of_run)(
-        runs,
-        jax.random.randint(start_key, (n_chosen,), 0, n_available - n + 1),
-        jax.random.randint(end_key, (n_chosen,), 0, n_available - n_ends + 1),
-    )
+    blocks = jax.random.randint(block_key, (n_chosen, len(nodes)), 0, n_blocks)
+    end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
+    points = data.points[runs[:, None], nodes[None, :], blocks]
+    end_points = data.end_points[runs[:, None], jnp.arange(2)[None, :], end_blocks]
+    conditions = data.conditions[runs[:, None], nodes[None, :]]
+    end_conditions = data.conditions[runs[:, None], jnp.asarray([0, -1])[None, :]]
+    n_conditions = conditions.shape[-1]
     signs = jnp.asarray([1.0, -1.0], points.dtype) / n_chosen
     return Batch(
-        points=points.reshape(-1, *points.shape[2:]),
-        conditions=conditions.reshape(-1, conditions.shape[-1]),
+        points=points.reshape(-1, n, n_dims),
+        conditions=conditions.reshape(-1, n_conditions),
         weights=jnp.tile(node_weights / n_chosen, n_chosen),
-        end_points=end_points.reshape(-1, *end_points.shape[2:]),
-        end_conditions=end_conditions.reshape(-1, conditions.shape[-1]),
+        end_points=end_points.reshape(-1, end_points.shape[-2], n_dims),
+        end_conditions=end_conditions.reshape(-1, n_conditions),
         end_signs=jnp.tile(signs, n_chosen),
     )
 

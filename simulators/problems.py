@@ -13,7 +13,7 @@ def two_stream(
     solver: Literal["particles"] = "particles",
     **options: Any,
 ) -> VlasovPoissonPIC:
-    """Two-stream instability: equal Maxwellians at v = +-3, width 1, on a box of length 50; parameter `mu` in [1.2, 1.9].
+    """Two-stream instability: equal Maxwellians at v = +-3, width 1, box length 50; parameter `mu` in [1.2, 1.9].
 
     Args:
         amplitude: relative density perturbation in the longest wave of the box.

@@ -1,0 +1,1 @@
+"""Speed and accuracy studies; each module is one command, `python -m benchmarks.<name>`."""

@@ -1,0 +1,297 @@
+"""What the commands of `hoam` do: `list`, `simulate`, `fit`, `compare`, `demo`; see `hoam_plugin.cli`.
+
+Whatever needs JAX is imported inside the commands, so that `hoam --help` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from hoam_plugin.checks import positive_float, positive_int
+from hoam_plugin.cli_parsing import (
+    Output,
+    Overwrite,
+    Whole,
+    find_stepper,
+    parse_parameters,
+    parse_rule,
+    parse_times,
+    require_input,
+    require_output,
+    save_dataset,
+)
+from hoam_plugin.files import written_aside
+
+_PICTURES = (".png", ".pdf", ".svg", ".jpg", ".gif")
+
+
+def list_steppers() -> None:
+    """List the published and registered steppers: their parameters, variables, time range and step."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hoam_plugin import registry
+
+    table = Table("name", "parameters", "variables", "times", "dt", box=None, header_style="bold")
+    for name in registry.names():
+        try:
+            stepper = registry.stepper(name)
+        except Exception as error:  # another package's factory may fail in any way, which must not hide the others
+            table.add_row(name, f"cannot be built: {error}")
+            continue
+        first, last = stepper.horizon
+        names = [", ".join(words) for words in (stepper.parameters, [v.name for v in stepper.variables])]
+        table.add_row(name, *names, f"{first:g} to {last:g}", f"{stepper.dt:g}")
+    Console().print(table)
+
+
+def simulate(
+    stepper: str,
+    /,
+    *,
+    output: Output,
+    param: Annotated[list[str] | None, Parameter(name=("--param", "-p"), negative=())] = None,
+    samples: Whole | None = None,
+    nodes: str | None = None,
+    times: str | None = None,
+    initial: Path | None = None,
+    dt: float | None = None,
+    on_extrapolation: str | None = None,
+    seed: Whole = 0,
+    overwrite: Overwrite = False,
+    progress: bool = True,
+) -> None:
+    """Run a stepper, a simulator by name or a saved surrogate, and write what its population did.
+
+    Args:
+        stepper: a name (see `hoam list`) or the path of a saved surrogate, such as model.hoam.
+        output: where the ensemble goes: a Zarr folder, or netCDF if it ends in .nc.
+        param: physics parameters, one run per value: mu=1.2:1.9:8 (first:last:count), mu=1.25,1.85 or mu=1.4 (for all
+            runs); several parameters, each with its own --param, are paired in order. Those of --initial by default.
+        samples: samples per run; 25000, or as many as --initial has.
+        nodes: save on the nodes of a quadrature rule: gauss:64 (the default), simpson:65, trapezoid:65, uniform:64 or
+            low-discrepancy:64.
+        times: save at these times instead: 0:40:129 (first:last:count) or 0,10,40.
+        initial: start from the first saved time of this ensemble, run by run.
+        dt: largest time step; the stepper's own by default.
+        on_extrapolation: of a surrogate outside its trained ranges: raise, warn, ignore or fallback (to the simulator).
+        seed: seed of all random numbers.
+        overwrite: replace an existing output once the new one is complete.
+        progress: show a progress bar.
+    """
+    require_output(output, overwrite=overwrite, inputs=(Path(stepper), initial))
+    require_input("--initial", initial)
+    if nodes is not None and times is not None:
+        raise ValueError(f"--nodes={nodes!r} and --times={times!r} exclude each other; give one of them")
+    if samples is not None:
+        positive_int("--samples", samples)
+    if dt is not None:
+        positive_float("--dt", dt)
+    parameters = parse_parameters(param or ())
+    saved = parse_rule(nodes or "gauss:64") if times is None else parse_times(times)
+    runner = find_stepper(stepper, on_extrapolation)
+
+    import jax
+
+    from hoam_plugin import ensemble as ensembles
+    from hoam_plugin.simulation import simulate as run
+
+    start = None if initial is None else ensembles.load(initial, lazy=True)
+    if start is not None and not parameters:
+        parameters = ensembles.parameters(start)
+    options: dict[str, Any] = {
+        "key": jax.random.key(seed),
+        "n_samples": samples or (25_000 if start is None else start.sizes.get("sample", 1)),
+        "initial": start,
+        "dt": dt,
+        "progress": progress,
+    }
+    began = time.perf_counter()
+    if output.suffix == ".nc":
+        ds = run(runner, parameters, saved, **options)
+        ensembles.save(ds, output, overwrite=overwrite)
+    else:
+        # Streamed, so that memory does not limit what can be saved.
+        with written_aside(output) as aside:
+            ds = run(runner, parameters, saved, store=aside, **options)
+    sizes = " x ".join(f"{ds.sizes[dim]} {dim}s" for dim in ensembles.DIMS)
+    print(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")
+
+
+def fit(
+    ensemble: Path,
+    /,
+    *,
+    output: Output,
+    quality: Literal["quick", "paper"] = "quick",
+    iterations: Whole | None = None,
+    samples: Whole | None = None,
+    learning_rate: float | None = None,
+    epsilon: float | None = None,
+    width: Whole | None = None,
+    depth: Whole | None = None,
+    rank: Whole | None = None,
+    hyper_width: Whole | None = None,
+    harmonics: Whole | None = None,
+    seed: Whole = 0,
+    overwrite: Overwrite = False,
+    progress: bool = True,
+) -> None:
+    """Learn a surrogate from an ensemble. Ctrl-C writes the best model so far.
+
+    Args:
+        ensemble: the training runs, as written by `hoam simulate`.
+        output: the surrogate's file, such as model.hoam.
+        quality: the settings to start from: quick takes a minute or two on two cores, paper those of arXiv:2410.12000.
+        iterations: steps of the optimiser.
+        samples: samples per saved time and iteration.
+        learning_rate: its largest value.
+        epsilon: noise amplitude of the learned dynamics in normalised units; 0 gives an ODE.
+        width: features per hidden layer.
+        depth: layers.
+        rank: rank of the modulated part of each layer.
+        hyper_width: width of the hyper-network.
+        harmonics: harmonics of each periodic coordinate.
+        seed: seed of all random numbers.
+        overwrite: replace an existing output once the new one is complete.
+        progress: show a progress bar with the loss.
+    """
+    require_output(output, overwrite=overwrite, inputs=(ensemble,))
+    require_input("ENSEMBLE", ensemble)
+
+    import jax
+
+    from hoam_plugin import ensemble as ensembles
+    from hoam_plugin import fitting, recipes
+    from hoam_plugin.action_matching import ActionMatching
+    from hoam_plugin.potentials import CoLoRA
+    from hoam_plugin.training import Training, TrainingDivergedError
+
+    settings: dict[str, Any] = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
+    if quality == "paper":
+        settings = recipes.paper()
+    sizes = {"width": width, "depth": depth, "rank": rank, "hyper_width": hyper_width, "harmonics": harmonics}
+    changes: dict[str, dict[str, Any]] = {
+        "potential": sizes,
+        "loss": {"epsilon": epsilon},
+        "training": {"iterations": iterations, "n_samples": samples, "learning_rate": learning_rate},
+    }
+    for name, values in changes.items():
+        given = {field: value for field, value in values.items() if value is not None}
+        settings[name] = dataclasses.replace(settings[name], **given)
+    ds = ensembles.load(ensemble)
+    began = time.perf_counter()
+    try:
+        model = fitting.fit(ds, key=jax.random.key(seed), progress=progress, **settings)
+    except (fitting.TrainingInterrupted, TrainingDivergedError) as stopped:
+        partial = stopped.surrogate
+        if partial is None or partial.history is None:
+            raise
+        partial.save(output, overwrite=overwrite)
+        n_done = partial.history.sizes["iteration"]
+        reason = str(stopped).removesuffix("; nothing was written")
+        stopped.args = (f"{reason}; the model of iteration {n_done} was written to {str(output)!r}",)
+        raise
+    model.save(output, overwrite=overwrite)
+    assert model.history is not None
+    loss = float(model.history["loss"][-100:].mean())
+    n_done = model.history.sizes["iteration"]
+    print(f"{output}: {n_done} iterations in {time.perf_counter() - began:.1f} s, loss {loss:.5f}")
+
+
+def compare(
+    truth: Path,
+    prediction: Path,
+    /,
+    *,
+    training: Path | None = None,
+    floor: Path | None = None,
+    from_time: float | None = None,
+    sinkhorn: Annotated[bool, Parameter(negative=())] = False,
+    plot: Path | None = None,
+    plot_run: Whole = 0,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Print how far apart two ensembles are, beside the noise floor, interpolation in mu and frozen samples.
+
+    Args:
+        truth: what the simulator did.
+        prediction: what is judged: the same runs and times.
+        training: the runs that the surrogate was trained on, for the column of interpolation.
+        floor: a second truth with another seed, for the noise floor; else the truth's samples are drawn again.
+        from_time: scores of curves (energy, mean, covariance) count times from here on only.
+        sinkhorn: also the Sinkhorn divergence (slower; needs the extra `ot`).
+        plot: draw truth and prediction in phase space: panels (.png, .pdf, .svg, .jpg) or moving (.gif).
+        plot_run: index of the run that is drawn.
+        output: write the scores to a Zarr folder, or to netCDF if it ends in .nc.
+        overwrite: replace existing outputs.
+    """
+    inputs = {"TRUTH": truth, "PREDICTION": prediction, "--training": training, "--floor": floor}
+    for argument, path in inputs.items():
+        require_input(argument, path)
+    sources = tuple(inputs.values())
+    for argument, path in {"--plot": plot, "--output": output}.items():
+        if path is not None:
+            require_output(path, overwrite=overwrite, inputs=sources, argument=argument)
+    if plot is not None and plot.suffix not in _PICTURES:
+        raise ValueError(f"--plot={str(plot)!r} must end in one of {', '.join(_PICTURES)}")
+
+    from hoam_plugin import ensemble as ensembles
+    from hoam_plugin import plots, scores
+
+    own, other = ensembles.load(truth), ensembles.load(prediction)
+    moving = plot is not None and plot.suffix == ".gif"
+    figure = None if plot is None or moving else plots.phase_space(own, other, run=plot_run)
+    result = scores.compare(
+        own,
+        other,
+        training=None if training is None else ensembles.load(training),
+        floor=None if floor is None else ensembles.load(floor),
+        from_time=from_time,
+        sinkhorn=sinkhorn,
+    )
+    print(scores.verdict_table(result))
+    if plot is not None and figure is not None:
+        plots.save_figure(figure, plot, overwrite=overwrite)
+    elif plot is not None:
+        plots.animation(own, other, plot, run=plot_run, overwrite=overwrite)
+    if output is not None:
+        save_dataset(result, output)
+
+
+def demo(
+    *,
+    output: Output = Path("hoam-demo"),
+    seed: Whole = 0,
+    overwrite: Overwrite = False,
+    progress: bool = True,
+    samples: Annotated[Whole, Parameter(show=False)] = 25_000,
+    runs: Annotated[Whole, Parameter(show=False)] = 8,
+    nodes: Annotated[Whole, Parameter(show=False)] = 64,
+    saved_times: Annotated[Whole, Parameter(show=False)] = 129,
+    iterations: Annotated[Whole | None, Parameter(show=False)] = None,
+) -> None:
+    """Do all of it in one go on the two-stream instability, within five minutes on two cores, and print the verdict.
+
+    Args:
+        output: folder for ensembles, surrogate, scores and pictures.
+        seed: seed of all random numbers.
+        overwrite: replace the folder of an earlier demo once the new one is complete.
+        progress: show progress bars.
+        samples: samples per run.
+        runs: training runs.
+        nodes: Gauss-Legendre nodes of the training runs.
+        saved_times: saved times of the held-out runs.
+        iterations: steps of the optimiser.
+    """
+    require_output(output, overwrite=overwrite)
+
+    from hoam_plugin.demo import Sizes, run_demo
+
+    run_demo(output, Sizes(samples, runs, nodes, saved_times, iterations), seed=seed, progress=progress)

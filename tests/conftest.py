@@ -1,0 +1,34 @@
+"""Test configuration: annotations checked at run time, no implicit promotion of dtypes or ranks."""
+
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook(["hoam_plugin"], "beartype.beartype")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The first example of a shape compiles, so that times say nothing; the same examples every time.
+hypothesis.settings.register_profile("hoam", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("hoam")
+
+
+@pytest.fixture
+def as_installed() -> Iterator[None]:
+    """No type checks for one test: the errors of wrong types that users see."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Double precision for one test, in every thread (the context manager `jax.enable_x64` covers only its own)."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)

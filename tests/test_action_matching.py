@@ -1,0 +1,229 @@
+"""The fast loss against a naive formulation, and its statistics."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hoam_plugin import quadrature
+from hoam_plugin.action_matching import (
+    ActionMatching,
+    Batch,
+    chunk_length,
+    end_terms,
+    interior_terms,
+    loss_and_gradient,
+    potential_streams,
+)
+from hoam_plugin.embedding import Embedding
+from hoam_plugin.potentials import CoLoRA
+
+
+def naive_potential(potential: CoLoRA, embedding: Embedding, weights: Any, z: Any, tau: Any, rest: Any) -> Any:
+    """s of one sample, written as the formula reads: W x + A diag(phi) B x + b with phi from the hyper-network."""
+    condition = jnp.concatenate([jnp.reshape(2 * tau - 1, (1,)), rest])
+    hidden = condition
+    n_dense = len(weights["hyper"])
+    for i in range(n_dense):
+        dense = weights["hyper"][f"Dense_{i}"]
+        hidden = hidden @ dense["kernel"] + dense["bias"]
+        hidden = hidden * jax.nn.sigmoid(hidden) if i < n_dense - 1 else hidden
+    phi = hidden.reshape(potential.depth, potential.rank)
+    features = []
+    for d, period in enumerate(embedding.periods):
+        if period is None:
+            features.append(z[d])
+            continue
+        harmonics = [2 * np.pi * k / period for k in range(1, embedding.harmonics + 1)]
+        features += [jnp.cos(w * z[d]) for w in harmonics] + [jnp.sin(w * z[d]) for w in harmonics]
+    x = jnp.stack(features)
+    for i, layer in enumerate(weights["layers"]):
+        y = layer["W"].T @ x + layer["B"].T @ (phi[i] * (layer["A"].T @ x))
+        if i < potential.depth - 1:
+            y = y + layer["b"]
+            y = y * jax.nn.sigmoid(y)
+        x = y
+    return x[0]
+
+
+def naive_loss(potential: CoLoRA, embedding: Embedding, epsilon: float, weights: Any, batch: Batch) -> Any:
+    def s(z: Any, tau: Any, rest: Any) -> Any:
+        return naive_potential(potential, embedding, weights, z, tau, rest)
+
+    def integrand(z: Any, tau: Any, rest: Any) -> Any:
+        gradient = jax.grad(s)(z, tau, rest)
+        laplacian = jnp.trace(jax.hessian(s)(z, tau, rest))
+        return gradient @ gradient / 2 + jax.grad(s, argnums=1)(z, tau, rest) + epsilon**2 / 2 * laplacian
+
+    taus, rests = (batch.conditions[:, 0] + 1) / 2, batch.conditions[:, 1:]
+    inner = jax.vmap(jax.vmap(integrand, (0, None, None)))(batch.points, taus, rests)
+    end_taus, end_rests = (batch.end_conditions[:, 0] + 1) / 2, batch.end_conditions[:, 1:]
+    ends = jax.vmap(jax.vmap(s, (0, None, None)))(batch.end_points, end_taus, end_rests)
+    return jnp.sum(batch.weights * inner.mean(axis=1)) + jnp.sum(batch.end_signs * ends.mean(axis=1))
+
+
+def random_weights(potential: CoLoRA, embedding: Embedding, n_conditions: int, seed: int = 0) -> Any:
+    """Weights whose output layer is not zero, so that every term of the loss counts."""
+    weights = potential.init(jax.random.key(seed), embedding.n_features, n_conditions)
+    leaves, tree = jax.tree.flatten(weights)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    moved = [w + 0.3 * jax.random.normal(k, w.shape, w.dtype) for w, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+def random_batch(n_times: int, n: int, n_dims: int, n_conditions: int) -> Batch:
+    keys = jax.random.split(jax.random.key(5), 4)
+    return Batch(
+        points=jax.random.normal(keys[0], (n_times, n, n_dims)),
+        conditions=jax.random.normal(keys[1], (n_times, n_conditions)),
+        weights=jnp.full(n_times, 1 / n_times),
+        end_points=jax.random.normal(keys[2], (2, 2 * n, n_dims)),
+        end_conditions=jax.random.normal(keys[3], (2, n_conditions)),
+        end_signs=jnp.asarray([1.0, -1.0]),
+    )
+
+
+CASES = {
+    "periodic x, free v, noise": ((2 * np.pi, None), 2, 0.3),
+    "three free coordinates, no noise": ((None, None, None), 1, 0.0),
+    "six coordinates, no parameter, noise": ((None, 3.0, None, None, 1.0, None), 1, 0.1),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", CASES)
+def test_fast_loss_equals_the_naive_formulation(case: str) -> None:
+    periods, harmonics, epsilon = CASES[case]
+    n_conditions = 1 if "no parameter" in case else 3
+    potential = CoLoRA(width=8, depth=4, rank=2, hyper_width=5, hyper_depth=3, harmonics=harmonics)
+    embedding = Embedding(periods, harmonics)
+    weights = random_weights(potential, embedding, n_conditions)
+    batch = random_batch(6, 5, len(periods), n_conditions)
+
+    fast_loss = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, epsilon, w, b))
+    naive_and_gradient = jax.jit(jax.value_and_grad(lambda w, b: naive_loss(potential, embedding, epsilon, w, b)))
+    fast, _, fast_gradient = fast_loss(weights, batch)
+    naive, naive_gradient = naive_and_gradient(weights, batch)
+
+    np.testing.assert_allclose(fast, naive, rtol=1e-10)
+    for a, b in zip(jax.tree.leaves(fast_gradient), jax.tree.leaves(naive_gradient), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10 * float(jnp.abs(b).max()) + 1e-300)
+
+
+@pytest.mark.usefixtures("x64")
+def test_streams_hold_value_gradient_laplacian_and_time_derivative() -> None:
+    potential, embedding = CoLoRA(width=6, depth=3, rank=2), Embedding((2 * np.pi, None))
+    weights = random_weights(potential, embedding, 2)
+    points, conditions = jnp.asarray([[[0.3, -1.2]]]), jnp.asarray([[0.2, 0.7]])
+    streams = potential_streams(potential, embedding, weights, points, conditions, laplacian=True)[:, 0, 0]
+
+    def s(z: Any, tau: Any) -> Any:
+        return naive_potential(potential, embedding, weights, z, tau, conditions[0, 1:])
+
+    z, tau = points[0, 0], (conditions[0, 0] + 1) / 2
+    expected = [
+        s(z, tau),
+        *jax.grad(s)(z, tau),
+        jnp.trace(jax.hessian(s)(z, tau)),
+        jax.grad(s, argnums=1)(z, tau),
+    ]
+    np.testing.assert_allclose(streams, jnp.stack(expected), rtol=1e-11)
+
+
+def test_first_loss_is_zero() -> None:
+    potential, embedding = CoLoRA(), Embedding((2 * np.pi, None))
+    weights = potential.init(jax.random.key(0), embedding.n_features, 2)
+    loss, quadratic, gradient = loss_and_gradient(potential, embedding, 0.1, weights, random_batch(4, 8, 2, 2))
+    assert loss == 0
+    assert quadratic == 0
+    assert any(jnp.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
+
+
+@pytest.mark.usefixtures("x64")
+def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    potential, embedding = CoLoRA(width=6, depth=3), Embedding((None, None))
+    weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2)
+    whole, quadratic = interior_terms(
+        potential, embedding, weights, batch.points, batch.conditions, batch.weights, 0.2
+    )
+    whole = whole + end_terms(potential, embedding, weights, batch)
+    for limit in (1, 2000, 1 << 30):
+        monkeypatch.setattr("hoam_plugin.action_matching._CHUNK_BYTES", limit)
+        loss, quadratic_part, _ = loss_and_gradient(potential, embedding, 0.2, weights, batch)
+        np.testing.assert_allclose(loss, whole, rtol=1e-12)
+        np.testing.assert_allclose(quadratic_part, quadratic, rtol=1e-12)
+
+
+def test_chunk_length_divides_the_number_of_times() -> None:
+    for n_times in (1, 7, 64, 66, 256):
+        size = chunk_length(n_times, 64, 2, 32, 0.1)
+        assert n_times % size == 0
+        assert 1 <= size <= n_times
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("epsilon", "sigma"), [(0.0, 0.0), (0.4, 0.4)])
+def test_true_drift_minimises_the_loss(epsilon: float, sigma: float) -> None:
+    """For a Gaussian that moves and spreads, dX = u dt + sigma dW, no scaling or tilt of s = u x lowers the loss."""
+    u, n = 0.7, 400_000
+    nodes, weights = quadrature.gauss_legendre(8).nodes_and_weights()
+    noise = np.random.default_rng(0).standard_normal(n)
+    noise = (noise - noise.mean()) / noise.std()
+
+    def population(t: Any) -> Any:
+        return u * t + np.sqrt(0.25 + sigma**2 * t) * noise
+
+    def loss(a: float, b: float) -> float:
+        """The formula for s = a x + b x^2 / 2."""
+        inner = [
+            np.mean((a + b * population(t)) ** 2) / 2 + epsilon**2 / 2 * b for t in nodes
+        ]
+        ends = [np.mean(a * x + b * x**2 / 2) for x in (population(0.0), population(1.0))]
+        return float(ends[0] - ends[1] + weights @ inner)
+
+    best = loss(u, 0.0)
+    np.testing.assert_allclose(best, -(u**2) / 2, rtol=1e-10)
+    assert all(loss(u + da, db) > best for da, db in ((0.1, 0), (-0.1, 0), (0, 0.05), (0, -0.05), (0.05, 0.05)))
+
+
+def test_gauss_nodes_make_the_loss_far_less_noisy_than_random_times() -> None:
+    """The point of the paper: at the same weights and numbers of samples and times."""
+    potential, embedding = CoLoRA(width=16, depth=3), Embedding((None,))
+    weights = random_weights(potential, embedding, 1)
+
+    def loss(key: Any, weights: Any, rule: quadrature.Rule) -> Any:
+        sample_key, time_key = jax.random.split(key)
+        if rule.random:
+            taus, node_weights = rule.draw(time_key), jnp.full(rule.n, 1 / rule.n)
+        else:
+            taus, node_weights = map(jnp.asarray, rule.nodes_and_weights())
+        taus = taus.astype(jnp.float32)
+        samples = jax.random.normal(sample_key, (1, 4096, 1))
+        # One population that only moves, seen at all times by the same samples: what is left is the noise of time.
+        points = samples + 3 * taus[:, None, None]
+        ends = jnp.concatenate([samples, samples + 3])
+        batch = Batch(
+            points, (2 * taus - 1)[:, None], node_weights.astype(jnp.float32), ends,
+            jnp.asarray([[-1.0], [1.0]]), jnp.asarray([1.0, -1.0]),
+        )
+        return loss_and_gradient(potential, embedding, 0.0, weights, batch)[0]
+
+    def spread(rule: quadrature.Rule) -> float:
+        # Weights are an argument, since XLA would spend minutes on folding them as constants.
+        compiled = jax.jit(lambda key, w: loss(key, w, rule))
+        return float(np.std([compiled(key, weights) for key in jax.random.split(jax.random.key(0), 20)]))
+
+    assert spread(quadrature.gauss_legendre(16)) < spread(quadrature.uniform_random(16)) / 5
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, float("nan"), float("inf")])
+def test_bad_epsilon_is_refused(epsilon: float) -> None:
+    with pytest.raises(ValueError, match=r"epsilon=.* must be a finite number"):
+        ActionMatching(epsilon=epsilon)
+
+
+def test_bad_quadrature_is_refused() -> None:
+    with pytest.raises(Exception, match=r"quadrature|Rule"):
+        ActionMatching(quadrature=64)  # type: ignore[arg-type]

@@ -1,0 +1,291 @@
+"""The command line, in process wherever possible."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import hoam_plugin as hoam
+from hoam_plugin import registry
+from hoam_plugin.cli import main
+from hoam_plugin.cli_parsing import parse_parameters, parse_rule, parse_times
+
+# One compilation of the training loop serves the fixture below, the demo and the example's test.
+SAMPLES, ITERATIONS = 400, 10
+
+
+def hoam_command(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny training ensemble, a surrogate of it, a truth and a prediction, all made by commands."""
+    path = tmp_path_factory.mktemp("cli")
+    sizes = ("--samples", SAMPLES, "--no-progress")
+    times = ("--times", "0:40:9")
+    truth, held = path / "truth.zarr", path / "held.zarr"
+    model, pred = path / "model.hoam", path / "pred.zarr"
+    assert hoam_command("simulate", "two_stream", "-p", "mu=1.2:1.9:2", "--nodes", "gauss:8", "-o", truth, *sizes) == 0
+    assert hoam_command("fit", truth, "-o", model, "--iterations", ITERATIONS, "--no-progress") == 0
+    assert hoam_command("simulate", "two_stream", "-p", "mu=1.25,1.85", *times, "-o", held, "--dt", 0.2, *sizes) == 0
+    assert hoam_command("simulate", model, "--initial", held, *times, "-o", pred, "--no-progress") == 0
+    return path
+
+
+@pytest.fixture
+def error(capsys: pytest.CaptureFixture[str]):
+    """Runs a command that must fail, and returns the one line that it prints."""
+
+    def run(*words: object) -> str:
+        capsys.readouterr()
+        assert hoam_command(*words) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("hoam: error: ")
+        assert err.count("\n") == 1
+        return err.removeprefix("hoam: error: ").strip()
+
+    return run
+
+
+def test_simulate_writes_runs_times_and_samples(folder: Path) -> None:
+    ds = hoam.ensemble.load(folder / "truth.zarr")
+    assert dict(ds.sizes) == {"run": 2, "time": 10, "sample": SAMPLES, "cell": 3125}
+    np.testing.assert_allclose(ds["mu"], [1.2, 1.9])
+    assert float(ds["quadrature_weight"].sum()) == pytest.approx(1.0)
+
+
+def test_fit_takes_its_options(folder: Path) -> None:
+    model = hoam.load(folder / "model.hoam")
+    assert model.history.sizes["iteration"] == ITERATIONS
+
+
+def test_surrogate_starts_from_the_samples_and_parameters_of_initial(folder: Path) -> None:
+    held, pred = (hoam.ensemble.load(folder / name) for name in ("held.zarr", "pred.zarr"))
+    np.testing.assert_array_equal(pred["x"][:, 0], held["x"][:, 0])
+    np.testing.assert_array_equal(pred["mu"], held["mu"])
+    assert dict(pred.sizes) == dict(held.sizes)
+
+
+def test_netcdf_output_equals_zarr_output(folder: Path, tmp_path: Path) -> None:
+    words = ("simulate", "two_stream", "-p", "mu=1.25,1.85", "--times", "0:40:9", "--dt", 0.2, "--samples", SAMPLES)
+    assert hoam_command(*words, "--no-progress", "-o", tmp_path / "held.nc") == 0
+    xr.testing.assert_equal(hoam.ensemble.load(tmp_path / "held.nc"), hoam.ensemble.load(folder / "held.zarr"))
+
+
+def test_list_names_every_stepper_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hoam_command("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == registry.names()
+    assert any(line.split()[:2] == ["two_stream", "mu"] for line in lines)
+
+
+def test_compare_prints_the_verdict_and_writes_scores_and_picture(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, prediction, training = (folder / name for name in ("held.zarr", "pred.zarr", "truth.zarr"))
+    outputs = ("--plot", tmp_path / "out.png", "--output", tmp_path / "scores.zarr")
+    assert hoam_command("compare", truth, prediction, "--training", training, *outputs) == 0
+    assert "electric energy error  mu = 1.25" in capsys.readouterr().out
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    scores = xr.open_zarr(tmp_path / "scores.zarr", consolidated=False)
+    assert scores["histogram_l1"].sel(reference="surrogate").shape == (2,)
+    assert bool((scores["electric_energy_error"].sel(reference="interpolation") > 0).all())
+
+
+def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "demo"
+    words = ("demo", "--output", output, "--samples", SAMPLES, "--runs", 2, "--nodes", 8, "--saved-times", 9)
+    try:
+        assert hoam_command(*words, "--iterations", ITERATIONS, "--no-progress") == 0
+    finally:
+        registry.unregister("two_stream")
+    printed = capsys.readouterr().out
+    for phrase in ("histogram l1", "noise floor", "mu = 1.85", "compile", "roll out", "total", "Peak memory"):
+        assert phrase in printed
+    written = {path.name for path in output.iterdir()}
+    assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate.zarr", "scores.zarr"} <= written
+    assert {"phase_space_mu_1.25.png", "energy.png", "loss.png", "phase_space.gif", "model.hoam"} <= written
+    assert "histogram l1" in (output / "summary.txt").read_text()
+    assert hoam.load(output / "model.hoam").history.sizes["iteration"] == ITERATIONS
+    assert hoam_command(*words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_existing_output_needs_overwrite(folder: Path, tmp_path: Path, error, monkeypatch) -> None:
+    def long_work(*_: object, **__: object) -> None:
+        raise AssertionError("must not be reached")
+
+    monkeypatch.setattr("hoam_plugin.simulation.simulate", long_work)
+    monkeypatch.setattr("hoam_plugin.fitting.fit", long_work)
+    before = sorted(folder.rglob("*"))
+    truth, model = folder / "truth.zarr", folder / "model.hoam"
+    for words in (
+        ("simulate", "two_stream", "-p", "mu=1.4", "-o", truth),
+        ("fit", truth, "-o", model),
+        ("compare", truth, truth, "-o", truth),
+        ("compare", truth, truth, "--plot", model),
+    ):
+        assert "--overwrite" in error(*words) or "also an input" in error(*words)
+    (tmp_path / "hoam-demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "hoam-demo" in error("demo")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_overwrite_replaces_only_what_it_may(folder: Path, tmp_path: Path, error) -> None:
+    words = ("simulate", "two_stream", "--samples", SAMPLES, "--times", "0,1", "--no-progress", "--overwrite", "-o")
+    target = tmp_path / "some.zarr"
+    for mu in (1.3, 1.4):
+        assert hoam_command(*words, target, "-p", f"mu={mu}") == 0
+        assert float(hoam.ensemble.load(target)["mu"][0]) == pytest.approx(mu)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("x")
+    assert "did not write" in error(*words, tmp_path / "letters", "-p", "mu=1.3")
+    assert "did not write" in error("demo", "--overwrite", "-o", tmp_path / "letters")
+    assert "also an input" in error(*words, folder / "held.zarr", "--initial", folder / "held.zarr")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "some.zarr"]
+
+
+def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error) -> None:
+    words = ("simulate", "two_stream", "--samples", SAMPLES, "--times", "0,1", "--no-progress")
+    target = tmp_path / "some.zarr"
+    assert hoam_command(*words, "-p", "mu=1.3", "-o", target) == 0
+    assert "non-finite" in error(*words, "-p", "mu=1e-30", "-o", target, "--overwrite")
+    assert float(hoam.ensemble.load(target)["mu"][0]) == pytest.approx(1.3)
+    assert [p.name for p in tmp_path.iterdir()] == ["some.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("words", "phrases"),
+    [
+        (["simulate", "two_strem", "-p", "mu=1.4"], ["'two_strem'", "did you mean 'two_stream'"]),
+        (["simulate", "nowhere.hoam", "-p", "mu=1.4"], ["'nowhere.hoam'", "no such surrogate file"]),
+        (["simulate", "two_stream"], ["lacks ['mu']"]),
+        (["simulate", "two_stream", "-p", "nu=1"], ["unknown name 'nu'", "'mu'"]),
+        (["simulate", "two_stream", "-p", "mu"], ["--param='mu'", "mu=1.2:1.9:8"]),
+        (["simulate", "two_stream", "-p", "mu=1.2:1.9"], ["--param='mu=1.2:1.9'", "first:last:count"]),
+        (["simulate", "two_stream", "-p", "mu=1", "-p", "mu=2"], ["--param='mu=2'", "again"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--nodes", "gaus:64"], ["'gaus:64'", "did you mean 'gauss'"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--nodes", "gauss"], ["'gauss'", "whole number of nodes"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--nodes", "simpson:64"], ["n=64", "odd", "65"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--times", "0-40"], ["--times='0-40'", "0:40:129"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--times", "0,2,1"], ["strictly increasing"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--times", "0,1", "--nodes", "gauss:4"], ["exclude"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--samples", "0"], ["--samples=0", "at least 1"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--samples", "1.5"], ["--samples", "1.5", "whole"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--dt", "-0.1"], ["--dt=-0.1", "above 0"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--initial", "none.zarr"], ["--initial='none.zarr'"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--on-extrapolation", "warn"], ["saved surrogate"]),
+        (["fit", "none.zarr"], ["ENSEMBLE='none.zarr'", "does not exist"]),
+        (["compare", "none.zarr", "none.zarr"], ["TRUTH='none.zarr'"]),
+    ],
+)
+def test_bad_arguments_get_one_line_and_leave_nothing(words, phrases, error, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = error(*words, "-o", "out.zarr")
+    for phrase in phrases:
+        assert phrase in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extrapolation_policy_of_a_saved_surrogate(folder: Path, tmp_path: Path, error, capsys) -> None:
+    words = ("simulate", folder / "model.hoam", "-p", "mu=1.95", "--times", "0,1", "--samples", SAMPLES, "--no-progress")
+    assert "mu=1.95 is outside the trained range" in error(*words, "-o", tmp_path / "a.zarr")
+    assert "'never'" in error(*words, "-o", tmp_path / "a.zarr", "--on-extrapolation", "never")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert hoam_command(*words, "-o", tmp_path / "a.zarr", "--on-extrapolation", "warn") == 0
+    assert capsys.readouterr().err.startswith("hoam: warning: parameter mu=1.95 is outside")
+
+
+def test_damaged_files_are_named(folder: Path, tmp_path: Path, error) -> None:
+    damaged = tmp_path / "damaged.hoam"
+    damaged.write_bytes((folder / "model.hoam").read_bytes()[:1000])
+    assert "truncated" in error("simulate", damaged, "-p", "mu=1.4", "-o", tmp_path / "a.zarr")
+    assert "not a readable" in error("fit", folder / "model.hoam", "-o", tmp_path / "b.hoam")
+
+
+def test_unwritable_folder_is_named(error, tmp_path: Path) -> None:
+    missing = tmp_path / "missing" / "truth.zarr"
+    assert "does not exist" in error("simulate", "two_stream", "-p", "mu=1.4", "-o", missing)
+
+
+def test_float64_says_how_to_enable_it_on_the_command_line(folder: Path, tmp_path: Path, error) -> None:
+    ds = hoam.ensemble.load(folder / "truth.zarr")
+    hoam.ensemble.save(ds.assign(x=ds["x"].astype("float64")), tmp_path / "wide.zarr")
+    assert "JAX_ENABLE_X64=1 hoam" in error("fit", tmp_path / "wide.zarr", "-o", tmp_path / "m.hoam")
+
+
+def test_unknown_options_get_one_line(error) -> None:
+    assert "--sampels" in error("simulate", "two_stream", "--sampels", 3, "-o", "x.zarr")
+    assert "bogus" in error("bogus")
+
+
+def test_parsing() -> None:
+    parsed = parse_parameters(["mu=1.2:1.9:8", "nu=1,2", "k=3"])
+    np.testing.assert_allclose(parsed["mu"], [1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9])
+    np.testing.assert_array_equal(parsed["nu"], [1.0, 2.0])
+    assert parsed["k"] == 3.0
+    np.testing.assert_array_equal(parse_times("0:40:3"), [0.0, 20.0, 40.0])
+    np.testing.assert_array_equal(parse_times("0,10,40"), [0.0, 10.0, 40.0])
+    kinds = ["gauss:4", "simpson:5", "trapezoid:5", "uniform:4", "low-discrepancy:4"]
+    assert [str(parse_rule(kind)) for kind in kinds] == [
+        "gauss_legendre(4)",
+        "simpson(5)",
+        "trapezoid(5)",
+        "uniform_random(4)",
+        "low_discrepancy(4)",
+    ]
+
+
+def test_help_is_quick_and_imports_no_jax() -> None:
+    code = (
+        "import sys\nfrom hoam_plugin.cli import main\nassert main(['--help']) == 0\n"
+        "assert 'jax' not in sys.modules and 'xarray' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for command in ("list", "simulate", "fit", "compare", "demo"):
+        assert command in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.hoam"
+    words = ["fit", str(folder / "truth.zarr"), "-o", str(model), "--iterations", "1000000"]
+    words += ["--width", "8", "--depth", "2", "--rank", "1"]
+    # The bar shows only on terminals, as which FORCE_COLOR makes rich take the pipe.
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hoam_plugin", *words],
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"FORCE_COLOR": "1", "TERM": "xterm"},
+        )
+        try:
+            deadline = time.monotonic() + 240
+            while b"loss" not in log.read_bytes():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=120) == 130
+        finally:
+            process.kill()
+    last_line = log.read_text().splitlines()[-1]
+    assert "hoam: interrupted: training was interrupted; the model of iteration " in last_line
+    assert last_line.endswith(f"was written to {str(model)!r}")
+    assert "Traceback" not in log.read_text()
+    loaded = hoam.load(model)
+    assert loaded.history.sizes["iteration"] % 100 == 0
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["log", "model.hoam"]

@@ -1,0 +1,229 @@
+"""`fit`: what is learned, from what data, and what happens when it cannot go on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+import xarray as xr
+
+import hoam_plugin as hoam
+from hoam_plugin import fitting, training
+from hoam_plugin.fitting import time_weights
+from hoam_plugin.training import RunAwayGuard, Training
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_learns_a_translation_between_the_training_parameters(epsilon: float) -> None:
+    model = hoam.fit(
+        toy.moving_gaussian(),
+        key=jax.random.key(0),
+        potential=hoam.CoLoRA(width=16, depth=3, rank=2, hyper_width=8),
+        loss=hoam.ActionMatching(epsilon=epsilon),
+        training=Training(iterations=1500, n_samples=64, runs_per_iteration=3, learning_rate=1e-2),
+        progress=False,
+    )
+    y = jnp.linspace(-1.0, 1.0, 5)[:, None]
+    for mu in (1.5, 2.0, 2.5):
+        velocity = model.velocity(y + mu, 1.0, {"mu": mu})
+        # With noise, the drift also holds eps^2/2 grad log rho = -eps^2/2 (y - mu t), small here.
+        np.testing.assert_allclose(velocity.mean(), mu, rtol=0.06)
+    loss = model.history["loss"].values
+    # In normalised units the optimum is -E[u^2]/2 over the runs, u = mu T / scale.
+    scale = float(model.normalisation.scale[0])
+    optimum = -np.mean((2 * np.asarray([1.0, 2.0, 3.0]) / scale) ** 2) / 2
+    np.testing.assert_allclose(loss[-300:].mean(), optimum, rtol=0.1)
+
+
+def test_same_key_gives_the_same_surrogate_and_another_key_another() -> None:
+    ds = toy.moving_gaussian()
+    first, again = toy.small_surrogate(ds), toy.small_surrogate(ds)
+    for a, b in zip(jax.tree.leaves(first.weights), jax.tree.leaves(again.weights), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(first.history["loss"], again.history["loss"])
+    other = hoam.fit(ds, key=jax.random.key(9), training=Training(iterations=2), progress=False)
+    assert not np.array_equal(other.history["loss"].values[1:], first.history["loss"].values[1:2])
+
+
+def test_history_and_description() -> None:
+    model = toy.small_surrogate(toy.moving_gaussian(), iterations=30)
+    assert dict(model.history.sizes) == {"iteration": 30}
+    assert (model.history["seconds"] > 0).all()
+    assert (model.history["quadratic"] >= 0).all()
+    assert model.ranges == {"mu": (1.0, 3.0)}
+    assert model.horizon == (0.0, 2.0)
+    assert json.loads(model.configuration)["potential"]["width"] == 8
+
+
+def test_normalisation_sees_training_runs_only_and_periods() -> None:
+    model = toy.small_surrogate(toy.small_plasma_ensemble())
+    np.testing.assert_allclose(model.normalisation.periods[0] * model.normalisation.scale[0], 50, rtol=1e-6)
+    x = jnp.asarray([[1.0, 0.5], [51.0, 0.5], [-49.0, 0.5]])
+    v = model.velocity(x, 1.0, {"mu": 1.4})
+    np.testing.assert_allclose(v[0], v[1], rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(v[0], v[2], rtol=2e-3, atol=1e-5)
+
+
+def test_runs_without_parameters_and_one_run() -> None:
+    one = toy.moving_gaussian(speeds=(2.0,))
+    assert toy.small_surrogate(one).ranges == {"mu": (2.0, 2.0)}
+    assert toy.small_surrogate(one.drop_vars("mu")).parameters == ()
+
+
+def test_random_rules_draw_saved_times_in_proportion_to_their_weights() -> None:
+    rule = hoam.quadrature.uniform_random(16)
+    model = hoam.fit(
+        toy.moving_gaussian(n_times=33),
+        key=jax.random.key(0),
+        loss=hoam.ActionMatching(epsilon=0.0, quadrature=rule),
+        training=Training(iterations=20, n_samples=32),
+        progress=False,
+    )
+    assert np.isfinite(model.history["loss"]).all()
+    setup = training.Setup(model.potential, None, hoam.ActionMatching(quadrature=rule), Training())
+    weights = jnp.asarray([0.1, 0.6, 0.0, 0.3])
+    data = training.TrainingData(jnp.zeros((1, 4, 1, 1, 1)), jnp.zeros((1, 2, 1, 1, 1)), jnp.zeros((1, 4, 1)), weights,
+                                 jnp.asarray([0, 1, 3], jnp.int32))
+    drawn = np.concatenate([training._draw_nodes(setup, data, k)[0] for k in jax.random.split(jax.random.key(0), 200)])
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / drawn.size, weights, atol=0.03)
+
+
+def test_a_subset_of_the_nodes_is_unbiased() -> None:
+    setup = training.Setup(hoam.CoLoRA(), None, hoam.ActionMatching(), Training(n_times=3))
+    weights = jnp.asarray([0.0, 0.2, 0.3, 0.1, 0.4])
+    data = training.TrainingData(jnp.zeros((1, 5, 1, 1, 1)), jnp.zeros((1, 2, 1, 1, 1)), jnp.zeros((1, 5, 1)), weights,
+                                 jnp.asarray([1, 2, 3, 4], jnp.int32))
+    total = np.zeros(5)
+    keys = jax.random.split(jax.random.key(0), 400)
+    for key in keys:
+        nodes, node_weights = training._draw_nodes(setup, data, key)
+        assert len(set(np.asarray(nodes).tolist())) == 3
+        np.add.at(total, np.asarray(nodes), np.asarray(node_weights))
+    np.testing.assert_allclose(total / len(keys), weights, atol=0.03)
+
+
+def test_time_weights() -> None:
+    ds = toy.moving_gaussian(n_times=9)
+    simpson = hoam.quadrature.simpson(9)
+    np.testing.assert_allclose(time_weights(ds, None), simpson.nodes_and_weights()[1])
+    np.testing.assert_allclose(time_weights(ds, simpson), simpson.nodes_and_weights()[1])
+    uneven = ds.isel(time=[0, 1, 4, 8])
+    np.testing.assert_allclose(time_weights(uneven, None), np.asarray([0.0625, 0.25, 0.4375, 0.25]))
+    plasma = toy.small_plasma_ensemble(n_samples=64)
+    weights = time_weights(plasma, hoam.quadrature.gauss_legendre(8))
+    np.testing.assert_allclose(weights, plasma["quadrature_weight"], atol=1e-12)
+    np.testing.assert_allclose(time_weights(plasma, None), plasma["quadrature_weight"])
+    with pytest.raises(ValueError, match=r"quadrature=gauss_legendre\(8\) does not match the 9 saved times"):
+        time_weights(ds, hoam.quadrature.gauss_legendre(8))
+
+
+def flat_start(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign(y=ds["y"].where(ds["time"] > 0, 0.5))
+
+
+BAD_INPUT: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
+    "structure": (lambda ds: ds, {"structure": "kinetics"}, ValueError, "structure='kinetics'"),
+    "one time": (lambda ds: ds.isel(time=[0]), {}, ValueError, "1 saved time"),
+    "nan": (lambda ds: ds.assign(y=ds["y"].where(ds["y"] > -3)), {}, ValueError, "variable 'y' holds .* non-finite"),
+    "no run": (lambda ds: ds.isel(run=0), {}, ValueError, "lacks the dim 'run'"),
+    "float64": (lambda ds: ds.astype(np.float64), {}, TypeError, "float64.*jax_enable_x64"),
+    "no spread": (flat_start, {}, ValueError, "no spread at time 0 in run 0.*epsilon=0"),
+    "replaces": (lambda ds: ds, {"replaces": toy.small_plasma()}, ValueError, "replaces=.* lacks \\['y'\\]"),
+    "constant": (lambda ds: ds.assign(y=ds["y"] * 0), {}, ValueError, "variable 'y' is constant"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
+    change, options, error, message = BAD_INPUT[case]
+    if case == "structure":
+        error = Exception  # the annotation check of the tests may come first
+        message = "structure"
+    with pytest.raises(error, match=message) as caught:
+        hoam.fit(change(toy.moving_gaussian()), key=jax.random.key(0), checkpoint=tmp_path / "m.hoam", **options)
+    if case != "structure":
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "m.hoam"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="m.hoam"):
+        hoam.fit(toy.moving_gaussian(), key=jax.random.key(0), checkpoint=path)
+    assert path.read_text() == "precious"
+
+
+def test_interrupt_keeps_the_model_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = training.blocks
+
+    def interrupted(*arguments: Any) -> Any:
+        for i, record in enumerate(original(*arguments)):
+            if i == 2:
+                raise KeyboardInterrupt
+            yield record
+
+    monkeypatch.setattr(training, "blocks", interrupted)
+    path = tmp_path / "m.hoam"
+    with pytest.raises(hoam.TrainingInterrupted, match=r"model of iteration 40 was written to .*m\.hoam") as caught:
+        toy.small_surrogate(toy.moving_gaussian(), iterations=100, checkpoint=path)
+    assert caught.value.path == path
+    kept = hoam.load(path)
+    assert dict(kept.history.sizes) == {"iteration": 40}
+    for a, b in zip(jax.tree.leaves(kept.weights), jax.tree.leaves(caught.value.surrogate.weights), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_guard_tells_run_away_from_training() -> None:
+    guard = RunAwayGuard(Training(iterations=1000, warmup=10))
+    q = np.full(100, 0.5)
+    for _ in range(3):
+        guard.check(-q, q)
+    with pytest.raises(hoam.TrainingDivergedError, match="ran away.*more quadrature nodes"):
+        guard.check(-8 * q, q)
+    with pytest.raises(hoam.TrainingDivergedError, match="became nan at iteration 403"):
+        guard.check(np.where(np.arange(100) == 3, np.nan, -q), q)
+
+
+def test_exploited_quadrature_error_is_caught_and_the_last_good_model_kept() -> None:
+    """Two nodes cannot integrate what a fast network can wiggle; the loss then has no lower bound."""
+    ds = toy.moving_gaussian(n_times=3)
+    with pytest.raises(hoam.TrainingDivergedError, match="ran away") as caught:
+        hoam.fit(
+            ds,
+            key=jax.random.key(0),
+            potential=hoam.CoLoRA(width=32, depth=4, rank=4, hyper_width=64, hyper_depth=4),
+            loss=hoam.ActionMatching(epsilon=0.0),
+            training=Training(iterations=4000, n_samples=64, learning_rate=2e-2, block=50),
+            progress=False,
+        )
+    assert caught.value.surrogate is not None
+    assert np.isfinite(caught.value.surrogate.history["loss"]).all()
+
+
+def test_one_compilation_for_all_blocks() -> None:
+    toy.small_surrogate(toy.moving_gaussian(), iterations=100)
+    before = training._block._cache_size()
+    toy.small_surrogate(toy.moving_gaussian(), iterations=100)
+    assert training._block._cache_size() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("iterations", 0), ("n_samples", -1), ("learning_rate", 0.0), ("average", 1.0), ("warmup", -1), ("n_times", 0)],
+)
+def test_bad_training_options(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{field}={value}"):
+        Training(**{field: value})
+
+
+def test_the_recipe_of_the_paper_is_accepted_by_fit() -> None:
+    recipe = hoam.recipes.paper(iterations=1)
+    recipe["training"] = Training(iterations=1, n_samples=8)
+    model = hoam.fit(toy.moving_gaussian(n_samples=64), key=jax.random.key(0), progress=False, **recipe)
+    assert model.potential.depth == 7
+    assert fitting.json.loads(model.configuration)["loss"]["epsilon"] == 0.05

@@ -1,0 +1,88 @@
+"""Integrators and schedules of a rollout."""
+
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hoam_plugin import rollout
+
+
+def rotation(t: Any) -> Any:
+    """A field that turns points at the rate 1 + t."""
+    return lambda x: (1 + t) * jnp.stack([-x[:, 1], x[:, 0]], axis=-1)
+
+
+@pytest.mark.usefixtures("x64")
+def test_runge_kutta_is_of_fourth_order() -> None:
+    start, angle = jnp.asarray([[1.0, 0.0]]), 1.5
+    exact = np.asarray([[np.cos(angle), np.sin(angle)]])
+
+    def error(n: int) -> float:
+        x = start
+        for i in range(n):
+            x = rollout.runge_kutta_4(rotation, x, i / n, 1 / n)
+        return float(np.abs(np.asarray(x) - exact).max())
+
+    order = np.log2(error(20) / error(40))
+    assert 3.8 < order < 4.2
+
+
+@pytest.mark.usefixtures("x64")
+def test_stochastic_heun_is_of_second_weak_order() -> None:
+    """Ornstein-Uhlenbeck: mean and variance follow linear recursions, read off from single steps without sampling."""
+    rate, sigma, duration = 2.0, 0.7, 1.0
+
+    def moments(n: int) -> tuple[float, float]:
+        h = duration / n
+        one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
+
+        def step(x: Any, dw: Any) -> float:
+            return float(rollout.stochastic_heun(lambda t: lambda y: -rate * y, x, 0.0, h, dw)[0, 0])
+
+        growth, gain = step(one, zero), step(zero, one)
+        mean, variance = 1.0, 0.0
+        for _ in range(n):
+            mean, variance = growth * mean, growth**2 * variance + gain**2 * sigma**2 * h
+        return mean, variance
+
+    exact = np.exp(-rate * duration), sigma**2 * (1 - np.exp(-2 * rate * duration)) / (2 * rate)
+    coarse, fine = (np.abs(np.subtract(moments(n), exact)) for n in (20, 40))
+    orders = np.log2(coarse / fine)
+    assert (orders > 1.8).all()
+
+
+@hypothesis.given(
+    gaps=st.lists(st.floats(0.01, 3.0), min_size=1, max_size=6),
+    wait=st.sampled_from([0.0, 0.7]),
+    dt=st.floats(0.05, 1.0),
+)
+@hypothesis.settings(max_examples=25)
+def test_schedule_lands_on_every_saved_time(gaps: list[float], wait: float, dt: float) -> None:
+    times = (2.0 + wait + np.concatenate([[0.0], np.cumsum(gaps)])).astype(np.float32)
+    n_steps = rollout.most_steps(np.float32(2.0), times, (0.0, 10.0), dt)
+    starts, sizes, real, done = rollout.schedule(jnp.float32(2.0), jnp.asarray(times), dt, n_steps)
+    assert bool((sizes <= dt * (1 + 1e-4)).all())
+    assert bool((sizes[~real] == 0).all())
+    assert int(done[-1]) == int(real.sum())
+    reached = np.concatenate([[2.0], 2.0 + np.cumsum(np.asarray(sizes, np.float64))])[np.asarray(done)]
+    np.testing.assert_allclose(reached, times, atol=2e-5)
+    np.testing.assert_allclose(starts[0], 2.0)
+
+
+def test_traced_times_get_an_upper_bound_of_steps() -> None:
+    horizon, dt = (0.0, 10.0), 0.3
+    bounds = []
+
+    @jax.jit
+    def lay_out(times: Any) -> Any:
+        bounds.append(rollout.most_steps(jnp.float32(0), times, horizon, dt))
+        return rollout.schedule(jnp.float32(0), times, dt, bounds[-1])[3]
+
+    for times in ([0.0, 1.0, 10.0], [9.8, 9.9, 10.0], [0.1, 0.2, 0.3]):
+        assert int(lay_out(jnp.asarray(times))[-1]) <= bounds[0]
+    assert len(bounds) == 1

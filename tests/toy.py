@@ -1,0 +1,53 @@
+"""Small populations with known dynamics, shared by the tests."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+import hoam_plugin as hoam
+from hoam_plugin import simulators
+
+
+def moving_gaussian(
+    speeds: tuple[float, ...] = (1.0, 2.0, 3.0), n_samples: int = 2048, n_times: int = 9, dtype: Any = np.float32
+) -> xr.Dataset:
+    """A foreign ensemble (no attributes): y ~ N(mu t, 1) on t in [0, 2]; its velocity is the constant mu."""
+    rng = np.random.default_rng(0)
+    times = np.linspace(0.0, 2.0, n_times)
+    start = rng.standard_normal((len(speeds), 1, n_samples))
+    y = start + np.asarray(speeds)[:, None, None] * times[None, :, None]
+    return xr.Dataset(
+        {"y": (("run", "time", "sample"), y.astype(dtype))}, {"time": times, "mu": ("run", list(speeds))}
+    )
+
+
+def small_plasma() -> simulators.VlasovPoissonPIC:
+    """Two streams on few cells over a short time."""
+    return simulators.two_stream(n_cells=64, dt=0.1, horizon=(0.0, 4.0))
+
+
+def small_plasma_ensemble(n_samples: int = 512, nodes: int = 8) -> xr.Dataset:
+    """Three runs of `small_plasma` on Gauss nodes."""
+    return hoam.simulate(
+        small_plasma(),
+        {"mu": [1.2, 1.5, 1.8]},
+        hoam.quadrature.gauss_legendre(nodes),
+        key=jax.random.key(0),
+        n_samples=n_samples,
+        progress=False,
+    )
+
+
+def small_surrogate(ds: xr.Dataset, epsilon: float = 0.0, iterations: int = 40, **options: Any) -> hoam.Surrogate:
+    """A few iterations on `ds`: enough for a field that is not zero."""
+    return hoam.fit(
+        ds,
+        key=jax.random.key(1),
+        potential=hoam.CoLoRA(width=8, depth=3, rank=2, hyper_width=5),
+        loss=hoam.ActionMatching(epsilon=epsilon),
+        training=hoam.Training(iterations=iterations, n_samples=64, block=20, learning_rate=2e-2, warmup=10),
+        progress=False,
+        **options,
+    )
