@@ -34,8 +34,9 @@ def main() -> None:
     rows = [[f"`{name}`", f"{value:.2f}", f"{value / base:.2f}"] for name, value in medians.items()]
     report.write(
         "import_time",
-        f"# Import time\n\n`python -m benchmarks.import_time`: medians of {repeats} new processes each, in turn, after a "
-        f"warm-up.\n\n{report.machine(['hoam-plugin', 'jax', 'xarray'])}\n\n{report.table(['statement', 's', 'ratio'], rows)}",
+        f"# Import time\n\n`python -m benchmarks.import_time`: medians of {repeats} new processes each, in turn, "
+        f"after a warm-up.\n\n{report.machine(['hoam-plugin', 'jax', 'xarray'])}\n\n"
+        f"{report.table(['statement', 's', 'ratio'], rows)}",
     )
 
 

@@ -41,14 +41,16 @@ class ActionMatching:
         TypeError: a quadrature that is not a rule.
     """
 
-    epsilon: float = 0.1
+    epsilon: float = 0.5
     quadrature: Rule | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
             raise ValueError(f"epsilon={self.epsilon!r} must be a finite number of at least 0")
         if self.quadrature is not None and not isinstance(self.quadrature, Rule):
-            raise TypeError(f"quadrature={self.quadrature!r} must be a rule such as quadrature.gauss_legendre(64) or None")
+            raise TypeError(
+                f"quadrature={self.quadrature!r} must be a rule such as quadrature.gauss_legendre(64) or None"
+            )
 
 
 @jax.tree_util.register_dataclass
@@ -110,7 +112,9 @@ def interior_terms(
 def end_terms(potential: CoLoRA, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
     """E_{rho_0}[s] - E_{rho_1}[s], averaged over the runs of the batch."""
     modulations = potential.modulations(weights, batch.end_conditions)
-    values = jax.vmap(lambda z, phi: potential.value(weights, embedding.features(z), phi))(batch.end_points, modulations)
+    values = jax.vmap(lambda z, phi: potential.value(weights, embedding.features(z), phi))(
+        batch.end_points, modulations
+    )
     return jnp.sum(batch.end_signs * jnp.mean(values, axis=1))
 
 

@@ -30,8 +30,6 @@ _RULES = {
 }
 
 
-
-
 def _whole(kind: Any, tokens: Sequence[Any]) -> int:
     """Whole numbers as 25000, 25_000 or 25e3; cyclopts itself would round 1.5 silently."""
     number = float(tokens[0].value)
@@ -152,9 +150,9 @@ def require_output(
             "choose another path"
         )
     if path.suffix == ".nc":
-        from hoam_plugin.ensemble import _require_netcdf
+        from hoam_plugin.ensemble import require_netcdf
 
-        _require_netcdf()
+        require_netcdf()
     return path
 
 

@@ -39,7 +39,7 @@ class Embedding:
         return jnp.concatenate(columns, axis=-1)
 
     def streams(self, z: Float[Array, "... D"], *, laplacian: bool) -> Float[Array, "S ... F"]:
-        """Features and their derivatives, stacked: value, the D partial derivatives, (Laplacian,) time derivative (0)."""
+        """Features and their derivatives, stacked: value, D partial derivatives, (Laplacian,) time derivative (0)."""
         n_dims = len(self.periods)
         value, slopes, bends, owners = [], [], [], []
         for d, period in enumerate(self.periods):
@@ -57,7 +57,7 @@ class Embedding:
                 bends += [-(frequency**2) * cos, -(frequency**2) * sin]
                 owners += [d] * (2 * self.harmonics)
         slope = jnp.concatenate(slopes, axis=-1)
-        # Every feature depends on one coordinate only: its gradient has one entry, its Laplacian is one second derivative.
+        # Each feature depends on one coordinate: its gradient has one entry, its Laplacian is one second derivative.
         owner = np.asarray(owners)
         gradients = [slope * self._row(owner == d, z) for d in range(n_dims)]
         rows = [jnp.concatenate(value, axis=-1), *gradients]

@@ -233,7 +233,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     ds = validate(ds).drop_encoding()  # packing or chunks of the file that it came from may not fit, or lose digits
     with written_aside(path) as aside:
         if path.suffix == ".nc":
-            _require_netcdf()
+            require_netcdf()
             ds.to_netcdf(aside, engine="netcdf4")
         else:
             ds.assign_attrs(order_attribute(map(str, ds.variables))).to_zarr(aside, consolidated=False)
@@ -266,7 +266,7 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
         raise FileNotFoundError(f"path={str(path)!r}: there is no such ensemble")
     try:
         if path.suffix == ".nc":
-            _require_netcdf()
+            require_netcdf()
             ds = xr.open_dataset(path, engine="netcdf4", decode_times=False)
         else:
             ds = _in_order(xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False))
@@ -280,7 +280,8 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
         return validate(ds.load())
 
 
-def _require_netcdf() -> None:
+def require_netcdf() -> None:
+    """Raise ImportError, naming the extra, where netCDF4 is not installed."""
     try:
         import netCDF4  # noqa: F401
     except ImportError as error:

@@ -25,7 +25,7 @@ from hoam_plugin.progress import progress_bar
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
 from hoam_plugin.steppers import default_float, require_representable
 from hoam_plugin.stratification import stratified_blocks
-from hoam_plugin.surrogate import Surrogate, required_stepper
+from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.training import RunAwayGuard, Setup, Training, TrainingData, TrainingDivergedError
 
 # Substeps per horizon of a surrogate by default; see benchmarks/rollout.py.
@@ -33,7 +33,7 @@ _STEPS_PER_HORIZON = 250
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during `fit`. `surrogate` is the best model so far, or None before the first block; `path` where it lies."""
+    """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies."""
 
     surrogate: Surrogate | None = None
     path: Path | None = None
@@ -72,8 +72,8 @@ def fit(
 
     Raises:
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
-        ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without spread
-            while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
+        ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
+            spread while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
         FileExistsError: `checkpoint` exists.
         TrainingDivergedError: a non-finite or run-away loss; the error holds the last good surrogate.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
@@ -107,9 +107,7 @@ def fit(
             parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
             epsilon=loss.epsilon,
             dt=normalisation.duration / _STEPS_PER_HORIZON,
-            stepper_attribute=attribute,
-            configuration=_configuration(structure, setup, key),
-            history=history,
+            provenance=Provenance(attribute, _configuration(structure, setup, key), history),
         )
 
     return _train(setup, data, key, surrogate, path, progress)
@@ -178,8 +176,8 @@ def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
     nearest = np.abs(tau[:, None] - nodes[None, :]).argmin(axis=0)
     if np.abs(tau[nearest] - nodes).max() > 1e-5:
         raise ValueError(
-            f"quadrature={rule} does not match the {len(times)} saved times on [{times[0]:g}, {times[-1]:g}]; simulate with "
-            "times=that rule, or use quadrature=None, which picks a rule for the saved times"
+            f"quadrature={rule} does not match the {len(times)} saved times on [{times[0]:g}, {times[-1]:g}]; simulate "
+            "with times=that rule, or use quadrature=None, which picks a rule for the saved times"
         )
     weights[nearest] = rule_weights
     return weights
@@ -213,8 +211,13 @@ def _training_data(
             if i in (0, n_times - 1):
                 end_points[run, min(i, 1)] = stratified_blocks(normalised, n_end, rng)
             conditions[run, i] = normalisation.condition(time, parameters, dtype)
-    nodes = jnp.asarray(np.flatnonzero(node_weights), jnp.int32)
-    return TrainingData(*map(jnp.asarray, (points, end_points, conditions, node_weights.astype(dtype))), nodes)
+    return TrainingData(
+        points=jnp.asarray(points),
+        end_points=jnp.asarray(end_points),
+        conditions=jnp.asarray(conditions),
+        weights=jnp.asarray(node_weights.astype(dtype)),
+        nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
+    )
 
 
 def _require_spread(points: np.ndarray, normalisation: Normalisation, run: int, time: float) -> None:
@@ -248,7 +251,11 @@ def _configuration(structure: str, setup: Setup, key: jax.Array) -> str:
         {
             "structure": structure,
             "potential": {"kind": type(setup.potential).__name__, **dataclasses.asdict(setup.potential)},
-            "loss": {"kind": "ActionMatching", "epsilon": setup.loss.epsilon, "quadrature": str(quadrature or "ensemble")},
+            "loss": {
+                "kind": "ActionMatching",
+                "epsilon": setup.loss.epsilon,
+                "quadrature": str(quadrature or "ensemble"),
+            },
             "training": dataclasses.asdict(setup.training),
             "seed": np.asarray(jax.random.key_data(key)).tolist(),
         }

@@ -26,7 +26,8 @@ _UNIFORM_PERIOD = math.sqrt(12.0)
 class Normalisation:
     """Affine maps to normalised units: z = (x - shift) / scale, tau = (t - t0) / (t1 - t0), standardised parameters.
 
-    Every coordinate gets standard deviation 1: others over all training samples, a periodic one as if it filled its period.
+    Every coordinate gets standard deviation 1: a periodic one as if it filled its period, others over all training
+    samples.
 
     Attributes:
         shift: per coordinate, physical units.
@@ -79,7 +80,9 @@ def normalisation_of(ds: xr.Dataset) -> Normalisation:
     Raises:
         ValueError: a non-periodic coordinate without any spread, or two saved times that coincide.
     """
-    shift, scale, periods = [], [], []
+    shift: list[float] = []
+    scale: list[float] = []
+    periods: list[float | None] = []
     for variable in ensembles.variables(ds):
         array = ds[variable.name]
         trailing = array.shape[3:]

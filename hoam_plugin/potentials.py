@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -73,7 +74,7 @@ class CoLoRA:
         hyper_key, *layer_keys = jax.random.split(key, 1 + self.depth)
         widths = [n_features, *[self.width] * (self.depth - 1), 1]
         layers = []
-        for i, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
             keys = jax.random.split(layer_keys[i], 3)
             last = i == self.depth - 1
             size = 0.0 if last else 1.0
@@ -88,7 +89,7 @@ class CoLoRA:
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T depth rank"]:
         """phi(t, mu) for every row of conditions (time and parameters, normalised)."""
-        phi = self._hyper().apply({"params": weights["hyper"]}, conditions)
+        phi: Any = self._hyper().apply({"params": weights["hyper"]}, conditions)
         return jnp.reshape(phi, (conditions.shape[0], self.depth, self.rank))
 
     def modulations_and_rates(
@@ -130,7 +131,7 @@ class CoLoRA:
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "depth rank"]
     ) -> Float[Array, " n"]:
-        """s at many points of one time: W + A diag(phi) B is formed once, then this is a plain network."""
+        """S at many points of one time: W + A diag(phi) B is formed once, then this is a plain network."""
         hidden = features
         for i, layer in enumerate(weights["layers"]):
             hidden = hidden @ (layer["W"] + (layer["A"] * modulation[i][None, :]) @ layer["B"])

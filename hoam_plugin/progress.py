@@ -17,7 +17,10 @@ def progress_bar(label: str, total: int, *, show: bool) -> Iterator[Callable[...
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        *columns,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
     ) as bar:
         task = bar.add_task(label, total=total, note="")

@@ -51,7 +51,9 @@ def register(name: str, stepper: Any, *, default: bool = False) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"name={name!r} must be an identifier such as 'two_stream'")
     if not isinstance(stepper, Stepper):
-        raise TypeError(f"stepper={stepper!r} must be a Stepper: variables, parameters, dt, horizon, init, step, refresh")
+        raise TypeError(
+            f"stepper={stepper!r} must be a Stepper: variables, parameters, dt, horizon, init, step, refresh"
+        )
     with _lock:
         entry = _entries.setdefault(name, _Entry())
         if isinstance(stepper, Surrogate):
@@ -142,7 +144,7 @@ def build(name: str, arguments: dict[str, Any] | None = None) -> Any:
 
 
 def rebuild_stepper(ds: xr.Dataset) -> Any:
-    """The stepper that made an ensemble, from the Dataset's attributes; None if they do not tell, or not one known here."""
+    """The stepper that made an ensemble, from the Dataset's attributes; None if they name none that is known here."""
     return rebuild_from_attribute(str(ds.attrs.get("stepper", "")))
 
 
@@ -161,7 +163,7 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _published() -> dict[str, importlib.metadata.EntryPoint]:
+def _published() -> dict[str, Any]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 

@@ -55,7 +55,8 @@ def compare(
       truth's, mean over saved times.
     - `histogram_l1`: sum of the absolute differences of bin fractions, 32 x 32 bins over the variables' `bounds` (else
       one period, else the truth's range; samples outside count nowhere), mean over 16 snapshots evenly spread over the
-      saved range, and over the pairs of consecutive coordinates (one-dimensional bins for a single coordinate).
+      saved range, and over the pairs of consecutive coordinates in the order of the variables' names (for a single
+      coordinate, 32 bins).
     - `sliced_wasserstein`: sliced 2-Wasserstein distance, 32 fixed random directions, mean over the same snapshots.
     - `sinkhorn_divergence` (on demand): see `hoam_plugin.distances`, mean over the same snapshots.
 

@@ -92,13 +92,15 @@ def simulate(
     sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
     n_steps = int(np.maximum(np.ceil(np.diff(saved) / largest_step - _ROUND_OFF), 1).sum()) + 1
     stopped = threading.Event()
+    busy = jax.default_backend() == "cpu" and 2 * n_runs >= (os.cpu_count() or 1)
+    advance = _advance_whole if busy else _advance
     with sink, progress_bar("simulate", n_runs * n_steps, show=progress) as advance_bar:
 
         def one_run(run: int, run_key: jax.Array) -> None:
             row = {name: jnp.asarray(column[run], default_float()) for name, column in table.items()}
             init_key, step_key = jax.random.split(run_key)
             state = start(run, row, init_key)
-            records = _trajectory(stepper, state, row, step_key, saved, largest_step, rates)
+            records = _trajectory(advance, stepper, state, row, step_key, saved, largest_step, rates)
             for index, (steps_taken, record) in enumerate(records):
                 for name in (v.name for v in stepper.variables):
                     if not np.isfinite(record[name]).all():
@@ -118,6 +120,7 @@ def simulate(
 
 
 def _trajectory(
+    advance: Callable[..., Any],
     stepper: Stepper,
     state: Any,
     parameters: Mapping[str, jax.Array],
@@ -133,7 +136,7 @@ def _trajectory(
     for index, end in enumerate(saved.tolist()):
         gap = end - now if end - now > tolerance or index else 0.0
         n_steps = math.ceil(gap / largest_step - _ROUND_OFF)
-        state, record = _advance(
+        state, record = advance(
             stepper,
             state,
             jnp.asarray(gap / max(n_steps, 1), default_float()),
@@ -165,6 +168,13 @@ def _advance_interval(
 
 
 _advance = jax.jit(_advance_interval, static_argnames=("rates",))
+# Where the runs keep the processors busy, cutting every loop of a step in pieces for them only costs: the
+# particle-in-cell step takes 0.19 ms instead of 0.14 ms on two cores.
+_advance_whole = jax.jit(
+    _advance_interval,
+    static_argnames=("rates",),
+    compiler_options={"xla_disable_hlo_passes": "cpu-parallel-task-assigner"},
+)
 
 
 def _draw_initial(stepper: Any, key: Any, parameters: Any, n_samples: int) -> Any:
@@ -184,7 +194,9 @@ def _initial_states(
     if not isinstance(initial, xr.Dataset):
         for name in names:
             if not hasattr(initial, name):
-                raise ValueError(f"initial {type(initial).__name__} lacks the variable {name!r}; the stepper has {names!r}")
+                raise ValueError(
+                    f"initial {type(initial).__name__} lacks the variable {name!r}; the stepper has {names!r}"
+                )
             require_representable(f"initial variable {name!r}", getattr(initial, name))
             if getattr(initial, name).shape[0] != n_samples:
                 raise ValueError(

@@ -121,15 +121,15 @@ def state_from_samples(
     n_samples = next(iter(samples.values())).shape[0]
     for name, array in samples.items():
         require_representable(f"initial variable {name!r}", array)
+    fields = {name: jnp.asarray(np.asarray(array)) for name, array in samples.items()}
     if getattr(stepper, "has_own_state", False):
         # A surrogate without a replaced stepper of the same variables: there is no `init` to take the structure from.
-        arrays = {name: jnp.asarray(np.asarray(array)) for name, array in samples.items()}
-        return stepper.state_from_samples(arrays, jnp.asarray(time, default_float()))
+        surrogate: Any = stepper
+        return surrogate.state_from_samples(fields, jnp.asarray(time, default_float()))
     template = jax.eval_shape(lambda k, p: stepper.init(k, n_samples, p), key, parameters)
     aux = jax.tree.map(
         lambda leaf: key if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros(leaf.shape, leaf.dtype),
         template.aux,
     )
-    fields = {name: jnp.asarray(np.asarray(array)) for name, array in samples.items()}
     state = dataclasses.replace(template, time=jnp.asarray(time, default_float()), aux=aux, **fields)
     return stepper.refresh(state, parameters)

@@ -29,9 +29,9 @@ def stratified_blocks(
 ) -> Float[np.ndarray, "B size D"]:
     """Cut a population into B = N // size disjoint subsets, each with one random point from every stratum.
 
-    The strata are `size` equal stretches of the Morton curve. A mean over one subset is an unbiased estimate of the mean
-    over the population, with far less variance than over `size` independent points. Up to size - 1 random points are left
-    out.
+    The strata are `size` equal stretches of the Morton curve. A mean over one subset is an unbiased estimate of the
+    mean over the population, with far less variance than over `size` independent points. Up to size - 1 random points
+    are left out.
     """
     n_blocks = len(points) // size
     kept = points[rng.permutation(len(points))[: n_blocks * size]]

@@ -28,20 +28,31 @@ from hoam_plugin.steppers import (
 from hoam_plugin.variables import Variable
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Provenance:
+    """Where a surrogate comes from. All are equal, so that surrogates that differ only in it share compiled code.
+
+    Attributes:
+        stepper_attribute: how to rebuild the replaced stepper, as in an ensemble's attributes, or "".
+        configuration: how it was trained, as JSON.
+        history: the training history over `iteration`, or None.
+    """
+
+    stepper_attribute: str = ""
+    configuration: str = "{}"
+    history: xr.Dataset | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Provenance)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["weights", "normalisation", "replaces"],
-    meta_fields=[
-        "potential",
-        "variables",
-        "parameter_ranges",
-        "epsilon",
-        "dt",
-        "on_extrapolation",
-        "stepper_attribute",
-        "configuration",
-    ],
-    drop_fields=["history"],
+    meta_fields=["potential", "variables", "parameter_ranges", "epsilon", "dt", "on_extrapolation", "noise", "provenance"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surrogate:
@@ -61,9 +72,9 @@ class Surrogate:
         dt: default (largest) time step, physical units.
         on_extrapolation: "raise", "warn", "ignore" or "fallback" (to the replaced stepper) outside the trained ranges.
             Traced values cannot raise: there "raise" gives NaN.
-        stepper_attribute: how to rebuild `replaces`, as in an ensemble's attributes, or "".
-        configuration: how it was trained, as JSON.
-        history: the training history over `iteration`.
+        noise: "stratified" (evenly spread over neighbours in phase space, so that averages stay quiet; see
+            `hoam_plugin.rollout.stratified_normals`) or "independent" for all samples.
+        provenance: the replaced stepper's description, the training configuration and history.
     """
 
     weights: Weights
@@ -75,9 +86,18 @@ class Surrogate:
     epsilon: float
     dt: float
     on_extrapolation: extrapolation.Policy = "raise"
-    stepper_attribute: str = ""
-    configuration: str = "{}"
-    history: xr.Dataset | None = None
+    noise: rollout.Noise = "stratified"
+    provenance: Provenance = Provenance()
+
+    @property
+    def history(self) -> xr.Dataset | None:
+        """The training history over `iteration`: loss, quadratic part, seconds."""
+        return self.provenance.history
+
+    @property
+    def configuration(self) -> str:
+        """How it was trained, as JSON."""
+        return self.provenance.configuration
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -94,22 +114,32 @@ class Surrogate:
         """The trained range of each physics parameter."""
         return {name: (low, high) for name, low, high in self.parameter_ranges}
 
-    def with_options(self, *, on_extrapolation: extrapolation.Policy | None = None, dt: float | None = None) -> Surrogate:
-        """The same surrogate with another extrapolation policy or default step.
+    def with_options(
+        self,
+        *,
+        on_extrapolation: extrapolation.Policy | None = None,
+        dt: float | None = None,
+        noise: rollout.Noise | None = None,
+    ) -> Surrogate:
+        """The same surrogate with another extrapolation policy, default step or kind of noise.
 
         Raises:
-            ValueError: an unknown policy, "fallback" without a full stepper to fall back to, or a dt that is not positive.
+            ValueError: an unknown policy or kind of noise, "fallback" without a full stepper to fall back to, or a dt
+                that is not positive.
         """
         policy = self.on_extrapolation if on_extrapolation is None else on_extrapolation
         extrapolation.require_policy(policy)
         if policy == "fallback" and not self._replaces_all:
             raise ValueError(
-                "on_extrapolation='fallback' needs the simulator that this surrogate replaces, with the same variables; "
-                "pass replaces= to fit or load"
+                "on_extrapolation='fallback' needs the simulator that this surrogate replaces, with the same "
+                "variables; pass replaces= to fit or load"
             )
         if dt is not None and not dt > 0:
             raise ValueError(f"dt={dt!r} must be a number above 0")
-        return dataclasses.replace(self, on_extrapolation=policy, dt=self.dt if dt is None else float(dt))
+        noise = self.noise if noise is None else noise
+        if noise not in rollout.NORMALS:
+            raise ValueError(f"noise={noise!r} must be one of {', '.join(map(repr, rollout.NORMALS))}")
+        return dataclasses.replace(self, on_extrapolation=policy, dt=self.dt if dt is None else float(dt), noise=noise)
 
     # The replaced stepper's side.
 
@@ -139,7 +169,7 @@ class Surrogate:
         return state_type(self._names)(time=state.time, **{name: getattr(state, name) for name in self._names})
 
     def state_from_samples(self, samples: dict[str, Any], time: Any) -> Any:
-        """A plain State (empty aux) of given samples, for surrogates without a replaced stepper of the same variables."""
+        """A plain State (empty aux) of given samples, where no stepper of the same variables is replaced."""
         return state_type(self._names)(time=time, **{name: samples[name] for name in self._names})
 
     @property
@@ -268,8 +298,10 @@ class Surrogate:
         if self.epsilon == 0:
             moved = rollout.runge_kutta_4(field_at, x, time, dt)
         else:
+            assert key is not None  # `_require_key` has seen to it
             scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
-            increment = jnp.sqrt(dt) * scale[None, :] * jax.random.normal(key, x.shape, x.dtype)
+            normals = rollout.NORMALS[self.noise](key, self.normalisation.samples(x))
+            increment = jnp.sqrt(dt) * scale[None, :] * normals
             moved = rollout.stochastic_heun(field_at, x, time, dt, increment)
         end = state.time + dt.astype(state.time.dtype)
         return replace_samples(state, self.variables, self._wrapped(moved), end)
@@ -290,7 +322,8 @@ class Surrogate:
     def _require_key(self, key: Any) -> None:
         if self.epsilon > 0 and key is None:
             raise ValueError(
-                f"key=None: this surrogate has noise (epsilon={self.epsilon:g}) and needs a key, such as jax.random.key(0)"
+                f"key=None: this surrogate has noise (epsilon={self.epsilon:g}) and needs a key, such as "
+                "jax.random.key(0)"
             )
 
     def _check_times(self, state: Any, times: Any) -> None:
@@ -300,13 +333,13 @@ class Surrogate:
         if array.ndim != 1 or array.size == 0 or (np.diff(array) <= 0).any():
             raise ValueError(f"times={array.tolist()!r} must be a non-empty, strictly increasing list")
         if not isinstance(state.time, jax.core.Tracer) and array[0] < float(state.time) * (1 - 1e-6) - 1e-6:
-            raise ValueError(f"times start at {array[0]:g}, before state.time={float(state.time):g}; start there or later")
+            raise ValueError(
+                f"times start at {array[0]:g}, before state.time={float(state.time):g}; start there or later"
+            )
 
 
 @functools.partial(jax.jit, static_argnames=("dt", "n_steps"))
-def _solve(
-    surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: Any, dt: float, n_steps: int
-) -> Any:
+def _solve(surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: Any, dt: float, n_steps: int) -> Any:
     starts, sizes, real, done = rollout.schedule(state.time, times, dt, n_steps)
 
     @jax.checkpoint
@@ -320,9 +353,7 @@ def _solve(
 
     _, trail = jax.lax.scan(advance, state, (jnp.arange(n_steps), starts, sizes, real))
     first = {name: getattr(state, name) for name in surrogate._names}
-    saved = {
-        name: jnp.concatenate([first[name][None], trail[name]])[done] for name in surrogate._names
-    }
+    saved = {name: jnp.concatenate([first[name][None], trail[name]])[done] for name in surrogate._names}
     aux = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state.aux)
     return dataclasses.replace(state, time=times, aux=aux, **saved)
 
@@ -338,6 +369,7 @@ def required_stepper(replaces: Any, variables: tuple[Variable, ...]) -> Any:
         missing = [v.name for v in variables if v.name not in have]
         if missing:
             raise ValueError(
-                f"replaces={type(replaces).__name__} has the variables {have!r} and lacks {missing!r}, which the surrogate moves"
+                f"replaces={type(replaces).__name__} has the variables {have!r} and lacks {missing!r}, which the "
+                "surrogate moves"
             )
     return replaces

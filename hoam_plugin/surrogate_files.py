@@ -1,4 +1,4 @@
-"""Surrogates on disk: one self-describing file, a NumPy `.npz` archive of arrays and JSON; nothing is ever unpickled."""
+"""Surrogates on disk: one self-describing file, a NumPy `.npz` archive of arrays and JSON; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hoam_plugin.files import require_writable, written_aside
 from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.potentials import CoLoRA
 from hoam_plugin.steppers import default_float
-from hoam_plugin.surrogate import Surrogate, required_stepper
+from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.variables import Variable
 
 _FORMAT = "hoam-surrogate"
@@ -49,7 +49,8 @@ def save(surrogate: Surrogate, path: str | os.PathLike[str], *, overwrite: bool 
         "epsilon": surrogate.epsilon,
         "dt": surrogate.dt,
         "on_extrapolation": surrogate.on_extrapolation,
-        "stepper": surrogate.stepper_attribute,
+        "noise": surrogate.noise,
+        "stepper": surrogate.provenance.stepper_attribute,
         "configuration": surrogate.configuration,
         "normalisation": {"periods": norm.periods, "horizon": norm.horizon, "parameters": norm.parameters},
         "history": [] if surrogate.history is None else list(map(str, surrogate.history.data_vars)),
@@ -61,7 +62,8 @@ def save(surrogate: Surrogate, path: str | os.PathLike[str], *, overwrite: bool 
         arrays["history/iteration"] = surrogate.history["iteration"].values
     with written_aside(path) as aside, open(aside, "wb") as file:
         text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
-        np.savez(file, metadata=text, **{name: np.asarray(array) for name, array in arrays.items()})
+        members: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(file, metadata=text, **members)
     return path
 
 
@@ -81,7 +83,7 @@ def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
     if not path.exists():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such surrogate file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         metadata = json.loads(arrays.pop("metadata").tobytes().decode())
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError, AttributeError) as error:
@@ -89,7 +91,10 @@ def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
     if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
         found = (metadata.get("format"), metadata.get("version"))
         raise ValueError(f"path={str(path)!r} has format {found!r}; this version reads {(_FORMAT, _VERSION)!r}")
-    if any(a.dtype == np.float64 and n.startswith("weights") for n, a in arrays.items()) and default_float() != np.float64:
+    if (
+        any(a.dtype == np.float64 and n.startswith("weights") for n, a in arrays.items())
+        and default_float() != np.float64
+    ):
         raise TypeError(
             f"path={str(path)!r} holds float64 weights; call jax.config.update('jax_enable_x64', True) at start-up"
         )
@@ -99,10 +104,7 @@ def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
 def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], replaces: Any) -> Surrogate:
     potential_fields = dict(metadata["potential"])
     potential = _POTENTIALS[potential_fields.pop("kind")](**potential_fields)
-    variables = tuple(
-        Variable(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-        for fields in metadata["variables"]
-    )
+    variables = tuple(_variable_of(fields) for fields in metadata["variables"])
     norm = metadata["normalisation"]
     normalisation = Normalisation(
         **{name: jnp.asarray(arrays[f"normalisation/{name}"]) for name in _NORMALISATION_ARRAYS},
@@ -125,17 +127,24 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
     return Surrogate(
         weights=weights,
         normalisation=normalisation,
-        replaces=required_stepper(registry.rebuild_from_attribute(attribute) if replaces is None else replaces, variables),
+        replaces=required_stepper(
+            registry.rebuild_from_attribute(attribute) if replaces is None else replaces, variables
+        ),
         potential=potential,
         variables=variables,
         parameter_ranges=tuple((n, low, high) for n, low, high in metadata["parameter_ranges"]),
         epsilon=metadata["epsilon"],
         dt=metadata["dt"],
         on_extrapolation=metadata["on_extrapolation"],
-        stepper_attribute=attribute,
-        configuration=metadata["configuration"],
-        history=history,
+        noise=metadata["noise"],
+        provenance=Provenance(attribute, metadata["configuration"], history),
     )
+
+
+def _variable_of(fields: dict[str, Any]) -> Variable:
+    # JSON has no tuples.
+    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return Variable(**arguments)
 
 
 def _path_text(path: Any) -> str:

@@ -1,4 +1,4 @@
-"""The training loop: compiled blocks of many iterations, sampling on device, averaged weights, a guard against run-away."""
+"""The training loop: compiled blocks of many iterations, sampling on device, averaged weights, a run-away guard."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hoam_plugin.quadrature import Rule
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How the weights are found: Adam with linear warm-up and cosine decay to zero, and a moving average of the weights.
+    """How the weights are found: Adam with linear warm-up and cosine decay to zero, and a moving average of them.
 
     Attributes:
         iterations: number of steps of the optimiser.
@@ -33,7 +33,7 @@ class Training:
         runs_per_iteration: runs (parameter values) per iteration.
         learning_rate: its largest value.
         warmup: iterations over which the learning rate rises from zero.
-        average: decay of the moving average of the weights, which are what the surrogate gets; 0 takes the last weights.
+        average: decay of the moving average of the weights, which the surrogate gets; 0 takes the last weights.
         n_end_samples: samples at each end of the time range per iteration; None takes 4 x n_samples, which cost little.
         block: iterations per compiled call.
 
@@ -45,7 +45,7 @@ class Training:
     n_samples: int = 64
     n_times: int | None = None
     runs_per_iteration: int = 1
-    learning_rate: float = 5e-3
+    learning_rate: float = 7.5e-3
     warmup: int = 100
     average: float = 0.998
     n_end_samples: int | None = None
@@ -121,6 +121,7 @@ class BlockRecord(NamedTuple):
     seconds: float
 
 
+@functools.partial(jax.jit, static_argnames=("setup", "n_conditions"))
 def start(setup: Setup, key: Array, n_conditions: int) -> Progress:
     """Initial weights and optimiser state."""
     weights = setup.potential.init(key, setup.embedding.n_features, n_conditions)
@@ -152,8 +153,10 @@ def _iterate(setup: Setup, progress: Progress, data: TrainingData, key: Array) -
     loss, quadratic, gradient = loss_and_gradient(
         setup.potential, setup.embedding, setup.loss.epsilon, progress.weights, batch
     )
-    updates, optimiser = training.optimiser().update(gradient, progress.optimiser, progress.weights)
-    weights = optax.apply_updates(progress.weights, updates)
+    # Optax mixes its int32 counter with floats, which callers under strict promotion must not notice.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        updates, optimiser = training.optimiser().update(gradient, progress.optimiser, progress.weights)
+        weights = optax.apply_updates(progress.weights, updates)
     # Early on the average must forget the first, random weights.
     count = progress.iteration.astype(loss.dtype)
     decay = jnp.minimum(training.average, (1 + count) / (10 + count))
@@ -206,7 +209,7 @@ def _draw_nodes(setup: Setup, data: TrainingData, key: Array) -> tuple[Array, Ar
 
 
 class TrainingDivergedError(FloatingPointError):
-    """The loss became non-finite or ran away. `surrogate` holds the last good weights, or is None if there were none."""
+    """The loss became non-finite or ran away. `surrogate` has the last good weights, or is None if there were none."""
 
     surrogate: Any = None
 
@@ -239,8 +242,6 @@ class RunAwayGuard:
         if self._done > self._grace and mean < -self.factor * q - 6 * error:
             raise TrainingDivergedError(
                 f"the loss ran away: at iteration {self._done} it is {mean:.3g} while its quadratic part allows about "
-                f"{-q:.3g}, so the quadrature error in time is being exploited; use more quadrature nodes, a smaller or "
-                "slower hyper-network, a lower learning_rate or a larger epsilon"
+                f"{-q:.3g}, so the quadrature error in time is being exploited; use more quadrature nodes, a smaller "
+                "or slower hyper-network, a lower learning_rate or a larger epsilon"
             )
-
-

@@ -9,10 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-_SCATTER_WINDOWS = jax.lax.ScatterDimensionNumbers(
-    update_window_dims=(1,), inserted_window_dims=(), scatter_dims_to_operand_dims=(0,)
-)
-
 
 def cell_and_offset(
     x: Float[Array, " sample"], length: float, n_cells: int
@@ -23,20 +19,13 @@ def cell_and_offset(
     return cell, scaled - cell.astype(scaled.dtype)
 
 
-def deposit(
-    cell: Int[Array, " sample"], offset: Float[Array, " sample"], n_cells: int
-) -> Float[Array, " n_cells"]:
+def deposit(cell: Int[Array, " sample"], offset: Float[Array, " sample"], n_cells: int) -> Float[Array, " n_cells"]:
     """Cloud-in-cell number density on the nodes, scaled to mean 1."""
-    # One scatter of windows (1 - w, w) costs half of two scatters; node n_cells is node 0 of the periodic grid.
-    windows = jnp.stack([1 - offset, offset], axis=-1) * (n_cells / cell.shape[0])
-    density = jax.lax.scatter_add(
-        jnp.zeros(n_cells + 1, offset.dtype),
-        cell[:, None],
-        windows,
-        _SCATTER_WINDOWS,
-        mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-    )
-    return density[:-1].at[0].add(density[-1])
+    # One scatter of rows (1, w) costs half of two scatters; with sums N and W of a cell's samples, its left node gets
+    # N - W and its right node W.
+    rows = jnp.stack([jnp.ones_like(offset), offset], axis=-1)
+    sums = jnp.zeros((n_cells, 2), offset.dtype).at[cell].add(rows, mode="promise_in_bounds")
+    return (sums[:, 0] - sums[:, 1] + jnp.roll(sums[:, 1], 1)) * (n_cells / cell.shape[0])
 
 
 def electric_displacement(density: Float[Array, " n_cells"], length: float) -> Float[Array, " n_cells"]:
@@ -55,7 +44,8 @@ def gather(
     nodes: Float[Array, " n_cells"], cell: Int[Array, " sample"], offset: Float[Array, " sample"]
 ) -> Float[Array, " sample"]:
     """Linear interpolation of a nodal field at the samples."""
-    # One row gather of (value, slope) is faster than two gathers of values.
-    table = jnp.stack([nodes, jnp.roll(nodes, -1) - nodes], axis=-1)
-    row = table.at[cell].get(mode="promise_in_bounds")
-    return row[:, 0] + offset * row[:, 1]
+    # The barrier keeps XLA from computing the field anew for every sample inside the gather.
+    extended = jax.lax.optimization_barrier(jnp.append(nodes, nodes[0]))
+    left = extended.at[cell].get(mode="promise_in_bounds")
+    right = extended.at[cell + 1].get(mode="promise_in_bounds")
+    return left + offset * (right - left)

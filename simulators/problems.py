@@ -26,7 +26,7 @@ def two_stream(
     """
     _require_particles(solver)
     beams = (Beam(0.5, -3.0, 1.0), Beam(0.5, 3.0, 1.0))
-    return VlasovPoissonPIC(**({"beams": beams, "length": 50.0, "amplitude": amplitude, "start": start} | options))
+    return _long_box(beams, amplitude=amplitude, start=start, **options)
 
 
 def bump_on_tail(
@@ -41,7 +41,12 @@ def bump_on_tail(
     """
     _require_particles(solver)
     beams = (Beam(0.9, 0.0, 1.0), Beam(0.1, 4.0, 0.5))
-    return VlasovPoissonPIC(**({"beams": beams, "length": 50.0, "amplitude": amplitude, "start": start} | options))
+    return _long_box(beams, amplitude=amplitude, start=start, **options)
+
+
+def _long_box(beams: tuple[Beam, ...], **options: Any) -> VlasovPoissonPIC:
+    arguments: dict[str, Any] = {"beams": beams, "length": 50.0}
+    return VlasovPoissonPIC(**arguments | options)
 
 
 def _require_particles(solver: str) -> None:

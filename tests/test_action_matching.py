@@ -64,23 +64,21 @@ def naive_loss(potential: CoLoRA, embedding: Embedding, epsilon: float, weights:
     return jnp.sum(batch.weights * inner.mean(axis=1)) + jnp.sum(batch.end_signs * ends.mean(axis=1))
 
 
-def random_weights(potential: CoLoRA, embedding: Embedding, n_conditions: int, seed: int = 0) -> Any:
+def random_weights(potential: CoLoRA, embedding: Embedding, n_conditions: int) -> Any:
     """Weights whose output layer is not zero, so that every term of the loss counts."""
-    weights = potential.init(jax.random.key(seed), embedding.n_features, n_conditions)
-    leaves, tree = jax.tree.flatten(weights)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    moved = [w + 0.3 * jax.random.normal(k, w.shape, w.dtype) for w, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, moved)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda key: potential.init(key, embedding.n_features, n_conditions), jax.random.key(0))
+    return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.5, s.shape), s.dtype), shapes)
 
 
 def random_batch(n_times: int, n: int, n_dims: int, n_conditions: int) -> Batch:
-    keys = jax.random.split(jax.random.key(5), 4)
+    rng = np.random.default_rng(5)
     return Batch(
-        points=jax.random.normal(keys[0], (n_times, n, n_dims)),
-        conditions=jax.random.normal(keys[1], (n_times, n_conditions)),
-        weights=jnp.full(n_times, 1 / n_times),
-        end_points=jax.random.normal(keys[2], (2, 2 * n, n_dims)),
-        end_conditions=jax.random.normal(keys[3], (2, n_conditions)),
+        points=jnp.asarray(rng.standard_normal((n_times, n, n_dims))),
+        conditions=jnp.asarray(rng.standard_normal((n_times, n_conditions))),
+        weights=jnp.asarray(np.full(n_times, 1 / n_times)),
+        end_points=jnp.asarray(rng.standard_normal((2, 2 * n, n_dims))),
+        end_conditions=jnp.asarray(rng.standard_normal((2, n_conditions))),
         end_signs=jnp.asarray([1.0, -1.0]),
     )
 
@@ -145,9 +143,7 @@ def test_first_loss_is_zero() -> None:
 def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     potential, embedding = CoLoRA(width=6, depth=3), Embedding((None, None))
     weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2)
-    whole, quadratic = interior_terms(
-        potential, embedding, weights, batch.points, batch.conditions, batch.weights, 0.2
-    )
+    whole, quadratic = interior_terms(potential, embedding, weights, batch.points, batch.conditions, batch.weights, 0.2)
     whole = whole + end_terms(potential, embedding, weights, batch)
     for limit in (1, 2000, 1 << 30):
         monkeypatch.setattr("hoam_plugin.action_matching._CHUNK_BYTES", limit)
@@ -177,9 +173,7 @@ def test_true_drift_minimises_the_loss(epsilon: float, sigma: float) -> None:
 
     def loss(a: float, b: float) -> float:
         """The formula for s = a x + b x^2 / 2."""
-        inner = [
-            np.mean((a + b * population(t)) ** 2) / 2 + epsilon**2 / 2 * b for t in nodes
-        ]
+        inner = [np.mean((a + b * population(t)) ** 2) / 2 + epsilon**2 / 2 * b for t in nodes]
         ends = [np.mean(a * x + b * x**2 / 2) for x in (population(0.0), population(1.0))]
         return float(ends[0] - ends[1] + weights @ inner)
 
@@ -205,8 +199,12 @@ def test_gauss_nodes_make_the_loss_far_less_noisy_than_random_times() -> None:
         points = samples + 3 * taus[:, None, None]
         ends = jnp.concatenate([samples, samples + 3])
         batch = Batch(
-            points, (2 * taus - 1)[:, None], node_weights.astype(jnp.float32), ends,
-            jnp.asarray([[-1.0], [1.0]]), jnp.asarray([1.0, -1.0]),
+            points,
+            (2 * taus - 1)[:, None],
+            node_weights.astype(jnp.float32),
+            ends,
+            jnp.asarray([[-1.0], [1.0]]),
+            jnp.asarray([1.0, -1.0]),
         )
         return loss_and_gradient(potential, embedding, 0.0, weights, batch)[0]
 

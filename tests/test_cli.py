@@ -1,11 +1,13 @@
 """The command line, in process wherever possible."""
 
+import importlib.metadata
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,21 @@ from hoam_plugin import registry
 from hoam_plugin.cli import main
 from hoam_plugin.cli_parsing import parse_parameters, parse_rule, parse_times
 
+# Runs a command that must fail, and returns the one line that it prints.
+FailingCommand = Callable[..., str]
+
 # One compilation of the training loop serves the fixture below, the demo and the example's test.
 SAMPLES, ITERATIONS = 400, 10
 
 
 def hoam_command(*words: object) -> int:
     return main([str(word) for word in words])
+
+
+def n_iterations(path: Path) -> int:
+    history = hoam.load(path).history
+    assert history is not None
+    return history.sizes["iteration"]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +52,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def error(capsys: pytest.CaptureFixture[str]):
-    """Runs a command that must fail, and returns the one line that it prints."""
+def _forget_surrogates() -> Iterator[None]:
+    yield
+    if registry.surrogates("two_stream"):
+        registry.unregister("two_stream")
 
+
+@pytest.fixture
+def error(capsys: pytest.CaptureFixture[str]) -> FailingCommand:
     def run(*words: object) -> str:
         capsys.readouterr()
         assert hoam_command(*words) == 2
@@ -64,8 +80,7 @@ def test_simulate_writes_runs_times_and_samples(folder: Path) -> None:
 
 
 def test_fit_takes_its_options(folder: Path) -> None:
-    model = hoam.load(folder / "model.hoam")
-    assert model.history.sizes["iteration"] == ITERATIONS
+    assert n_iterations(folder / "model.hoam") == ITERATIONS
 
 
 def test_surrogate_starts_from_the_samples_and_parameters_of_initial(folder: Path) -> None:
@@ -101,13 +116,11 @@ def test_compare_prints_the_verdict_and_writes_scores_and_picture(
     assert bool((scores["electric_energy_error"].sel(reference="interpolation") > 0).all())
 
 
+@pytest.mark.usefixtures("_forget_surrogates")
 def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "demo"
     words = ("demo", "--output", output, "--samples", SAMPLES, "--runs", 2, "--nodes", 8, "--saved-times", 9)
-    try:
-        assert hoam_command(*words, "--iterations", ITERATIONS, "--no-progress") == 0
-    finally:
-        registry.unregister("two_stream")
+    assert hoam_command(*words, "--iterations", ITERATIONS, "--no-progress") == 0
     printed = capsys.readouterr().out
     for phrase in ("histogram l1", "noise floor", "mu = 1.85", "compile", "roll out", "total", "Peak memory"):
         assert phrase in printed
@@ -115,12 +128,14 @@ def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate.zarr", "scores.zarr"} <= written
     assert {"phase_space_mu_1.25.png", "energy.png", "loss.png", "phase_space.gif", "model.hoam"} <= written
     assert "histogram l1" in (output / "summary.txt").read_text()
-    assert hoam.load(output / "model.hoam").history.sizes["iteration"] == ITERATIONS
+    assert n_iterations(output / "model.hoam") == ITERATIONS
     assert hoam_command(*words) == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_existing_output_needs_overwrite(folder: Path, tmp_path: Path, error, monkeypatch) -> None:
+def test_existing_output_needs_overwrite(
+    folder: Path, tmp_path: Path, error: FailingCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def long_work(*_: object, **__: object) -> None:
         raise AssertionError("must not be reached")
 
@@ -131,17 +146,18 @@ def test_existing_output_needs_overwrite(folder: Path, tmp_path: Path, error, mo
     for words in (
         ("simulate", "two_stream", "-p", "mu=1.4", "-o", truth),
         ("fit", truth, "-o", model),
-        ("compare", truth, truth, "-o", truth),
+        ("compare", truth, truth, "-o", model),
         ("compare", truth, truth, "--plot", model),
     ):
-        assert "--overwrite" in error(*words) or "also an input" in error(*words)
+        assert "--overwrite" in error(*words)
+    assert "also an input" in error("compare", truth, truth, "-o", truth)
     (tmp_path / "hoam-demo").mkdir()
     monkeypatch.chdir(tmp_path)
     assert "hoam-demo" in error("demo")
     assert sorted(folder.rglob("*")) == before
 
 
-def test_overwrite_replaces_only_what_it_may(folder: Path, tmp_path: Path, error) -> None:
+def test_overwrite_replaces_only_what_it_may(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     words = ("simulate", "two_stream", "--samples", SAMPLES, "--times", "0,1", "--no-progress", "--overwrite", "-o")
     target = tmp_path / "some.zarr"
     for mu in (1.3, 1.4):
@@ -155,7 +171,7 @@ def test_overwrite_replaces_only_what_it_may(folder: Path, tmp_path: Path, error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "some.zarr"]
 
 
-def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error) -> None:
+def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error: FailingCommand) -> None:
     words = ("simulate", "two_stream", "--samples", SAMPLES, "--times", "0,1", "--no-progress")
     target = tmp_path / "some.zarr"
     assert hoam_command(*words, "-p", "mu=1.3", "-o", target) == 0
@@ -189,7 +205,9 @@ def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error) -
         (["compare", "none.zarr", "none.zarr"], ["TRUTH='none.zarr'"]),
     ],
 )
-def test_bad_arguments_get_one_line_and_leave_nothing(words, phrases, error, tmp_path, monkeypatch) -> None:
+def test_bad_arguments_get_one_line_and_leave_nothing(
+    words: list[str], phrases: list[str], error: FailingCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     line = error(*words, "-o", "out.zarr")
     for phrase in phrases:
@@ -197,8 +215,11 @@ def test_bad_arguments_get_one_line_and_leave_nothing(words, phrases, error, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_extrapolation_policy_of_a_saved_surrogate(folder: Path, tmp_path: Path, error, capsys) -> None:
-    words = ("simulate", folder / "model.hoam", "-p", "mu=1.95", "--times", "0,1", "--samples", SAMPLES, "--no-progress")
+def test_extrapolation_policy_of_a_saved_surrogate(
+    folder: Path, tmp_path: Path, error: FailingCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ("--times", "0,1", "--samples", SAMPLES, "--no-progress")
+    words = ("simulate", folder / "model.hoam", "-p", "mu=1.95", *sizes)
     assert "mu=1.95 is outside the trained range" in error(*words, "-o", tmp_path / "a.zarr")
     assert "'never'" in error(*words, "-o", tmp_path / "a.zarr", "--on-extrapolation", "never")
     with warnings.catch_warnings():
@@ -207,25 +228,25 @@ def test_extrapolation_policy_of_a_saved_surrogate(folder: Path, tmp_path: Path,
     assert capsys.readouterr().err.startswith("hoam: warning: parameter mu=1.95 is outside")
 
 
-def test_damaged_files_are_named(folder: Path, tmp_path: Path, error) -> None:
+def test_damaged_files_are_named(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     damaged = tmp_path / "damaged.hoam"
     damaged.write_bytes((folder / "model.hoam").read_bytes()[:1000])
     assert "truncated" in error("simulate", damaged, "-p", "mu=1.4", "-o", tmp_path / "a.zarr")
     assert "not a readable" in error("fit", folder / "model.hoam", "-o", tmp_path / "b.hoam")
 
 
-def test_unwritable_folder_is_named(error, tmp_path: Path) -> None:
+def test_unwritable_folder_is_named(error: FailingCommand, tmp_path: Path) -> None:
     missing = tmp_path / "missing" / "truth.zarr"
     assert "does not exist" in error("simulate", "two_stream", "-p", "mu=1.4", "-o", missing)
 
 
-def test_float64_says_how_to_enable_it_on_the_command_line(folder: Path, tmp_path: Path, error) -> None:
+def test_float64_says_how_to_enable_it_on_the_command_line(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     ds = hoam.ensemble.load(folder / "truth.zarr")
     hoam.ensemble.save(ds.assign(x=ds["x"].astype("float64")), tmp_path / "wide.zarr")
     assert "JAX_ENABLE_X64=1 hoam" in error("fit", tmp_path / "wide.zarr", "-o", tmp_path / "m.hoam")
 
 
-def test_unknown_options_get_one_line(error) -> None:
+def test_unknown_options_get_one_line(error: FailingCommand) -> None:
     assert "--sampels" in error("simulate", "two_stream", "--sampels", 3, "-o", "x.zarr")
     assert "bogus" in error("bogus")
 
@@ -258,16 +279,27 @@ def test_help_is_quick_and_imports_no_jax() -> None:
         assert command in done.stdout
 
 
+def test_module_runs_as_the_command() -> None:
+    command = [sys.executable, "-m", "hoam_plugin", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("hoam-plugin"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.hoam"
     words = ["fit", str(folder / "truth.zarr"), "-o", str(model), "--iterations", "1000000"]
     words += ["--width", "8", "--depth", "2", "--rank", "1"]
+    # Shells start jobs in the background with SIGINT ignored, which children inherit.
+    code = (
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from hoam_plugin.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
     # The bar shows only on terminals, as which FORCE_COLOR makes rich take the pipe.
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hoam_plugin", *words],
+            [sys.executable, "-c", code, *words],
             stdout=file,
             stderr=file,
             env=os.environ | {"FORCE_COLOR": "1", "TERM": "xterm"},
@@ -286,6 +318,5 @@ def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path
     assert "hoam: interrupted: training was interrupted; the model of iteration " in last_line
     assert last_line.endswith(f"was written to {str(model)!r}")
     assert "Traceback" not in log.read_text()
-    loaded = hoam.load(model)
-    assert loaded.history.sizes["iteration"] % 100 == 0
+    assert n_iterations(model) % 100 == 0
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["log", "model.hoam"]

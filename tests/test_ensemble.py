@@ -223,7 +223,7 @@ def test_empty_dims_are_named(ds, dim):
 
 def test_a_missing_run_dim_comes_with_its_remedy(ds):
     single = ds.drop_vars("quadrature_weight").isel(run=0)
-    with pytest.raises(ValueError, match=r"ds\.isel\(run=\[0\]\), or add the dim, ds\.expand_dims\('run'\)"):
+    with pytest.raises(ValueError, match=r"keep it by ds\.isel\(run=\[0\]\), or add it by ds\.expand_dims\('run'\)"):
         ensembles.validate(single)
     assert ensembles.validate(single.expand_dims("run")).sizes["run"] == 1
     assert ensembles.parameters(ensembles.validate(ds.isel(run=[0]))) == {"mu": [1.2], "nu": [0.1]}

@@ -86,8 +86,13 @@ def test_random_rules_draw_saved_times_in_proportion_to_their_weights() -> None:
     assert np.isfinite(model.history["loss"]).all()
     setup = training.Setup(model.potential, None, hoam.ActionMatching(quadrature=rule), Training())
     weights = jnp.asarray([0.1, 0.6, 0.0, 0.3])
-    data = training.TrainingData(jnp.zeros((1, 4, 1, 1, 1)), jnp.zeros((1, 2, 1, 1, 1)), jnp.zeros((1, 4, 1)), weights,
-                                 jnp.asarray([0, 1, 3], jnp.int32))
+    data = training.TrainingData(
+        jnp.zeros((1, 4, 1, 1, 1)),
+        jnp.zeros((1, 2, 1, 1, 1)),
+        jnp.zeros((1, 4, 1)),
+        weights,
+        jnp.asarray([0, 1, 3], jnp.int32),
+    )
     drawn = np.concatenate([training._draw_nodes(setup, data, k)[0] for k in jax.random.split(jax.random.key(0), 200)])
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / drawn.size, weights, atol=0.03)
 
@@ -95,8 +100,13 @@ def test_random_rules_draw_saved_times_in_proportion_to_their_weights() -> None:
 def test_a_subset_of_the_nodes_is_unbiased() -> None:
     setup = training.Setup(hoam.CoLoRA(), None, hoam.ActionMatching(), Training(n_times=3))
     weights = jnp.asarray([0.0, 0.2, 0.3, 0.1, 0.4])
-    data = training.TrainingData(jnp.zeros((1, 5, 1, 1, 1)), jnp.zeros((1, 2, 1, 1, 1)), jnp.zeros((1, 5, 1)), weights,
-                                 jnp.asarray([1, 2, 3, 4], jnp.int32))
+    data = training.TrainingData(
+        jnp.zeros((1, 5, 1, 1, 1)),
+        jnp.zeros((1, 2, 1, 1, 1)),
+        jnp.zeros((1, 5, 1)),
+        weights,
+        jnp.asarray([1, 2, 3, 4], jnp.int32),
+    )
     total = np.zeros(5)
     keys = jax.random.split(jax.random.key(0), 400)
     for key in keys:
@@ -153,7 +163,7 @@ def test_bad_input_is_refused_in_one_sentence(case: str, tmp_path: Path) -> None
 def test_existing_checkpoint_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "m.hoam"
     path.write_text("precious")
-    with pytest.raises(FileExistsError, match="m.hoam"):
+    with pytest.raises(FileExistsError, match=r"m\.hoam"):
         hoam.fit(toy.moving_gaussian(), key=jax.random.key(0), checkpoint=path)
     assert path.read_text() == "precious"
 
@@ -183,7 +193,7 @@ def test_guard_tells_run_away_from_training() -> None:
     q = np.full(100, 0.5)
     for _ in range(3):
         guard.check(-q, q)
-    with pytest.raises(hoam.TrainingDivergedError, match="ran away.*more quadrature nodes"):
+    with pytest.raises(hoam.TrainingDivergedError, match=r"ran away.*more quadrature nodes"):
         guard.check(-8 * q, q)
     with pytest.raises(hoam.TrainingDivergedError, match="became nan at iteration 403"):
         guard.check(np.where(np.arange(100) == 3, np.nan, -q), q)
@@ -226,4 +236,4 @@ def test_the_recipe_of_the_paper_is_accepted_by_fit() -> None:
     recipe["training"] = Training(iterations=1, n_samples=8)
     model = hoam.fit(toy.moving_gaussian(n_samples=64), key=jax.random.key(0), progress=False, **recipe)
     assert model.potential.depth == 7
-    assert fitting.json.loads(model.configuration)["loss"]["epsilon"] == 0.05
+    assert fitting.json.loads(model.configuration)["loss"]["epsilon"] == 0.2

@@ -111,7 +111,7 @@ def test_rules_print_as_they_are_written():
 @pytest.mark.parametrize(
     ("make", "n", "says"),
     [
-        (quadrature.simpson, 8, "n=8: the composite Simpson rule needs an odd number of nodes, try 7 or 9"),
+        (quadrature.simpson, 8, "n=8: the composite Simpson rule needs an odd number of nodes; try 7 or 9"),
         (quadrature.simpson, 1, "n=1: quadrature.simpson needs a whole number of nodes, at least 3"),
         (quadrature.gauss_legendre, 0, "n=0: quadrature.gauss_legendre needs a whole number of nodes, at least 1"),
         (quadrature.trapezoid, 1, "n=1: quadrature.trapezoid needs a whole number of nodes, at least 2"),

@@ -74,7 +74,7 @@ def test_own_names_and_several_surrogates(model: hoam.Surrogate) -> None:
 
 def test_unknown_names_suggest_near_ones() -> None:
     for call in (hoam.stepper, lambda name: hoam.use_surrogate(name).__enter__()):
-        with pytest.raises(ValueError, match="name='two_streams'.*did you mean 'two_stream'"):
+        with pytest.raises(ValueError, match=r"name='two_streams'.*did you mean 'two_stream'"):
             call("two_streams")
 
 

@@ -57,7 +57,7 @@ def test_stochastic_heun_is_of_second_weak_order() -> None:
 
 
 @hypothesis.given(
-    gaps=st.lists(st.floats(0.01, 3.0), min_size=1, max_size=6),
+    gaps=st.sampled_from([1, 6]).flatmap(lambda n: st.lists(st.floats(0.01, 3.0), min_size=n, max_size=n)),
     wait=st.sampled_from([0.0, 0.7]),
     dt=st.floats(0.05, 1.0),
 )
@@ -65,10 +65,11 @@ def test_stochastic_heun_is_of_second_weak_order() -> None:
 def test_schedule_lands_on_every_saved_time(gaps: list[float], wait: float, dt: float) -> None:
     times = (2.0 + wait + np.concatenate([[0.0], np.cumsum(gaps)])).astype(np.float32)
     n_steps = rollout.most_steps(np.float32(2.0), times, (0.0, 10.0), dt)
-    starts, sizes, real, done = rollout.schedule(jnp.float32(2.0), jnp.asarray(times), dt, n_steps)
+    # One length for all examples, so that they share compiled code.
+    starts, sizes, real, done = rollout.schedule(jnp.float32(2.0), jnp.asarray(times), dt, 512)
     assert bool((sizes <= dt * (1 + 1e-4)).all())
     assert bool((sizes[~real] == 0).all())
-    assert int(done[-1]) == int(real.sum())
+    assert int(done[-1]) == int(real.sum()) <= n_steps
     reached = np.concatenate([[2.0], 2.0 + np.cumsum(np.asarray(sizes, np.float64))])[np.asarray(done)]
     np.testing.assert_allclose(reached, times, atol=2e-5)
     np.testing.assert_allclose(starts[0], 2.0)

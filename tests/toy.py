@@ -18,9 +18,7 @@ def moving_gaussian(
     times = np.linspace(0.0, 2.0, n_times)
     start = rng.standard_normal((len(speeds), 1, n_samples))
     y = start + np.asarray(speeds)[:, None, None] * times[None, :, None]
-    return xr.Dataset(
-        {"y": (("run", "time", "sample"), y.astype(dtype))}, {"time": times, "mu": ("run", list(speeds))}
-    )
+    return xr.Dataset({"y": (("run", "time", "sample"), y.astype(dtype))}, {"time": times, "mu": ("run", list(speeds))})
 
 
 def small_plasma() -> simulators.VlasovPoissonPIC:

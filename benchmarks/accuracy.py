@@ -1,0 +1,116 @@
+"""Accuracy of the gradient-field surrogate on the two-stream instability, beside noise floor and interpolation."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+import hoam_plugin as hoam
+from benchmarks import report
+from hoam_plugin import simulators
+
+TRAINING_MU = [1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9]
+HELD_OUT_MU = [1.25, 1.55, 1.85]
+N_SAMPLES = 25_000
+# Energies are also scored from here on: the quiet phase before is the hard part.
+LATE = 10.0
+_DT = 0.1
+_SETTINGS: dict[str, Any] = {"demo": dict, "quality": hoam.recipes.quality}
+_REFERENCES = ("surrogate", "noise_floor", "interpolation", "frozen")
+
+
+def truths() -> dict[str, xr.Dataset]:
+    """Training runs on Gauss nodes and on the scored times, held-out truth, and a second scramble of it as floor."""
+    simulator = simulators.two_stream()
+    times = np.linspace(0.0, 40.0, 129)
+
+    def run(mu: list[float], times: Any, seed: int) -> xr.Dataset:
+        key = jax.random.key(seed)
+        return hoam.simulate(simulator, {"mu": mu}, times, key=key, n_samples=N_SAMPLES, dt=_DT, progress=False)
+
+    return {
+        "training": run(TRAINING_MU, hoam.quadrature.gauss_legendre(64), 0),
+        "curves": run(TRAINING_MU, times, 0),
+        "held": run(HELD_OUT_MU, times, 1),
+        "floor": run(HELD_OUT_MU, times, 2),
+    }
+
+
+def one_seed(data: dict[str, xr.Dataset], setting: str, seed: int) -> tuple[list[list[str]], hoam.Surrogate]:
+    """Train and score once; one row per held-out mu and reference."""
+    start = time.perf_counter()
+    model = hoam.fit(data["training"], key=jax.random.key(seed), **_SETTINGS[setting]())
+    trained = time.perf_counter()
+    prediction = hoam.simulate(
+        model,
+        {"mu": HELD_OUT_MU},
+        data["held"]["time"].values,
+        key=jax.random.key(100 + seed),
+        n_samples=N_SAMPLES,
+        initial=data["held"],
+    )
+    rolled = time.perf_counter()
+    scored = (data["held"], prediction)
+    options = {"training": data["curves"], "floor": data["floor"]}
+    scores, late = hoam.compare(*scored, **options), hoam.compare(*scored, **options, from_time=LATE)
+    rows = []
+    for run, mu in enumerate(HELD_OUT_MU):
+        fastest = float(np.abs(prediction["v"].isel(run=run)).max())
+        for reference in _REFERENCES if seed == 0 else _REFERENCES[:1]:
+            values = [
+                float(ds[name].sel(reference=reference).isel(run=run))
+                for ds, name in (
+                    (scores, "histogram_l1"),
+                    (scores, "sliced_wasserstein"),
+                    (scores, "electric_energy_error"),
+                    (late, "electric_energy_error"),
+                )
+            ]
+            rows.append(
+                [
+                    f"{mu:g}",
+                    reference.replace("_", " "),
+                    str(seed) if reference == "surrogate" else "",
+                    *("-" if np.isnan(value) else f"{value:.3g}" for value in values),
+                    f"{fastest:.1f}" if reference == "surrogate" else "",
+                    f"{trained - start:.0f}" if reference == "surrogate" else "",
+                    f"{rolled - trained:.0f}" if reference == "surrogate" else "",
+                ]
+            )
+    return rows, model
+
+
+def main() -> None:
+    """Write `results/accuracy_<setting>.md`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("setting", choices=sorted(_SETTINGS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--save", help="where to keep the model of seed 0")
+    options = parser.parse_args()
+    data = truths()
+    rows: list[list[str]] = []
+    for seed in range(options.seeds):
+        new, model = one_seed(data, options.setting, seed)
+        rows += new
+        if seed == 0 and options.save:
+            model.save(options.save, overwrite=True)
+    header = ["mu", "", "seed", "L1", "SW", "e.e.", f"e.e. from t = {LATE:g}", "max |v|", "training s", "rollout s"]
+    rows.sort(key=lambda row: (float(row[0]), row[1] != "surrogate", row[1]))
+    report.write(
+        f"accuracy_{options.setting}",
+        f"# Accuracy, {options.setting} settings\n\n`python -m benchmarks.accuracy {options.setting} --seeds "
+        f"{options.seeds}`: `two_stream`, {N_SAMPLES} samples, trained on mu = {TRAINING_MU} at 64 Gauss nodes, started from "
+        "the truth's own initial samples, 128 saved times after t = 0. Lower is better; the noise floor is a second scramble "
+        "of the truth, interpolation is between the curves of the two neighbouring training runs. Training and rollout times "
+        f"(all {len(HELD_OUT_MU)} runs) include compilation.\n\n{report.machine(['hoam-plugin', 'jax'])}\n\n"
+        f"{report.table(header, rows)}",
+    )
+
+
+if __name__ == "__main__":
+    main()

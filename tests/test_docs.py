@@ -1,0 +1,81 @@
+"""The code in the README and the docs runs (at small size), and what they promise exists."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from hoam_plugin import registry, simulators
+
+ROOT = Path(__file__).parent.parent
+# Sizes only: everything else runs as written.
+SMALLER = {
+    "n_samples=25_000": "n_samples=128",
+    "gauss_legendre(64)": "gauss_legendre(8)",
+    "hoam.fit(truth, key=key)": "hoam.fit(truth, key=key, training=hoam.Training(iterations=2, n_samples=16))",
+    "np.linspace(0, 40, 129)": "np.linspace(0, 40, 5)",
+    "model.init(key, 1_000,": "model.init(key, 16,",
+    "subsample(truth, 1_000,": "subsample(truth, 64,",
+}
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def run(page: str, scope: dict[str, Any]) -> dict[str, Any]:
+    blocks = python_blocks(page)
+    assert blocks
+    for block in blocks:
+        for large, small in SMALLER.items():
+            block = block.replace(large, small)
+        exec(compile(block, page, "exec"), scope)
+    return scope
+
+
+@pytest.fixture(autouse=True)
+def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Any:
+    coarse = lambda **options: simulators.problems.two_stream(n_cells=64, dt=0.5, **options)  # noqa: E731
+    monkeypatch.setattr(simulators, "two_stream", coarse)
+    yield
+    registry._entries.clear()
+
+
+def test_readme_swap_and_gradient() -> None:
+    scope = run("README.md", {})
+    assert scope["energy"].shape == (2, 5)
+    assert np.isfinite(scope["energy"]).all()
+    assert np.isfinite(scope["slope"])
+
+
+def test_docs_of_the_swap() -> None:
+    scope = run("docs/swap.md", {})
+    assert np.isfinite(scope["state"].v).all()
+
+
+def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    truth = toy.small_plasma_ensemble(n_samples=128).assign_coords(mu=("run", [1.2, 1.4, 1.8]))
+    scope = run("docs/ensembles.md", {"truth": truth, "key": jax.random.key(0)})
+    assert scope["one"].sizes["run"] == 1
+    assert scope["few"].sizes["sample"] == 64
+
+
+def test_readme_command_lines_are_known_to_the_command_line() -> None:
+    from hoam_plugin.cli import app
+
+    commands = re.findall(r"^hoam (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"list", "simulate", "fit", "compare"} <= set(commands)
+    for command in commands:
+        assert command in app
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
