@@ -49,14 +49,16 @@ def independent_normals(key: Array, z: Float[Array, "n D"]) -> Float[Array, "n D
 def stratified_normals(key: Array, z: Float[Array, "n D"]) -> Float[Array, "n D"]:
     """Standard normal variates, evenly spread over each group of neighbours in (normalised) phase space.
 
-    Array-RQMC (L'Ecuyer, Lecot and Tuffin 2008, doi:10.1287/opre.1080.0556): the samples are sorted along a Morton curve,
-    and each pair of neighbours gets a point of a Kronecker sequence with a random shift, mapped to normal variates of
-    opposite sign. Every sample sees exactly the same law as with independent noise, anew in every step, but the noise
-    that averages over the population pick up nearly cancels: a quiet start stays quiet.
+    Array-RQMC (L'Ecuyer, Lecot and Tuffin 2008, doi:10.1287/opre.1080.0556): the samples are sorted along a Morton
+    curve, and each pair of neighbours gets a point of a Kronecker sequence with a random shift, mapped to normal
+    variates of opposite sign. Every sample sees exactly the same law as with independent noise, anew in every step, but
+    the noise that averages over the population pick up nearly cancels: a quiet start stays quiet.
     """
     n, n_dims = z.shape
-    rank = jnp.zeros(n, jnp.uint32).at[jnp.argsort(_morton_code(jax.lax.stop_gradient(z)))].set(
-        jnp.arange(n, dtype=jnp.uint32), unique_indices=True
+    rank = (
+        jnp.zeros(n, jnp.uint32)
+        .at[jnp.argsort(_morton_code(jax.lax.stop_gradient(z)))]
+        .set(jnp.arange(n, dtype=jnp.uint32), unique_indices=True)
     )
     shift = jax.random.bits(key, (n_dims,), jnp.uint32)
     points = (rank >> np.uint32(1))[:, None] * jnp.asarray(_kronecker_steps(n_dims))[None, :] + shift[None, :]

@@ -52,7 +52,16 @@ class Provenance:
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["weights", "normalisation", "replaces"],
-    meta_fields=["potential", "variables", "parameter_ranges", "epsilon", "dt", "on_extrapolation", "noise", "provenance"],
+    meta_fields=[
+        "potential",
+        "variables",
+        "parameter_ranges",
+        "epsilon",
+        "dt",
+        "on_extrapolation",
+        "noise",
+        "provenance",
+    ],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surrogate:

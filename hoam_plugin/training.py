@@ -215,16 +215,17 @@ class TrainingDivergedError(FloatingPointError):
 
 
 class RunAwayGuard:
-    """Watches the loss against its own quadratic part, block by block.
+    """Watches the loss L against its own quadratic part q = int E |grad s|^2 / 2, block by block.
 
-    At its minimum the loss is -q with q = int E |grad s|^2 / 2, and scaling any s by its best factor gives the same. A
-    loss far below -q therefore does not come from the samples but from the quadrature error of a potential that wiggles
-    between the nodes, which has no lower bound.
+    For a potential that explains the samples, -q <= L: it is -q at the best scaling of any s, and above it while Adam
+    is still on its way. A loss well below -q therefore falls faster than the samples allow, by the quadrature error of
+    a potential that wiggles between the nodes, and has no lower bound.
     """
 
-    factor = 4.0
+    margin = 0.1
 
     def __init__(self, training: Training) -> None:
+        # From a zero start the best scaling is reached within some hundred iterations; before, L is about -2 q.
         self._grace = max(5 * training.warmup, training.iterations // 10)
         self._done = 0
 
@@ -237,11 +238,11 @@ class RunAwayGuard:
                 f"the loss became {loss[bad[0]]} at iteration {self._done - len(loss) + int(bad[0])}; "
                 "try a smaller learning_rate, or epsilon=0 if a variable has no spread at some time"
             )
-        mean, q = float(np.mean(loss)), float(np.mean(quadratic))
-        error = float(np.std(loss)) / math.sqrt(len(loss))
-        if self._done > self._grace and mean < -self.factor * q - 6 * error:
+        excess, q = loss + quadratic, float(np.mean(quadratic))
+        error = float(np.std(excess)) / math.sqrt(len(loss))
+        if self._done > self._grace and np.mean(excess) < -self.margin * q - 6 * error:
             raise TrainingDivergedError(
-                f"the loss ran away: at iteration {self._done} it is {mean:.3g} while its quadratic part allows about "
-                f"{-q:.3g}, so the quadrature error in time is being exploited; use more quadrature nodes, a smaller "
-                "or slower hyper-network, a lower learning_rate or a larger epsilon"
+                f"the loss ran away: at iteration {self._done} it is {np.mean(loss):.3g}, below the {-q:.3g} that its "
+                "quadratic part allows, so the quadrature error in time is being exploited; use more quadrature nodes, "
+                "a smaller hyper-network or a lower learning_rate"
             )

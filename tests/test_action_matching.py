@@ -53,9 +53,9 @@ def naive_loss(potential: CoLoRA, embedding: Embedding, epsilon: float, weights:
         return naive_potential(potential, embedding, weights, z, tau, rest)
 
     def integrand(z: Any, tau: Any, rest: Any) -> Any:
-        gradient = jax.grad(s)(z, tau, rest)
+        gradient, rate = jax.grad(s, argnums=(0, 1))(z, tau, rest)
         laplacian = jnp.trace(jax.hessian(s)(z, tau, rest))
-        return gradient @ gradient / 2 + jax.grad(s, argnums=1)(z, tau, rest) + epsilon**2 / 2 * laplacian
+        return gradient @ gradient / 2 + rate + epsilon**2 / 2 * laplacian
 
     taus, rests = (batch.conditions[:, 0] + 1) / 2, batch.conditions[:, 1:]
     inner = jax.vmap(jax.vmap(integrand, (0, None, None)))(batch.points, taus, rests)
@@ -95,13 +95,16 @@ CASES = {
 def test_fast_loss_equals_the_naive_formulation(case: str) -> None:
     periods, harmonics, epsilon = CASES[case]
     n_conditions = 1 if "no parameter" in case else 3
-    potential = CoLoRA(width=8, depth=4, rank=2, hyper_width=5, hyper_depth=3, harmonics=harmonics)
+    potential = CoLoRA(width=8, depth=3, rank=2, hyper_width=5, hyper_depth=3, harmonics=harmonics)
     embedding = Embedding(periods, harmonics)
     weights = random_weights(potential, embedding, n_conditions)
     batch = random_batch(6, 5, len(periods), n_conditions)
 
     fast_loss = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, epsilon, w, b))
-    naive_and_gradient = jax.jit(jax.value_and_grad(lambda w, b: naive_loss(potential, embedding, epsilon, w, b)))
+    naive_and_gradient = jax.jit(
+        jax.value_and_grad(lambda w, b: naive_loss(potential, embedding, epsilon, w, b)),
+        compiler_options={"xla_backend_optimization_level": 0},  # halves the time, nearly all of which is compilation
+    )
     fast, _, fast_gradient = fast_loss(weights, batch)
     naive, naive_gradient = naive_and_gradient(weights, batch)
 
@@ -115,25 +118,29 @@ def test_streams_hold_value_gradient_laplacian_and_time_derivative() -> None:
     potential, embedding = CoLoRA(width=6, depth=3, rank=2), Embedding((2 * np.pi, None))
     weights = random_weights(potential, embedding, 2)
     points, conditions = jnp.asarray([[[0.3, -1.2]]]), jnp.asarray([[0.2, 0.7]])
-    streams = potential_streams(potential, embedding, weights, points, conditions, laplacian=True)[:, 0, 0]
+    compute = jax.jit(lambda w, z, c: potential_streams(potential, embedding, w, z, c, laplacian=True)[:, 0, 0])
+    streams = compute(weights, points, conditions)
 
     def s(z: Any, tau: Any) -> Any:
         return naive_potential(potential, embedding, weights, z, tau, conditions[0, 1:])
 
-    z, tau = points[0, 0], (conditions[0, 0] + 1) / 2
-    expected = [
-        s(z, tau),
-        *jax.grad(s)(z, tau),
-        jnp.trace(jax.hessian(s)(z, tau)),
-        jax.grad(s, argnums=1)(z, tau),
-    ]
-    np.testing.assert_allclose(streams, jnp.stack(expected), rtol=1e-11)
+    @jax.jit
+    def expected(z: Any, tau: Any) -> Any:
+        gradient, rate = jax.grad(s, argnums=(0, 1))(z, tau)
+        return jnp.stack([s(z, tau), *gradient, jnp.trace(jax.hessian(s)(z, tau)), rate])
+
+    np.testing.assert_allclose(streams, expected(points[0, 0], (conditions[0, 0] + 1) / 2), rtol=1e-11)
 
 
 def test_first_loss_is_zero() -> None:
     potential, embedding = CoLoRA(), Embedding((2 * np.pi, None))
-    weights = potential.init(jax.random.key(0), embedding.n_features, 2)
-    loss, quadratic, gradient = loss_and_gradient(potential, embedding, 0.1, weights, random_batch(4, 8, 2, 2))
+
+    @jax.jit
+    def first(key: Any, batch: Batch) -> Any:
+        weights = potential.init(key, embedding.n_features, 2)
+        return loss_and_gradient(potential, embedding, 0.1, weights, batch)
+
+    loss, quadratic, gradient = first(jax.random.key(0), random_batch(4, 8, 2, 2))
     assert loss == 0
     assert quadratic == 0
     assert any(jnp.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
@@ -143,11 +150,20 @@ def test_first_loss_is_zero() -> None:
 def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     potential, embedding = CoLoRA(width=6, depth=3), Embedding((None, None))
     weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2)
-    whole, quadratic = interior_terms(potential, embedding, weights, batch.points, batch.conditions, batch.weights, 0.2)
-    whole = whole + end_terms(potential, embedding, weights, batch)
-    for limit in (1, 2000, 1 << 30):
+
+    @jax.jit
+    def in_one_piece(w: Any, b: Batch) -> Any:
+        interior, quadratic = interior_terms(potential, embedding, w, b.points, b.conditions, b.weights, 0.2)
+        return interior + end_terms(potential, embedding, w, b), quadratic
+
+    whole, quadratic = in_one_piece(weights, batch)
+    for limit, length in ((1, 1), (2000, 4), (1 << 30, 12)):
         monkeypatch.setattr("hoam_plugin.action_matching._CHUNK_BYTES", limit)
-        loss, quadratic_part, _ = loss_and_gradient(potential, embedding, 0.2, weights, batch)
+        assert chunk_length(12, 4, 2, potential.width, 0.2) == length
+        # A lambda of its own each time, since the limit is read while tracing.
+        loss, quadratic_part, _ = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, 0.2, w, b))(
+            weights, batch
+        )
         np.testing.assert_allclose(loss, whole, rtol=1e-12)
         np.testing.assert_allclose(quadratic_part, quadratic, rtol=1e-12)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from hoam_plugin import rollout
 
@@ -61,7 +62,7 @@ def test_stochastic_heun_is_of_second_weak_order() -> None:
     wait=st.sampled_from([0.0, 0.7]),
     dt=st.floats(0.05, 1.0),
 )
-@hypothesis.settings(max_examples=25)
+@hypothesis.settings(max_examples=12)
 def test_schedule_lands_on_every_saved_time(gaps: list[float], wait: float, dt: float) -> None:
     times = (2.0 + wait + np.concatenate([[0.0], np.cumsum(gaps)])).astype(np.float32)
     n_steps = rollout.most_steps(np.float32(2.0), times, (0.0, 10.0), dt)
@@ -87,3 +88,36 @@ def test_traced_times_get_an_upper_bound_of_steps() -> None:
     for times in ([0.0, 1.0, 10.0], [9.8, 9.9, 10.0], [0.1, 0.2, 0.3]):
         assert int(lay_out(jnp.asarray(times))[-1]) <= bounds[0]
     assert len(bounds) == 1
+
+
+@pytest.mark.parametrize("kind", sorted(rollout.NORMALS))
+@pytest.mark.parametrize("n_dims", [1, 2, 6])
+def test_noise_of_every_sample_is_standard_normal(kind: str, n_dims: int) -> None:
+    """The law of one fixed sample's variates over many keys, against the normal distribution."""
+    z = jax.random.normal(jax.random.key(0), (33, n_dims))
+    draw = jax.jit(jax.vmap(lambda key: rollout.NORMALS[kind](key, z)))
+    variates = np.asarray(draw(jax.random.split(jax.random.key(1), 4000)))
+    assert np.isfinite(variates).all()
+    for sample in (0, 17, 32):
+        for d in range(n_dims):
+            assert scipy.stats.kstest(variates[:, sample, d], "norm").pvalue > 1e-4
+        np.testing.assert_allclose(np.cov(variates[:, sample].T), np.eye(n_dims).squeeze(), atol=0.08)
+
+
+def test_stratified_noise_hardly_moves_averages_over_the_population() -> None:
+    z = jax.random.uniform(jax.random.key(0), (4096, 2))
+
+    def change(kind: str, key: Any) -> Any:
+        """First-order change of a density mode by the noise."""
+        return jnp.mean(-jnp.sin(2 * jnp.pi * z[:, 0]) * rollout.NORMALS[kind](key, z)[:, 0])
+
+    keys = jax.random.split(jax.random.key(1), 50)
+    spread = {kind: float(jnp.std(jax.vmap(lambda k, kind=kind: change(kind, k))(keys))) for kind in rollout.NORMALS}
+    assert spread["stratified"] < spread["independent"] / 8
+
+
+def test_stratified_noise_is_finite_at_both_ends_of_its_range() -> None:
+    z = jnp.linspace(0.0, 1.0, 100_001)[:, None]
+    normals = jax.jit(rollout.stratified_normals)
+    extremes = [jnp.abs(normals(jax.random.key(k), z)).max() for k in range(20)]
+    assert 4.0 < max(extremes) < 6.0
