@@ -107,8 +107,8 @@ def main() -> None:
         f"accuracy_{options.setting}",
         f"# Accuracy, {options.setting} settings\n\n`python -m benchmarks.accuracy {options.setting} --seeds "
         f"{options.seeds}`: `two_stream`, {N_SAMPLES} samples, trained on mu = {TRAINING_MU} at {nodes} Gauss nodes, "
-        "started from the truth's own initial samples, 128 saved times after t = 0. Lower is better; the noise floor is a "
-        "second scramble of the truth, interpolation is between the curves of the two neighbouring training runs. Times "
+        "started from the truth's own initial samples, 128 saved times after t = 0. Lower is better; the noise floor "
+        "is a second scramble of the truth, interpolation is between the curves of neighbouring training runs. Times "
         f"(all {len(HELD_OUT_MU)} runs rolled out) include compilation.\n\n{report.machine(['hoam-plugin', 'jax'])}\n\n"
         f"{report.table(header, rows)}",
     )

@@ -65,6 +65,7 @@ class Batch:
         end_points: samples at the ends of the time range.
         end_conditions: time and parameters of each end.
         end_signs: +1 at the start and -1 at the end of the time range, divided by the number of runs.
+        reference: fixed points that fix the gauge: see `interior_terms`.
     """
 
     points: Float[Array, "T n D"]
@@ -73,21 +74,7 @@ class Batch:
     end_points: Float[Array, "E m D"]
     end_conditions: Float[Array, "E C"]
     end_signs: Float[Array, " E"]
-
-
-def potential_streams(
-    potential: CoLoRA,
-    embedding: Embedding,
-    weights: Weights,
-    points: Float[Array, "T n D"],
-    conditions: Float[Array, "T C"],
-    *,
-    laplacian: bool,
-) -> Float[Array, "S T n"]:
-    """s, its D partial derivatives, (Laplacian,) and time derivative at n samples of each of T times, stacked."""
-    modulations, rates = potential.modulations_and_rates(weights, conditions, CONDITION_TIME_RATE)
-    streams = embedding.streams(points, laplacian=laplacian)
-    return potential.propagate(weights, streams, modulations, rates, laplacian=laplacian)
+    reference: Float[Array, "k D"]
 
 
 def interior_terms(
@@ -97,25 +84,42 @@ def interior_terms(
     points: Float[Array, "T n D"],
     conditions: Float[Array, "T C"],
     node_weights: Float[Array, " T"],
+    reference: Float[Array, "k D"],
     epsilon: float,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The time integral of the loss over the given nodes, and its quadratic part int E |grad s|^2 / 2 alone."""
+    """The time integral of the loss over the given nodes, and its quadratic part int E |grad s|^2 / 2 alone.
+
+    s is fixed up to a function c(t, mu), which costs nothing in the quadratic part; on finitely many nodes the loss
+    would fall without bound along it. So the mean of s over the reference points is taken off s, here and at the ends:
+    exact integration would not notice.
+    """
     laplacian = epsilon > 0
-    streams = potential_streams(potential, embedding, weights, points, conditions, laplacian=laplacian)
-    n_dims = points.shape[-1]
-    quadratic = jnp.sum(streams[1 : 1 + n_dims] ** 2, axis=0) / 2
+    modulations, rates = potential.modulations_and_rates(weights, conditions, CONDITION_TIME_RATE)
+    streams = potential.propagate(
+        weights, embedding.streams(points, laplacian=laplacian), modulations, rates, laplacian=laplacian
+    )
+    quadratic = jnp.sum(streams[1 : 1 + points.shape[-1]] ** 2, axis=0) / 2
     linear = streams[-1] + (epsilon**2 / 2) * streams[-2] if laplacian else streams[-1]
+    features = embedding.features(reference)
+    still = jnp.broadcast_to(
+        jnp.stack([features, jnp.zeros_like(features)])[:, None], (2, len(points), *features.shape)
+    )
+    gauge = potential.propagate(weights, still, modulations, rates, laplacian=False)[-1]
     quadratic_part = jnp.sum(node_weights * jnp.mean(quadratic, axis=1))
-    return quadratic_part + jnp.sum(node_weights * jnp.mean(linear, axis=1)), quadratic_part
+    linear_part = jnp.sum(node_weights * (jnp.mean(linear, axis=1) - jnp.mean(gauge, axis=1)))
+    return quadratic_part + linear_part, quadratic_part
 
 
 def end_terms(potential: CoLoRA, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
-    """E_{rho_0}[s] - E_{rho_1}[s], averaged over the runs of the batch."""
+    """E_{rho_0}[s] - E_{rho_1}[s] in the gauge of `interior_terms`, averaged over the runs of the batch."""
     modulations = potential.modulations(weights, batch.end_conditions)
-    values = jax.vmap(lambda z, phi: potential.value(weights, embedding.features(z), phi))(
-        batch.end_points, modulations
-    )
-    return jnp.sum(batch.end_signs * jnp.mean(values, axis=1))
+
+    def mean_at_end(z: Any, phi: Any) -> Any:
+        values = potential.value(weights, embedding.features(z), phi)
+        gauge = potential.value(weights, embedding.features(batch.reference), phi)
+        return jnp.mean(values) - jnp.mean(gauge)
+
+    return jnp.sum(batch.end_signs * jax.vmap(mean_at_end)(batch.end_points, modulations))
 
 
 def loss_and_gradient(
@@ -128,7 +132,7 @@ def loss_and_gradient(
     """
 
     def interior(weights: Weights, chunk: tuple[Any, Any, Any]) -> tuple[Any, Any]:
-        return interior_terms(potential, embedding, weights, *chunk, epsilon)
+        return interior_terms(potential, embedding, weights, *chunk, batch.reference, epsilon)
 
     end_value, gradient = jax.value_and_grad(lambda w: end_terms(potential, embedding, w, batch))(weights)
     n_times, n, _ = batch.points.shape

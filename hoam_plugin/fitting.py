@@ -31,6 +31,9 @@ from hoam_plugin.training import RunAwayGuard, Setup, Training, TrainingData, Tr
 # Substeps per horizon of a surrogate by default; see benchmarks/rollout.py.
 _STEPS_PER_HORIZON = 250
 
+# Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
+_REFERENCE_POINTS = 16
+
 
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies."""
@@ -211,12 +214,14 @@ def _training_data(
             if i in (0, n_times - 1):
                 end_points[run, min(i, 1)] = stratified_blocks(normalised, n_end, rng)
             conditions[run, i] = normalisation.condition(time, parameters, dtype)
+    pool = points[:, :, 0].reshape(-1, n_dims)
     return TrainingData(
         points=jnp.asarray(points),
         end_points=jnp.asarray(end_points),
         conditions=jnp.asarray(conditions),
         weights=jnp.asarray(node_weights.astype(dtype)),
         nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
+        reference=jnp.asarray(stratified_blocks(pool, min(_REFERENCE_POINTS, len(pool)), rng)[0]),
     )
 
 

@@ -45,7 +45,7 @@ class Training:
     n_samples: int = 64
     n_times: int | None = None
     runs_per_iteration: int = 1
-    learning_rate: float = 7.5e-3
+    learning_rate: float = 5e-3
     warmup: int = 100
     average: float = 0.998
     n_end_samples: int | None = None
@@ -85,6 +85,7 @@ class TrainingData:
         conditions: time and parameters of every run and saved time.
         weights: quadrature weight of every saved time; times of weight 0 are never used, except the two ends.
         nodes: indices of the saved times whose weight is positive.
+        reference: a few points spread over the population of all runs and times, which fix the gauge of the potential.
     """
 
     points: Float[Array, "R T B n D"]
@@ -92,6 +93,7 @@ class TrainingData:
     conditions: Float[Array, "R T C"]
     weights: Float[Array, " T"]
     nodes: Array
+    reference: Float[Array, "k D"]
 
 
 class Progress(NamedTuple):
@@ -190,6 +192,7 @@ def draw_batch(setup: Setup, data: TrainingData, key: Array) -> Batch:
         end_points=end_points.reshape(-1, end_points.shape[-2], n_dims),
         end_conditions=end_conditions.reshape(-1, n_conditions),
         end_signs=jnp.tile(signs, n_chosen),
+        reference=data.reference,
     )
 
 

@@ -15,7 +15,6 @@ from hoam_plugin.action_matching import (
     end_terms,
     interior_terms,
     loss_and_gradient,
-    potential_streams,
 )
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.potentials import CoLoRA
@@ -61,7 +60,11 @@ def naive_loss(potential: CoLoRA, embedding: Embedding, epsilon: float, weights:
     inner = jax.vmap(jax.vmap(integrand, (0, None, None)))(batch.points, taus, rests)
     end_taus, end_rests = (batch.end_conditions[:, 0] + 1) / 2, batch.end_conditions[:, 1:]
     ends = jax.vmap(jax.vmap(s, (0, None, None)))(batch.end_points, end_taus, end_rests)
-    return jnp.sum(batch.weights * inner.mean(axis=1)) + jnp.sum(batch.end_signs * ends.mean(axis=1))
+    # The gauge: the mean over the reference points is taken off s.
+    still = jax.vmap(jax.vmap(jax.grad(s, argnums=1), (0, None, None)), (None, 0, 0))(batch.reference, taus, rests)
+    still_ends = jax.vmap(jax.vmap(s, (0, None, None)), (None, 0, 0))(batch.reference, end_taus, end_rests)
+    inner_means, end_means = inner.mean(axis=1) - still.mean(axis=1), ends.mean(axis=1) - still_ends.mean(axis=1)
+    return jnp.sum(batch.weights * inner_means) + jnp.sum(batch.end_signs * end_means)
 
 
 def random_weights(potential: CoLoRA, embedding: Embedding, n_conditions: int) -> Any:
@@ -80,6 +83,7 @@ def random_batch(n_times: int, n: int, n_dims: int, n_conditions: int) -> Batch:
         end_points=jnp.asarray(rng.standard_normal((2, 2 * n, n_dims))),
         end_conditions=jnp.asarray(rng.standard_normal((2, n_conditions))),
         end_signs=jnp.asarray([1.0, -1.0]),
+        reference=jnp.asarray(rng.standard_normal((3, n_dims))),
     )
 
 
@@ -118,8 +122,13 @@ def test_streams_hold_value_gradient_laplacian_and_time_derivative() -> None:
     potential, embedding = CoLoRA(width=6, depth=3, rank=2), Embedding((2 * np.pi, None))
     weights = random_weights(potential, embedding, 2)
     points, conditions = jnp.asarray([[[0.3, -1.2]]]), jnp.asarray([[0.2, 0.7]])
-    compute = jax.jit(lambda w, z, c: potential_streams(potential, embedding, w, z, c, laplacian=True)[:, 0, 0])
-    streams = compute(weights, points, conditions)
+
+    @jax.jit
+    def compute(w: Any, z: Any, c: Any) -> Any:
+        modulations, rates = potential.modulations_and_rates(w, c, 2.0)
+        return potential.propagate(w, embedding.streams(z, laplacian=True), modulations, rates, laplacian=True)
+
+    streams = compute(weights, points, conditions)[:, 0, 0]
 
     def s(z: Any, tau: Any) -> Any:
         return naive_potential(potential, embedding, weights, z, tau, conditions[0, 1:])
@@ -147,13 +156,28 @@ def test_first_loss_is_zero() -> None:
 
 
 @pytest.mark.usefixtures("x64")
+def test_a_function_of_time_alone_neither_lowers_nor_raises_the_loss() -> None:
+    """Else the quadrature error of any c(t) between the nodes could be exploited at no cost."""
+    potential, embedding = CoLoRA(width=6, depth=3), Embedding((None, None))
+    weights = random_weights(potential, embedding, 2)
+    first = weights["layers"][0]
+    blind = [first | {"W": 0 * first["W"], "A": 0 * first["A"]}, *weights["layers"][1:]]
+    loss, quadratic, _ = loss_and_gradient(
+        potential, embedding, 0.3, weights | {"layers": blind}, random_batch(2, 4, 2, 2)
+    )
+    np.testing.assert_allclose([loss, quadratic], 0.0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("x64")
 def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     potential, embedding = CoLoRA(width=6, depth=3), Embedding((None, None))
     weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2)
 
     @jax.jit
     def in_one_piece(w: Any, b: Batch) -> Any:
-        interior, quadratic = interior_terms(potential, embedding, w, b.points, b.conditions, b.weights, 0.2)
+        interior, quadratic = interior_terms(
+            potential, embedding, w, b.points, b.conditions, b.weights, b.reference, 0.2
+        )
         return interior + end_terms(potential, embedding, w, b), quadratic
 
     whole, quadratic = in_one_piece(weights, batch)
@@ -221,6 +245,7 @@ def test_gauss_nodes_make_the_loss_far_less_noisy_than_random_times() -> None:
             ends,
             jnp.asarray([[-1.0], [1.0]]),
             jnp.asarray([1.0, -1.0]),
+            jnp.zeros((1, 1)),
         )
         return loss_and_gradient(potential, embedding, 0.0, weights, batch)[0]
 

@@ -39,7 +39,9 @@ def run(page: str, scope: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Any:
-    coarse = lambda **options: simulators.problems.two_stream(n_cells=64, dt=0.5, **options)  # noqa: E731
+    def coarse(**options: Any) -> simulators.VlasovPoissonPIC:
+        return simulators.problems.two_stream(**({"n_cells": 64, "dt": 0.5} | options))
+
     monkeypatch.setattr(simulators, "two_stream", coarse)
     yield
     registry._entries.clear()

@@ -14,7 +14,7 @@ from hoam_plugin import registry, simulators
 
 @pytest.fixture(scope="module")
 def model() -> hoam.Surrogate:
-    return toy.small_surrogate(toy.small_plasma_ensemble(n_samples=64), iterations=2)
+    return toy.plasma_surrogate()
 
 
 @pytest.fixture(autouse=True)

@@ -26,13 +26,13 @@ def plasma() -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def model(plasma: xr.Dataset) -> hoam.Surrogate:
-    return toy.small_surrogate(plasma)
+def model() -> hoam.Surrogate:
+    return toy.plasma_surrogate()
 
 
 @pytest.fixture(scope="module")
-def noisy(plasma: xr.Dataset) -> hoam.Surrogate:
-    return toy.small_surrogate(plasma, epsilon=0.1)
+def noisy() -> hoam.Surrogate:
+    return toy.plasma_surrogate(epsilon=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,7 @@ def test_fallback_steps_with_the_simulator_outside_and_the_model_inside(model: h
 def test_unknown_policy_and_missing_simulator(model: hoam.Surrogate) -> None:
     with pytest.raises(ValueError, match="on_extrapolation='retry' must be one of"):
         model.with_options(on_extrapolation="retry")  # type: ignore[arg-type]
-    foreign = toy.small_surrogate(toy.moving_gaussian())
+    foreign = toy.gaussian_surrogate()
     with pytest.raises(ValueError, match="on_extrapolation='fallback' needs the simulator"):
         foreign.with_options(on_extrapolation="fallback")
 
@@ -310,8 +310,7 @@ def test_unknown_policy_and_missing_simulator(model: hoam.Surrogate) -> None:
 
 
 def test_foreign_ensemble_has_no_init_but_runs_from_its_own_samples() -> None:
-    ds = toy.moving_gaussian()
-    model = toy.small_surrogate(ds)
+    ds, model = toy.moving_gaussian(), toy.gaussian_surrogate()
     with pytest.raises(ValueError, match=r"replaces=.*initial="):
         model.init(jax.random.key(0), 10, {"mu": 2.0})
     with pytest.raises(ValueError, match=r"replaces=.*initial="):

@@ -1,5 +1,6 @@
 """Small populations with known dynamics, shared by the tests."""
 
+import functools
 from typing import Any
 
 import jax
@@ -38,14 +39,26 @@ def small_plasma_ensemble(n_samples: int = 512, nodes: int = 8) -> xr.Dataset:
     )
 
 
-def small_surrogate(ds: xr.Dataset, epsilon: float = 0.0, iterations: int = 40, **options: Any) -> hoam.Surrogate:
-    """A few iterations on `ds`: enough for a field that is not zero."""
+def small_surrogate(ds: xr.Dataset, epsilon: float = 0.0, seed: int = 1, **options: Any) -> hoam.Surrogate:
+    """40 iterations in blocks of 10, enough for a field that is not zero. Equal shapes share a compilation."""
     return hoam.fit(
         ds,
-        key=jax.random.key(1),
+        key=jax.random.key(seed),
         potential=hoam.CoLoRA(width=8, depth=3, rank=2, hyper_width=5),
         loss=hoam.ActionMatching(epsilon=epsilon),
-        training=hoam.Training(iterations=iterations, n_samples=64, block=20, learning_rate=2e-2, warmup=10),
+        training=hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10),
         progress=False,
         **options,
     )
+
+
+@functools.cache
+def gaussian_surrogate() -> hoam.Surrogate:
+    """`small_surrogate` of `moving_gaussian`, made once for all tests."""
+    return small_surrogate(moving_gaussian())
+
+
+@functools.cache
+def plasma_surrogate(epsilon: float = 0.0) -> hoam.Surrogate:
+    """`small_surrogate` of `small_plasma_ensemble`, made once for all tests."""
+    return small_surrogate(small_plasma_ensemble(), epsilon=epsilon)
