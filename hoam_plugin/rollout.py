@@ -122,7 +122,7 @@ def schedule(
     # A gap of round-off size only still has to be taken, in one step; an empty one must not divide by zero.
     counts = jnp.where(gaps > 0, jnp.maximum(counts, 1), 0)
     done = jnp.cumsum(counts)
-    step = jnp.arange(n_steps)
+    step = jnp.arange(n_steps, dtype=jnp.int32)
     interval = jnp.minimum(jnp.searchsorted(done, step, side="right"), len(times) - 1)
     sizes = gaps / jnp.maximum(counts, 1).astype(gaps.dtype)
     within = (step - (done - counts)[interval]).astype(gaps.dtype)

@@ -298,6 +298,7 @@ def test_fallback_steps_with_the_simulator_outside_and_the_model_inside(model: h
     np.testing.assert_allclose(beyond["v"], truth["v"], atol=1e-3)
 
 
+@pytest.mark.usefixtures("as_installed")
 def test_unknown_policy_and_missing_simulator(model: hoam.Surrogate) -> None:
     with pytest.raises(ValueError, match="on_extrapolation='retry' must be one of"):
         model.with_options(on_extrapolation="retry")  # type: ignore[arg-type]
