@@ -21,7 +21,7 @@ N_SAMPLES = 25_000
 LATE = 10.0
 _DT = 0.1
 # Settings of `fit`, and the number of Gauss nodes of its training runs.
-_SETTINGS: dict[str, tuple[Any, int]] = {"demo": (dict, 64), "quality": (hoam.recipes.quality, 128)}
+_SETTINGS: dict[str, tuple[Any, int]] = {"demo": (dict, 256), "quality": (hoam.recipes.quality, 256)}
 _REFERENCES = ("surrogate", "noise_floor", "interpolation", "frozen")
 
 
@@ -101,7 +101,7 @@ def main() -> None:
         rows += new
         if seed == 0 and options.save:
             model.save(options.save, overwrite=True)
-    header = ["mu", "", "seed", "L1", "SW", "e.e.", f"e.e. from t = {LATE:g}", "max |v|", "training s", "rollout s"]
+    header = ["mu", "", "seed", "L1", "SW", "e.e.", f"e.e. from t = {LATE:g}", "largest v", "training s", "rollout s"]
     rows.sort(key=lambda row: (float(row[0]), row[1] != "surrogate", row[1]))
     report.write(
         f"accuracy_{options.setting}",

@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
     n_samples: int = 25_000
     n_runs: int = 8
-    n_nodes: int = 64
+    n_nodes: int = 256
     n_times: int = 129
     iterations: int | None = None
 

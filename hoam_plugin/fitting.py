@@ -31,6 +31,10 @@ from hoam_plugin.training import RunAwayGuard, Setup, Training, TrainingData, Tr
 # Substeps per horizon of a surrogate by default; see benchmarks/rollout.py.
 _STEPS_PER_HORIZON = 250
 
+# When the loss runs away: how often training may go back and halve its steps, and by how many blocks.
+_MOST_HALVINGS = 3
+_REWOUND_BLOCKS = 5
+
 # Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
 _REFERENCE_POINTS = 16
 
@@ -78,7 +82,8 @@ def fit(
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
             spread while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
         FileExistsError: `checkpoint` exists.
-        TrainingDivergedError: a non-finite or run-away loss; the error holds the last good surrogate.
+        TrainingDivergedError: a non-finite or run-away loss, three times again after going back and halving the learning
+            rate; the error holds the last good surrogate.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
     """
     potential = _of_type("potential", potential, CoLoRA)
@@ -127,7 +132,7 @@ def _train(
     records: list[training.BlockRecord] = []
     guard = RunAwayGuard(setup.training)
     init_key, train_key = jax.random.split(key)
-    state = training.start(setup, init_key, data.conditions.shape[-1])
+    state = start = training.start(setup, init_key, data.conditions.shape[-1])
 
     def so_far() -> Surrogate | None:
         return surrogate(records[-1].progress.average, _history(records)) if records else None
@@ -141,10 +146,23 @@ def _train(
 
     with progress_bar("fit", setup.training.iterations, show=progress) as advance_bar:
         try:
-            for record in training.blocks(setup, state, data, train_key):
-                guard.check(record.loss, record.quadratic)
-                records.append(record)
-                advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
+            for halvings in range(_MOST_HALVINGS + 1):
+                try:
+                    for record in training.blocks(setup, state, data, train_key):
+                        guard.check(record.loss, record.quadratic)
+                        records.append(record)
+                        advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
+                    break
+                except TrainingDivergedError:
+                    if halvings == _MOST_HALVINGS:
+                        raise
+                # Run-away is caught some blocks after it began: go back further, and on with shorter steps.
+                dropped = sum(len(r.loss) for r in records[-_REWOUND_BLOCKS:])
+                del records[-_REWOUND_BLOCKS:]
+                state = records[-1].progress if records else start
+                state = state._replace(step_scale=jnp.full_like(state.step_scale, 0.5 ** (halvings + 1)))
+                guard.rewind(int(state.iteration))
+                advance_bar(-dropped, note="unstable: going back, with half the learning rate")
         except KeyboardInterrupt as interrupt:
             stopped = TrainingInterrupted(f"training was interrupted; {keep()}")
             stopped.surrogate, stopped.path = so_far(), path if records else None
@@ -155,6 +173,8 @@ def _train(
             raise error from None
     model = so_far()
     assert model is not None
+    if halvings:
+        model.history.attrs["learning_rate_halvings"] = halvings
     if path is not None:
         model.save(path)
     return model
@@ -197,8 +217,8 @@ def _training_data(
     n_runs, n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
     n_dims = len(normalisation.periods)
     dtype = default_float()
-    n = min(options.n_samples, n_available)
-    n_end = min(options.n_end_samples or 4 * options.n_samples, n_available)
+    n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
+    n_end = min(options.n_end_samples, n_available)
     points = np.empty((n_runs, n_times, n_available // n, n, n_dims), dtype)
     end_points = np.empty((n_runs, 2, n_available // n_end, n_end, n_dims), dtype)
     conditions = np.empty((n_runs, n_times, 1 + len(normalisation.parameters)), dtype)

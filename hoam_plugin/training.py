@@ -21,6 +21,8 @@ from hoam_plugin.embedding import Embedding
 from hoam_plugin.potentials import CoLoRA, Weights
 from hoam_plugin.quadrature import Rule
 
+_SAMPLES_PER_ITERATION = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -28,13 +30,13 @@ class Training:
 
     Attributes:
         iterations: number of steps of the optimiser.
-        n_samples: samples per quadrature node and iteration.
+        n_samples: samples per quadrature node and iteration; None spreads about 4096 over the nodes.
         n_times: nodes per iteration, drawn without replacement with equally scaled weights; None takes all of them.
         runs_per_iteration: runs (parameter values) per iteration.
         learning_rate: its largest value.
         warmup: iterations over which the learning rate rises from zero.
         average: decay of the moving average of the weights, which the surrogate gets; 0 takes the last weights.
-        n_end_samples: samples at each end of the time range per iteration; None takes 4 x n_samples, which cost little.
+        n_end_samples: samples at each end of the time range per iteration, which cost little.
         block: iterations per compiled call.
 
     Raises:
@@ -42,25 +44,29 @@ class Training:
     """
 
     iterations: int = 4000
-    n_samples: int = 64
+    n_samples: int | None = None
     n_times: int | None = None
     runs_per_iteration: int = 1
-    learning_rate: float = 5e-3
+    learning_rate: float = 4e-3
     warmup: int = 100
     average: float = 0.998
-    n_end_samples: int | None = None
+    n_end_samples: int = 256
     block: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "n_samples", "runs_per_iteration", "block"):
+        for name in ("iterations", "runs_per_iteration", "n_end_samples", "block"):
             positive_int(name, getattr(self, name))
         positive_int("warmup", self.warmup, 0)
-        for name in ("n_times", "n_end_samples"):
+        for name in ("n_samples", "n_times"):
             if getattr(self, name) is not None:
                 positive_int(name, getattr(self, name))
         positive_float("learning_rate", self.learning_rate)
         if not 0 <= self.average < 1:
             raise ValueError(f"average={self.average!r} must lie in [0, 1)")
+
+    def samples_per_node(self, n_nodes: int) -> int:
+        """Samples per node for a rule of `n_nodes`; more nodes with fewer samples each cost and fluctuate the same."""
+        return self.n_samples or max(8, _SAMPLES_PER_ITERATION // min(n_nodes, self.n_times or n_nodes))
 
     def schedule(self) -> optax.Schedule:
         """Learning rate over the iterations."""
@@ -103,6 +109,7 @@ class Progress(NamedTuple):
     average: Weights
     optimiser: Any
     iteration: Any
+    step_scale: Any
 
 
 class Setup(NamedTuple):
@@ -128,13 +135,17 @@ def start(setup: Setup, key: Array, n_conditions: int) -> Progress:
     """Initial weights and optimiser state."""
     weights = setup.potential.init(key, setup.embedding.n_features, n_conditions)
     return Progress(
-        weights, jax.tree.map(jnp.copy, weights), setup.training.optimiser().init(weights), jnp.zeros((), jnp.int32)
+        weights,
+        jax.tree.map(jnp.copy, weights),
+        setup.training.optimiser().init(weights),
+        iteration=jnp.zeros((), jnp.int32),
+        step_scale=jnp.ones(()),
     )
 
 
 def blocks(setup: Setup, progress: Progress, data: TrainingData, key: Array) -> Iterator[BlockRecord]:
-    """Run all iterations, one compiled block after the other."""
-    done, total = 0, setup.training.iterations
+    """Run all iterations that are left, one compiled block after the other."""
+    done, total = int(progress.iteration), setup.training.iterations
     while done < total:
         length = min(setup.training.block, total - done)
         begin = time.perf_counter()
@@ -158,12 +169,13 @@ def _iterate(setup: Setup, progress: Progress, data: TrainingData, key: Array) -
     # Optax mixes its int32 counter with floats, which callers under strict promotion must not notice.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         updates, optimiser = training.optimiser().update(gradient, progress.optimiser, progress.weights)
+        updates = jax.tree.map(lambda u: progress.step_scale * u, updates)
         weights = optax.apply_updates(progress.weights, updates)
     # Early on the average must forget the first, random weights.
     count = progress.iteration.astype(loss.dtype)
     decay = jnp.minimum(training.average, (1 + count) / (10 + count))
     average = optax.incremental_update(weights, progress.average, 1 - decay)
-    return Progress(weights, average, optimiser, progress.iteration + 1), (loss, quadratic)
+    return Progress(weights, average, optimiser, progress.iteration + 1, progress.step_scale), (loss, quadratic)
 
 
 def draw_batch(setup: Setup, data: TrainingData, key: Array) -> Batch:
@@ -232,6 +244,10 @@ class RunAwayGuard:
         self._grace = max(5 * training.warmup, training.iterations // 10)
         self._done = 0
 
+    def rewind(self, done: int) -> None:
+        """Go on from an earlier iteration."""
+        self._done = done
+
     def check(self, loss: np.ndarray, quadratic: np.ndarray) -> None:
         """Raise TrainingDivergedError where this block shows a non-finite or run-away loss."""
         self._done += len(loss)
@@ -243,6 +259,14 @@ class RunAwayGuard:
             )
         excess, q = loss + quadratic, float(np.mean(quadratic))
         error = float(np.std(excess)) / math.sqrt(len(loss))
+        # The zero potential has loss 0: far above it, the steps have become too long.
+        if self._done > self._grace and np.mean(loss) > self.margin * q + 6 * float(np.std(loss)) / math.sqrt(
+            len(loss)
+        ):
+            raise TrainingDivergedError(
+                f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 of no motion at all; "
+                "use a lower learning_rate"
+            )
         if self._done > self._grace and np.mean(excess) < -self.margin * q - 6 * error:
             raise TrainingDivergedError(
                 f"the loss ran away: at iteration {self._done} it is {np.mean(loss):.3g}, below the {-q:.3g} that its "
