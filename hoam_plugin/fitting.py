@@ -82,8 +82,8 @@ def fit(
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
             spread while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
         FileExistsError: `checkpoint` exists.
-        TrainingDivergedError: a non-finite or run-away loss, three times again after going back and halving the learning
-            rate; the error holds the last good surrogate.
+        TrainingDivergedError: a non-finite or run-away loss, still after going back and halving the learning rate three
+            times; the error holds the last good surrogate.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
     """
     potential = _of_type("potential", potential, CoLoRA)

@@ -264,8 +264,8 @@ class RunAwayGuard:
             len(loss)
         ):
             raise TrainingDivergedError(
-                f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 of no motion at all; "
-                "use a lower learning_rate"
+                f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 "
+                "of no motion at all; use a lower learning_rate"
             )
         if self._done > self._grace and np.mean(excess) < -self.margin * q - 6 * error:
             raise TrainingDivergedError(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # Sizes only: everything else runs as written.
 SMALLER = {
     "n_samples=25_000": "n_samples=128",
-    "gauss_legendre(64)": "gauss_legendre(8)",
+    "gauss_legendre(256)": "gauss_legendre(8)",
     "hoam.fit(truth, key=key)": "hoam.fit(truth, key=key, training=hoam.Training(iterations=2, n_samples=16))",
     "np.linspace(0, 40, 129)": "np.linspace(0, 40, 5)",
     "model.init(key, 1_000,": "model.init(key, 16,",

@@ -22,11 +22,11 @@ from hoam_plugin.training import RunAwayGuard, Training
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 def test_learns_a_translation_between_the_training_parameters(epsilon: float) -> None:
     model = hoam.fit(
-        toy.moving_gaussian(),
+        toy.moving_gaussian(n_times=65),
         key=jax.random.key(0),
         potential=hoam.CoLoRA(width=16, depth=3, rank=2, hyper_width=8),
         loss=hoam.ActionMatching(epsilon=epsilon),
-        training=Training(iterations=1500, n_samples=64, runs_per_iteration=3, learning_rate=1e-2),
+        training=Training(iterations=1500, n_samples=32, runs_per_iteration=3, learning_rate=4e-3),
         progress=False,
     )
     y = jnp.linspace(-1.0, 1.0, 5)[:, None]
