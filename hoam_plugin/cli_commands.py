@@ -273,7 +273,7 @@ def demo(
     progress: bool = True,
     samples: Annotated[Whole, Parameter(show=False)] = 25_000,
     runs: Annotated[Whole, Parameter(show=False)] = 8,
-    nodes: Annotated[Whole, Parameter(show=False)] = 64,
+    nodes: Annotated[Whole, Parameter(show=False)] = 256,
     saved_times: Annotated[Whole, Parameter(show=False)] = 129,
     iterations: Annotated[Whole | None, Parameter(show=False)] = None,
 ) -> None:
