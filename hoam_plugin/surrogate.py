@@ -211,14 +211,12 @@ class Surrogate:
 
     def velocity(self, x: Float[Array, "... D"], time: Any, parameters: Parameters) -> Float[Array, "... D"]:
         """Learned drift dx/dt (without the noise) of samples x, the variables flattened in order; physical units."""
-        x = jnp.asarray(x)
-        flat = x.reshape(-1, x.shape[-1])
-        return self._field(time, parameters, x.dtype)(flat).reshape(x.shape)
+        return _velocity(self, jnp.asarray(x), time, _as_arrays(parameters))
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Array]:
         """Learned drift of every variable."""
-        drift = self._field(state.time, parameters, getattr(state, self._names[0]).dtype)
-        moved = replace_samples(state, self.variables, drift(flatten_samples(state, self.variables)), state.time)
+        drift = self.velocity(flatten_samples(state, self.variables), state.time, parameters)
+        moved = replace_samples(state, self.variables, drift, state.time)
         return {name: getattr(moved, name) for name in self._names}
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None = None) -> Any:
@@ -231,7 +229,7 @@ class Surrogate:
         end = state.time + jnp.asarray(dt, state.time.dtype)
         problem = self._violation(parameters, state.time) or self._violation(parameters, end)
         extrapolation.enforce(self.on_extrapolation, problem)
-        return self._guarded_step(state, dt, parameters, key)
+        return _step(self, state, dt, _as_arrays(parameters), key)
 
     def solve(
         self, state: Any, times: Any, parameters: Parameters, *, key: Array | None = None, dt: float | None = None
@@ -345,6 +343,24 @@ class Surrogate:
             raise ValueError(
                 f"times start at {array[0]:g}, before state.time={float(state.time):g}; start there or later"
             )
+
+
+def _as_arrays(parameters: Parameters) -> dict[str, Array]:
+    return {name: jnp.asarray(value) for name, value in parameters.items()}
+
+
+# Compiled whole also where the caller does not compile: operation by operation, a step takes seconds the first time.
+
+
+@jax.jit
+def _velocity(surrogate: Surrogate, x: Any, time: Any, parameters: Any) -> Any:
+    flat = x.reshape(-1, x.shape[-1])
+    return surrogate._field(time, parameters, x.dtype)(flat).reshape(x.shape)
+
+
+@jax.jit
+def _step(surrogate: Surrogate, state: Any, dt: Any, parameters: Any, key: Any) -> Any:
+    return surrogate._guarded_step(state, dt, parameters, key)
 
 
 @functools.partial(jax.jit, static_argnames=("dt", "n_steps"))

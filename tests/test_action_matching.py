@@ -142,7 +142,7 @@ def test_streams_hold_value_gradient_laplacian_and_time_derivative() -> None:
 
 
 def test_first_loss_is_zero() -> None:
-    potential, embedding = CoLoRA(), Embedding((2 * np.pi, None))
+    potential, embedding = CoLoRA(depth=2), Embedding((2 * np.pi, None))
 
     @jax.jit
     def first(key: Any, batch: Batch) -> Any:
@@ -162,15 +162,14 @@ def test_a_function_of_time_alone_neither_lowers_nor_raises_the_loss() -> None:
     weights = random_weights(potential, embedding, 2)
     first = weights["layers"][0]
     blind = [first | {"W": 0 * first["W"], "A": 0 * first["A"]}, *weights["layers"][1:]]
-    loss, quadratic, _ = loss_and_gradient(
-        potential, embedding, 0.3, weights | {"layers": blind}, random_batch(2, 4, 2, 2)
-    )
+    compiled = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, 0.3, w, b)[:2])
+    loss, quadratic = compiled(weights | {"layers": blind}, random_batch(2, 4, 2, 2))
     np.testing.assert_allclose([loss, quadratic], 0.0, atol=1e-14)
 
 
 @pytest.mark.usefixtures("x64")
 def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    potential, embedding = CoLoRA(width=6, depth=3), Embedding((None, None))
+    potential, embedding = CoLoRA(width=6, depth=2), Embedding((None, None))
     weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2)
 
     @jax.jit
@@ -181,7 +180,7 @@ def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         return interior + end_terms(potential, embedding, w, b), quadratic
 
     whole, quadratic = in_one_piece(weights, batch)
-    for limit, length in ((1, 1), (2000, 4), (1 << 30, 12)):
+    for limit, length in ((1, 1), (2000, 4)):
         monkeypatch.setattr("hoam_plugin.action_matching._CHUNK_BYTES", limit)
         assert chunk_length(12, 4, 2, potential.width, 0.2) == length
         # A lambda of its own each time, since the limit is read while tracing.

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parent.parent
 SMALLER = {
     "n_samples=25_000": "n_samples=128",
     "gauss_legendre(256)": "gauss_legendre(8)",
-    "hoam.fit(truth, key=key)": "hoam.fit(truth, key=key, training=hoam.Training(iterations=2, n_samples=16))",
+    "hoam.fit(truth, key=key)": (
+        "hoam.fit(truth, key=key, potential=hoam.CoLoRA(width=8, depth=2), "
+        "training=hoam.Training(iterations=2, n_samples=16))"
+    ),
     "np.linspace(0, 40, 129)": "np.linspace(0, 40, 5)",
     "model.init(key, 1_000,": "model.init(key, 16,",
     "subsample(truth, 1_000,": "subsample(truth, 64,",

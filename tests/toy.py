@@ -44,7 +44,7 @@ def small_surrogate(ds: xr.Dataset, epsilon: float = 0.0, seed: int = 1, **optio
     return hoam.fit(
         ds,
         key=jax.random.key(seed),
-        potential=hoam.CoLoRA(width=8, depth=3, rank=2, hyper_width=5),
+        potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
         loss=hoam.ActionMatching(epsilon=epsilon),
         training=hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10),
         progress=False,
