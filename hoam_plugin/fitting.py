@@ -154,11 +154,11 @@ def _train(
                         advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
                     break
                 except TrainingDivergedError:
+                    # Run-away is caught some blocks after it began: what is kept goes back further.
+                    dropped = sum(len(r.loss) for r in records[-_REWOUND_BLOCKS:])
+                    del records[-_REWOUND_BLOCKS:]
                     if halvings == _MOST_HALVINGS:
                         raise
-                # Run-away is caught some blocks after it began: go back further, and on with shorter steps.
-                dropped = sum(len(r.loss) for r in records[-_REWOUND_BLOCKS:])
-                del records[-_REWOUND_BLOCKS:]
                 state = records[-1].progress if records else start
                 state = state._replace(step_scale=jnp.full_like(state.step_scale, 0.5 ** (halvings + 1)))
                 guard.rewind(int(state.iteration))
@@ -172,7 +172,7 @@ def _train(
             error.surrogate = so_far()
             raise error from None
     model = so_far()
-    assert model is not None
+    assert model is not None and model.history is not None
     if halvings:
         model.history.attrs["learning_rate_halvings"] = halvings
     if path is not None:
