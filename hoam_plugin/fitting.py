@@ -36,7 +36,7 @@ _MOST_HALVINGS = 3
 _REWOUND_BLOCKS = 5
 
 # Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
-_REFERENCE_POINTS = 16
+_REFERENCE_POINTS = 4
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -172,7 +172,8 @@ def _train(
             error.surrogate = so_far()
             raise error from None
     model = so_far()
-    assert model is not None and model.history is not None
+    assert model is not None
+    assert model.history is not None
     if halvings:
         model.history.attrs["learning_rate_halvings"] = halvings
     if path is not None:

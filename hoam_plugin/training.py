@@ -235,8 +235,9 @@ class RunAwayGuard:
     For a potential that explains the samples, -q <= L: it is -q at the best scaling of any s, and above it while Adam
     is still on its way. A loss well below -q therefore falls faster than the samples allow, by the quadrature error of
     a potential that wiggles between the nodes, and has no lower bound. A loss well above 0, the loss of no motion at
-    all, or samples moved by a thousand times their spread, show steps that are too long. "Well" is by more than `margin` q in the mean of a block beyond its standard
-    error, or in nearly all of the last iterations: a loss that explodes has no meaningful standard error.
+    all, or samples moved by a thousand times their spread, show steps that are too long. "Well" is by more than
+    `margin` q in the mean of a block beyond its standard error, or in nearly all of the last iterations: a loss that
+    explodes has no meaningful standard error.
     """
 
     margin = 0.1

@@ -206,11 +206,10 @@ def test_guard_sees_explosions_of_any_shape() -> None:
     training_, rng = Training(iterations=1000, warmup=2, block=10), np.random.default_rng(0)
     for sign, message in ((-1, "ran away"), (1, "diverged")):
         guard = RunAwayGuard(training_)
+        # Exponential growth within a block: its standard error is as large as its mean.
+        losses = sign * np.exp(0.5 * np.arange(1000).clip(max=40)) * rng.uniform(1, 2, 1000)
         with pytest.raises(hoam.TrainingDivergedError, match=message):
-            for block in range(100):
-                # Exponential growth within a block: its standard error is as large as its mean.
-                growth = np.exp(0.5 * np.arange(10 * block, 10 * block + 10)) if block > 10 else np.ones(10)
-                guard.check(sign * np.minimum(growth, 1e4) * rng.uniform(1, 2, 10), 0.1 * np.ones(10))
+            any(guard.check(block, 0.1 * np.ones(10)) for block in losses.reshape(100, 10))
     with pytest.raises(hoam.TrainingDivergedError, match=r"diverged: at iteration 10 its quadratic part is 1e\+07"):
         RunAwayGuard(training_).check(-np.ones(10), 1e7 * np.ones(10))
 
