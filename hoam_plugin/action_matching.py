@@ -76,6 +76,23 @@ class Batch:
     end_signs: Float[Array, " E"]
     reference: Float[Array, "k D"]
 
+    def part(self, index: Any, n_parts: int) -> Batch:
+        """One of `n_parts` equal shares of nodes and end samples; the losses of all shares sum to that of the whole."""
+        n_nodes, n_ends = self.points.shape[0] // n_parts, self.end_points.shape[1] // n_parts
+
+        def share(values: Any) -> Any:
+            return jax.lax.dynamic_slice_in_dim(values, index * n_nodes, n_nodes)
+
+        return Batch(
+            points=share(self.points),
+            conditions=share(self.conditions),
+            weights=share(self.weights),
+            end_points=jax.lax.dynamic_slice_in_dim(self.end_points, index * n_ends, n_ends, axis=1),
+            end_conditions=self.end_conditions,
+            end_signs=self.end_signs / n_parts,
+            reference=self.reference,
+        )
+
 
 def interior_terms(
     potential: CoLoRA,

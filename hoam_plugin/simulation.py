@@ -18,6 +18,7 @@ import xarray as xr
 
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.checks import increasing_times, parameter_table, positive_float, positive_int
+from hoam_plugin.hardware import available_cores
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.recording import MemorySink, Sink, ZarrSink
@@ -92,7 +93,7 @@ def simulate(
     sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
     n_steps = int(np.maximum(np.ceil(np.diff(saved) / largest_step - _ROUND_OFF), 1).sum()) + 1
     stopped = threading.Event()
-    busy = jax.default_backend() == "cpu" and 2 * n_runs >= (os.cpu_count() or 1)
+    busy = jax.default_backend() == "cpu" and 2 * n_runs >= available_cores()
     advance = _advance_whole if busy else _advance
     with sink, progress_bar("simulate", n_runs * n_steps, show=progress) as advance_bar:
 
@@ -272,7 +273,7 @@ def _spread(one_run: Callable[[int, jax.Array], None], keys: jax.Array, stopped:
     Sets `stopped` when a run fails or the user interrupts, so that the other threads end at their next saved time.
     """
     n_runs = len(keys)
-    workers = min(n_runs, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    workers = min(n_runs, available_cores()) if jax.default_backend() == "cpu" else 1
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         # Settings made by a context manager, such as jax.enable_x64, hold only in the thread that made them.
         if workers == 1 or pool.submit(_thread_settings).result() != _thread_settings():

@@ -7,6 +7,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -18,10 +19,14 @@ from jaxtyping import Array, Float
 from hoam_plugin.action_matching import ActionMatching, Batch, loss_and_gradient
 from hoam_plugin.checks import positive_float, positive_int
 from hoam_plugin.embedding import Embedding
+from hoam_plugin.hardware import available_cores
 from hoam_plugin.potentials import CoLoRA, Weights
 from hoam_plugin.quadrature import Rule
 
 _SAMPLES_PER_ITERATION = 4096
+
+# Below some milliseconds of work each, handing an iteration to threads costs more than it saves.
+_LEAST_WORK_PER_THREAD = 3_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,28 +149,75 @@ def start(setup: Setup, key: Array, n_conditions: int) -> Progress:
 
 
 def blocks(setup: Setup, progress: Progress, data: TrainingData, key: Array) -> Iterator[BlockRecord]:
-    """Run all iterations that are left, one compiled block after the other."""
+    """Run all iterations that are left, one block after the other."""
     done, total = int(progress.iteration), setup.training.iterations
-    while done < total:
-        length = min(setup.training.block, total - done)
-        begin = time.perf_counter()
-        progress, (loss, quadratic) = _block(setup, length, progress, data, key)
-        loss, quadratic = np.asarray(loss, np.float64), np.asarray(quadratic, np.float64)
-        done += length
-        yield BlockRecord(progress, loss, quadratic, time.perf_counter() - begin)
+    n_threads = threads(setup, data)
+    with ThreadPoolExecutor(n_threads) as pool:
+        while done < total:
+            length = min(setup.training.block, total - done)
+            begin = time.perf_counter()
+            if n_threads == 1:
+                progress, losses = _block(setup, length, progress, data, key)
+            else:
+                progress, losses = _threaded_block(setup, length, progress, data, key, pool, n_threads)
+            loss, quadratic = (np.asarray(values, np.float64) for values in losses)
+            done += length
+            yield BlockRecord(progress, loss, quadratic, time.perf_counter() - begin)
+
+
+def threads(setup: Setup, data: TrainingData) -> int:
+    """Number of host threads that share an iteration: 1 on accelerators and where there is little to do.
+
+    On CPU, XLA runs the small products of one iteration on one core only.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    training, potential = setup.training, setup.potential
+    rule = setup.loss.quadrature
+    n_times = rule.n if isinstance(rule, Rule) and rule.random else min(len(data.nodes), training.n_times or 1 << 30)
+    n_nodes = n_times * min(training.runs_per_iteration, data.points.shape[0])
+    work = n_nodes * data.points.shape[-2] * potential.width**2 * potential.depth
+    most = min(available_cores(), work // _LEAST_WORK_PER_THREAD)
+    shared = math.gcd(n_nodes, data.end_points.shape[-2])
+    return max(n for n in range(1, max(1, most) + 1) if shared % n == 0)
 
 
 @functools.partial(jax.jit, static_argnames=("setup", "length"))
 def _block(setup: Setup, length: int, progress: Progress, data: TrainingData, key: Array) -> tuple[Progress, Any]:
-    return jax.lax.scan(lambda p, _: _iterate(setup, p, data, key), progress, length=length)
+    def iterate(progress: Progress, _: None) -> tuple[Progress, Any]:
+        return _apply(setup, progress, _gradient(setup, progress, data, key, 0, 1))
+
+    return jax.lax.scan(iterate, progress, length=length)
 
 
-def _iterate(setup: Setup, progress: Progress, data: TrainingData, key: Array) -> tuple[Progress, Any]:
-    training = setup.training
+def _threaded_block(
+    setup: Setup, length: int, progress: Progress, data: TrainingData, key: Array, pool: ThreadPoolExecutor, n: int
+) -> tuple[Progress, Any]:
+    """The same iterations, the nodes of each divided among n host threads; equal but for the order of the sums."""
+
+    def part(i: int) -> Any:
+        return jax.block_until_ready(_compiled_gradient(setup, progress, data, key, i, n))
+
+    losses = []
+    for _ in range(length):
+        others = [pool.submit(part, i) for i in range(1, n)]
+        parts = [part(0), *(other.result() for other in others)]
+        progress, loss = _compiled_sum_and_apply(setup, progress, parts)
+        losses.append(loss)
+    return progress, tuple(zip(*losses, strict=True))
+
+
+def _gradient(setup: Setup, progress: Progress, data: TrainingData, key: Array, part: Any, n_parts: int) -> Any:
+    """Loss, its quadratic part and its gradient over one part of an iteration's batch."""
     batch = draw_batch(setup, data, jax.random.fold_in(key, progress.iteration))
-    loss, quadratic, gradient = loss_and_gradient(
-        setup.potential, setup.embedding, setup.loss.epsilon, progress.weights, batch
-    )
+    share = batch.part(part, n_parts) if n_parts > 1 else batch
+    return loss_and_gradient(setup.potential, setup.embedding, setup.loss.epsilon, progress.weights, share)
+
+
+def _apply(setup: Setup, progress: Progress, losses_and_gradient: Any) -> tuple[Progress, Any]:
+    """One step of the optimiser and of the moving average."""
+    loss, quadratic, gradient = losses_and_gradient
+    training = setup.training
     # Optax mixes its int32 counter with floats, which callers under strict promotion must not notice.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         updates, optimiser = training.optimiser().update(gradient, progress.optimiser, progress.weights)
@@ -176,6 +228,18 @@ def _iterate(setup: Setup, progress: Progress, data: TrainingData, key: Array) -
     decay = jnp.minimum(training.average, (1 + count) / (10 + count))
     average = optax.incremental_update(weights, progress.average, 1 - decay)
     return Progress(weights, average, optimiser, progress.iteration + 1, progress.step_scale), (loss, quadratic)
+
+
+@functools.partial(jax.jit, static_argnames=("setup", "n_parts"))
+def _compiled_gradient(
+    setup: Setup, progress: Progress, data: TrainingData, key: Array, part: Any, n_parts: int
+) -> Any:
+    return _gradient(setup, progress, data, key, part, n_parts)
+
+
+@functools.partial(jax.jit, static_argnames="setup")
+def _compiled_sum_and_apply(setup: Setup, progress: Progress, parts: list[Any]) -> tuple[Progress, Any]:
+    return _apply(setup, progress, jax.tree.map(lambda *terms: functools.reduce(jnp.add, terms), *parts))
 
 
 def draw_batch(setup: Setup, data: TrainingData, key: Array) -> Batch:

@@ -51,6 +51,41 @@ def test_same_key_gives_the_same_surrogate_and_another_key_another() -> None:
     assert not np.array_equal(toy.small_surrogate(ds, seed=9).history["loss"], first.history["loss"])
 
 
+def test_host_threads_change_nothing_but_the_order_of_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = toy.plasma_surrogate()
+    monkeypatch.setattr(training, "_LEAST_WORK_PER_THREAD", 1)
+    monkeypatch.setattr(training, "available_cores", lambda: 2)
+    used = []
+    original = training._compiled_gradient
+    monkeypatch.setattr(training, "_compiled_gradient", lambda *a: used.append(a[4:]) or original(*a))
+    threaded = toy.small_surrogate(toy.small_plasma_ensemble())
+    assert sorted(used) == [(0, 2)] * 40 + [(1, 2)] * 40
+    np.testing.assert_allclose(threaded.history["loss"], plain.history["loss"], rtol=1e-3, atol=1e-5)
+
+
+def test_threads_divide_what_there_is() -> None:
+    data = training.TrainingData(
+        jnp.zeros((1, 6, 1, 64, 1)),
+        jnp.zeros((1, 2, 1, 48, 1)),
+        jnp.zeros((1, 6, 1)),
+        jnp.ones(6) / 6,
+        jnp.arange(6),
+        jnp.zeros((1, 1)),
+    )
+
+    def number(cores: int, **options: Any) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "available_cores", lambda: cores)
+            setup = training.Setup(hoam.CoLoRA(**options), None, hoam.ActionMatching(), Training())
+            return training.threads(setup, data)
+
+    assert number(1, width=512) == 1
+    assert number(8, width=2) == 1
+    assert number(2, width=512) == 2
+    assert number(5, width=512) == 3
+    assert number(8, width=512) == 6
+
+
 def test_history_and_description() -> None:
     model = toy.gaussian_surrogate()
     assert dict(model.history.sizes) == {"iteration": 40}
