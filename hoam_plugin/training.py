@@ -23,7 +23,7 @@ from hoam_plugin.hardware import available_cores
 from hoam_plugin.potentials import CoLoRA, Weights
 from hoam_plugin.quadrature import Rule
 
-_SAMPLES_PER_ITERATION = 4096
+_SAMPLES_PER_ITERATION = 2048
 
 # Below some milliseconds of work each, handing an iteration to threads costs more than it saves.
 _LEAST_WORK_PER_THREAD = 3_000_000
@@ -35,7 +35,7 @@ class Training:
 
     Attributes:
         iterations: number of steps of the optimiser.
-        n_samples: samples per quadrature node and iteration; None spreads about 4096 over the nodes.
+        n_samples: samples per quadrature node and iteration; None spreads about 2048 over the nodes.
         n_times: nodes per iteration, drawn without replacement with equally scaled weights; None takes all of them.
         runs_per_iteration: runs (parameter values) per iteration.
         learning_rate: its largest value.
@@ -48,11 +48,11 @@ class Training:
         ValueError: a number out of its range.
     """
 
-    iterations: int = 4000
+    iterations: int = 7000
     n_samples: int | None = None
     n_times: int | None = None
     runs_per_iteration: int = 1
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     warmup: int = 100
     average: float = 0.998
     n_end_samples: int = 256
