@@ -128,7 +128,7 @@ def fit(
     /,
     *,
     output: Output,
-    quality: Literal["quick", "paper"] = "quick",
+    recipe: Literal["quick", "quality", "paper"] = "quick",
     iterations: Whole | None = None,
     samples: Whole | None = None,
     learning_rate: float | None = None,
@@ -147,7 +147,8 @@ def fit(
     Args:
         ensemble: the training runs, as written by `hoam simulate`.
         output: the surrogate's file, such as model.hoam.
-        quality: the settings to start from: quick takes a minute or two on two cores, paper those of arXiv:2410.12000.
+        recipe: the settings to start from: quick takes a minute or two on two cores, quality ten minutes on an ensemble
+            saved on gauss:256, paper (those of arXiv:2410.12000) a day.
         iterations: steps of the optimiser.
         samples: samples per saved time and iteration.
         learning_rate: its largest value.
@@ -172,9 +173,8 @@ def fit(
     from hoam_plugin.potentials import CoLoRA
     from hoam_plugin.training import Training, TrainingDivergedError
 
-    settings: dict[str, Any] = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
-    if quality == "paper":
-        settings = recipes.paper()
+    quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
+    settings: dict[str, Any] = quick if recipe == "quick" else getattr(recipes, recipe)()
     sizes = {"width": width, "depth": depth, "rank": rank, "hyper_width": hyper_width, "harmonics": harmonics}
     changes: dict[str, dict[str, Any]] = {
         "potential": sizes,

@@ -23,7 +23,7 @@ from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.variables import Variable
 
 _FORMAT = "hoam-surrogate"
-_VERSION = 1
+_VERSION = 2
 _POTENTIALS = {"CoLoRA": CoLoRA}
 _NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
 
@@ -53,7 +53,7 @@ def save(surrogate: Surrogate, path: str | os.PathLike[str], *, overwrite: bool 
         "stepper": surrogate.provenance.stepper_attribute,
         "configuration": surrogate.configuration,
         "normalisation": {"periods": norm.periods, "horizon": norm.horizon, "parameters": norm.parameters},
-        "history": [] if surrogate.history is None else list(map(str, surrogate.history.data_vars)),
+        "history": _history_attributes(surrogate.history),
     }
     arrays = {f"normalisation/{name}": getattr(norm, name) for name in _NORMALISATION_ARRAYS}
     arrays |= {f"weights{_path_text(p)}": leaf for p, leaf in jax.tree_util.tree_leaves_with_path(surrogate.weights)}
@@ -118,10 +118,13 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
     )
     weights = jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[f"weights{_path_text(p)}"]), structure)
     history = None
-    if metadata["history"]:
+    if metadata["history"] is not None:
+        variables_of_history = {
+            name: ("iteration", arrays[f"history/{name}"], attributes)
+            for name, attributes in metadata["history"]["variables"].items()
+        }
         history = xr.Dataset(
-            {name: ("iteration", arrays[f"history/{name}"]) for name in metadata["history"]},
-            {"iteration": arrays["history/iteration"]},
+            variables_of_history, {"iteration": arrays["history/iteration"]}, metadata["history"]["attributes"]
         )
     attribute = metadata["stepper"]
     return Surrogate(
@@ -139,6 +142,12 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
         noise=metadata["noise"],
         provenance=Provenance(attribute, metadata["configuration"], history),
     )
+
+
+def _history_attributes(history: xr.Dataset | None) -> dict[str, Any] | None:
+    if history is None:
+        return None
+    return {"attributes": history.attrs, "variables": {str(name): array.attrs for name, array in history.items()}}
 
 
 def _variable_of(fields: dict[str, Any]) -> Variable:
