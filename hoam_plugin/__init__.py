@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from hoam_plugin import quadrature as quadrature
     from hoam_plugin import recipes as recipes
     from hoam_plugin.action_matching import ActionMatching as ActionMatching
-    from hoam_plugin.fitting import TrainingInterrupted as TrainingInterrupted
     from hoam_plugin.fitting import fit as fit
     from hoam_plugin.potentials import CoLoRA as CoLoRA
     from hoam_plugin.registry import register as register
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from hoam_plugin.surrogate_files import load as load
     from hoam_plugin.training import Training as Training
     from hoam_plugin.training import TrainingDivergedError as TrainingDivergedError
+    from hoam_plugin.training_run import TrainingInterrupted as TrainingInterrupted
     from hoam_plugin.variables import Variable as Variable
 
 _MODULES = ("ensemble", "plots", "quadrature", "recipes")
@@ -33,7 +33,7 @@ _HOMES = {
     "Surrogate": "surrogate",
     "Training": "training",
     "TrainingDivergedError": "training",
-    "TrainingInterrupted": "fitting",
+    "TrainingInterrupted": "training_run",
     "Variable": "variables",
     "compare": "scores",
     "fit": "fitting",

@@ -139,10 +139,11 @@ def fit(
     hyper_width: Whole | None = None,
     harmonics: Whole | None = None,
     seed: Whole = 0,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Overwrite = False,
     progress: bool = True,
 ) -> None:
-    """Learn a surrogate from an ensemble. Ctrl-C writes the best model so far.
+    """Learn a surrogate from an ensemble. Ctrl-C writes the model so far; --resume goes on from there.
 
     Args:
         ensemble: the training runs, as written by `hoam simulate`.
@@ -159,11 +160,17 @@ def fit(
         hyper_width: width of the hyper-network.
         harmonics: harmonics of each periodic coordinate.
         seed: seed of all random numbers.
+        resume: go on with a training that was interrupted or killed, from OUTPUT.checkpoint, with the same options.
         overwrite: replace an existing output once the new one is complete.
         progress: show a progress bar with the loss.
     """
-    require_output(output, overwrite=overwrite, inputs=(ensemble,))
+    require_output(output, overwrite=overwrite or resume, inputs=(ensemble,))
     require_input("ENSEMBLE", ensemble)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    if not resume and not overwrite and checkpoint.exists():
+        raise FileExistsError(
+            f"{str(checkpoint)!r} is left of an unfinished training; go on with --resume or begin anew with --overwrite"
+        )
 
     import jax
 
@@ -172,6 +179,7 @@ def fit(
     from hoam_plugin.action_matching import ActionMatching
     from hoam_plugin.potentials import CoLoRA
     from hoam_plugin.training import Training, TrainingDivergedError
+    from hoam_plugin.training_run import TrainingInterrupted
 
     quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
     settings: dict[str, Any] = quick if recipe == "quick" else getattr(recipes, recipe)()
@@ -186,18 +194,24 @@ def fit(
         settings[name] = dataclasses.replace(settings[name], **given)
     ds = ensembles.load(ensemble)
     began = time.perf_counter()
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    settings |= {"resume" if resume else "checkpoint": checkpoint}
     try:
         model = fitting.fit(ds, key=jax.random.key(seed), progress=progress, **settings)
-    except (fitting.TrainingInterrupted, TrainingDivergedError) as stopped:
+    except (TrainingInterrupted, TrainingDivergedError) as stopped:
         partial = stopped.surrogate
         if partial is None or partial.history is None:
             raise
-        partial.save(output, overwrite=overwrite)
+        partial.save(output, overwrite=overwrite or resume)
         n_done = partial.history.sizes["iteration"]
-        reason = str(stopped).removesuffix("; nothing was written")
-        stopped.args = (f"{reason}; the model of iteration {n_done} was written to {str(output)!r}",)
+        reason = str(stopped).split("; the model of iteration")[0]
+        stopped.args = (
+            f"{reason}; the model of iteration {n_done} was written to {str(output)!r}; --resume goes on from there",
+        )
         raise
-    model.save(output, overwrite=overwrite)
+    model.save(output, overwrite=overwrite or resume)
+    checkpoint.unlink(missing_ok=True)
     assert model.history is not None
     loss = float(model.history["loss"][-100:].mean())
     n_done = model.history.sizes["iteration"]

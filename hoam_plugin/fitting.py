@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,35 +14,24 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin import registry, training
+from hoam_plugin import registry
 from hoam_plugin.action_matching import ActionMatching
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.files import require_writable
 from hoam_plugin.normalisation import Normalisation, normalisation_of
 from hoam_plugin.potentials import CoLoRA
-from hoam_plugin.progress import progress_bar
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
 from hoam_plugin.steppers import default_float, require_representable
 from hoam_plugin.stratification import stratified_blocks
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
-from hoam_plugin.training import RunAwayGuard, Setup, Training, TrainingData, TrainingDivergedError
+from hoam_plugin.training import Setup, Training, TrainingData
+from hoam_plugin.training_run import TrainingRun
 
 # Substeps per horizon of a surrogate by default; see benchmarks/rollout.py.
 _STEPS_PER_HORIZON = 250
 
-# When the loss runs away: how often training may go back and halve its steps, and by how many blocks.
-_MOST_HALVINGS = 3
-_REWOUND_BLOCKS = 5
-
 # Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
 _REFERENCE_POINTS = 4
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies."""
-
-    surrogate: Surrogate | None = None
-    path: Path | None = None
 
 
 def fit(
@@ -56,6 +44,7 @@ def fit(
     training: Training | None = None,
     replaces: Any = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Surrogate:
     """Learn the population dynamics of an ensemble by higher-order action matching (arXiv:2410.12000).
@@ -70,8 +59,11 @@ def fit(
         loss: `ActionMatching()` by default.
         training: `Training()` by default.
         replaces: the stepper whose place the surrogate takes; by default rebuilt from the ensemble's attributes.
-        checkpoint: file that the model so far is written to when training is interrupted (Ctrl-C) or runs away, and the
-            final model at the end. It must not exist.
+        checkpoint: file that the model so far is written to now and then (see `Training.checkpoint_seconds`), when
+            training is interrupted (Ctrl-C) or runs away, and at the end. `load` reads it at any time. It must not
+            exist. The one before lies beside it as `*.previous` until the end.
+        resume: checkpoint of a training to go on with, bit for bit, with the same ensemble, key and settings; a damaged
+            one is skipped for the one before, with a warning. Further checkpoints go to `checkpoint`, by default there.
         progress: show a progress bar with the loss.
 
     Returns:
@@ -82,6 +74,7 @@ def fit(
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
             spread while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
         FileExistsError: `checkpoint` exists.
+        FileNotFoundError: `resume` does not.
         TrainingDivergedError: a non-finite or run-away loss, still after going back and halving the learning rate three
             times; the error holds the last good surrogate.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
@@ -100,7 +93,7 @@ def fit(
     variables = ensembles.variables(ds)
     attribute = str(ds.attrs.get("stepper", ""))
     replaced = required_stepper(registry.rebuild_stepper(ds) if replaces is None else replaces, variables)
-    path = None if checkpoint is None else require_writable(checkpoint, overwrite=False, name="checkpoint")
+    path = _checkpoint_path(checkpoint, resume)
     normalisation = normalisation_of(ds)
     data = _training_data(ds, normalisation, node_weights, loss, options, jax.random.fold_in(key, 1))
     setup = Setup(potential, Embedding(normalisation.periods, potential.harmonics), loss, options)
@@ -118,67 +111,10 @@ def fit(
             provenance=Provenance(attribute, _configuration(structure, setup, key), history),
         )
 
-    return _train(setup, data, key, surrogate, path, progress)
-
-
-def _train(
-    setup: Setup,
-    data: TrainingData,
-    key: jax.Array,
-    surrogate: Callable[[Any, xr.Dataset], Surrogate],
-    path: Path | None,
-    progress: bool,
-) -> Surrogate:
-    records: list[training.BlockRecord] = []
-    guard = RunAwayGuard(setup.training)
-    init_key, train_key = jax.random.split(key)
-    state = start = training.start(setup, init_key, data.conditions.shape[-1])
-
-    def so_far() -> Surrogate | None:
-        return surrogate(records[-1].progress.average, _history(records)) if records else None
-
-    def keep() -> str:
-        model = so_far()
-        if model is None or path is None:
-            return "nothing was written"
-        model.save(path)
-        return f"the model of iteration {sum(len(r.loss) for r in records)} was written to {str(path)!r}"
-
-    with progress_bar("fit", setup.training.iterations, show=progress) as advance_bar:
-        try:
-            for halvings in range(_MOST_HALVINGS + 1):
-                try:
-                    for record in training.blocks(setup, state, data, train_key):
-                        guard.check(record.loss, record.quadratic)
-                        records.append(record)
-                        advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
-                    break
-                except TrainingDivergedError:
-                    # Run-away is caught some blocks after it began: what is kept goes back further.
-                    dropped = sum(len(r.loss) for r in records[-_REWOUND_BLOCKS:])
-                    del records[-_REWOUND_BLOCKS:]
-                    if halvings == _MOST_HALVINGS:
-                        raise
-                state = records[-1].progress if records else start
-                state = state._replace(step_scale=jnp.full_like(state.step_scale, 0.5 ** (halvings + 1)))
-                guard.rewind(int(state.iteration))
-                advance_bar(-dropped, note="unstable: going back, with half the learning rate")
-        except KeyboardInterrupt as interrupt:
-            stopped = TrainingInterrupted(f"training was interrupted; {keep()}")
-            stopped.surrogate, stopped.path = so_far(), path if records else None
-            raise stopped from interrupt
-        except TrainingDivergedError as diverged:
-            error = TrainingDivergedError(f"{diverged}; {keep()}")
-            error.surrogate = so_far()
-            raise error from None
-    model = so_far()
-    assert model is not None
-    assert model.history is not None
-    if halvings:
-        model.history.attrs["learning_rate_halvings"] = halvings
-    if path is not None:
-        model.save(path)
-    return model
+    run = TrainingRun(setup, data, key, surrogate, path)
+    if resume is not None:
+        run.resume(Path(resume))
+    return run.train(progress=progress)
 
 
 def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
@@ -205,6 +141,12 @@ def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
         )
     weights[nearest] = rule_weights
     return weights
+
+
+def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: str | os.PathLike[str] | None) -> Path | None:
+    if resume is not None and (checkpoint is None or Path(checkpoint) == Path(resume)):
+        return require_writable(resume, overwrite=True, name="resume")
+    return None if checkpoint is None else require_writable(checkpoint, overwrite=False, name="checkpoint")
 
 
 def _training_data(
@@ -254,21 +196,6 @@ def _require_spread(points: np.ndarray, normalisation: Normalisation, run: int, 
                 f"coordinate {d} of the samples has no spread at time {time:g} in run {run}, where epsilon > 0 has no "
                 "finite loss; use ActionMatching(epsilon=0)"
             )
-
-
-def _history(records: list[training.BlockRecord]) -> xr.Dataset:
-    loss = np.concatenate([r.loss for r in records])
-    seconds = np.concatenate([np.full(len(r.loss), r.seconds / len(r.loss)) for r in records])
-    data = {
-        "loss": ("iteration", loss, {"units": "1", "long_name": "action-matching loss"}),
-        "quadratic": (
-            "iteration",
-            np.concatenate([r.quadratic for r in records]),
-            {"units": "1", "long_name": "quadratic part of the loss, int E |grad s|^2 / 2"},
-        ),
-        "seconds": ("iteration", seconds, {"units": "s", "long_name": "wall time of the block over its length"}),
-    }
-    return xr.Dataset(data, {"iteration": np.arange(len(loss))})
 
 
 def _configuration(structure: str, setup: Setup, key: jax.Array) -> str:

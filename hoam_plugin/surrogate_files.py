@@ -35,9 +35,17 @@ def save(surrogate: Surrogate, path: str | os.PathLike[str], *, overwrite: bool 
         FileExistsError: `path` exists and `overwrite` is false.
         OSError: it cannot be written.
     """
+    path = require_writable(path, overwrite=overwrite)
+    metadata, arrays = contents(surrogate)
+    with written_aside(path) as aside:
+        write(aside, metadata, arrays)
+    return path
+
+
+def contents(surrogate: Surrogate) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metadata and the arrays of a surrogate's file."""
     from hoam_plugin.ensemble import creation_attributes
 
-    path = require_writable(path, overwrite=overwrite)
     norm = surrogate.normalisation
     metadata = {
         "format": _FORMAT,
@@ -60,11 +68,17 @@ def save(surrogate: Surrogate, path: str | os.PathLike[str], *, overwrite: bool 
     if surrogate.history is not None:
         arrays |= {f"history/{name}": array.values for name, array in surrogate.history.items()}
         arrays["history/iteration"] = surrogate.history["iteration"].values
-    with written_aside(path) as aside, open(aside, "wb") as file:
+    return metadata, arrays
+
+
+def write(path: Path, metadata: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write a file in full, to the disk itself."""
+    with open(path, "wb") as file:
         text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
         members: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
         np.savez(file, metadata=text, **members)
-    return path
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
@@ -79,7 +93,12 @@ def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
         ValueError: it is truncated, damaged or no surrogate, or `replaces` lacks one of its variables.
         TypeError: it holds float64 weights and JAX is in 32-bit mode.
     """
-    path = Path(path)
+    metadata, arrays = read(Path(path))
+    return _surrogate_of(metadata, arrays, replaces)
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The metadata and the arrays in a file; raises as `load` does."""
     if not path.exists():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such surrogate file")
     try:
@@ -98,7 +117,7 @@ def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
         raise TypeError(
             f"path={str(path)!r} holds float64 weights; call jax.config.update('jax_enable_x64', True) at start-up"
         )
-    return _surrogate_of(metadata, arrays, replaces)
+    return metadata, arrays
 
 
 def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], replaces: Any) -> Surrogate:
@@ -117,15 +136,6 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
         lambda key: potential.init(key, n_features, 1 + len(normalisation.parameters)), jax.random.key(0)
     )
     weights = jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[f"weights{_path_text(p)}"]), structure)
-    history = None
-    if metadata["history"] is not None:
-        variables_of_history = {
-            name: ("iteration", arrays[f"history/{name}"], attributes)
-            for name, attributes in metadata["history"]["variables"].items()
-        }
-        history = xr.Dataset(
-            variables_of_history, {"iteration": arrays["history/iteration"]}, metadata["history"]["attributes"]
-        )
     attribute = metadata["stepper"]
     return Surrogate(
         weights=weights,
@@ -140,8 +150,19 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
         dt=metadata["dt"],
         on_extrapolation=metadata["on_extrapolation"],
         noise=metadata["noise"],
-        provenance=Provenance(attribute, metadata["configuration"], history),
+        provenance=Provenance(attribute, metadata["configuration"], history_of(metadata, arrays)),
     )
+
+
+def history_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> xr.Dataset | None:
+    """The training history in a file."""
+    if metadata["history"] is None:
+        return None
+    columns = {
+        name: ("iteration", arrays[f"history/{name}"], attributes)
+        for name, attributes in metadata["history"]["variables"].items()
+    }
+    return xr.Dataset(columns, {"iteration": arrays["history/iteration"]}, metadata["history"]["attributes"])
 
 
 def _history_attributes(history: xr.Dataset | None) -> dict[str, Any] | None:

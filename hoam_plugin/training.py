@@ -43,6 +43,8 @@ class Training:
         average: decay of the moving average of the weights, which the surrogate gets; 0 takes the last weights.
         n_end_samples: samples at each end of the time range per iteration, which cost little.
         block: iterations per compiled call.
+        checkpoint_seconds: least time between two checkpoints, where `fit` was given a path for them; 0 writes one
+            after every block.
 
     Raises:
         ValueError: a number out of its range.
@@ -57,6 +59,7 @@ class Training:
     average: float = 0.998
     n_end_samples: int = 256
     block: int = 100
+    checkpoint_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "runs_per_iteration", "n_end_samples", "block"):
@@ -66,6 +69,8 @@ class Training:
             if getattr(self, name) is not None:
                 positive_int(name, getattr(self, name))
         positive_float("learning_rate", self.learning_rate)
+        if not self.checkpoint_seconds >= 0:
+            raise ValueError(f"checkpoint_seconds={self.checkpoint_seconds!r} must be at least 0")
         if not 0 <= self.average < 1:
             raise ValueError(f"average={self.average!r} must lie in [0, 1)")
 
@@ -313,12 +318,12 @@ class RunAwayGuard:
         # From a zero start the best scaling is reached within some hundred iterations; before, L is about -2 q.
         self._grace = max(5 * training.warmup, training.iterations // 10)
         self._done = 0
-        self._recent = np.zeros((2, 0))
+        self.recent = np.zeros((2, 0))
 
-    def rewind(self, done: int) -> None:
-        """Go on from an earlier iteration."""
+    def restore(self, done: int, recent: np.ndarray | None = None) -> None:
+        """Go on from an earlier iteration, with the losses and quadratic parts of the latest ones if they count."""
         self._done = done
-        self._recent = np.zeros((2, 0))
+        self.recent = np.zeros((2, 0)) if recent is None else recent
 
     def check(self, loss: np.ndarray, quadratic: np.ndarray) -> None:
         """Raise TrainingDivergedError where this block shows a non-finite or run-away loss."""
@@ -337,13 +342,13 @@ class RunAwayGuard:
         if self._done <= self._grace:
             return
         kept = max(self._window, len(loss))
-        self._recent = np.concatenate([self._recent, np.stack([loss, quadratic])], axis=1)[:, -kept:]
-        if self._is_positive(self._recent[0], len(loss)):
+        self.recent = np.concatenate([self.recent, np.stack([loss, quadratic])], axis=1)[:, -kept:]
+        if self._is_positive(self.recent[0], len(loss)):
             raise TrainingDivergedError(
                 f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 "
                 "of no motion at all; use a lower learning_rate"
             )
-        if self._is_positive(-self._recent.sum(axis=0), len(loss)):
+        if self._is_positive(-self.recent.sum(axis=0), len(loss)):
             raise TrainingDivergedError(
                 f"the loss ran away: at iteration {self._done} it is {np.mean(loss):.3g}, below the "
                 f"{-np.mean(quadratic):.3g} that its quadratic part allows, so the quadrature error in time is being "
@@ -351,7 +356,7 @@ class RunAwayGuard:
             )
 
     def _is_positive(self, excess: np.ndarray, block: int) -> bool:
-        q = self._recent[1]
+        q = self.recent[1]
         latest, error = excess[-block:], float(np.std(excess[-block:])) / math.sqrt(block)
         in_the_mean = float(np.mean(latest)) > self.margin * float(np.mean(q[-block:])) + 6 * error
         # Half of the iterations are above their mean by chance: of 50, 45 are with a probability below 1e-8.

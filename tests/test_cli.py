@@ -9,13 +9,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import hoam_plugin as hoam
-from hoam_plugin import registry
+from hoam_plugin import registry, training
 from hoam_plugin.cli import main
 from hoam_plugin.cli_parsing import parse_parameters, parse_rule, parse_times
 
@@ -81,6 +82,32 @@ def test_simulate_writes_runs_times_and_samples(folder: Path) -> None:
 
 def test_fit_takes_its_options(folder: Path) -> None:
     assert n_iterations(folder / "model.hoam") == ITERATIONS
+
+
+def test_interrupted_fit_is_resumed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FailingCommand
+) -> None:
+    model, truth, original = tmp_path / "m.hoam", folder / "truth.zarr", training.blocks
+    words = ("fit", truth, "-o", model, "--iterations", 120, "--width", 8, "--depth", 2, "--no-progress")
+
+    def interrupted(*arguments: Any) -> Any:
+        yield next(original(*arguments))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "blocks", interrupted)
+        assert hoam_command(*words) == 130
+    assert n_iterations(model) == 100
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.hoam", "m.hoam.checkpoint"]
+    other = (*words[:3], tmp_path / "m2.hoam", *words[4:])
+    model.unlink()
+    assert "--resume" in error(*words)
+    assert "no such checkpoint" in error(*other, "--resume")
+    assert hoam_command(*words, "--resume") == 0
+    assert hoam_command(*other) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.hoam", "m2.hoam"]
+    resumed, whole = hoam.load(model), hoam.load(tmp_path / "m2.hoam")
+    np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
 
 
 def test_surrogate_starts_from_the_samples_and_parameters_of_initial(folder: Path) -> None:
@@ -316,7 +343,7 @@ def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path
             process.kill()
     last_line = log.read_text().splitlines()[-1]
     assert "hoam: interrupted: training was interrupted; the model of iteration " in last_line
-    assert last_line.endswith(f"was written to {str(model)!r}")
+    assert last_line.endswith(f"was written to {str(model)!r}; --resume goes on from there")
     assert "Traceback" not in log.read_text()
     assert n_iterations(model) % 100 == 0
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["log", "model.hoam"]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["log", "model.hoam", "model.hoam.checkpoint"]

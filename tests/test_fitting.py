@@ -13,7 +13,7 @@ import toy
 import xarray as xr
 
 import hoam_plugin as hoam
-from hoam_plugin import fitting, training
+from hoam_plugin import fitting, training, training_run
 from hoam_plugin.fitting import time_weights
 from hoam_plugin.normalisation import normalisation_of
 from hoam_plugin.training import RunAwayGuard, Training
@@ -312,7 +312,7 @@ def test_training_goes_back_with_half_the_steps(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(RunAwayGuard, "check", check)
     monkeypatch.setattr(training, "blocks", blocks)
-    monkeypatch.setattr(fitting, "_REWOUND_BLOCKS", 1)
+    monkeypatch.setattr(training_run, "_REWOUND_BLOCKS", 1)
     model = toy.small_surrogate(toy.moving_gaussian())
     assert scales == [(0, 1.0), (10, 0.5)]
     assert model.history.attrs["learning_rate_halvings"] == 1

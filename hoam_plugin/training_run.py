@@ -1,0 +1,218 @@
+"""One training from its start, or from a checkpoint, to its end: guard, going back, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import checkpoints, surrogate_files, training
+from hoam_plugin.progress import progress_bar
+from hoam_plugin.surrogate import Surrogate
+from hoam_plugin.training import BlockRecord, Progress, RunAwayGuard, Setup, TrainingData, TrainingDivergedError
+
+# When the loss runs away: how often training may go back and halve its steps, and by how many blocks.
+_MOST_HALVINGS = 3
+_REWOUND_BLOCKS = 5
+
+MakeSurrogate = Callable[[Any, xr.Dataset], Surrogate]
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies."""
+
+    surrogate: Surrogate | None = None
+    path: Path | None = None
+
+
+class Trail:
+    """What training has left behind: the losses of all blocks and the optimiser's state after the latest ones."""
+
+    kept = 2 * _REWOUND_BLOCKS + 1
+
+    def __init__(self, start: Progress) -> None:
+        self._start = start
+        self.losses: list[tuple[np.ndarray, np.ndarray, float]] = []
+        self.recent: list[Progress] = []
+        self.halvings = 0
+
+    @property
+    def latest(self) -> Progress:
+        """The state to go on from."""
+        state = self.recent[-1] if self.recent else self._start
+        return state._replace(step_scale=jnp.full_like(state.step_scale, 0.5**self.halvings))
+
+    @property
+    def iterations(self) -> int:
+        """Number of iterations done."""
+        return sum(len(loss) for loss, _, _ in self.losses)
+
+    def append(self, record: BlockRecord) -> None:
+        """Note one more block."""
+        self.losses.append((record.loss, record.quadratic, record.seconds))
+        self.recent = [*self.recent, record.progress][-self.kept :]
+
+    def go_back(self) -> int:
+        """Drop the latest blocks, as far as states are kept; returns the number of iterations dropped."""
+        before = self.iterations
+        reachable = len(self.recent) - (len(self.recent) < len(self.losses))
+        n_kept = len(self.losses) - min(_REWOUND_BLOCKS, reachable)
+        del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
+        del self.losses[n_kept:]
+        return before - self.iterations
+
+    def history(self) -> xr.Dataset:
+        """Loss, its quadratic part and seconds over the iterations."""
+        seconds = np.concatenate([np.full(len(loss), wall / len(loss)) for loss, _, wall in self.losses])
+        data = {
+            "loss": ([loss for loss, _, _ in self.losses], "1", "action-matching loss"),
+            "quadratic": ([q for _, q, _ in self.losses], "1", "quadratic part of the loss, int E |grad s|^2 / 2"),
+            "seconds": ([seconds], "s", "wall time of the block over its length"),
+        }
+        return xr.Dataset(
+            {
+                name: ("iteration", np.concatenate(values), {"units": unit, "long_name": text})
+                for name, (values, unit, text) in data.items()
+            },
+            {"iteration": np.arange(self.iterations)},
+            {"learning_rate_halvings": self.halvings} if self.halvings else {},
+        )
+
+
+class TrainingRun:
+    """A training that can be interrupted, killed and taken up again.
+
+    Args:
+        setup: everything static.
+        data: the training runs.
+        key: JAX random key.
+        make_surrogate: the surrogate of given weights and history.
+        path: the checkpoint file, or None for no checkpoints.
+    """
+
+    def __init__(
+        self, setup: Setup, data: TrainingData, key: jax.Array, make_surrogate: MakeSurrogate, path: Path | None
+    ) -> None:
+        self._setup, self._data, self._make_surrogate, self._path = setup, data, make_surrogate, path
+        init_key, self._key = jax.random.split(key)
+        self._guard = RunAwayGuard(setup.training)
+        self._trail = Trail(training.start(setup, init_key, data.conditions.shape[-1]))
+        self._fingerprint = "" if path is None else checkpoints.fingerprint(data)
+        self._finished: Path | None = None
+        self._last_checkpoint = time.monotonic()
+
+    def resume(self, path: Path) -> None:
+        """Take up a training from its checkpoint.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: it is no checkpoint, or one of other settings, another key or other data.
+        """
+        configuration = self._make_surrogate(self._trail.latest.average, xr.Dataset()).configuration
+        state = checkpoints.read(path, configuration, self._fingerprint)
+        if state is None:
+            self._finished = path
+            return
+        structure = jax.tree.structure(self._trail.latest)
+        ends = np.cumsum(state.block_lengths)[:-1]
+        columns = (np.split(state.history[name].values, ends) for name in ("loss", "quadratic", "seconds"))
+        self._trail.losses = [(loss, q, float(s.sum())) for loss, q, s in zip(*columns, strict=True)]
+        self._trail.recent = [jax.tree.unflatten(structure, leaves) for leaves in state.progress]
+        self._trail.halvings = state.halvings
+        self._guard.restore(self._trail.iterations, state.guard)
+
+    def train(self, *, progress: bool) -> Surrogate:
+        """Run to the end; returns the surrogate, which also lies at the checkpoint's path.
+
+        Raises:
+            TrainingDivergedError: see `fit`.
+            TrainingInterrupted: see `fit`.
+        """
+        if self._finished is not None:
+            replaced = self._make_surrogate(self._trail.latest.average, xr.Dataset()).replaces
+            return surrogate_files.load(self._finished, replaces=replaced)
+        with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
+            advance_bar(self._trail.iterations)
+            try:
+                while not self._ran_to_the_end(advance_bar):
+                    pass
+            except KeyboardInterrupt as interrupt:
+                stopped = TrainingInterrupted(f"training was interrupted; {self._keep()}")
+                stopped.surrogate = self._so_far()
+                stopped.path = self._path if stopped.surrogate is not None else None
+                raise stopped from interrupt
+            except TrainingDivergedError as diverged:
+                error = TrainingDivergedError(f"{diverged}; {self._keep()}")
+                error.surrogate = self._so_far()
+                raise error from None
+        model = self._so_far()
+        assert model is not None
+        if self._path is not None:
+            checkpoints.finish(self._path, model)
+        return model
+
+    def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
+        """One attempt; False when the guard ended it and training has gone back."""
+        trail = self._trail
+        try:
+            for record in training.blocks(self._setup, trail.latest, self._data, self._key):
+                self._guard.check(record.loss, record.quadratic)
+                trail.append(record)
+                advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
+                self._checkpoint_now_and_then()
+        except TrainingDivergedError:
+            # Run-away is caught some blocks after it began: what is kept goes back further.
+            dropped = trail.go_back()
+            if trail.halvings == _MOST_HALVINGS:
+                raise
+            trail.halvings += 1
+            self._guard.restore(trail.iterations)
+            advance_bar(-dropped, note="unstable: going back, with half the learning rate")
+            return False
+        return True
+
+    def _so_far(self) -> Surrogate | None:
+        trail = self._trail
+        return self._make_surrogate(trail.latest.average, trail.history()) if trail.losses else None
+
+    def _checkpoint_now_and_then(self) -> None:
+        due = time.monotonic() - self._last_checkpoint >= self._setup.training.checkpoint_seconds
+        if self._path is None or not due:
+            return
+        try:
+            self._write_checkpoint(self._path)
+        except OSError as error:
+            # The one before is still there; training is worth more than this one.
+            warnings.warn(f"checkpoint {str(self._path)!r} could not be written: {error}; going on", stacklevel=2)
+        self._last_checkpoint = time.monotonic()
+
+    def _write_checkpoint(self, path: Path) -> None:
+        model = self._so_far()
+        assert model is not None
+        lengths = np.asarray([len(loss) for loss, _, _ in self._trail.losses])
+        assert model.history is not None
+        checkpoints.write(
+            path,
+            model,
+            checkpoints.TrainingState(
+                progress=[jax.tree.leaves(state) for state in self._trail.recent],
+                block_lengths=lengths,
+                history=model.history,
+                halvings=self._trail.halvings,
+                guard=self._guard.recent,
+            ),
+            self._fingerprint,
+        )
+
+    def _keep(self) -> str:
+        if self._path is None or not self._trail.losses:
+            return "nothing was written"
+        self._write_checkpoint(self._path)
+        return f"the model of iteration {self._trail.iterations} was written to {str(self._path)!r}"

@@ -1,0 +1,203 @@
+"""Checkpoints: a killed training goes on bit for bit, whatever happened to the last file."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+import hoam_plugin as hoam
+from hoam_plugin import checkpoints, surrogate_files, training, training_run
+from hoam_plugin.training import RunAwayGuard
+
+
+def fit(**options: Any) -> hoam.Surrogate:
+    """`toy.small_surrogate` of `toy.moving_gaussian`, but with a checkpoint after every block."""
+    return hoam.fit(
+        toy.moving_gaussian(),
+        key=jax.random.key(1),
+        potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+        loss=hoam.ActionMatching(epsilon=0.0),
+        training=hoam.Training(
+            iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10, checkpoint_seconds=0.0
+        ),
+        progress=False,
+        **options,
+    )
+
+
+def assert_same(a: hoam.Surrogate, b: hoam.Surrogate) -> None:
+    for first, second in zip(jax.tree.leaves(a.weights), jax.tree.leaves(b.weights), strict=True):
+        np.testing.assert_array_equal(first, second)
+    for name in ("loss", "quadratic"):
+        np.testing.assert_array_equal(a.history[name], b.history[name])
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, n_blocks: int, error: type[BaseException]) -> None:
+    """End training as a kill would, after n blocks have been checkpointed."""
+    original = training.blocks
+
+    def stopped(*arguments: Any) -> Any:
+        for i, record in enumerate(original(*arguments)):
+            if i == n_blocks:
+                raise error
+            yield record
+
+    monkeypatch.setattr(training, "blocks", stopped)
+
+
+class Killed(BaseException):
+    """Not caught by `fit`."""
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """Checkpoint of a training that was killed in its fourth block, with the one before it."""
+    path = tmp_path / "m.hoam"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 3, Killed)
+        with pytest.raises(Killed):
+            fit(checkpoint=path)
+    return path
+
+
+def test_a_checkpoint_is_a_surrogate(killed: Path) -> None:
+    assert dict(hoam.load(killed).history.sizes) == {"iteration": 30}
+    assert dict(hoam.load(checkpoints.previous(killed)).history.sizes) == {"iteration": 20}
+
+
+def test_resumed_training_ends_bit_for_bit_the_same(killed: Path) -> None:
+    resumed = fit(resume=killed)
+    assert_same(resumed, toy.gaussian_surrogate())
+    assert_same(hoam.load(killed), resumed)
+    assert [p.name for p in killed.parent.iterdir()] == ["m.hoam"]
+    # Once more: it has ended, so that is the result.
+    assert_same(fit(resume=killed), resumed)
+
+
+def test_interrupted_training_goes_on_elsewhere(tmp_path: Path) -> None:
+    path, other = tmp_path / "m.hoam", tmp_path / "other.hoam"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2, KeyboardInterrupt)
+        with pytest.raises(hoam.TrainingInterrupted, match="iteration 20"):
+            fit(checkpoint=path)
+    before = path.read_bytes()
+    assert_same(fit(resume=path, checkpoint=other), toy.gaussian_surrogate())
+    assert path.read_bytes() == before
+    assert_same(hoam.load(other), toy.gaussian_surrogate())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_damaged_checkpoint_is_skipped_for_the_one_before(killed: Path, damage: str) -> None:
+    if damage == "missing":
+        killed.unlink()
+        resumed = fit(resume=killed)
+    else:
+        killed.write_bytes(killed.read_bytes()[:-500])
+        with pytest.warns(UserWarning, match=r"m\.hoam' is not a surrogate file, or is truncated.*checkpoint before"):
+            resumed = fit(resume=killed)
+    assert_same(resumed, toy.gaussian_surrogate())
+
+
+def test_full_disk_stops_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, original, calls = tmp_path / "m.hoam", surrogate_files.write, []
+
+    def write(aside: Path, *contents: Any) -> None:
+        calls.append(aside)
+        if len(calls) in (2, 3):
+            aside.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(aside, *contents)
+
+    monkeypatch.setattr(surrogate_files, "write", write)
+    stop_after(monkeypatch, 3, Killed)
+    with pytest.warns(UserWarning, match="No space left on device.*going on"), pytest.raises(Killed):
+        fit(checkpoint=path)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.hoam"]
+    assert dict(hoam.load(path).history.sizes) == {"iteration": 10}
+    monkeypatch.undo()
+    assert_same(fit(resume=path), toy.gaussian_surrogate())
+
+
+def test_going_back_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard complains once, before the kill or after it: the end is the same."""
+    original, path = RunAwayGuard.check, tmp_path / "m.hoam"
+    complained: list[bool] = []
+
+    def check(self: RunAwayGuard, loss: np.ndarray, quadratic: np.ndarray) -> None:
+        original(self, loss, quadratic)
+        if self._done == 30 and not complained:
+            complained.append(True)
+            raise hoam.TrainingDivergedError("the loss ran away")
+
+    monkeypatch.setattr(RunAwayGuard, "check", check)
+    monkeypatch.setattr(training_run, "_REWOUND_BLOCKS", 1)
+    undisturbed = fit()
+    assert undisturbed.history.attrs == {"learning_rate_halvings": 1}
+    for n_blocks in (2, 1):
+        complained.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, n_blocks, Killed)
+            with pytest.raises(Killed):
+                fit(checkpoint=path)
+        resumed = fit(resume=path)
+        assert_same(resumed, undisturbed)
+        assert resumed.history.attrs == undisturbed.history.attrs
+        path.unlink()
+
+
+def test_refusals(killed: Path, tmp_path: Path) -> None:
+    before = killed.read_bytes()
+    with pytest.raises(FileNotFoundError, match=r"resume=.*no such checkpoint"):
+        fit(resume=tmp_path / "none.hoam")
+    with pytest.raises(ValueError, match=r"was begun with loss\.epsilon=0\.0, not 0\.1"):
+        hoam.fit(
+            toy.moving_gaussian(),
+            key=jax.random.key(1),
+            potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+            loss=hoam.ActionMatching(epsilon=0.1),
+            training=hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10),
+            resume=killed,
+            progress=False,
+        )
+    with pytest.raises(ValueError, match="other data"):
+        hoam.fit(
+            toy.moving_gaussian(n_times=11),
+            key=jax.random.key(1),
+            potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+            loss=hoam.ActionMatching(epsilon=0.0),
+            training=hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10),
+            resume=killed,
+            progress=False,
+        )
+    assert killed.read_bytes() == before
+
+
+SCRIPT = """
+import sys, test_checkpoints
+path = sys.argv[1]
+import os
+test_checkpoints.fit(**{"resume" if os.path.exists(path) or os.path.exists(path + ".previous") else "checkpoint": path})
+"""
+
+
+@pytest.mark.slow
+def test_kill_at_random_moments(tmp_path: Path) -> None:
+    """kill -9 ten times, each time some more of the training later; then it is let run to its end."""
+    path, rng = tmp_path / "m.hoam", np.random.default_rng(0)
+    command = [sys.executable, "-c", SCRIPT, str(path)]
+    for _ in range(10):
+        process = subprocess.Popen(command, cwd=Path(__file__).parent)
+        time.sleep(rng.uniform(2.0, 12.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, cwd=Path(__file__).parent, check=True)
+    assert_same(hoam.load(path), toy.gaussian_surrogate())
