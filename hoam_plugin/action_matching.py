@@ -168,6 +168,20 @@ def loss_and_gradient(
     return loss, quadratic, gradient
 
 
+def loss_value(
+    potential: CoLoRA, embedding: Embedding, epsilon: float, weights: Weights, batch: Batch
+) -> Float[Array, ""]:
+    """The loss alone, one node after the other."""
+
+    def add(total: Any, node: tuple[Any, Any, Any]) -> tuple[Any, None]:
+        points, condition, weight = (a[None] for a in node)
+        terms = interior_terms(potential, embedding, weights, points, condition, weight, batch.reference, epsilon)
+        return total + terms[0], None
+
+    nodes = (batch.points, batch.conditions, batch.weights)
+    return jax.lax.scan(add, end_terms(potential, embedding, weights, batch), nodes)[0]
+
+
 def chunk_length(n_times: int, n_samples: int, n_dims: int, width: int, epsilon: float) -> int:
     """Largest divisor of `n_times` whose chunk keeps one layer's streams within `_CHUNK_BYTES`."""
     bytes_per_time = 4 * (2 + n_dims + (epsilon > 0)) * n_samples * width

@@ -18,7 +18,6 @@ import xarray as xr
 from hoam_plugin import surrogate_files
 from hoam_plugin.files import written_aside
 from hoam_plugin.surrogate import Surrogate
-from hoam_plugin.training import TrainingData
 
 _PREFIX = "training/"
 # Settings that may differ between a training and its continuation.
@@ -31,13 +30,19 @@ class TrainingState:
 
     Attributes:
         progress: leaves of the optimiser's state after the latest blocks.
+        best: leaves of the weights with the lowest validation loss, empty without validation.
+        best_block: the block after which they were had, or -1.
         block_lengths: iterations of every block.
+        validation: validation loss after every block, or NaN.
         history: losses of all iterations.
         halvings: how often the steps have been halved.
         guard: the guard's window of latest losses.
     """
 
     progress: list[list[Any]]
+    best: list[Any]
+    best_block: int
+    validation: np.ndarray
     block_lengths: np.ndarray
     history: xr.Dataset
     halvings: int
@@ -52,11 +57,17 @@ def previous(path: Path) -> Path:
 def write(path: Path, model: Surrogate, state: TrainingState, data: str) -> None:
     """Write a checkpoint; what was at `path` becomes the one before. `data` is the fingerprint of the training data."""
     metadata, arrays = surrogate_files.contents(model)
-    metadata["training"] = {"data": data, "halvings": state.halvings, "kept": len(state.progress)}
+    metadata["training"] = {
+        "data": data,
+        "halvings": state.halvings,
+        "kept": len(state.progress),
+        "best_block": state.best_block,
+    }
+    arrays[f"{_PREFIX}validation"] = state.validation
     arrays[f"{_PREFIX}block_lengths"] = state.block_lengths
     arrays[f"{_PREFIX}guard"] = state.guard
-    for i, leaves in enumerate(state.progress):
-        arrays |= {f"{_PREFIX}progress/{i}/{j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
+    for group, leaves in {"best": state.best, **{str(i): leaves for i, leaves in enumerate(state.progress)}}.items():
+        arrays |= {f"{_PREFIX}leaves/{group}/{j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
     with written_aside(path) as aside:
         surrogate_files.write(aside, metadata, arrays)
         if path.exists():
@@ -98,8 +109,8 @@ def read(path: Path, configuration: str, data: str) -> TrainingState | None:
     raise AssertionError
 
 
-def fingerprint(data: TrainingData) -> str:
-    """Equal for equal training data."""
+def fingerprint(data: Any) -> str:
+    """Equal for equal data: a hash of all arrays in it."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(data):
         digest.update(str((leaf.shape, leaf.dtype)).encode())
@@ -116,15 +127,21 @@ def _state_of(
         return None
     if metadata["training"]["data"] != data:
         raise ValueError(f"resume={str(path)!r} is a training on other data; pass the ensemble that it began with")
-    progress = []
-    for i in range(metadata["training"]["kept"]):
-        n_leaves = sum(name.startswith(f"{_PREFIX}progress/{i}/") for name in arrays)
-        progress.append([jnp.asarray(arrays[f"{_PREFIX}progress/{i}/{j}"]) for j in range(n_leaves)])
+    kept = metadata["training"]
+
+    def leaves(group: object) -> list[Any]:
+        prefix = f"{_PREFIX}leaves/{group}/"
+        n_leaves = sum(name.startswith(prefix) for name in arrays)
+        return [jnp.asarray(arrays[f"{prefix}{j}"]) for j in range(n_leaves)]
+
     return TrainingState(
-        progress=progress,
+        progress=[leaves(i) for i in range(kept["kept"])],
+        best=leaves("best"),
+        best_block=kept["best_block"],
+        validation=arrays[f"{_PREFIX}validation"],
         block_lengths=arrays[f"{_PREFIX}block_lengths"],
         history=history,
-        halvings=metadata["training"]["halvings"],
+        halvings=kept["halvings"],
         guard=arrays[f"{_PREFIX}guard"],
     )
 

@@ -43,6 +43,7 @@ def fit(
     loss: ActionMatching | None = None,
     training: Training | None = None,
     replaces: Any = None,
+    validate: xr.Dataset | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -59,6 +60,9 @@ def fit(
         loss: `ActionMatching()` by default.
         training: `Training()` by default.
         replaces: the stepper whose place the surrogate takes; by default rebuilt from the ensemble's attributes.
+        validate: held-out runs with the same variables and parameters, inside the trained ranges or not. Their loss
+            after every block is in the history as `validation`, and the surrogate gets the averaged weights where it
+            was lowest; see also `Training.patience`.
         checkpoint: file that the model so far is written to now and then (see `Training.checkpoint_seconds`), when
             training is interrupted (Ctrl-C) or runs away, and at the end. `load` reads it at any time. It must not
             exist. The one before lies beside it as `*.previous` until the end.
@@ -67,7 +71,7 @@ def fit(
         progress: show a progress bar with the loss.
 
     Returns:
-        A surrogate; its `history` holds loss, quadratic part and seconds over the iterations.
+        A surrogate; its `history` holds loss, quadratic part, validation loss if any, and seconds over the iterations.
 
     Raises:
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
@@ -93,6 +97,9 @@ def fit(
     variables = ensembles.variables(ds)
     attribute = str(ds.attrs.get("stepper", ""))
     replaced = required_stepper(registry.rebuild_stepper(ds) if replaces is None else replaces, variables)
+    if options.patience is not None and validate is None:
+        raise ValueError(f"patience={options.patience!r} needs validation runs; pass validate= or patience=None")
+    held_out = None if validate is None else _validation_runs(ds, validate)
     path = _checkpoint_path(checkpoint, resume)
     normalisation = normalisation_of(ds)
     data = _training_data(ds, normalisation, node_weights, loss, options, jax.random.fold_in(key, 1))
@@ -111,7 +118,12 @@ def fit(
             provenance=Provenance(attribute, _configuration(structure, setup, key), history),
         )
 
-    run = TrainingRun(setup, data, key, surrogate, path)
+    validation = None
+    if held_out is not None:
+        rule_weights = time_weights(held_out, None)
+        validation = _training_data(held_out, normalisation, rule_weights, loss, options, jax.random.fold_in(key, 2))
+        validation = dataclasses.replace(validation, reference=data.reference)
+    run = TrainingRun(setup, data, key, surrogate, path, validation)
     if resume is not None:
         run.resume(Path(resume))
     return run.train(progress=progress)
@@ -141,6 +153,24 @@ def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
         )
     weights[nearest] = rule_weights
     return weights
+
+
+def _validation_runs(training_runs: xr.Dataset, validate: xr.Dataset) -> xr.Dataset:
+    ds = ensembles.validate(validate)
+    for what, find in (("variables", ensembles.variables), ("parameters", lambda d: tuple(ensembles.parameters(d)))):
+        if find(ds) != find(training_runs):
+            raise ValueError(
+                f"validate has the {what} {find(ds)!r}; they must be those of the ensemble, {find(training_runs)!r}"
+            )
+    first, last = (float(training_runs["time"][i]) for i in (0, -1))
+    if not np.allclose(ds["time"].values[[0, -1]], [first, last], rtol=1e-6, atol=1e-6 * (last - first)):
+        raise ValueError(
+            f"validate has times from {float(ds['time'][0]):g} to {float(ds['time'][-1]):g}; it must span the times of "
+            f"the ensemble, {first:g} to {last:g}"
+        )
+    for name in ensembles.variable_names(ds):
+        require_representable(f"variable {name!r} of validate", ds[name])
+    return ds
 
 
 def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: str | os.PathLike[str] | None) -> Path | None:

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from hoam_plugin.action_matching import ActionMatching, Batch, loss_and_gradient
+from hoam_plugin.action_matching import ActionMatching, Batch, loss_and_gradient, loss_value
 from hoam_plugin.checks import positive_float, positive_int
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.hardware import available_cores
@@ -45,6 +45,8 @@ class Training:
         block: iterations per compiled call.
         checkpoint_seconds: least time between two checkpoints, where `fit` was given a path for them; 0 writes one
             after every block.
+        patience: stop after this many iterations without a lower validation loss, where `fit` was given validation
+            runs; None runs to the end.
 
     Raises:
         ValueError: a number out of its range.
@@ -60,12 +62,13 @@ class Training:
     n_end_samples: int = 256
     block: int = 100
     checkpoint_seconds: float = 30.0
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("iterations", "runs_per_iteration", "n_end_samples", "block"):
             positive_int(name, getattr(self, name))
         positive_int("warmup", self.warmup, 0)
-        for name in ("n_samples", "n_times"):
+        for name in ("n_samples", "n_times", "patience"):
             if getattr(self, name) is not None:
                 positive_int(name, getattr(self, name))
         positive_float("learning_rate", self.learning_rate)
@@ -245,6 +248,23 @@ def _compiled_gradient(
 @functools.partial(jax.jit, static_argnames="setup")
 def _compiled_sum_and_apply(setup: Setup, progress: Progress, parts: list[Any]) -> tuple[Progress, Any]:
     return _apply(setup, progress, jax.tree.map(lambda *terms: functools.reduce(jnp.add, terms), *parts))
+
+
+@functools.partial(jax.jit, static_argnames="setup")
+def validation_loss(setup: Setup, weights: Weights, data: TrainingData) -> Array:
+    """Loss of all runs of `data` on a fixed batch: the first stratified subset at every node."""
+    n_runs, _, _, n, n_dims = data.points.shape
+    ends = jnp.asarray([0, -1])
+    batch = Batch(
+        points=data.points[:, data.nodes, 0].reshape(-1, n, n_dims),
+        conditions=data.conditions[:, data.nodes].reshape(-1, data.conditions.shape[-1]),
+        weights=jnp.tile(data.weights[data.nodes] / n_runs, n_runs),
+        end_points=data.end_points[:, :, 0].reshape(-1, data.end_points.shape[-2], n_dims),
+        end_conditions=data.conditions[:, ends].reshape(-1, data.conditions.shape[-1]),
+        end_signs=jnp.tile(jnp.asarray([1.0, -1.0], data.points.dtype) / n_runs, n_runs),
+        reference=data.reference,
+    )
+    return loss_value(setup.potential, setup.embedding, setup.loss.epsilon, weights, batch)
 
 
 def draw_batch(setup: Setup, data: TrainingData, key: Array) -> Batch:

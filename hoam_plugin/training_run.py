@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import checkpoints, surrogate_files, training
+from hoam_plugin.potentials import Weights
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.surrogate import Surrogate
 from hoam_plugin.training import BlockRecord, Progress, RunAwayGuard, Setup, TrainingData, TrainingDivergedError
@@ -32,6 +34,23 @@ class TrainingInterrupted(KeyboardInterrupt):
     path: Path | None = None
 
 
+class BlockLosses(NamedTuple):
+    """What is remembered of every block."""
+
+    loss: np.ndarray
+    quadratic: np.ndarray
+    seconds: float
+    validation: float
+
+
+class Best(NamedTuple):
+    """The averaged weights with the lowest validation loss."""
+
+    validation: float
+    iteration: int
+    weights: Weights
+
+
 class Trail:
     """What training has left behind: the losses of all blocks and the optimiser's state after the latest ones."""
 
@@ -39,8 +58,9 @@ class Trail:
 
     def __init__(self, start: Progress) -> None:
         self._start = start
-        self.losses: list[tuple[np.ndarray, np.ndarray, float]] = []
+        self.losses: list[BlockLosses] = []
         self.recent: list[Progress] = []
+        self.best: Best | None = None
         self.halvings = 0
 
     @property
@@ -50,14 +70,20 @@ class Trail:
         return state._replace(step_scale=jnp.full_like(state.step_scale, 0.5**self.halvings))
 
     @property
+    def weights(self) -> Weights:
+        """The averaged weights that the surrogate gets: the best ones by validation, else the latest."""
+        return self.latest.average if self.best is None else self.best.weights
+
+    @property
     def iterations(self) -> int:
         """Number of iterations done."""
-        return sum(len(loss) for loss, _, _ in self.losses)
+        return sum(len(block.loss) for block in self.losses)
 
-    def append(self, record: BlockRecord) -> None:
-        """Note one more block."""
-        self.losses.append((record.loss, record.quadratic, record.seconds))
+    def append(self, record: BlockRecord, validation: float) -> None:
+        """Note one more block; `validation` is NaN where nothing is validated."""
+        self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, validation))
         self.recent = [*self.recent, record.progress][-self.kept :]
+        self._compare(validation, self.iterations, record.progress)
 
     def go_back(self) -> int:
         """Drop the latest blocks, as far as states are kept; returns the number of iterations dropped."""
@@ -66,24 +92,41 @@ class Trail:
         n_kept = len(self.losses) - min(_REWOUND_BLOCKS, reachable)
         del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
         del self.losses[n_kept:]
+        if self.best is not None and self.best.iteration > self.iterations:
+            # The best of what is still known.
+            self.best = None
+            for block, state in zip(self.losses[-len(self.recent) :], self.recent, strict=False):
+                self._compare(block.validation, int(state.iteration), state)
         return before - self.iterations
 
     def history(self) -> xr.Dataset:
-        """Loss, its quadratic part and seconds over the iterations."""
-        seconds = np.concatenate([np.full(len(loss), wall / len(loss)) for loss, _, wall in self.losses])
+        """Loss, its quadratic part, validation loss (if any) and seconds over the iterations."""
+        sizes = [len(block.loss) for block in self.losses]
+        seconds = [block.seconds / size for block, size in zip(self.losses, sizes, strict=True)]
         data = {
-            "loss": ([loss for loss, _, _ in self.losses], "1", "action-matching loss"),
-            "quadratic": ([q for _, q, _ in self.losses], "1", "quadratic part of the loss, int E |grad s|^2 / 2"),
-            "seconds": ([seconds], "s", "wall time of the block over its length"),
+            "loss": (np.concatenate([block.loss for block in self.losses]), "1", "action-matching loss"),
+            "quadratic": (
+                np.concatenate([block.quadratic for block in self.losses]),
+                "1",
+                "quadratic part of the loss, int E |grad s|^2 / 2",
+            ),
+            "seconds": (np.repeat(seconds, sizes), "s", "wall time of the block over its length"),
         }
+        validation = [block.validation for block in self.losses]
+        if not np.isnan(validation).all():
+            data["validation"] = (np.repeat(validation, sizes), "1", "loss of the validation runs after the block")
         return xr.Dataset(
             {
-                name: ("iteration", np.concatenate(values), {"units": unit, "long_name": text})
+                name: ("iteration", values, {"units": unit, "long_name": text})
                 for name, (values, unit, text) in data.items()
             },
             {"iteration": np.arange(self.iterations)},
             {"learning_rate_halvings": self.halvings} if self.halvings else {},
         )
+
+    def _compare(self, validation: float, iteration: int, state: Progress) -> None:
+        if not np.isnan(validation) and (self.best is None or validation < self.best.validation):
+            self.best = Best(validation, iteration, state.average)
 
 
 class TrainingRun:
@@ -95,16 +138,24 @@ class TrainingRun:
         key: JAX random key.
         make_surrogate: the surrogate of given weights and history.
         path: the checkpoint file, or None for no checkpoints.
+        validation: held-out runs, normalised as the training runs.
     """
 
     def __init__(
-        self, setup: Setup, data: TrainingData, key: jax.Array, make_surrogate: MakeSurrogate, path: Path | None
+        self,
+        setup: Setup,
+        data: TrainingData,
+        key: jax.Array,
+        make_surrogate: MakeSurrogate,
+        path: Path | None,
+        validation: TrainingData | None,
     ) -> None:
+        self._validation = validation
         self._setup, self._data, self._make_surrogate, self._path = setup, data, make_surrogate, path
         init_key, self._key = jax.random.split(key)
         self._guard = RunAwayGuard(setup.training)
         self._trail = Trail(training.start(setup, init_key, data.conditions.shape[-1]))
-        self._fingerprint = "" if path is None else checkpoints.fingerprint(data)
+        self._fingerprint = "" if path is None else checkpoints.fingerprint((data, validation))
         self._finished: Path | None = None
         self._last_checkpoint = time.monotonic()
 
@@ -123,8 +174,14 @@ class TrainingRun:
         structure = jax.tree.structure(self._trail.latest)
         ends = np.cumsum(state.block_lengths)[:-1]
         columns = (np.split(state.history[name].values, ends) for name in ("loss", "quadratic", "seconds"))
-        self._trail.losses = [(loss, q, float(s.sum())) for loss, q, s in zip(*columns, strict=True)]
+        blocks = zip(*columns, state.validation, strict=True)
+        self._trail.losses = [BlockLosses(loss, q, float(s.sum()), float(v)) for loss, q, s, v in blocks]
         self._trail.recent = [jax.tree.unflatten(structure, leaves) for leaves in state.progress]
+        if state.best:
+            validation = state.validation[: state.best_block + 1]
+            iteration = int(state.block_lengths[: state.best_block + 1].sum())
+            weights = jax.tree.unflatten(jax.tree.structure(self._trail.latest.weights), state.best)
+            self._trail.best = Best(float(validation[-1]), iteration, weights)
         self._trail.halvings = state.halvings
         self._guard.restore(self._trail.iterations, state.guard)
 
@@ -164,9 +221,11 @@ class TrainingRun:
         try:
             for record in training.blocks(self._setup, trail.latest, self._data, self._key):
                 self._guard.check(record.loss, record.quadratic)
-                trail.append(record)
+                trail.append(record, self._validate(record))
                 advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
                 self._checkpoint_now_and_then()
+                if self._out_of_patience():
+                    break
         except TrainingDivergedError:
             # Run-away is caught some blocks after it began: what is kept goes back further.
             dropped = trail.go_back()
@@ -178,9 +237,18 @@ class TrainingRun:
             return False
         return True
 
+    def _validate(self, record: BlockRecord) -> float:
+        if self._validation is None:
+            return math.nan
+        return float(training.validation_loss(self._setup, record.progress.average, self._validation))
+
+    def _out_of_patience(self) -> bool:
+        best, patience = self._trail.best, self._setup.training.patience
+        return best is not None and patience is not None and self._trail.iterations - best.iteration >= patience
+
     def _so_far(self) -> Surrogate | None:
         trail = self._trail
-        return self._make_surrogate(trail.latest.average, trail.history()) if trail.losses else None
+        return self._make_surrogate(trail.weights, trail.history()) if trail.losses else None
 
     def _checkpoint_now_and_then(self) -> None:
         due = time.monotonic() - self._last_checkpoint >= self._setup.training.checkpoint_seconds
@@ -196,16 +264,21 @@ class TrainingRun:
     def _write_checkpoint(self, path: Path) -> None:
         model = self._so_far()
         assert model is not None
-        lengths = np.asarray([len(loss) for loss, _, _ in self._trail.losses])
+        trail = self._trail
+        lengths = np.asarray([len(block.loss) for block in trail.losses])
+        best_block = -1 if trail.best is None else int(np.searchsorted(np.cumsum(lengths), trail.best.iteration))
         assert model.history is not None
         checkpoints.write(
             path,
             model,
             checkpoints.TrainingState(
-                progress=[jax.tree.leaves(state) for state in self._trail.recent],
+                progress=[jax.tree.leaves(state) for state in trail.recent],
+                best=[] if trail.best is None else jax.tree.leaves(trail.best.weights),
+                best_block=best_block,
+                validation=np.asarray([block.validation for block in trail.losses]),
                 block_lengths=lengths,
                 history=model.history,
-                halvings=self._trail.halvings,
+                halvings=trail.halvings,
                 guard=self._guard.recent,
             ),
             self._fingerprint,

@@ -15,6 +15,7 @@ from hoam_plugin.action_matching import (
     end_terms,
     interior_terms,
     loss_and_gradient,
+    loss_value,
 )
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.potentials import CoLoRA
@@ -165,6 +166,19 @@ def test_a_function_of_time_alone_neither_lowers_nor_raises_the_loss() -> None:
     compiled = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, 0.3, w, b)[:2])
     loss, quadratic = compiled(weights | {"layers": blind}, random_batch(2, 4, 2, 2))
     np.testing.assert_allclose([loss, quadratic], 0.0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("x64")
+def test_loss_value_is_that_of_loss_and_gradient() -> None:
+    potential, embedding = CoLoRA(width=6, depth=2), Embedding((None, 3.0))
+    weights, batch = random_weights(potential, embedding, 2), random_batch(6, 4, 2, 2)
+    value, (loss, *_) = jax.jit(
+        lambda w, b: (
+            loss_value(potential, embedding, 0.2, w, b),
+            loss_and_gradient(potential, embedding, 0.2, w, b),
+        )
+    )(weights, batch)
+    np.testing.assert_allclose(value, loss, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")

@@ -19,7 +19,7 @@ from hoam_plugin import checkpoints, surrogate_files, training, training_run
 from hoam_plugin.training import RunAwayGuard
 
 
-def fit(**options: Any) -> hoam.Surrogate:
+def fit(patience: int | None = None, **options: Any) -> hoam.Surrogate:
     """`toy.small_surrogate` of `toy.moving_gaussian`, but with a checkpoint after every block."""
     return hoam.fit(
         toy.moving_gaussian(),
@@ -27,7 +27,13 @@ def fit(**options: Any) -> hoam.Surrogate:
         potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
         loss=hoam.ActionMatching(epsilon=0.0),
         training=hoam.Training(
-            iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10, checkpoint_seconds=0.0
+            iterations=40,
+            n_samples=64,
+            block=10,
+            learning_rate=2e-2,
+            warmup=10,
+            checkpoint_seconds=0.0,
+            patience=patience,
         ),
         progress=False,
         **options,
@@ -152,6 +158,65 @@ def test_going_back_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert_same(resumed, undisturbed)
         assert resumed.history.attrs == undisturbed.history.attrs
         path.unlink()
+
+
+def scripted_validation(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
+    monkeypatch.setattr(training, "validation_loss", lambda setup, weights, data: values[len(seen(weights)) - 1])
+    memory: list[Any] = []
+
+    def seen(weights: Any) -> list[Any]:
+        if not memory or memory[-1] is not weights:
+            memory.append(weights)
+        return memory
+
+
+def test_best_weights_by_validation_and_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out = toy.moving_gaussian(speeds=(1.5,))
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2, KeyboardInterrupt)
+        with pytest.raises(hoam.TrainingInterrupted) as caught:
+            fit()
+    after_two_blocks = caught.value.surrogate
+    scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 1.5])
+    model = fit(validate=held_out)
+    np.testing.assert_array_equal(model.history["validation"], np.repeat([3.0, 1.0, 2.0, 1.5], 10))
+    np.testing.assert_array_equal(model.history["loss"], toy.gaussian_surrogate().history["loss"])
+    for a, b in zip(jax.tree.leaves(model.weights), jax.tree.leaves(after_two_blocks.weights), strict=True):
+        np.testing.assert_array_equal(a, b)
+    scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 0.5])
+    stopped = fit(validate=held_out, patience=10)
+    assert dict(stopped.history.sizes) == {"iteration": 30}
+    for a, b in zip(jax.tree.leaves(model.weights), jax.tree.leaves(stopped.weights), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_validation_is_resumed(tmp_path: Path) -> None:
+    path, held_out = tmp_path / "m.hoam", toy.moving_gaussian(speeds=(1.5,))
+    undisturbed = fit(validate=held_out)
+    # The loss of what it has learned is below the 0 of the first, zero potential.
+    assert undisturbed.history["validation"][-1] < undisturbed.history["validation"][0] < 0
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 3, Killed)
+        with pytest.raises(Killed):
+            fit(validate=held_out, checkpoint=path)
+    resumed = fit(validate=held_out, resume=path)
+    assert_same(resumed, undisturbed)
+    np.testing.assert_array_equal(resumed.history["validation"], undisturbed.history["validation"])
+
+
+def test_validation_runs_must_fit_the_ensemble(tmp_path: Path) -> None:
+    ds = toy.moving_gaussian(speeds=(1.5,))
+    for validate, message in (
+        (ds.rename(y="z"), "validate has the variables"),
+        (ds.rename(mu="nu"), r"validate has the parameters \('nu',\); they must be"),
+        (ds.isel(time=slice(0, 5)), "times from 0 to 1; it must span the times of the ensemble, 0 to 2"),
+        (ds.astype(np.float64), "of validate is float64"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            fit(validate=validate, checkpoint=tmp_path / "m.hoam")
+    with pytest.raises(ValueError, match="patience=10 needs validation runs"):
+        fit(patience=10)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_refusals(killed: Path, tmp_path: Path) -> None:
