@@ -138,6 +138,8 @@ def fit(
     rank: Whole | None = None,
     hyper_width: Whole | None = None,
     harmonics: Whole | None = None,
+    validate: Path | None = None,
+    patience: Whole | None = None,
     seed: Whole = 0,
     resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Overwrite = False,
@@ -159,6 +161,8 @@ def fit(
         rank: rank of the modulated part of each layer.
         hyper_width: width of the hyper-network.
         harmonics: harmonics of each periodic coordinate.
+        validate: held-out runs; the model gets the weights with the lowest loss on them.
+        patience: stop after this many iterations without a lower validation loss.
         seed: seed of all random numbers.
         resume: go on with a training that was interrupted or killed, from OUTPUT.checkpoint, with the same options.
         overwrite: replace an existing output once the new one is complete.
@@ -166,6 +170,8 @@ def fit(
     """
     require_output(output, overwrite=overwrite or resume, inputs=(ensemble,))
     require_input("ENSEMBLE", ensemble)
+    if validate is not None:
+        require_input("--validate", validate)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     if not resume and not overwrite and checkpoint.exists():
         raise FileExistsError(
@@ -187,7 +193,12 @@ def fit(
     changes: dict[str, dict[str, Any]] = {
         "potential": sizes,
         "loss": {"epsilon": epsilon},
-        "training": {"iterations": iterations, "n_samples": samples, "learning_rate": learning_rate},
+        "training": {
+            "iterations": iterations,
+            "n_samples": samples,
+            "learning_rate": learning_rate,
+            "patience": patience,
+        },
     }
     for name, values in changes.items():
         given = {field: value for field, value in values.items() if value is not None}
@@ -196,6 +207,8 @@ def fit(
     began = time.perf_counter()
     if not resume:
         checkpoint.unlink(missing_ok=True)
+    if validate is not None:
+        settings["validate"] = ensembles.load(validate)
     settings |= {"resume" if resume else "checkpoint": checkpoint}
     try:
         model = fitting.fit(ds, key=jax.random.key(seed), progress=progress, **settings)

@@ -110,6 +110,15 @@ def test_interrupted_fit_is_resumed(
     np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
 
 
+def test_fit_validates(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
+    truth, model = folder / "truth.zarr", tmp_path / "m.hoam"
+    words = ("fit", truth, "-o", model, "--iterations", 120, "--width", 8, "--depth", 2, "--no-progress")
+    assert "--validate='none.zarr'" in error(*words, "--validate", "none.zarr")
+    assert "patience=50 needs validation runs" in error(*words, "--patience", 50)
+    assert hoam_command(*words, "--validate", truth, "--patience", 1000) == 0
+    assert np.isfinite(hoam.load(model).history["validation"]).all()
+
+
 def test_surrogate_starts_from_the_samples_and_parameters_of_initial(folder: Path) -> None:
     held, pred = (hoam.ensemble.load(folder / name) for name in ("held.zarr", "pred.zarr"))
     np.testing.assert_array_equal(pred["x"][:, 0], held["x"][:, 0])
