@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from hoam_plugin import recipes as recipes
     from hoam_plugin.action_matching import ActionMatching as ActionMatching
     from hoam_plugin.fitting import fit as fit
+    from hoam_plugin.potentials import MLP as MLP
     from hoam_plugin.potentials import CoLoRA as CoLoRA
+    from hoam_plugin.potentials import FiLM as FiLM
     from hoam_plugin.registry import register as register
     from hoam_plugin.registry import stepper as stepper
     from hoam_plugin.registry import use_surrogate as use_surrogate
@@ -30,6 +32,8 @@ _MODULES = ("ensemble", "plots", "quadrature", "recipes")
 _HOMES = {
     "ActionMatching": "action_matching",
     "CoLoRA": "potentials",
+    "FiLM": "potentials",
+    "MLP": "potentials",
     "Surrogate": "surrogate",
     "Training": "training",
     "TrainingDivergedError": "training",

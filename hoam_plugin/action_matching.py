@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.normalisation import CONDITION_TIME_RATE
-from hoam_plugin.potentials import CoLoRA, Weights
+from hoam_plugin.potential_interface import Potential, Weights, modulations_and_rates
 from hoam_plugin.quadrature import Rule
 
 # One chunk of times should keep its activations in a core's share of the cache.
@@ -95,7 +95,7 @@ class Batch:
 
 
 def interior_terms(
-    potential: CoLoRA,
+    potential: Potential,
     embedding: Embedding,
     weights: Weights,
     points: Float[Array, "T n D"],
@@ -111,7 +111,7 @@ def interior_terms(
     exact integration would not notice.
     """
     laplacian = epsilon > 0
-    modulations, rates = potential.modulations_and_rates(weights, conditions, CONDITION_TIME_RATE)
+    modulations, rates = modulations_and_rates(potential, weights, conditions, CONDITION_TIME_RATE)
     streams = potential.propagate(
         weights, embedding.streams(points, laplacian=laplacian), modulations, rates, laplacian=laplacian
     )
@@ -127,7 +127,7 @@ def interior_terms(
     return quadratic_part + linear_part, quadratic_part
 
 
-def end_terms(potential: CoLoRA, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
+def end_terms(potential: Potential, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
     """E_{rho_0}[s] - E_{rho_1}[s] in the gauge of `interior_terms`, averaged over the runs of the batch."""
     modulations = potential.modulations(weights, batch.end_conditions)
 
@@ -140,7 +140,7 @@ def end_terms(potential: CoLoRA, embedding: Embedding, weights: Weights, batch: 
 
 
 def loss_and_gradient(
-    potential: CoLoRA, embedding: Embedding, epsilon: float, weights: Weights, batch: Batch
+    potential: Potential, embedding: Embedding, epsilon: float, weights: Weights, batch: Batch
 ) -> tuple[Float[Array, ""], Float[Array, ""], Weights]:
     """The loss, its quadratic part and its gradient with respect to the weights.
 
@@ -169,7 +169,7 @@ def loss_and_gradient(
 
 
 def loss_value(
-    potential: CoLoRA, embedding: Embedding, epsilon: float, weights: Weights, batch: Batch
+    potential: Potential, embedding: Embedding, epsilon: float, weights: Weights, batch: Batch
 ) -> Float[Array, ""]:
     """The loss alone, one node after the other."""
 

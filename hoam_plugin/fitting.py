@@ -19,7 +19,7 @@ from hoam_plugin.action_matching import ActionMatching
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.files import require_writable
 from hoam_plugin.normalisation import Normalisation, normalisation_of
-from hoam_plugin.potentials import CoLoRA
+from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, description
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
 from hoam_plugin.steppers import default_float, require_representable
 from hoam_plugin.stratification import stratified_blocks
@@ -39,7 +39,7 @@ def fit(
     *,
     key: jax.Array,
     structure: Literal["gradient"] = "gradient",
-    potential: CoLoRA | None = None,
+    potential: Potential | None = None,
     loss: ActionMatching | None = None,
     training: Training | None = None,
     replaces: Any = None,
@@ -56,7 +56,7 @@ def fit(
         ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
         key: JAX random key; the same key gives the same surrogate.
         structure: "gradient": all variables move along the gradient of the learned potential.
-        potential: the network; `CoLoRA()` by default.
+        potential: the network, `CoLoRA`, `FiLM` or `MLP`; `CoLoRA()` by default.
         loss: `ActionMatching()` by default.
         training: `Training()` by default.
         replaces: the stepper whose place the surrogate takes; by default rebuilt from the ensemble's attributes.
@@ -83,7 +83,7 @@ def fit(
             times; the error holds the last good surrogate.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
     """
-    potential = _of_type("potential", potential, CoLoRA)
+    potential = _of_type("potential", potential, CoLoRA, *POTENTIALS.values())
     loss = _of_type("loss", loss, ActionMatching)
     options = _of_type("training", training, Training)
     if structure != "gradient":
@@ -233,7 +233,7 @@ def _configuration(structure: str, setup: Setup, key: jax.Array) -> str:
     return json.dumps(
         {
             "structure": structure,
-            "potential": {"kind": type(setup.potential).__name__, **dataclasses.asdict(setup.potential)},
+            "potential": description(setup.potential),
             "loss": {
                 "kind": "ActionMatching",
                 "epsilon": setup.loss.epsilon,
@@ -245,9 +245,10 @@ def _configuration(structure: str, setup: Setup, key: jax.Array) -> str:
     )
 
 
-def _of_type(name: str, value: Any, kind: type) -> Any:
+def _of_type(name: str, value: Any, default: type, *others: type) -> Any:
     if value is None:
-        return kind()
-    if not isinstance(value, kind):
-        raise TypeError(f"{name}={value!r} must be {kind.__name__}(...)")
+        return default()
+    kinds = others or (default,)
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name}={value!r} must be {' or '.join(kind.__name__ + '(...)' for kind in kinds)}")
     return value

@@ -1,163 +1,19 @@
-"""Potentials s(x, t, mu): networks whose weights are modulated by time and physics parameters."""
+"""Potentials s(x, t, mu) by name."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import Any
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from hoam_plugin.colora import CoLoRA as CoLoRA
+from hoam_plugin.plain_potentials import MLP as MLP
+from hoam_plugin.plain_potentials import FiLM as FiLM
+from hoam_plugin.potential_interface import Potential as Potential
+from hoam_plugin.potential_interface import Weights as Weights
 
-from hoam_plugin.checks import positive_int
-
-Weights = Any
-
-
-class HyperNetwork(nn.Module):
-    """Small dense network from (t, mu), normalised, to the modulations of a potential."""
-
-    width: int
-    depth: int
-    n_outputs: int
-
-    @nn.compact
-    def __call__(self, condition: jax.Array) -> jax.Array:
-        """Map (..., 1 + P) to (..., n_outputs)."""
-        hidden = condition
-        for _ in range(self.depth - 1):
-            hidden = nn.swish(nn.Dense(self.width, param_dtype=condition.dtype)(hidden))
-        return nn.Dense(self.n_outputs, param_dtype=condition.dtype)(hidden)
+POTENTIALS = {kind.__name__: kind for kind in (CoLoRA, FiLM, MLP)}
 
 
-@dataclasses.dataclass(frozen=True)
-class CoLoRA:
-    """Continuous low-rank adaptation: layers x -> W x + A diag(phi(t, mu)) B x + b with phi from a hyper-network.
-
-    W, A, B and b do not depend on (t, mu). Swish between the layers, linear scalar output. Berman and Peherstorfer 2024
-    (arXiv:2402.14646); as the potential of HOAM, arXiv:2410.12000, section 3.3.
-
-    Attributes:
-        width: features per hidden layer.
-        depth: number of C-layers, the output layer included.
-        rank: rank of the modulated part, one phi per rank and layer.
-        hyper_width: width of the hyper-network.
-        hyper_depth: number of dense layers of the hyper-network.
-        harmonics: harmonics of each periodic coordinate in the embedding.
-
-    Raises:
-        ValueError: a size below 1 (depth and hyper_depth: below 2).
-    """
-
-    width: int = 32
-    depth: int = 5
-    rank: int = 3
-    hyper_width: int = 15
-    hyper_depth: int = 3
-    harmonics: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("depth", 2), ("rank", 1), ("hyper_width", 1), ("hyper_depth", 2)):
-            positive_int(name, getattr(self, name), least)
-        positive_int("harmonics", self.harmonics)
-
-    def init(self, key: Array, n_features: int, n_conditions: int) -> Weights:
-        """Draw weights. The output layer starts at zero, so that the first loss is exactly zero.
-
-        Args:
-            key: JAX random key.
-            n_features: size of the embedding.
-            n_conditions: 1 + number of physics parameters.
-        """
-        hyper_key, *layer_keys = jax.random.split(key, 1 + self.depth)
-        widths = [n_features, *[self.width] * (self.depth - 1), 1]
-        layers = []
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            keys = jax.random.split(layer_keys[i], 3)
-            last = i == self.depth - 1
-            size = 0.0 if last else 1.0
-            layer = {
-                "W": size * jax.random.normal(keys[0], (fan_in, fan_out)) / fan_in**0.5,
-                "A": jax.random.normal(keys[1], (fan_in, self.rank)) / fan_in**0.5,
-                "B": size * jax.random.normal(keys[2], (self.rank, fan_out)) / self.rank**0.5,
-            }
-            # A constant added to the potential has no effect, so the output layer has no bias.
-            layers.append(layer if last else layer | {"b": jnp.zeros(fan_out)})
-        return {"hyper": self._hyper().init(hyper_key, jnp.zeros(n_conditions))["params"], "layers": layers}
-
-    def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T depth rank"]:
-        """phi(t, mu) for every row of conditions (time and parameters, normalised)."""
-        phi: Any = self._hyper().apply({"params": weights["hyper"]}, conditions)
-        return jnp.reshape(phi, (conditions.shape[0], self.depth, self.rank))
-
-    def modulations_and_rates(
-        self, weights: Weights, conditions: Float[Array, "T C"], time_rate: float
-    ) -> tuple[Float[Array, "T depth rank"], Float[Array, "T depth rank"]]:
-        """The modulations and their time derivatives, where the first condition moves at `time_rate`."""
-        direction = jnp.zeros_like(conditions).at[:, 0].set(time_rate)
-        return jax.jvp(lambda c: self.modulations(weights, c), (conditions,), (direction,))
-
-    def propagate(
-        self,
-        weights: Weights,
-        streams: Float[Array, "S T n F"],
-        modulations: Float[Array, "T depth rank"],
-        rates: Float[Array, "T depth rank"],
-        *,
-        laplacian: bool,
-    ) -> Float[Array, "S T n"]:
-        """Carry s, its gradient, (Laplacian) and time derivative through all layers in one pass, one product per layer.
-
-        Args:
-            weights: from `init`.
-            streams: the embedding's value, D partial derivatives, (Laplacian,) and time derivative, stacked.
-            modulations: phi at each of T times.
-            rates: d phi / dt.
-            laplacian: whether the stack holds the Laplacian.
-        """
-        for i, layer in enumerate(weights["layers"]):
-            width = layer["W"].shape[1]
-            products = _product(streams, jnp.concatenate([layer["W"], layer["A"]], axis=1))
-            low = products[..., width:]
-            scaled = low * modulations[None, :, None, i]
-            scaled = scaled.at[-1].add(low[0] * rates[:, None, i])
-            streams = products[..., :width] + _product(scaled, layer["B"])
-            if i < self.depth - 1:
-                streams = _swish_streams(streams, layer["b"], laplacian=laplacian)
-        return streams[..., 0]
-
-    def value(
-        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "depth rank"]
-    ) -> Float[Array, " n"]:
-        """S at many points of one time: W + A diag(phi) B is formed once, then this is a plain network."""
-        hidden = features
-        for i, layer in enumerate(weights["layers"]):
-            hidden = hidden @ (layer["W"] + (layer["A"] * modulation[i][None, :]) @ layer["B"])
-            if i < self.depth - 1:
-                hidden = nn.swish(hidden + layer["b"][None, :])
-        return hidden[:, 0]
-
-    def _hyper(self) -> HyperNetwork:
-        return HyperNetwork(self.hyper_width, self.hyper_depth, self.depth * self.rank)
-
-
-def _product(a: Float[Array, "... i"], b: Float[Array, "i j"]) -> Float[Array, "... j"]:
-    """`a @ b` as one plain matrix product: with several leading axes, XLA's CPU code for the transpose is slower."""
-    return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[1])
-
-
-def _swish_streams(
-    streams: Float[Array, "S T n w"], bias: Float[Array, " w"], *, laplacian: bool
-) -> Float[Array, "S T n w"]:
-    """Swish of the value stream, and the chain rule for the others."""
-    value = streams[0] + bias[None, None, :]
-    p = jax.nn.sigmoid(value)
-    slope = p * (1 + value * (1 - p))
-    first_order = streams[1:] * slope[None]
-    if laplacian:
-        bend = p * (1 - p) * (2 + value * (1 - 2 * p))
-        gradients = streams[1:-2]
-        first_order = first_order.at[-2].add(bend * jnp.sum(gradients**2, axis=0))
-    return jnp.concatenate([(value * p)[None], first_order], axis=0)
+def description(potential: Any) -> dict[str, Any]:
+    """Kind and sizes of a potential, from which `POTENTIALS` makes it again."""
+    return {"kind": type(potential).__name__, **dataclasses.asdict(potential)}

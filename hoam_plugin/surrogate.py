@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from hoam_plugin import extrapolation, rollout
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.normalisation import Normalisation
-from hoam_plugin.potentials import CoLoRA, Weights
+from hoam_plugin.potential_interface import Potential, Weights
 from hoam_plugin.steppers import (
     Parameters,
     flatten_samples,
@@ -89,7 +89,7 @@ class Surrogate:
     weights: Weights
     normalisation: Normalisation
     replaces: Any
-    potential: CoLoRA
+    potential: Potential
     variables: tuple[Variable, ...]
     parameter_ranges: tuple[tuple[str, float, float], ...]
     epsilon: float

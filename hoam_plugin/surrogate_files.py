@@ -17,14 +17,13 @@ import xarray as xr
 from hoam_plugin import registry
 from hoam_plugin.files import require_writable, written_aside
 from hoam_plugin.normalisation import Normalisation
-from hoam_plugin.potentials import CoLoRA
+from hoam_plugin.potentials import POTENTIALS, description
 from hoam_plugin.steppers import default_float
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.variables import Variable
 
 _FORMAT = "hoam-surrogate"
 _VERSION = 2
-_POTENTIALS = {"CoLoRA": CoLoRA}
 _NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
 
 
@@ -51,7 +50,7 @@ def contents(surrogate: Surrogate) -> tuple[dict[str, Any], dict[str, Any]]:
         "format": _FORMAT,
         "version": _VERSION,
         **creation_attributes(),
-        "potential": {"kind": type(surrogate.potential).__name__, **dataclasses.asdict(surrogate.potential)},
+        "potential": description(surrogate.potential),
         "variables": [dataclasses.asdict(v) for v in surrogate.variables],
         "parameter_ranges": surrogate.parameter_ranges,
         "epsilon": surrogate.epsilon,
@@ -122,7 +121,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], replaces: Any) -> Surrogate:
     potential_fields = dict(metadata["potential"])
-    potential = _POTENTIALS[potential_fields.pop("kind")](**potential_fields)
+    potential = POTENTIALS[potential_fields.pop("kind")](**potential_fields)
     variables = tuple(_variable_of(fields) for fields in metadata["variables"])
     norm = metadata["normalisation"]
     normalisation = Normalisation(

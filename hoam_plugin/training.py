@@ -20,7 +20,7 @@ from hoam_plugin.action_matching import ActionMatching, Batch, loss_and_gradient
 from hoam_plugin.checks import positive_float, positive_int
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.hardware import available_cores
-from hoam_plugin.potentials import CoLoRA, Weights
+from hoam_plugin.potential_interface import Potential, Weights
 from hoam_plugin.quadrature import Rule
 
 _SAMPLES_PER_ITERATION = 2048
@@ -128,7 +128,7 @@ class Progress(NamedTuple):
 class Setup(NamedTuple):
     """Everything static in a compiled block; equal setups share one compilation."""
 
-    potential: CoLoRA
+    potential: Potential
     embedding: Embedding
     loss: ActionMatching
     training: Training

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import checkpoints, surrogate_files, training
-from hoam_plugin.potentials import Weights
+from hoam_plugin.potential_interface import Weights
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.surrogate import Surrogate
 from hoam_plugin.training import BlockRecord, Progress, RunAwayGuard, Setup, TrainingData, TrainingDivergedError

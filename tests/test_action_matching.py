@@ -18,19 +18,23 @@ from hoam_plugin.action_matching import (
     loss_value,
 )
 from hoam_plugin.embedding import Embedding
-from hoam_plugin.potentials import CoLoRA
+from hoam_plugin.potential_interface import modulations_and_rates
+from hoam_plugin.potentials import MLP, CoLoRA, FiLM
 
 
-def naive_potential(potential: CoLoRA, embedding: Embedding, weights: Any, z: Any, tau: Any, rest: Any) -> Any:
-    """s of one sample, written as the formula reads: W x + A diag(phi) B x + b with phi from the hyper-network."""
-    condition = jnp.concatenate([jnp.reshape(2 * tau - 1, (1,)), rest])
+def naive_hyper(weights: Any, condition: Any) -> Any:
     hidden = condition
     n_dense = len(weights["hyper"])
     for i in range(n_dense):
         dense = weights["hyper"][f"Dense_{i}"]
         hidden = hidden @ dense["kernel"] + dense["bias"]
         hidden = hidden * jax.nn.sigmoid(hidden) if i < n_dense - 1 else hidden
-    phi = hidden.reshape(potential.depth, potential.rank)
+    return hidden
+
+
+def naive_potential(potential: Any, embedding: Embedding, weights: Any, z: Any, tau: Any, rest: Any) -> Any:
+    """s of one sample, written as the formulas in the docstrings of the potentials read."""
+    condition = jnp.concatenate([jnp.reshape(2 * tau - 1, (1,)), rest])
     features = []
     for d, period in enumerate(embedding.periods):
         if period is None:
@@ -40,15 +44,24 @@ def naive_potential(potential: CoLoRA, embedding: Embedding, weights: Any, z: An
         features += [jnp.cos(w * z[d]) for w in harmonics] + [jnp.sin(w * z[d]) for w in harmonics]
     x = jnp.stack(features)
     for i, layer in enumerate(weights["layers"]):
-        y = layer["W"].T @ x + layer["B"].T @ (phi[i] * (layer["A"].T @ x))
-        if i < potential.depth - 1:
+        y = layer["W"].T @ x
+        last = i == potential.depth - 1
+        if isinstance(potential, CoLoRA):
+            phi = naive_hyper(weights, condition).reshape(potential.depth, potential.rank)
+            y = y + layer["B"].T @ (phi[i] * (layer["A"].T @ x))
+        elif isinstance(potential, FiLM) and not last:
+            scale, shift = naive_hyper(weights, condition).reshape(-1, 2, potential.width)[i]
+            y = (1 + scale) * y + shift
+        elif isinstance(potential, MLP) and i == 0:
+            y = jnp.concatenate([layer["W"], weights["conditions"]]).T @ jnp.concatenate([x, condition])
+        if not last:
             y = y + layer["b"]
             y = y * jax.nn.sigmoid(y)
         x = y
     return x[0]
 
 
-def naive_loss(potential: CoLoRA, embedding: Embedding, epsilon: float, weights: Any, batch: Batch) -> Any:
+def naive_loss(potential: Any, embedding: Embedding, epsilon: float, weights: Any, batch: Batch) -> Any:
     def s(z: Any, tau: Any, rest: Any) -> Any:
         return naive_potential(potential, embedding, weights, z, tau, rest)
 
@@ -68,7 +81,7 @@ def naive_loss(potential: CoLoRA, embedding: Embedding, epsilon: float, weights:
     return jnp.sum(batch.weights * inner_means) + jnp.sum(batch.end_signs * end_means)
 
 
-def random_weights(potential: CoLoRA, embedding: Embedding, n_conditions: int) -> Any:
+def random_weights(potential: Any, embedding: Embedding, n_conditions: int) -> Any:
     """Weights whose output layer is not zero, so that every term of the loss counts."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda key: potential.init(key, embedding.n_features, n_conditions), jax.random.key(0))
@@ -96,11 +109,17 @@ CASES = {
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", CASES)
-def test_fast_loss_equals_the_naive_formulation(case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "kind"), [*((case, "CoLoRA") for case in CASES), *((next(iter(CASES)), kind) for kind in ("FiLM", "MLP"))]
+)
+def test_fast_loss_equals_the_naive_formulation(case: str, kind: str) -> None:
     periods, harmonics, epsilon = CASES[case]
     n_conditions = 1 if "no parameter" in case else 3
-    potential = CoLoRA(width=8, depth=3, rank=2, hyper_width=5, hyper_depth=3, harmonics=harmonics)
+    potential = {
+        "CoLoRA": CoLoRA(width=8, depth=3, rank=2, hyper_width=5, hyper_depth=3, harmonics=harmonics),
+        "FiLM": FiLM(width=6, depth=3, hyper_width=5, hyper_depth=3, harmonics=harmonics),
+        "MLP": MLP(width=8, depth=3, harmonics=harmonics),
+    }[kind]
     embedding = Embedding(periods, harmonics)
     weights = random_weights(potential, embedding, n_conditions)
     batch = random_batch(6, 5, len(periods), n_conditions)
@@ -126,7 +145,7 @@ def test_streams_hold_value_gradient_laplacian_and_time_derivative() -> None:
 
     @jax.jit
     def compute(w: Any, z: Any, c: Any) -> Any:
-        modulations, rates = potential.modulations_and_rates(w, c, 2.0)
+        modulations, rates = modulations_and_rates(potential, w, c, 2.0)
         return potential.propagate(w, embedding.streams(z, laplacian=True), modulations, rates, laplacian=True)
 
     streams = compute(weights, points, conditions)[:, 0, 0]
@@ -166,6 +185,23 @@ def test_a_function_of_time_alone_neither_lowers_nor_raises_the_loss() -> None:
     compiled = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, 0.3, w, b)[:2])
     loss, quadratic = compiled(weights | {"layers": blind}, random_batch(2, 4, 2, 2))
     np.testing.assert_allclose([loss, quadratic], 0.0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("potential", [CoLoRA(width=4, depth=3), FiLM(width=4, depth=3), MLP(width=4, depth=3)])
+def test_value_of_every_potential_is_the_first_stream(potential: Any) -> None:
+    embedding = Embedding((3.0, None))
+    weights = random_weights(potential, embedding, 2)
+    points, conditions = jnp.asarray([[[0.3, -1.2], [1.0, 0.1]]]), jnp.asarray([[0.2, 0.7]])
+
+    @jax.jit
+    def both(w: Any) -> Any:
+        modulations, rates = modulations_and_rates(potential, w, conditions, 2.0)
+        streams = embedding.streams(points, laplacian=True)
+        first = potential.propagate(w, streams, modulations, rates, laplacian=True)[0, 0]
+        return first, potential.value(w, embedding.features(points[0]), modulations[0])
+
+    np.testing.assert_allclose(*both(weights), rtol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")

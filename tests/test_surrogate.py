@@ -346,3 +346,16 @@ def test_solve_refuses_unordered_and_earlier_times(model: hoam.Surrogate, state:
         model.solve(later, [1.0, 3.0], {"mu": 1.4})
     with pytest.raises(ValueError, match=r"dt=-0\.1"):
         model.solve(state, TIMES, {"mu": 1.4}, dt=-0.1)
+
+
+@pytest.mark.parametrize("potential", [hoam.FiLM(width=8, depth=2, hyper_width=5), hoam.MLP(width=8, depth=2)])
+def test_other_potentials_are_trained_and_kept(potential: Any, tmp_path: Path) -> None:
+    training = hoam.Training(iterations=200, n_samples=64, block=100, learning_rate=2e-2, warmup=10)
+    ds = toy.moving_gaussian()
+    model = hoam.fit(ds, key=jax.random.key(0), potential=potential, training=training, progress=False)
+    # The optimum is -q; zero is no motion at all.
+    assert float(model.history["loss"][-50:].mean()) < -0.3
+    loaded = hoam.load(model.save(tmp_path / "m.hoam"))
+    assert loaded.potential == potential
+    x = jnp.linspace(-1.0, 1.0, 4)[:, None]
+    np.testing.assert_array_equal(loaded.velocity(x, 1.0, {"mu": 1.5}), model.velocity(x, 1.0, {"mu": 1.5}))
