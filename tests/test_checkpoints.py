@@ -13,19 +13,19 @@ import jax
 import numpy as np
 import pytest
 import toy
+import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin import checkpoints, surrogate_files, training, training_run
 from hoam_plugin.training import RunAwayGuard
 
 
-def fit(patience: int | None = None, **options: Any) -> hoam.Surrogate:
+def fit(ds: xr.Dataset | None = None, patience: int | None = None, **options: Any) -> hoam.Surrogate:
     """`toy.small_surrogate` of `toy.moving_gaussian`, but with a checkpoint after every block."""
     return hoam.fit(
-        toy.moving_gaussian(),
+        toy.moving_gaussian() if ds is None else ds,
         key=jax.random.key(1),
         potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
-        loss=hoam.ActionMatching(epsilon=0.0),
         training=hoam.Training(
             iterations=40,
             n_samples=64,
@@ -36,7 +36,7 @@ def fit(patience: int | None = None, **options: Any) -> hoam.Surrogate:
             patience=patience,
         ),
         progress=False,
-        **options,
+        **{"loss": hoam.ActionMatching(epsilon=0.0), **options},
     )
 
 
@@ -224,25 +224,9 @@ def test_refusals(killed: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"resume=.*no such checkpoint"):
         fit(resume=tmp_path / "none.hoam")
     with pytest.raises(ValueError, match=r"was begun with loss\.epsilon=0\.0, not 0\.1"):
-        hoam.fit(
-            toy.moving_gaussian(),
-            key=jax.random.key(1),
-            potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
-            loss=hoam.ActionMatching(epsilon=0.1),
-            training=hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10),
-            resume=killed,
-            progress=False,
-        )
+        fit(resume=killed, loss=hoam.ActionMatching(epsilon=0.1))
     with pytest.raises(ValueError, match="other data"):
-        hoam.fit(
-            toy.moving_gaussian(n_times=11),
-            key=jax.random.key(1),
-            potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
-            loss=hoam.ActionMatching(epsilon=0.0),
-            training=hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10),
-            resume=killed,
-            progress=False,
-        )
+        fit(toy.moving_gaussian(n_times=11), resume=killed)
     assert killed.read_bytes() == before
 
 
