@@ -50,7 +50,7 @@ def fit(
 ) -> Surrogate:
     """Learn the population dynamics of an ensemble by higher-order action matching (arXiv:2410.12000).
 
-    The defaults are quick settings: one to two minutes on two processor cores for 8 runs of 64 nodes.
+    The defaults are quick settings: one to two minutes on two processor cores for 8 runs of 256 nodes.
 
     Args:
         ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
