@@ -151,7 +151,7 @@ def fit(
         ensemble: the training runs, as written by `hoam simulate`.
         output: the surrogate's file, such as model.hoam.
         recipe: the settings to start from: quick takes a minute or two on two cores, quality ten minutes on an ensemble
-            saved on gauss:256, paper (those of arXiv:2410.12000) a day.
+            saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
         iterations: steps of the optimiser.
         samples: samples per saved time and iteration.
         learning_rate: its largest value.

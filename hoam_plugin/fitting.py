@@ -27,7 +27,7 @@ from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.training import Setup, Training, TrainingData
 from hoam_plugin.training_run import TrainingRun
 
-# Substeps per horizon of a surrogate by default; see benchmarks/rollout.py.
+# Substeps per horizon of a surrogate by default.
 _STEPS_PER_HORIZON = 250
 
 # Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
