@@ -16,8 +16,9 @@ import hoam_plugin as hoam
 from benchmarks import naive, report
 from hoam_plugin import training
 from hoam_plugin.action_matching import loss_and_gradient
+from hoam_plugin.batches import TrainingData, draw_batch
 from hoam_plugin.embedding import Embedding
-from hoam_plugin.training import Setup, TrainingData
+from hoam_plugin.training import Setup
 
 _EPSILON = 0.2
 # Width, depth, nodes, samples per node, D.
@@ -55,7 +56,7 @@ def disagreement() -> float:
     """Largest relative difference of the two gradients on a small case, in float64."""
     with jax.enable_x64(True):
         setup, data = setup_of(8, 3, 4, 2, 1), synthetic_data(6, 4, 2)
-        batch = training.draw_batch(setup, data, jax.random.key(0))
+        batch = draw_batch(setup.loss, data, jax.random.key(0))
         weights = training.start(setup, jax.random.key(1), 2).weights
         weights = jax.tree.map(lambda w: w + 0.1, weights)
         arguments = (setup.potential, setup.embedding, _EPSILON)
@@ -73,13 +74,13 @@ def time_ours(setup: Setup, data: TrainingData, key: Any) -> float:
 
 def naive_step(setup: Setup, data: TrainingData) -> tuple[Any, Any]:
     """The compiled textbook iteration (same batches, same optimiser) and its first state."""
-    optimiser = setup.training.optimiser()
+    optimiser = setup.training.transformation()
     weights = training.start(setup, jax.random.key(0), 2).weights
 
     @jax.jit
     def step(state: Any, key: Any) -> Any:
         weights, optimiser_state = state
-        batch = training.draw_batch(setup, data, key)
+        batch = draw_batch(setup.loss, data, key)
         gradient = jax.grad(lambda w: naive.loss(setup.potential, setup.embedding, _EPSILON, w, batch))(weights)
         updates, optimiser_state = optimiser.update(gradient, optimiser_state, weights)
         return optax.apply_updates(weights, updates), optimiser_state

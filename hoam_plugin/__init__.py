@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from hoam_plugin.registry import register as register
     from hoam_plugin.registry import stepper as stepper
     from hoam_plugin.registry import use_surrogate as use_surrogate
+    from hoam_plugin.run_away import TrainingDivergedError as TrainingDivergedError
     from hoam_plugin.scores import compare as compare
     from hoam_plugin.simulation import simulate as simulate
     from hoam_plugin.surrogate import Surrogate as Surrogate
     from hoam_plugin.surrogate_files import load as load
     from hoam_plugin.training import Training as Training
-    from hoam_plugin.training import TrainingDivergedError as TrainingDivergedError
     from hoam_plugin.training_run import TrainingInterrupted as TrainingInterrupted
     from hoam_plugin.variables import Variable as Variable
 
@@ -36,7 +36,7 @@ _HOMES = {
     "MLP": "potentials",
     "Surrogate": "surrogate",
     "Training": "training",
-    "TrainingDivergedError": "training",
+    "TrainingDivergedError": "run_away",
     "TrainingInterrupted": "training_run",
     "Variable": "variables",
     "compare": "scores",

@@ -184,7 +184,8 @@ def fit(
     from hoam_plugin import fitting, recipes
     from hoam_plugin.action_matching import ActionMatching
     from hoam_plugin.potentials import CoLoRA
-    from hoam_plugin.training import Training, TrainingDivergedError
+    from hoam_plugin.run_away import TrainingDivergedError
+    from hoam_plugin.training import Training
     from hoam_plugin.training_run import TrainingInterrupted
 
     quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}

@@ -12,7 +12,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hoam_plugin.checks import positive_int
-from hoam_plugin.potential_interface import HyperNetwork, Weights, product, swish_streams
+from hoam_plugin.potential_interface import (
+    HyperNetwork,
+    Streams,
+    Weights,
+    per_row,
+    product,
+    scale_rows,
+    swish,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,31 +86,16 @@ class CoLoRA:
     def propagate(
         self,
         weights: Weights,
-        streams: Float[Array, "S T n F"],
+        streams: Streams,
         modulations: Float[Array, "T depth rank"],
         rates: Float[Array, "T depth rank"],
-        *,
-        laplacian: bool,
-    ) -> Float[Array, "S T n"]:
-        """Carry s, its gradient, (Laplacian) and time derivative through all layers in one pass, one product per layer.
-
-        Args:
-            weights: from `init`.
-            streams: the embedding's value, D partial derivatives, (Laplacian,) and time derivative, stacked.
-            modulations: phi at each of T times.
-            rates: d phi / dt.
-            laplacian: whether the stack holds the Laplacian.
-        """
+    ) -> Streams:
+        """Carry s and its derivatives through all layers in one pass; see `Potential`."""
         for i, layer in enumerate(weights["layers"]):
-            width = layer["W"].shape[1]
-            products = product(streams, jnp.concatenate([layer["W"], layer["A"]], axis=1))
-            low = products[..., width:]
-            scaled = low * modulations[None, :, None, i]
-            scaled = scaled.at[-1].add(low[0] * rates[:, None, i])
-            streams = products[..., :width] + product(scaled, layer["B"])
+            streams = _modulated(layer, streams, modulations[:, i], rates[:, i])
             if i < self.depth - 1:
-                streams = swish_streams(streams, layer["b"], laplacian=laplacian)
-        return streams[..., 0]
+                streams = swish(streams, layer["b"])
+        return streams.map(lambda stream: stream[..., 0])
 
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "depth rank"]
@@ -117,3 +110,21 @@ class CoLoRA:
 
     def _hyper(self) -> HyperNetwork:
         return HyperNetwork(self.hyper_width, self.hyper_depth, self.depth * self.rank)
+
+
+def _modulated(
+    layer: dict[str, Array], streams: Streams, phi: Float[Array, "T rank"], rate: Float[Array, "T rank"]
+) -> Streams:
+    """The linear part of a layer: x -> W x + A diag(phi) B x, where phi changes at `rate`."""
+    width = layer["W"].shape[1]
+    if len(phi) == 1:
+        # Rows of one time share one matrix.
+        matrix = layer["W"] + (layer["A"] * phi) @ layer["B"]
+        moved = streams.map(lambda stream: product(stream, matrix))
+        return moved._replace(rate=moved.rate + ((streams.value @ layer["A"]) * rate) @ layer["B"])
+    both = streams.map(lambda stream: product(stream, jnp.concatenate([layer["W"], layer["A"]], axis=1)))
+    low = both.map(lambda stream: stream[..., width:])
+    factors = per_row(phi, streams)
+    scaled = low.map(lambda stream: scale_rows(stream, factors))
+    scaled = scaled._replace(rate=scaled.rate + low.value * per_row(rate, streams))
+    return both.map(lambda stream: stream[..., :width]).plus(scaled.map(lambda stream: product(stream, layer["B"])))

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin.potential_interface import Streams
+
 
 @dataclasses.dataclass(frozen=True)
 class Embedding:
@@ -38,12 +40,21 @@ class Embedding:
                 columns += [jnp.cos(angle), jnp.sin(angle)]
         return jnp.concatenate(columns, axis=-1)
 
-    def streams(self, z: Float[Array, "... D"], *, laplacian: bool) -> Float[Array, "S ... F"]:
-        """Features and their derivatives, stacked: value, D partial derivatives, (Laplacian,) time derivative (0)."""
-        n_dims = len(self.periods)
+    def streams(
+        self, z: Float[Array, "N D"], *, laplacian: bool, probes: Float[Array, "N K D"] | None = None
+    ) -> Streams:
+        """Features and their derivatives; the time derivative is 0.
+
+        Args:
+            z: one point per row.
+            laplacian: whether the Laplacian is wanted.
+            probes: K random directions for every point, independent with mean 0 and variance 1 in every coordinate:
+                derivatives along them take the place of the D partial derivatives, and the Laplacian of any function of
+                the features is then Hutchinson's unbiased estimate v^T H v. K = 0 leaves the derivatives out.
+        """
         value, slopes, bends, owners = [], [], [], []
         for d, period in enumerate(self.periods):
-            coordinate = z[..., d : d + 1]
+            coordinate = z[:, d : d + 1]
             if period is None:
                 value.append(coordinate)
                 slopes.append(jnp.ones_like(coordinate))
@@ -56,15 +67,21 @@ class Embedding:
                 slopes += [-frequency * sin, frequency * cos]
                 bends += [-(frequency**2) * cos, -(frequency**2) * sin]
                 owners += [d] * (2 * self.harmonics)
-        slope = jnp.concatenate(slopes, axis=-1)
+        slope, bend = jnp.concatenate(slopes, axis=-1), jnp.concatenate(bends, axis=-1)
         # Each feature depends on one coordinate: its gradient has one entry, its Laplacian is one second derivative.
         owner = np.asarray(owners)
-        gradients = [slope * self._row(owner == d, z) for d in range(n_dims)]
-        rows = [jnp.concatenate(value, axis=-1), *gradients]
-        if laplacian:
-            rows.append(jnp.concatenate(bends, axis=-1))
-        rows.append(jnp.zeros_like(slope))
-        return jnp.stack(rows)
+        if probes is None:
+            directions = jnp.asarray(np.arange(len(self.periods))[:, None, None] == owner[None, None, :], z.dtype)
+        else:
+            n_probes = probes.shape[1]
+            directions = probes.transpose(1, 0, 2)[:, :, owner] / max(n_probes, 1) ** 0.5
+            bend = bend * jnp.sum(directions**2, axis=0)
+        return Streams(
+            value=jnp.concatenate(value, axis=-1),
+            gradient=slope[None] * directions,
+            laplacian=bend if laplacian else None,
+            rate=jnp.zeros_like(slope),
+        )
 
     def _frequencies(self, period: float, z: Float[Array, "... D"]) -> Float[Array, "... harmonics"]:
         return self._row(2 * np.pi / period * np.arange(1, self.harmonics + 1), z)

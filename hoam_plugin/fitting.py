@@ -16,6 +16,7 @@ import xarray as xr
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin import registry
 from hoam_plugin.action_matching import ActionMatching
+from hoam_plugin.batches import TrainingData
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.files import require_writable
 from hoam_plugin.normalisation import Normalisation, normalisation_of
@@ -24,7 +25,7 @@ from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
 from hoam_plugin.steppers import default_float, require_representable
 from hoam_plugin.stratification import stratified_blocks
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
-from hoam_plugin.training import Setup, Training, TrainingData
+from hoam_plugin.training import Setup, Training
 from hoam_plugin.training_run import TrainingRun
 
 # Substeps per horizon of a surrogate by default.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hoam_plugin.checks import positive_int
-from hoam_plugin.potential_interface import HyperNetwork, Weights, plain_layers, product, swish_streams
+from hoam_plugin.potential_interface import (
+    HyperNetwork,
+    Streams,
+    Weights,
+    per_row,
+    plain_layers,
+    product,
+    scale_rows,
+    swish,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,20 +57,19 @@ class MLP:
     def propagate(
         self,
         weights: Weights,
-        streams: Float[Array, "S T n F"],
+        streams: Streams,
         modulations: Float[Array, "T width"],
         rates: Float[Array, "T width"],
-        *,
-        laplacian: bool,
-    ) -> Float[Array, "S T n"]:
+    ) -> Streams:
         """Carry s and its derivatives through all layers in one pass; see `Potential`."""
         for i, layer in enumerate(weights["layers"]):
-            streams = product(streams, layer["W"])
+            streams = _linear(layer, streams)
             if i == 0:
-                streams = streams.at[0].add(modulations[:, None, :]).at[-1].add(rates[:, None, :])
+                value, rate = streams.value + per_row(modulations, streams), streams.rate + per_row(rates, streams)
+                streams = streams._replace(value=value, rate=rate)
             if i < self.depth - 1:
-                streams = swish_streams(streams, layer["b"], laplacian=laplacian)
-        return streams[..., 0]
+                streams = swish(streams, layer["b"])
+        return streams.map(lambda stream: stream[..., 0])
 
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, " width"]
@@ -118,20 +127,19 @@ class FiLM:
     def propagate(
         self,
         weights: Weights,
-        streams: Float[Array, "S T n F"],
+        streams: Streams,
         modulations: Float[Array, "T layer 2 width"],
         rates: Float[Array, "T layer 2 width"],
-        *,
-        laplacian: bool,
-    ) -> Float[Array, "S T n"]:
+    ) -> Streams:
         """Carry s and its derivatives through all layers in one pass; see `Potential`."""
         for i, layer in enumerate(weights["layers"][:-1]):
-            products = product(streams, layer["W"])
-            scale, shift = 1 + modulations[:, None, i, 0], modulations[:, None, i, 1]
-            scaled = products * scale[None]
-            rate = products[0] * rates[:, None, i, 0] + rates[:, None, i, 1]
-            streams = swish_streams(scaled.at[0].add(shift).at[-1].add(rate), layer["b"], laplacian=laplacian)
-        return product(streams, weights["layers"][-1]["W"])[..., 0]
+            scale, shift = (per_row(modulations[:, i, k], streams) for k in range(2))
+            scale_rate, shift_rate = (per_row(rates[:, i, k], streams) for k in range(2))
+            plain = _linear(layer, streams)
+            scaled = plain.map(partial(scale_rows, factors=1 + scale))
+            rate = scaled.rate + plain.value * scale_rate + shift_rate
+            streams = swish(scaled._replace(value=scaled.value + shift, rate=rate), layer["b"])
+        return _linear(weights["layers"][-1], streams).map(lambda stream: stream[..., 0])
 
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "layer 2 width"]
@@ -144,3 +152,7 @@ class FiLM:
 
     def _hyper(self) -> HyperNetwork:
         return HyperNetwork(self.hyper_width, self.hyper_depth, (self.depth - 1) * 2 * self.width)
+
+
+def _linear(layer: dict[str, Array], streams: Streams) -> Streams:
+    return streams.map(lambda stream: product(stream, layer["W"]))

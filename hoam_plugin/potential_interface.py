@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -12,12 +14,44 @@ from jaxtyping import Array, Float
 Weights = Any
 
 
+class Streams(NamedTuple):
+    """A function of (x, t) at N rows with its derivatives, which are carried through a network together.
+
+    Rows are the samples of one or more times, time after time. Plain matrices of rows are what XLA's CPU code is fast
+    at: a leading axis of length 1 alone makes it three times slower.
+
+    Attributes:
+        value: the function.
+        gradient: its D partial derivatives, or K directional ones scaled so that the sum of their squares and the
+            Laplacian below are unbiased estimates (Hutchinson), or none (D = 0).
+        laplacian: its Laplacian in x, or None where it is not wanted.
+        rate: its time derivative.
+    """
+
+    value: Float[Array, "N ..."]
+    gradient: Float[Array, "D N ..."]
+    laplacian: Float[Array, "N ..."] | None
+    rate: Float[Array, "N ..."]
+
+    def map(self, function: Callable[[Any], Any]) -> Streams:
+        """Apply a linear function of one array, the same for all rows and derivatives, to every stream."""
+        return Streams(
+            value=function(self.value),
+            gradient=function(self.gradient),
+            laplacian=None if self.laplacian is None else function(self.laplacian),
+            rate=function(self.rate),
+        )
+
+    def plus(self, other: Streams) -> Streams:
+        """The sum of two functions."""
+        return jax.tree.map(jnp.add, self, other)
+
+
 @runtime_checkable
 class Potential(Protocol):
     """A network s(x; phi(t, mu)); time and parameters enter through its modulations phi alone.
 
-    Implementations are frozen dataclasses of plain numbers, which is how they are written into files. Derivatives
-    travel as stacked streams: value, D partial derivatives, (Laplacian,) time derivative.
+    Implementations are frozen dataclasses of plain numbers, which is how they are written into files.
     """
 
     @property
@@ -44,15 +78,12 @@ class Potential(Protocol):
         ...
 
     def propagate(
-        self,
-        weights: Weights,
-        streams: Float[Array, "S T n F"],
-        modulations: Float[Array, "T ..."],
-        rates: Float[Array, "T ..."],
-        *,
-        laplacian: bool,
-    ) -> Float[Array, "S T n"]:
-        """Carry all streams through all layers, given phi and d phi / dt at each of T times."""
+        self, weights: Weights, streams: Streams, modulations: Float[Array, "T ..."], rates: Float[Array, "T ..."]
+    ) -> Streams:
+        """Carry features and their derivatives through all layers, given phi and d phi / dt at each of T times.
+
+        The N rows of `streams` are N / T samples at each time. Returns the streams of s, without the feature axis.
+        """
         ...
 
     def value(
@@ -88,22 +119,29 @@ def modulations_and_rates(
 
 def product(a: Float[Array, "... i"], b: Float[Array, "i j"]) -> Float[Array, "... j"]:
     """`a @ b` as one plain matrix product: with several leading axes, XLA's CPU code for the transpose is slower."""
-    return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[1])
+    return (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[1])
 
 
-def swish_streams(
-    streams: Float[Array, "S T n w"], bias: Float[Array, " w"], *, laplacian: bool
-) -> Float[Array, "S T n w"]:
-    """Swish of the value stream, and the chain rule for the others."""
-    value = streams[0] + bias[None, None, :]
+def scale_rows(stream: Float[Array, "... N w"], factors: Float[Array, "N w"]) -> Float[Array, "... N w"]:
+    """Multiply every row (of every derivative) by its own factors."""
+    return stream * jnp.broadcast_to(factors, stream.shape)
+
+
+def per_row(values: Float[Array, "T ..."], streams: Streams) -> Float[Array, "N ..."]:
+    """What belongs to each of T times, for each row of `streams`."""
+    return jnp.repeat(values, len(streams.value) // len(values), axis=0)
+
+
+def swish(streams: Streams, bias: Float[Array, " w"]) -> Streams:
+    """Swish of the value plus bias, and the chain rule for its derivatives."""
+    value = streams.value + bias[None, :]
     p = jax.nn.sigmoid(value)
-    slope = p * (1 + value * (1 - p))
-    first_order = streams[1:] * slope[None]
-    if laplacian:
+    slope = p + value * p * (1 - p)
+    laplacian = streams.laplacian
+    if laplacian is not None:
         bend = p * (1 - p) * (2 + value * (1 - 2 * p))
-        gradients = streams[1:-2]
-        first_order = first_order.at[-2].add(bend * jnp.sum(gradients**2, axis=0))
-    return jnp.concatenate([(value * p)[None], first_order], axis=0)
+        laplacian = laplacian * slope + bend * jnp.sum(streams.gradient**2, axis=0)
+    return Streams(value * p, streams.gradient * slope[None], laplacian, streams.rate * slope)
 
 
 def plain_layers(key: Array, n_features: int, width: int, depth: int) -> list[dict[str, Array]]:

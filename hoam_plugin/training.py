@@ -1,7 +1,8 @@
-"""The training loop: compiled blocks of many iterations, sampling on device, averaged weights, a run-away guard."""
+"""The training loop: compiled blocks of many iterations, sampling on device, averaged weights."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -14,12 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from hoam_plugin.action_matching import ActionMatching, Batch, loss_and_gradient, loss_value
+from hoam_plugin.batches import TrainingData, draw_batch, validation_batch
 from hoam_plugin.checks import positive_float, positive_int
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.hardware import available_cores
+from hoam_plugin.optimisers import OPTIMISERS, Optimiser, transformation
 from hoam_plugin.potential_interface import Potential, Weights
 from hoam_plugin.quadrature import Rule
 
@@ -31,13 +34,16 @@ _LEAST_WORK_PER_THREAD = 3_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How the weights are found: Adam with linear warm-up and cosine decay to zero, and a moving average of them.
+    """How the weights are found: an optimiser with linear warm-up and cosine decay to zero, and a moving average.
 
     Attributes:
         iterations: number of steps of the optimiser.
         n_samples: samples per quadrature node and iteration; None spreads about 2048 over the nodes.
-        n_times: nodes per iteration, drawn without replacement with equally scaled weights; None takes all of them.
+        n_times: nodes per iteration, one drawn from each of as many equal stretches, with scaled weights so that the
+            loss is unbiased; None takes all of them.
         runs_per_iteration: runs (parameter values) per iteration.
+        optimiser: "adam", "adamw", "nadam", "radam", "adabelief", "adan", "ademamix", "lion" or "muon"; the best
+            learning rate differs.
         learning_rate: its largest value.
         warmup: iterations over which the learning rate rises from zero.
         average: decay of the moving average of the weights, which the surrogate gets; 0 takes the last weights.
@@ -47,6 +53,8 @@ class Training:
             after every block.
         patience: stop after this many iterations without a lower validation loss, where `fit` was given validation
             runs; None runs to the end.
+        matmul_precision: of matrix products on accelerators, such as "tensorfloat32" or "bfloat16"; None leaves JAX's
+            default, and CPUs compute in full precision in any case. See `jax.default_matmul_precision`.
 
     Raises:
         ValueError: a number out of its range.
@@ -56,6 +64,7 @@ class Training:
     n_samples: int | None = None
     n_times: int | None = None
     runs_per_iteration: int = 1
+    optimiser: Optimiser = "adam"
     learning_rate: float = 6e-3
     warmup: int = 100
     average: float = 0.998
@@ -63,6 +72,7 @@ class Training:
     block: int = 100
     checkpoint_seconds: float = 30.0
     patience: int | None = None
+    matmul_precision: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("iterations", "runs_per_iteration", "n_end_samples", "block"):
@@ -76,6 +86,14 @@ class Training:
             raise ValueError(f"checkpoint_seconds={self.checkpoint_seconds!r} must be at least 0")
         if not 0 <= self.average < 1:
             raise ValueError(f"average={self.average!r} must lie in [0, 1)")
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser={self.optimiser!r} must be one of {', '.join(map(repr, OPTIMISERS))}")
+        if self.matmul_precision is not None:
+            try:
+                with jax.default_matmul_precision(self.matmul_precision):
+                    pass
+            except ValueError as error:
+                raise ValueError(f"matmul_precision={self.matmul_precision!r} is not known to JAX: {error}") from None
 
     def samples_per_node(self, n_nodes: int) -> int:
         """Samples per node for a rule of `n_nodes`; more nodes with fewer samples each cost and fluctuate the same."""
@@ -88,31 +106,9 @@ class Training:
             0.0 if warmup else self.learning_rate, self.learning_rate, warmup, self.iterations
         )
 
-    def optimiser(self) -> optax.GradientTransformation:
-        """The optimiser."""
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(self.schedule()))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainingData:
-    """All runs on the device, in normalised units.
-
-    Attributes:
-        points: samples of every run and saved time, in stratified subsets; see `hoam_plugin.stratification`.
-        end_points: samples at both ends of the time range, in larger stratified subsets.
-        conditions: time and parameters of every run and saved time.
-        weights: quadrature weight of every saved time; times of weight 0 are never used, except the two ends.
-        nodes: indices of the saved times whose weight is positive.
-        reference: a few points spread over the population of all runs and times, which fix the gauge of the potential.
-    """
-
-    points: Float[Array, "R T B n D"]
-    end_points: Float[Array, "R 2 E m D"]
-    conditions: Float[Array, "R T C"]
-    weights: Float[Array, " T"]
-    nodes: Array
-    reference: Float[Array, "k D"]
+    def transformation(self) -> optax.GradientTransformation:
+        """The optimiser with this schedule."""
+        return transformation(self.optimiser, self.schedule())
 
 
 class Progress(NamedTuple):
@@ -150,7 +146,7 @@ def start(setup: Setup, key: Array, n_conditions: int) -> Progress:
     return Progress(
         weights,
         jax.tree.map(jnp.copy, weights),
-        setup.training.optimiser().init(weights),
+        setup.training.transformation().init(weights),
         iteration=jnp.zeros((), jnp.int32),
         step_scale=jnp.ones(()),
     )
@@ -165,10 +161,10 @@ def blocks(setup: Setup, progress: Progress, data: TrainingData, key: Array) -> 
             length = min(setup.training.block, total - done)
             begin = time.perf_counter()
             if n_threads == 1:
-                progress, losses = _block(setup, length, progress, data, key)
+                progress, losses = _block(setup, progress, data, key, length)
             else:
-                progress, losses = _threaded_block(setup, length, progress, data, key, pool, n_threads)
-            loss, quadratic = (np.asarray(values, np.float64) for values in losses)
+                progress, losses = _threaded_block(setup, progress, data, key, length, pool, n_threads)
+            loss, quadratic = np.asarray(losses, np.float64)[:, :length]
             done += length
             yield BlockRecord(progress, loss, quadratic, time.perf_counter() - begin)
 
@@ -190,195 +186,95 @@ def threads(setup: Setup, data: TrainingData) -> int:
     return max(n for n in range(1, max(1, most) + 1) if shared % n == 0)
 
 
-@functools.partial(jax.jit, static_argnames=("setup", "length"))
-def _block(setup: Setup, length: int, progress: Progress, data: TrainingData, key: Array) -> tuple[Progress, Any]:
-    def iterate(progress: Progress, _: None) -> tuple[Progress, Any]:
-        return _apply(setup, progress, _gradient(setup, progress, data, key, 0, 1))
+# The length is no static argument of either kind of block, so that the last, shorter one compiles nothing.
 
-    return jax.lax.scan(iterate, progress, length=length)
+
+@functools.partial(jax.jit, static_argnames="setup")
+def _block(setup: Setup, progress: Progress, data: TrainingData, key: Array, length: Any) -> tuple[Progress, Any]:
+    def iterate(i: Any, carry: tuple[Progress, Any]) -> tuple[Progress, Any]:
+        progress, losses = carry
+        batch = _batch(setup, data, key, progress.iteration)
+        progress, pair = _apply(setup, progress, _gradient(setup, progress.weights, batch))
+        return progress, losses.at[:, i].set(pair)
+
+    losses = jnp.zeros((2, setup.training.block), data.points.dtype)
+    return jax.lax.fori_loop(0, length, iterate, (progress, losses))
 
 
 def _threaded_block(
-    setup: Setup, length: int, progress: Progress, data: TrainingData, key: Array, pool: ThreadPoolExecutor, n: int
+    setup: Setup, progress: Progress, data: TrainingData, key: Array, length: int, pool: ThreadPoolExecutor, n: int
 ) -> tuple[Progress, Any]:
     """The same iterations, the nodes of each divided among n host threads; equal but for the order of the sums."""
 
-    def part(i: int) -> Any:
-        return jax.block_until_ready(_compiled_gradient(setup, progress, data, key, i, n))
+    def part(batch: Batch) -> Any:
+        return jax.block_until_ready(_compiled_gradient(setup, progress.weights, batch))
 
     losses = []
+    shares = _compiled_shares(setup, data, key, progress.iteration, n)
     for _ in range(length):
-        others = [pool.submit(part, i) for i in range(1, n)]
-        parts = [part(0), *(other.result() for other in others)]
-        progress, loss = _compiled_sum_and_apply(setup, progress, parts)
-        losses.append(loss)
-    return progress, tuple(zip(*losses, strict=True))
+        others = [pool.submit(part, share) for share in shares[1:]]
+        parts = [part(shares[0]), *(other.result() for other in others)]
+        progress, pair, shares = _compiled_end_of_iteration(setup, progress, parts, data, key)
+        losses.append(pair)
+    return progress, np.stack(losses, axis=1)
 
 
-def _gradient(setup: Setup, progress: Progress, data: TrainingData, key: Array, part: Any, n_parts: int) -> Any:
-    """Loss, its quadratic part and its gradient over one part of an iteration's batch."""
-    batch = draw_batch(setup, data, jax.random.fold_in(key, progress.iteration))
-    share = batch.part(part, n_parts) if n_parts > 1 else batch
-    return loss_and_gradient(setup.potential, setup.embedding, setup.loss.epsilon, progress.weights, share)
+def _batch(setup: Setup, data: TrainingData, key: Array, iteration: Any) -> Batch:
+    training = setup.training
+    return draw_batch(
+        setup.loss,
+        data,
+        jax.random.fold_in(key, iteration),
+        runs_per_iteration=training.runs_per_iteration,
+        n_times=training.n_times,
+    )
+
+
+def _shares(setup: Setup, data: TrainingData, key: Array, iteration: Any, n: int) -> list[Batch]:
+    batch = _batch(setup, data, key, iteration)
+    return [batch.part(i, n) for i in range(n)]
+
+
+def _gradient(setup: Setup, weights: Weights, batch: Batch) -> Any:
+    """Loss, its quadratic part and its gradient over a batch or a share of it."""
+    precision = setup.training.matmul_precision
+    with contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision):
+        return loss_and_gradient(setup.potential, setup.embedding, setup.loss.epsilon, weights, batch)
 
 
 def _apply(setup: Setup, progress: Progress, losses_and_gradient: Any) -> tuple[Progress, Any]:
-    """One step of the optimiser and of the moving average."""
+    """One step of the optimiser and of the moving average; also returns the loss and its quadratic part."""
     loss, quadratic, gradient = losses_and_gradient
     training = setup.training
     # Optax mixes its int32 counter with floats, which callers under strict promotion must not notice.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        updates, optimiser = training.optimiser().update(gradient, progress.optimiser, progress.weights)
+        updates, optimiser = training.transformation().update(gradient, progress.optimiser, progress.weights)
         updates = jax.tree.map(lambda u: progress.step_scale * u, updates)
         weights = optax.apply_updates(progress.weights, updates)
     # Early on the average must forget the first, random weights.
     count = progress.iteration.astype(loss.dtype)
     decay = jnp.minimum(training.average, (1 + count) / (10 + count))
     average = optax.incremental_update(weights, progress.average, 1 - decay)
-    return Progress(weights, average, optimiser, progress.iteration + 1, progress.step_scale), (loss, quadratic)
+    after = Progress(weights, average, optimiser, progress.iteration + 1, progress.step_scale)
+    return after, jnp.stack([loss, quadratic])
 
 
-@functools.partial(jax.jit, static_argnames=("setup", "n_parts"))
-def _compiled_gradient(
-    setup: Setup, progress: Progress, data: TrainingData, key: Array, part: Any, n_parts: int
-) -> Any:
-    return _gradient(setup, progress, data, key, part, n_parts)
+_compiled_shares = jax.jit(_shares, static_argnames=("setup", "n"))
+_compiled_gradient = jax.jit(_gradient, static_argnames="setup")
 
 
 @functools.partial(jax.jit, static_argnames="setup")
-def _compiled_sum_and_apply(setup: Setup, progress: Progress, parts: list[Any]) -> tuple[Progress, Any]:
-    return _apply(setup, progress, jax.tree.map(lambda *terms: functools.reduce(jnp.add, terms), *parts))
+def _compiled_end_of_iteration(
+    setup: Setup, progress: Progress, parts: list[Any], data: TrainingData, key: Array
+) -> tuple[Progress, Any, list[Batch]]:
+    """Sum the parts, take the step, and draw the next iteration's batch."""
+    total = jax.tree.map(lambda *terms: functools.reduce(jnp.add, terms), *parts)
+    progress, pair = _apply(setup, progress, total)
+    return progress, pair, _shares(setup, data, key, progress.iteration, len(parts))
 
 
 @functools.partial(jax.jit, static_argnames="setup")
 def validation_loss(setup: Setup, weights: Weights, data: TrainingData) -> Array:
-    """Loss of all runs of `data` on a fixed batch: the first stratified subset at every node."""
-    n_runs, _, _, n, n_dims = data.points.shape
-    ends = jnp.asarray([0, -1])
-    batch = Batch(
-        points=data.points[:, data.nodes, 0].reshape(-1, n, n_dims),
-        conditions=data.conditions[:, data.nodes].reshape(-1, data.conditions.shape[-1]),
-        weights=jnp.tile(data.weights[data.nodes] / n_runs, n_runs),
-        end_points=data.end_points[:, :, 0].reshape(-1, data.end_points.shape[-2], n_dims),
-        end_conditions=data.conditions[:, ends].reshape(-1, data.conditions.shape[-1]),
-        end_signs=jnp.tile(jnp.asarray([1.0, -1.0], data.points.dtype) / n_runs, n_runs),
-        reference=data.reference,
-    )
+    """Loss of all runs of `data` on a fixed batch."""
+    batch = validation_batch(setup.loss, data)
     return loss_value(setup.potential, setup.embedding, setup.loss.epsilon, weights, batch)
-
-
-def draw_batch(setup: Setup, data: TrainingData, key: Array) -> Batch:
-    """Samples of one iteration: for each of its runs, an independently drawn stratified subset at every node and end.
-
-    Independent subsets beat one set of trajectories through all times: their fluctuations average out over the nodes.
-    """
-    training = setup.training
-    n_runs, _, n_blocks, n, n_dims = data.points.shape
-    run_key, block_key, end_key, node_key = jax.random.split(key, 4)
-    n_chosen = min(training.runs_per_iteration, n_runs)
-    runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
-    nodes, node_weights = _draw_nodes(setup, data, node_key)
-    blocks = jax.random.randint(block_key, (n_chosen, len(nodes)), 0, n_blocks)
-    end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
-    points = data.points[runs[:, None], nodes[None, :], blocks]
-    end_points = data.end_points[runs[:, None], jnp.arange(2)[None, :], end_blocks]
-    conditions = data.conditions[runs[:, None], nodes[None, :]]
-    end_conditions = data.conditions[runs[:, None], jnp.asarray([0, -1])[None, :]]
-    n_conditions = conditions.shape[-1]
-    signs = jnp.asarray([1.0, -1.0], points.dtype) / n_chosen
-    return Batch(
-        points=points.reshape(-1, n, n_dims),
-        conditions=conditions.reshape(-1, n_conditions),
-        weights=jnp.tile(node_weights / n_chosen, n_chosen),
-        end_points=end_points.reshape(-1, end_points.shape[-2], n_dims),
-        end_conditions=end_conditions.reshape(-1, n_conditions),
-        end_signs=jnp.tile(signs, n_chosen),
-        reference=data.reference,
-    )
-
-
-def _draw_nodes(setup: Setup, data: TrainingData, key: Array) -> tuple[Array, Array]:
-    """Indices of the times of one iteration and their weights."""
-    rule = setup.loss.quadrature
-    if isinstance(rule, Rule) and rule.random:
-        # Saved times stand for all times: each is drawn with the probability of its own quadrature weight.
-        edges = jnp.cumsum(data.weights)
-        drawn = jnp.searchsorted(edges, rule.draw(key).astype(edges.dtype) * edges[-1], side="right")
-        return jnp.minimum(drawn, len(edges) - 1), jnp.full(rule.n, 1 / rule.n, edges.dtype)
-    n_times = setup.training.n_times
-    if n_times is None or n_times >= len(data.nodes):
-        return data.nodes, data.weights[data.nodes]
-    chosen = jax.random.choice(key, data.nodes, (n_times,), replace=False)
-    return chosen, data.weights[chosen] * (len(data.nodes) / n_times)
-
-
-class TrainingDivergedError(FloatingPointError):
-    """The loss became non-finite or ran away. `surrogate` has the last good weights, or is None if there were none."""
-
-    surrogate: Any = None
-
-
-class RunAwayGuard:
-    """Watches the loss L against its own quadratic part q = int E |grad s|^2 / 2, block by block.
-
-    For a potential that explains the samples, -q <= L: it is -q at the best scaling of any s, and above it while Adam
-    is still on its way. A loss well below -q therefore falls faster than the samples allow, by the quadrature error of
-    a potential that wiggles between the nodes, and has no lower bound. A loss well above 0, the loss of no motion at
-    all, or samples moved by a thousand times their spread, show steps that are too long. "Well" is by more than
-    `margin` q in the mean of a block beyond its standard error, or in nearly all of the last iterations: a loss that
-    explodes has no meaningful standard error.
-    """
-
-    margin = 0.1
-    _largest_quadratic = 1e6
-    _window = 50
-    _nearly_all = 0.9
-
-    def __init__(self, training: Training) -> None:
-        # From a zero start the best scaling is reached within some hundred iterations; before, L is about -2 q.
-        self._grace = max(5 * training.warmup, training.iterations // 10)
-        self._done = 0
-        self.recent = np.zeros((2, 0))
-
-    def restore(self, done: int, recent: np.ndarray | None = None) -> None:
-        """Go on from an earlier iteration, with the losses and quadratic parts of the latest ones if they count."""
-        self._done = done
-        self.recent = np.zeros((2, 0)) if recent is None else recent
-
-    def check(self, loss: np.ndarray, quadratic: np.ndarray) -> None:
-        """Raise TrainingDivergedError where this block shows a non-finite or run-away loss."""
-        self._done += len(loss)
-        bad = np.flatnonzero(~np.isfinite(loss))
-        if bad.size:
-            raise TrainingDivergedError(
-                f"the loss became {loss[bad[0]]} at iteration {self._done - len(loss) + int(bad[0])}; "
-                "try a smaller learning_rate, or epsilon=0 if a variable has no spread at some time"
-            )
-        if (q := float(np.mean(quadratic))) > self._largest_quadratic:
-            raise TrainingDivergedError(
-                f"the loss diverged: at iteration {self._done} its quadratic part is {q:.3g}, samples moved by over a "
-                "thousand times their spread; use more quadrature nodes or a lower learning_rate"
-            )
-        if self._done <= self._grace:
-            return
-        kept = max(self._window, len(loss))
-        self.recent = np.concatenate([self.recent, np.stack([loss, quadratic])], axis=1)[:, -kept:]
-        if self._is_positive(self.recent[0], len(loss)):
-            raise TrainingDivergedError(
-                f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 "
-                "of no motion at all; use a lower learning_rate"
-            )
-        if self._is_positive(-self.recent.sum(axis=0), len(loss)):
-            raise TrainingDivergedError(
-                f"the loss ran away: at iteration {self._done} it is {np.mean(loss):.3g}, below the "
-                f"{-np.mean(quadratic):.3g} that its quadratic part allows, so the quadrature error in time is being "
-                "exploited; use more quadrature nodes, a smaller hyper-network or a lower learning_rate"
-            )
-
-    def _is_positive(self, excess: np.ndarray, block: int) -> bool:
-        q = self.recent[1]
-        latest, error = excess[-block:], float(np.std(excess[-block:])) / math.sqrt(block)
-        in_the_mean = float(np.mean(latest)) > self.margin * float(np.mean(q[-block:])) + 6 * error
-        # Half of the iterations are above their mean by chance: of 50, 45 are with a probability below 1e-8.
-        nearly_all = float(np.mean(excess > self.margin * q)) >= self._nearly_all
-        return in_the_mean or (nearly_all and len(excess) >= self._window)

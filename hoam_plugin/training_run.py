@@ -15,10 +15,12 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import checkpoints, surrogate_files, training
+from hoam_plugin.batches import TrainingData
 from hoam_plugin.potential_interface import Weights
 from hoam_plugin.progress import progress_bar
+from hoam_plugin.run_away import RunAwayGuard, TrainingDivergedError
 from hoam_plugin.surrogate import Surrogate
-from hoam_plugin.training import BlockRecord, Progress, RunAwayGuard, Setup, TrainingData, TrainingDivergedError
+from hoam_plugin.training import BlockRecord, Progress, Setup
 
 # When the loss runs away: how often training may go back and halve its steps, and by how many blocks.
 _MOST_HALVINGS = 3

@@ -1,5 +1,6 @@
 """The fast loss against a naive formulation, and its statistics."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -11,12 +12,14 @@ from hoam_plugin import quadrature
 from hoam_plugin.action_matching import (
     ActionMatching,
     Batch,
-    chunk_length,
+    Nodes,
+    chunk_shape,
     end_terms,
     interior_terms,
     loss_and_gradient,
     loss_value,
 )
+from hoam_plugin.batches import draw_probes
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.potential_interface import modulations_and_rates
 from hoam_plugin.potentials import MLP, CoLoRA, FiLM
@@ -62,16 +65,23 @@ def naive_potential(potential: Any, embedding: Embedding, weights: Any, z: Any, 
 
 
 def naive_loss(potential: Any, embedding: Embedding, epsilon: float, weights: Any, batch: Batch) -> Any:
+    """With the batch's probes v, the Laplacian is the mean of v^T H v over them."""
+
     def s(z: Any, tau: Any, rest: Any) -> Any:
         return naive_potential(potential, embedding, weights, z, tau, rest)
 
-    def integrand(z: Any, tau: Any, rest: Any) -> Any:
+    def integrand(z: Any, tau: Any, rest: Any, probes: Any) -> Any:
         gradient, rate = jax.grad(s, argnums=(0, 1))(z, tau, rest)
-        laplacian = jnp.trace(jax.hessian(s)(z, tau, rest))
+        laplacian = jnp.einsum("ki,ij,kj->", probes, jax.hessian(s)(z, tau, rest), probes) / probes_per_sample
         return gradient @ gradient / 2 + rate + epsilon**2 / 2 * laplacian
 
+    if batch.probes is None:
+        probes_per_sample = 1  # the unit vectors as probes, without the mean, are the trace
+        probes = jnp.broadcast_to(jnp.eye(batch.points.shape[2]), (*batch.points.shape, batch.points.shape[2]))
+    else:
+        probes_per_sample, probes = batch.probes.shape[2], batch.probes
     taus, rests = (batch.conditions[:, 0] + 1) / 2, batch.conditions[:, 1:]
-    inner = jax.vmap(jax.vmap(integrand, (0, None, None)))(batch.points, taus, rests)
+    inner = jax.vmap(jax.vmap(integrand, (0, None, None, 0)))(batch.points, taus, rests, probes)
     end_taus, end_rests = (batch.end_conditions[:, 0] + 1) / 2, batch.end_conditions[:, 1:]
     ends = jax.vmap(jax.vmap(s, (0, None, None)))(batch.end_points, end_taus, end_rests)
     # The gauge: the mean over the reference points is taken off s.
@@ -88,7 +98,7 @@ def random_weights(potential: Any, embedding: Embedding, n_conditions: int) -> A
     return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.5, s.shape), s.dtype), shapes)
 
 
-def random_batch(n_times: int, n: int, n_dims: int, n_conditions: int) -> Batch:
+def random_batch(n_times: int, n: int, n_dims: int, n_conditions: int, n_probes: int = 0) -> Batch:
     rng = np.random.default_rng(5)
     return Batch(
         points=jnp.asarray(rng.standard_normal((n_times, n, n_dims))),
@@ -98,13 +108,16 @@ def random_batch(n_times: int, n: int, n_dims: int, n_conditions: int) -> Batch:
         end_conditions=jnp.asarray(rng.standard_normal((2, n_conditions))),
         end_signs=jnp.asarray([1.0, -1.0]),
         reference=jnp.asarray(rng.standard_normal((3, n_dims))),
+        probes=jnp.asarray(rng.standard_normal((n_times, n, n_probes, n_dims))) if n_probes else None,
     )
 
 
 CASES = {
     "periodic x, free v, noise": ((2 * np.pi, None), 2, 0.3),
     "three free coordinates, no noise": ((None, None, None), 1, 0.0),
+    "two coordinates, no noise": ((None, 3.0), 1, 0.0),
     "six coordinates, no parameter, noise": ((None, 3.0, None, None, 1.0, None), 1, 0.1),
+    "six coordinates, two probes": ((None, 3.0, None, None, 1.0, None), 2, 0.3),
 }
 
 
@@ -122,7 +135,7 @@ def test_fast_loss_equals_the_naive_formulation(case: str, kind: str) -> None:
     }[kind]
     embedding = Embedding(periods, harmonics)
     weights = random_weights(potential, embedding, n_conditions)
-    batch = random_batch(6, 5, len(periods), n_conditions)
+    batch = random_batch(6, 5, len(periods), n_conditions, n_probes=2 if "probes" in case else 0)
 
     fast_loss = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, epsilon, w, b))
     naive_and_gradient = jax.jit(
@@ -141,14 +154,14 @@ def test_fast_loss_equals_the_naive_formulation(case: str, kind: str) -> None:
 def test_streams_hold_value_gradient_laplacian_and_time_derivative() -> None:
     potential, embedding = CoLoRA(width=6, depth=3, rank=2), Embedding((2 * np.pi, None))
     weights = random_weights(potential, embedding, 2)
-    points, conditions = jnp.asarray([[[0.3, -1.2]]]), jnp.asarray([[0.2, 0.7]])
+    points, conditions = jnp.asarray([[0.3, -1.2]]), jnp.asarray([[0.2, 0.7]])
 
     @jax.jit
     def compute(w: Any, z: Any, c: Any) -> Any:
         modulations, rates = modulations_and_rates(potential, w, c, 2.0)
-        return potential.propagate(w, embedding.streams(z, laplacian=True), modulations, rates, laplacian=True)
+        return potential.propagate(w, embedding.streams(z, laplacian=True), modulations, rates)
 
-    streams = compute(weights, points, conditions)[:, 0, 0]
+    value, gradient, laplacian, rate = compute(weights, points, conditions)
 
     def s(z: Any, tau: Any) -> Any:
         return naive_potential(potential, embedding, weights, z, tau, conditions[0, 1:])
@@ -158,7 +171,8 @@ def test_streams_hold_value_gradient_laplacian_and_time_derivative() -> None:
         gradient, rate = jax.grad(s, argnums=(0, 1))(z, tau)
         return jnp.stack([s(z, tau), *gradient, jnp.trace(jax.hessian(s)(z, tau)), rate])
 
-    np.testing.assert_allclose(streams, expected(points[0, 0], (conditions[0, 0] + 1) / 2), rtol=1e-11)
+    streams = jnp.concatenate([value, gradient[:, 0], laplacian, rate])
+    np.testing.assert_allclose(streams, expected(points[0], (conditions[0, 0] + 1) / 2), rtol=1e-11)
 
 
 def test_first_loss_is_zero() -> None:
@@ -192,14 +206,14 @@ def test_a_function_of_time_alone_neither_lowers_nor_raises_the_loss() -> None:
 def test_value_of_every_potential_is_the_first_stream(potential: Any) -> None:
     embedding = Embedding((3.0, None))
     weights = random_weights(potential, embedding, 2)
-    points, conditions = jnp.asarray([[[0.3, -1.2], [1.0, 0.1]]]), jnp.asarray([[0.2, 0.7]])
+    points, conditions = jnp.asarray([[0.3, -1.2], [1.0, 0.1]]), jnp.asarray([[0.2, 0.7]])
 
     @jax.jit
     def both(w: Any) -> Any:
         modulations, rates = modulations_and_rates(potential, w, conditions, 2.0)
         streams = embedding.streams(points, laplacian=True)
-        first = potential.propagate(w, streams, modulations, rates, laplacian=True)[0, 0]
-        return first, potential.value(w, embedding.features(points[0]), modulations[0])
+        first = potential.propagate(w, streams, modulations, rates).value
+        return first, potential.value(w, embedding.features(points), modulations[0])
 
     np.testing.assert_allclose(*both(weights), rtol=1e-12)
 
@@ -218,21 +232,23 @@ def test_loss_value_is_that_of_loss_and_gradient() -> None:
 
 
 @pytest.mark.usefixtures("x64")
-def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_probes", [0, 2])
+def test_chunks_do_not_change_the_loss(n_probes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     potential, embedding = CoLoRA(width=6, depth=2), Embedding((None, None))
-    weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2)
+    weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2, n_probes)
 
     @jax.jit
     def in_one_piece(w: Any, b: Batch) -> Any:
-        interior, quadratic = interior_terms(
-            potential, embedding, w, b.points, b.conditions, b.weights, b.reference, 0.2
-        )
+        nodes = Nodes(b.points, b.conditions, b.weights, b.probes)
+        interior, quadratic = interior_terms(potential, embedding, w, nodes, b.reference, 0.2)
         return interior + end_terms(potential, embedding, w, b), quadratic
 
     whole, quadratic = in_one_piece(weights, batch)
-    for limit, length in ((1, 1), (2000, 4)):
-        monkeypatch.setattr("hoam_plugin.action_matching._CHUNK_BYTES", limit)
-        assert chunk_length(12, 4, 2, potential.width, 0.2) == length
+    row_bytes = 8 * 5 * potential.width
+    monkeypatch.setattr("hoam_plugin.action_matching._CHUNK_BYTES", {"cpu": 1})
+    for least, shape in ((1, (1, 1)), (2, (1, 2)), (16, (4, 4))):
+        monkeypatch.setattr("hoam_plugin.action_matching._LEAST_ROWS", least)
+        assert chunk_shape(12, 4, row_bytes) == shape
         # A lambda of its own each time, since the limit is read while tracing.
         loss, quadratic_part, _ = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, 0.2, w, b))(
             weights, batch
@@ -241,11 +257,45 @@ def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(quadratic_part, quadratic, rtol=1e-12)
 
 
-def test_chunk_length_divides_the_number_of_times() -> None:
-    for n_times in (1, 7, 64, 66, 256):
-        size = chunk_length(n_times, 64, 2, 32, 0.1)
-        assert n_times % size == 0
-        assert 1 <= size <= n_times
+def test_chunks_divide_the_batch() -> None:
+    for n_times, n in ((1, 1), (7, 64), (64, 1009), (66, 8), (256, 256)):
+        times, samples = chunk_shape(n_times, n, 4 * 5 * 32)
+        assert n_times % times == 0
+        assert n % samples == 0
+        assert times == 1 or samples == n
+    assert chunk_shape(256, 256, 4 * 5 * 64) == (1, 256)
+    assert chunk_shape(256, 8, 4 * 5 * 32) == (64, 8)
+
+
+@pytest.mark.usefixtures("x64")
+def test_estimated_laplacian_is_unbiased() -> None:
+    potential, embedding = CoLoRA(width=6, depth=3), Embedding((None, 3.0, None, None))
+    weights, batch = random_weights(potential, embedding, 2), random_batch(2, 2, 4, 2)
+    loss = ActionMatching(epsilon=0.3, laplacian="hutchinson", probes=3)
+
+    @jax.jit
+    def both(w: Any, b: Batch, keys: Any) -> Any:
+        def estimate(key: Any) -> Any:
+            with_probes = dataclasses.replace(b, probes=draw_probes(loss, b.points, key))
+            return loss_value(potential, embedding, 0.3, w, with_probes)
+
+        return loss_value(potential, embedding, 0.3, w, b), jax.vmap(estimate)(keys)
+
+    exact, estimates = both(weights, batch, jax.random.split(jax.random.key(0), 3000))
+    error = float(estimates.std()) / 3000**0.5
+    assert error > 0
+    assert abs(float(estimates.mean() - exact)) < 4 * error
+
+
+def test_the_exact_laplacian_is_taken_where_it_is_cheap() -> None:
+    assert [ActionMatching().n_probes(d) for d in (1, 16, 17)] == [0, 0, 1]
+    assert ActionMatching(epsilon=0.0).n_probes(100) == 0
+    assert ActionMatching(laplacian="exact").n_probes(100) == 0
+    assert ActionMatching(laplacian="hutchinson", probes=4).n_probes(2) == 4
+    with pytest.raises(Exception, match="laplacian"):
+        ActionMatching(laplacian="none")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="probes=0"):
+        ActionMatching(probes=0)
 
 
 @pytest.mark.usefixtures("x64")

@@ -17,7 +17,7 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin import checkpoints, surrogate_files, training, training_run
-from hoam_plugin.training import RunAwayGuard
+from hoam_plugin.run_away import RunAwayGuard
 
 
 def fit(ds: xr.Dataset | None = None, patience: int | None = None, **options: Any) -> hoam.Surrogate:
