@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,34 @@ from hoam_plugin import training
 from hoam_plugin.action_matching import loss_and_gradient
 from hoam_plugin.batches import TrainingData, draw_batch
 from hoam_plugin.embedding import Embedding
+from hoam_plugin.potentials import POTENTIALS
 from hoam_plugin.training import Setup
 
 _EPSILON = 0.2
-# Width, depth, nodes, samples per node, D.
-_CASES = ((64, 7, 32, 128, 2), (32, 5, 32, 128, 2), (32, 5, 256, 8, 2), (64, 7, 32, 128, 9))
-_LARGE = ((64, 7, 256, 256, 2), (64, 7, 256, 256, 9))
+
+
+class Case(NamedTuple):
+    """One row of the table."""
+
+    kind: str
+    width: int
+    depth: int
+    n_nodes: int
+    n_samples: int
+    n_dims: int
+
+
+_CASES = (
+    Case("CoLoRA", 64, 7, 32, 128, 2),
+    Case("CoLoRA", 32, 5, 32, 128, 2),
+    Case("CoLoRA", 32, 5, 256, 8, 2),
+    Case("CoLoRA", 64, 7, 32, 128, 9),
+    Case("FiLM", 64, 7, 32, 128, 2),
+    Case("FiLM", 32, 5, 256, 8, 2),
+    Case("MLP", 64, 7, 32, 128, 2),
+    Case("MLP", 32, 5, 256, 8, 2),
+)
+_LARGE = (Case("CoLoRA", 64, 7, 256, 256, 2), Case("CoLoRA", 64, 7, 256, 256, 9))
 
 
 def synthetic_data(n_nodes: int, n_samples: int, n_dims: int) -> TrainingData:
@@ -45,17 +67,22 @@ def synthetic_data(n_nodes: int, n_samples: int, n_dims: int) -> TrainingData:
     )
 
 
-def setup_of(width: int, depth: int, n_samples: int, n_dims: int, iterations: int) -> Setup:
+def setup_of(case: Case, iterations: int) -> Setup:
     """The settings of one case."""
-    potential = hoam.CoLoRA(width=width, depth=depth, rank=3, hyper_width=15)
-    options = hoam.Training(iterations=iterations, n_samples=n_samples, block=iterations)
-    return Setup(potential, Embedding((None,) * n_dims), hoam.ActionMatching(epsilon=_EPSILON), options)
+    sizes = {"rank": 3} if case.kind == "CoLoRA" else {}
+    potential = POTENTIALS[case.kind](width=case.width, depth=case.depth, **sizes)
+    options = hoam.Training(iterations=iterations, n_samples=case.n_samples, block=iterations)
+    return Setup(potential, Embedding((None,) * case.n_dims), hoam.ActionMatching(epsilon=_EPSILON), options)
 
 
 def disagreement() -> float:
-    """Largest relative difference of the two gradients on a small case, in float64."""
+    """Largest relative difference of the two gradients on small cases, in float64."""
+    return max(_disagreement(Case(kind, 8, 3, 6, 4, 2)) for kind in POTENTIALS)
+
+
+def _disagreement(case: Case) -> float:
     with jax.enable_x64(True):
-        setup, data = setup_of(8, 3, 4, 2, 1), synthetic_data(6, 4, 2)
+        setup, data = setup_of(case, 1), synthetic_data(case.n_nodes, case.n_samples, case.n_dims)
         batch = draw_batch(setup.loss, data, jax.random.key(0))
         weights = training.start(setup, jax.random.key(1), 2).weights
         weights = jax.tree.map(lambda w: w + 0.1, weights)
@@ -88,12 +115,12 @@ def naive_step(setup: Setup, data: TrainingData) -> tuple[Any, Any]:
     return step, (weights, optimiser.init(weights))
 
 
-def measure(case: tuple[int, ...], repeats: int) -> list[str]:
+def measure(case: Case, repeats: int) -> list[str]:
     """One row: medians of interleaved runs after a warm-up."""
-    width, depth, n_nodes, n_samples, n_dims = case
+    _, width, depth, n_nodes, n_samples, n_dims = case
     heavy = width * width * depth * n_nodes * n_samples * (n_dims + 3) > 1e10
     iterations = 2 if heavy else 20
-    setup = setup_of(width, depth, n_samples, n_dims, iterations)
+    setup = setup_of(case, iterations)
     data, key = synthetic_data(n_nodes, n_samples, n_dims), jax.random.key(2)
     step, state = naive_step(setup, data)
     jax.block_until_ready(step(state, key))
@@ -107,6 +134,7 @@ def measure(case: tuple[int, ...], repeats: int) -> list[str]:
     fast, slow = statistics.median(ours), statistics.median(theirs)
     products = 2 * 3 * n_nodes * n_samples * (3 + n_dims) * width**2 * (depth - 2)
     return [
+        case.kind,
         f"{depth} x {width}",
         f"{n_nodes} x {n_samples}",
         str(n_dims),
@@ -127,7 +155,17 @@ def main() -> None:
     apart = disagreement()
     cases = (*_CASES, *_LARGE) if options.large else _CASES
     rows = [measure(case, options.repeats) for case in cases]
-    header = ["layers", "nodes x samples", "D", "textbook ms", "hoam ms", "ratio", "hoam GFLOP/s", "threads"]
+    header = [
+        "potential",
+        "layers",
+        "nodes x samples",
+        "D",
+        "textbook ms",
+        "hoam ms",
+        "ratio",
+        "hoam GFLOP/s",
+        "threads",
+    ]
     report.write(
         "training_step",
         "# Training iteration\n\n`python -m benchmarks.training_step`: the loop of `fit` (batch, loss, gradient, Adam, "

@@ -54,8 +54,16 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
 
 
-def write(path: Path, model: Surrogate, state: TrainingState, data: str) -> None:
-    """Write a checkpoint; what was at `path` becomes the one before. `data` is the fingerprint of the training data."""
+def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, first: bool) -> None:
+    """Write a checkpoint; what was at `path` becomes the one before.
+
+    Args:
+        path: where it goes.
+        model: the surrogate so far.
+        state: what training needs to go on.
+        data: the fingerprint of the training data.
+        first: it is the first of its training, so that checkpoints of another training give way once it is complete.
+    """
     metadata, arrays = surrogate_files.contents(model)
     metadata["training"] = {
         "data": data,
@@ -70,8 +78,10 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str) -> None
         arrays |= {f"{_PREFIX}leaves/{group}/{j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
     with written_aside(path) as aside:
         surrogate_files.write(aside, metadata, arrays)
-        if path.exists():
+        if path.exists() and not first:
             os.replace(path, previous(path))
+    if first:
+        previous(path).unlink(missing_ok=True)
 
 
 def finish(path: Path, model: Surrogate) -> None:
@@ -80,10 +90,10 @@ def finish(path: Path, model: Surrogate) -> None:
     previous(path).unlink(missing_ok=True)
 
 
-def read(path: Path, configuration: str, data: str) -> TrainingState | None:
+def read(path: Path, configuration: str, data: str) -> TrainingState | Path:
     """Read the checkpoint at `path`, or the one before if it is damaged or missing (with a warning).
 
-    Returns None where the training has ended, so that the final surrogate lies at `path`.
+    Returns the path of the final surrogate where the training has ended.
 
     Args:
         path: the checkpoint.
@@ -120,11 +130,11 @@ def fingerprint(data: Any) -> str:
 
 def _state_of(
     path: Path, metadata: dict[str, Any], arrays: dict[str, np.ndarray], configuration: str, data: str
-) -> TrainingState | None:
+) -> TrainingState | Path:
     _require_same_settings(path, metadata["configuration"], configuration)
     history = surrogate_files.history_of(metadata, arrays)
     if "training" not in metadata or history is None:
-        return None
+        return path
     if metadata["training"]["data"] != data:
         raise ValueError(f"resume={str(path)!r} is a training on other data; pass the ensemble that it began with")
     kept = metadata["training"]

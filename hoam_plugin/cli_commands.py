@@ -206,11 +206,9 @@ def fit(
         settings[name] = dataclasses.replace(settings[name], **given)
     ds = ensembles.load(ensemble)
     began = time.perf_counter()
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
     if validate is not None:
         settings["validate"] = ensembles.load(validate)
-    settings |= {"resume" if resume else "checkpoint": checkpoint}
+    settings |= {"resume": checkpoint} if resume else {"checkpoint": checkpoint, "overwrite": overwrite}
     try:
         model = fitting.fit(ds, key=jax.random.key(seed), progress=progress, **settings)
     except (TrainingInterrupted, TrainingDivergedError) as stopped:
@@ -220,9 +218,11 @@ def fit(
         partial.save(output, overwrite=overwrite or resume)
         n_done = partial.history.sizes["iteration"]
         reason = str(stopped).split("; the model of iteration")[0]
-        stopped.args = (
-            f"{reason}; the model of iteration {n_done} was written to {str(output)!r}; --resume goes on from there",
+        # A training that ran away would run away again.
+        rest = (
+            "; --resume goes on from there" if isinstance(stopped, TrainingInterrupted) and checkpoint.exists() else ""
         )
+        stopped.args = (f"{reason}; the model of iteration {n_done} was written to {str(output)!r}{rest}",)
         raise
     model.save(output, overwrite=overwrite or resume)
     checkpoint.unlink(missing_ok=True)

@@ -47,6 +47,7 @@ def fit(
     validate: xr.Dataset | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Surrogate:
     """Learn the population dynamics of an ensemble by higher-order action matching (arXiv:2410.12000).
@@ -65,10 +66,11 @@ def fit(
             after every block is in the history as `validation`, and the surrogate gets the averaged weights where it
             was lowest; see also `Training.patience`.
         checkpoint: file that the model so far is written to now and then (see `Training.checkpoint_seconds`), when
-            training is interrupted (Ctrl-C) or runs away, and at the end. `load` reads it at any time. It must not
-            exist. The one before lies beside it as `*.previous` until the end.
+            training is interrupted (Ctrl-C) or runs away, and at the end. `load` reads it at any time. The one before
+            lies beside it as `*.previous` until the end.
         resume: checkpoint of a training to go on with, bit for bit, with the same ensemble, key and settings; a damaged
             one is skipped for the one before, with a warning. Further checkpoints go to `checkpoint`, by default there.
+        overwrite: replace an existing `checkpoint` of another training, once the first of this one is complete.
         progress: show a progress bar with the loss.
 
     Returns:
@@ -78,7 +80,7 @@ def fit(
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
             spread while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
-        FileExistsError: `checkpoint` exists.
+        FileExistsError: `checkpoint` exists and `overwrite` is False.
         FileNotFoundError: `resume` does not.
         TrainingDivergedError: a non-finite or run-away loss, still after going back and halving the learning rate three
             times; the error holds the last good surrogate.
@@ -101,7 +103,7 @@ def fit(
     if options.patience is not None and validate is None:
         raise ValueError(f"patience={options.patience!r} needs validation runs; pass validate= or patience=None")
     held_out = None if validate is None else _validation_runs(ds, validate)
-    path = _checkpoint_path(checkpoint, resume)
+    path = _checkpoint_path(checkpoint, resume, overwrite)
     normalisation = normalisation_of(ds)
     data = _training_data(ds, normalisation, node_weights, loss, options, jax.random.fold_in(key, 1))
     setup = Setup(potential, Embedding(normalisation.periods, potential.harmonics), loss, options)
@@ -174,10 +176,12 @@ def _validation_runs(training_runs: xr.Dataset, validate: xr.Dataset) -> xr.Data
     return ds
 
 
-def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: str | os.PathLike[str] | None) -> Path | None:
+def _checkpoint_path(
+    checkpoint: str | os.PathLike[str] | None, resume: str | os.PathLike[str] | None, overwrite: bool
+) -> Path | None:
     if resume is not None and (checkpoint is None or Path(checkpoint) == Path(resume)):
         return require_writable(resume, overwrite=True, name="resume")
-    return None if checkpoint is None else require_writable(checkpoint, overwrite=False, name="checkpoint")
+    return None if checkpoint is None else require_writable(checkpoint, overwrite=overwrite, name="checkpoint")
 
 
 def _training_data(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,18 @@ from jaxtyping import Array, Float, UInt32
 # Field at one time: samples -> velocity.
 Velocity = Callable[[Any], Any]
 Noise = Literal["stratified", "independent"]
+Integrator = Literal["euler", "heun", "rk4"]
+INTEGRATORS = get_args(Integrator)
 
 _ROUND_OFF = 1e-5
 _BUCKET = 32
+
+
+def euler(
+    field_at: Callable[[Any], Velocity], x: Float[Array, "n D"], time: Any, dt: Any, increment: Float[Array, "n D"]
+) -> Float[Array, "n D"]:
+    """Euler-Maruyama step of dx = field dt + dW."""
+    return x + dt * field_at(time)(x) + increment
 
 
 def runge_kutta_4(

@@ -60,6 +60,7 @@ class Provenance:
         "dt",
         "on_extrapolation",
         "noise",
+        "integrator",
         "provenance",
     ],
 )
@@ -83,6 +84,9 @@ class Surrogate:
             Traced values cannot raise: there "raise" gives NaN.
         noise: "stratified" (evenly spread over neighbours in phase space, so that averages stay quiet; see
             `hoam_plugin.rollout.stratified_normals`) or "independent" for all samples.
+        integrator: "heun" (the stochastic one with noise: weak order 2, two evaluations per step), "rk4" (order 4, four
+            evaluations; without noise only) or "euler" (Euler-Maruyama, one evaluation); None takes "rk4" without and
+            "heun" with noise, see `benchmarks/results/rollout.md`.
         provenance: the replaced stepper's description, the training configuration and history.
     """
 
@@ -96,6 +100,7 @@ class Surrogate:
     dt: float
     on_extrapolation: extrapolation.Policy = "raise"
     noise: rollout.Noise = "stratified"
+    integrator: rollout.Integrator | None = None
     provenance: Provenance = Provenance()
 
     @property
@@ -129,12 +134,13 @@ class Surrogate:
         on_extrapolation: extrapolation.Policy | None = None,
         dt: float | None = None,
         noise: rollout.Noise | None = None,
+        integrator: rollout.Integrator | None = None,
     ) -> Surrogate:
-        """The same surrogate with another extrapolation policy, default step or kind of noise.
+        """The same surrogate with another extrapolation policy, default step, kind of noise or integrator.
 
         Raises:
-            ValueError: an unknown policy or kind of noise, "fallback" without a full stepper to fall back to, or a dt
-                that is not positive.
+            ValueError: an unknown policy, kind of noise or integrator, "fallback" without a full stepper to fall back
+                to, "rk4" with noise, or a dt that is not positive.
         """
         policy = self.on_extrapolation if on_extrapolation is None else on_extrapolation
         extrapolation.require_policy(policy)
@@ -148,7 +154,14 @@ class Surrogate:
         noise = self.noise if noise is None else noise
         if noise not in rollout.NORMALS:
             raise ValueError(f"noise={noise!r} must be one of {', '.join(map(repr, rollout.NORMALS))}")
-        return dataclasses.replace(self, on_extrapolation=policy, dt=self.dt if dt is None else float(dt), noise=noise)
+        integrator = self.integrator if integrator is None else integrator
+        if integrator is not None and (integrator not in rollout.INTEGRATORS or (integrator == "rk4" and self.epsilon)):
+            allowed = [name for name in rollout.INTEGRATORS if name != "rk4" or not self.epsilon]
+            raise ValueError(
+                f"integrator={integrator!r} must be one of {', '.join(map(repr, allowed))} for epsilon={self.epsilon:g}"
+            )
+        step = self.dt if dt is None else float(dt)
+        return dataclasses.replace(self, on_extrapolation=policy, dt=step, noise=noise, integrator=integrator)
 
     # The replaced stepper's side.
 
@@ -302,14 +315,18 @@ class Surrogate:
         def field_at(t: Any) -> Callable[[Any], Any]:
             return self._field(t, parameters, x.dtype)
 
-        if self.epsilon == 0:
-            moved = rollout.runge_kutta_4(field_at, x, time, dt)
-        else:
+        increment = jnp.zeros_like(x)
+        if self.epsilon > 0:
             assert key is not None  # `_require_key` has seen to it
             scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
             normals = rollout.NORMALS[self.noise](key, self.normalisation.samples(x))
             increment = jnp.sqrt(dt) * scale[None, :] * normals
-            moved = rollout.stochastic_heun(field_at, x, time, dt, increment)
+        integrator = self.integrator or ("heun" if self.epsilon > 0 else "rk4")
+        if integrator == "rk4":
+            moved = rollout.runge_kutta_4(field_at, x, time, dt)
+        else:
+            one_step = rollout.euler if integrator == "euler" else rollout.stochastic_heun
+            moved = one_step(field_at, x, time, dt, increment)
         end = state.time + dt.astype(state.time.dtype)
         return replace_samples(state, self.variables, self._wrapped(moved), end)
 

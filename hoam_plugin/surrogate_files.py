@@ -57,6 +57,7 @@ def contents(surrogate: Surrogate) -> tuple[dict[str, Any], dict[str, Any]]:
         "dt": surrogate.dt,
         "on_extrapolation": surrogate.on_extrapolation,
         "noise": surrogate.noise,
+        "integrator": surrogate.integrator,
         "stepper": surrogate.provenance.stepper_attribute,
         "configuration": surrogate.configuration,
         "normalisation": {"periods": norm.periods, "horizon": norm.horizon, "parameters": norm.parameters},
@@ -149,6 +150,7 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
         dt=metadata["dt"],
         on_extrapolation=metadata["on_extrapolation"],
         noise=metadata["noise"],
+        integrator=metadata.get("integrator"),
         provenance=Provenance(attribute, metadata["configuration"], history_of(metadata, arrays)),
     )
 

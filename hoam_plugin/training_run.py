@@ -159,6 +159,7 @@ class TrainingRun:
         self._trail = Trail(training.start(setup, init_key, data.conditions.shape[-1]))
         self._fingerprint = "" if path is None else checkpoints.fingerprint((data, validation))
         self._finished: Path | None = None
+        self._first_checkpoint = True
         self._last_checkpoint = time.monotonic()
 
     def resume(self, path: Path) -> None:
@@ -170,8 +171,9 @@ class TrainingRun:
         """
         configuration = self._make_surrogate(self._trail.latest.average, xr.Dataset()).configuration
         state = checkpoints.read(path, configuration, self._fingerprint)
-        if state is None:
-            self._finished = path
+        self._first_checkpoint = self._path != path
+        if isinstance(state, Path):
+            self._finished = state
             return
         structure = jax.tree.structure(self._trail.latest)
         ends = np.cumsum(state.block_lengths)[:-1]
@@ -196,7 +198,10 @@ class TrainingRun:
         """
         if self._finished is not None:
             replaced = self._make_surrogate(self._trail.latest.average, xr.Dataset()).replaces
-            return surrogate_files.load(self._finished, replaces=replaced)
+            model = surrogate_files.load(self._finished, replaces=replaced)
+            if self._path not in (None, self._finished):
+                checkpoints.finish(self._path, model)
+            return model
         with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
             advance_bar(self._trail.iterations)
             try:
@@ -284,10 +289,15 @@ class TrainingRun:
                 guard=self._guard.recent,
             ),
             self._fingerprint,
+            first=self._first_checkpoint,
         )
+        self._first_checkpoint = False
 
     def _keep(self) -> str:
         if self._path is None or not self._trail.losses:
             return "nothing was written"
-        self._write_checkpoint(self._path)
+        try:
+            self._write_checkpoint(self._path)
+        except OSError as error:
+            return f"the model of iteration {self._trail.iterations} could not be written: {error}"
         return f"the model of iteration {self._trail.iterations} was written to {str(self._path)!r}"

@@ -230,23 +230,87 @@ def test_refusals(killed: Path, tmp_path: Path) -> None:
     assert killed.read_bytes() == before
 
 
+def test_overwriting_another_training(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies there gives way when the first checkpoint is complete, not before."""
+    files = {p: p.read_bytes() for p in killed.parent.iterdir()}
+    with pytest.raises(FileExistsError, match="checkpoint="):
+        fit(checkpoint=killed)
+    with pytest.raises(ValueError, match="patience"):
+        fit(checkpoint=killed, overwrite=True, patience=10)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 0, Killed)
+        with pytest.raises(Killed):
+            fit(checkpoint=killed, overwrite=True)
+    assert {p: p.read_bytes() for p in killed.parent.iterdir()} == files
+    stop_after(monkeypatch, 1, Killed)
+    with pytest.raises(Killed):
+        fit(checkpoint=killed, overwrite=True)
+    assert dict(hoam.load(killed).history.sizes) == {"iteration": 10}
+    assert list(killed.parent.iterdir()) == [killed]
+
+
+def test_full_disk_while_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(aside: Path, *contents: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(surrogate_files, "write", write)
+    stop_after(monkeypatch, 1, KeyboardInterrupt)
+    with (
+        pytest.warns(UserWarning, match="No space left on device.*going on"),
+        pytest.raises(hoam.TrainingInterrupted, match=r"iteration 10 could not be written: .*No space") as caught,
+    ):
+        fit(checkpoint=tmp_path / "m.hoam")
+    assert dict(caught.value.surrogate.history.sizes) == {"iteration": 10}
+
+
+def test_finished_training_is_written_elsewhere_too(tmp_path: Path) -> None:
+    path, other = tmp_path / "m.hoam", tmp_path / "other.hoam"
+    fit(checkpoint=path)
+    assert_same(fit(resume=path, checkpoint=other), toy.gaussian_surrogate())
+    assert_same(hoam.load(other), toy.gaussian_surrogate())
+
+
+def long_fit(**options: Any) -> hoam.Surrogate:
+    """Some seconds of training in short blocks, with a checkpoint after each."""
+    return hoam.fit(
+        toy.moving_gaussian(),
+        key=jax.random.key(1),
+        potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+        loss=hoam.ActionMatching(epsilon=0.0),
+        training=hoam.Training(iterations=LONG, n_samples=64, block=20, checkpoint_seconds=0.0),
+        progress=False,
+        **options,
+    )
+
+
+LONG = 8000
 SCRIPT = """
 import sys, test_checkpoints
 path = sys.argv[1]
 import os
-test_checkpoints.fit(**{"resume" if os.path.exists(path) or os.path.exists(path + ".previous") else "checkpoint": path})
+there = os.path.exists(path) or os.path.exists(path + ".previous")
+test_checkpoints.long_fit(**{"resume" if there else "checkpoint": path})
 """
 
 
 @pytest.mark.slow
 def test_kill_at_random_moments(tmp_path: Path) -> None:
-    """kill -9 ten times, each time some more of the training later; then it is let run to its end."""
+    """kill -9 ten times, each at a random moment after a new checkpoint; then the training is let run to its end."""
     path, rng = tmp_path / "m.hoam", np.random.default_rng(0)
     command = [sys.executable, "-c", SCRIPT, str(path)]
+    reached = []
     for _ in range(10):
+        before = path.stat().st_mtime_ns if path.exists() else None
         process = subprocess.Popen(command, cwd=Path(__file__).parent)
-        time.sleep(rng.uniform(2.0, 12.0))
+        while not path.exists() or path.stat().st_mtime_ns == before:
+            time.sleep(0.01)
+            assert process.poll() is None
+        time.sleep(rng.uniform(0.0, 0.5))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
+        newest = path if path.exists() else checkpoints.previous(path)
+        reached.append(hoam.load(newest).history.sizes["iteration"])
+    assert reached == sorted(set(reached))
+    assert reached[-1] < LONG
     subprocess.run(command, cwd=Path(__file__).parent, check=True)
-    assert_same(hoam.load(path), toy.gaussian_surrogate())
+    assert_same(hoam.load(path), long_fit())
