@@ -10,7 +10,7 @@ import datetime
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from hoam_plugin.variables import Variable
 
 DIMS = ("run", "time", "sample")
 _ORDER = "variable_order"
+# What is read at a time of an ensemble on disk.
+_SLAB_BYTES = 1 << 24
 
 
 def frame(
@@ -139,13 +141,13 @@ def _validate_variable(array: xr.DataArray) -> None:
     name = str(array.name)
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"variable {name!r} has dtype {array.dtype}; samples must be floating-point numbers")
-    for run in range(array.sizes["run"]):  # one run at a time, so that a lazily loaded ensemble stays small in memory
-        bad = ~np.isfinite(array.isel(run=run).transpose("time", "sample", ...).values)
+    for run, times, values in _slabs(array):
+        bad = ~np.isfinite(values)
         if bad.any():
             time, sample = np.argwhere(bad)[0][:2]
             raise ValueError(
-                f"variable {name!r} holds {int(bad.sum())} non-finite values in run {run}, the first at "
-                f"time index {time}, sample {sample}; remove or replace them"
+                f"variable {name!r} holds non-finite values in run {run}, the first at time index "
+                f"{times.start + time}, sample {sample}; remove or replace them"
             )
     period = array.attrs.get("period")
     if period is not None and not (np.isfinite(float(period)) and float(period) > 0):
@@ -193,6 +195,39 @@ def samples(ds: xr.Dataset, run: int, time: int | slice = slice(None)) -> np.nda
         values = array.transpose(*leading, ...).values
         columns.append(values.reshape(*values.shape[: len(leading)], -1))
     return np.concatenate(columns, axis=-1)
+
+
+def slabs(ds: xr.Dataset, run: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """`samples` of one run in pieces of a few times each, so that an ensemble on disk stays small in memory."""
+    row_bytes = max(ds[name].isel(run=run, time=0).nbytes for name in variable_names(ds))
+    for times in _time_slices(ds.sizes["time"], row_bytes):
+        yield times, samples(ds, run, times)
+
+
+def moments(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over (run, time, sample) of a sample variable, in float64, read in small pieces."""
+    count, mean, squares = 0, np.zeros(array.shape[3:]), np.zeros(array.shape[3:])
+    for _, _, values in _slabs(array):
+        wide = values.astype(np.float64)
+        n, own = wide.shape[0] * wide.shape[1], wide.mean(axis=(0, 1))
+        # Chan, Golub and LeVeque 1983 (doi:10.1080/00031305.1983.10483115).
+        squares += ((wide - own) ** 2).sum(axis=(0, 1)) + (own - mean) ** 2 * (count * n / (count + n))
+        mean += (own - mean) * (n / (count + n))
+        count += n
+    return mean, np.asarray(np.sqrt(squares / count))
+
+
+def _slabs(array: xr.DataArray) -> Iterator[tuple[int, slice, np.ndarray]]:
+    for run in range(array.sizes["run"]):
+        of_run = array.isel(run=run).transpose("time", "sample", ...)
+        for times in _time_slices(of_run.sizes["time"], of_run.isel(time=0).nbytes):
+            yield run, times, of_run.isel(time=times).values
+
+
+def _time_slices(n_times: int, row_bytes: int) -> Iterator[slice]:
+    length = max(1, _SLAB_BYTES // max(row_bytes, 1))
+    for start in range(0, n_times, length):
+        yield slice(start, min(start + length, n_times))
 
 
 def sel_run(ds: xr.Dataset, **values: float) -> xr.Dataset:

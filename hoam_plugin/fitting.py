@@ -9,30 +9,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin import registry
 from hoam_plugin.action_matching import ActionMatching
-from hoam_plugin.batches import TrainingData
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.files import require_writable
-from hoam_plugin.normalisation import Normalisation, normalisation_of
+from hoam_plugin.normalisation import normalisation_of
 from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, description
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
-from hoam_plugin.steppers import default_float, require_representable
-from hoam_plugin.stratification import stratified_blocks
+from hoam_plugin.steppers import require_representable
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.training import Setup, Training
 from hoam_plugin.training_run import TrainingRun
+from hoam_plugin.training_samples import TrainingSamples
 
 # Substeps per horizon of a surrogate by default.
 _STEPS_PER_HORIZON = 250
-
-# Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
-_REFERENCE_POINTS = 4
 
 
 def fit(
@@ -105,7 +100,7 @@ def fit(
     held_out = None if validate is None else _validation_runs(ds, validate)
     path = _checkpoint_path(checkpoint, resume, overwrite)
     normalisation = normalisation_of(ds)
-    data = _training_data(ds, normalisation, node_weights, loss, options, jax.random.fold_in(key, 1))
+    samples = TrainingSamples(ds, normalisation, node_weights, loss, options, jax.random.fold_in(key, 1))
     setup = Setup(potential, Embedding(normalisation.periods, potential.harmonics), loss, options)
 
     def surrogate(weights: Any, history: xr.Dataset) -> Surrogate:
@@ -124,9 +119,11 @@ def fit(
     validation = None
     if held_out is not None:
         rule_weights = time_weights(held_out, None)
-        validation = _training_data(held_out, normalisation, rule_weights, loss, options, jax.random.fold_in(key, 2))
-        validation = dataclasses.replace(validation, reference=data.reference)
-    run = TrainingRun(setup, data, key, surrogate, path, validation)
+        validation_key = jax.random.fold_in(key, 2)
+        validation = TrainingSamples(
+            held_out, normalisation, rule_weights, loss, options, validation_key, one_batch=True
+        ).with_reference(samples.at(0).reference)
+    run = TrainingRun(setup, samples, key, surrogate, path, validation)
     if resume is not None:
         run.resume(Path(resume))
     return run.train(progress=progress)
@@ -182,55 +179,6 @@ def _checkpoint_path(
     if resume is not None and (checkpoint is None or Path(checkpoint) == Path(resume)):
         return require_writable(resume, overwrite=True, name="resume")
     return None if checkpoint is None else require_writable(checkpoint, overwrite=overwrite, name="checkpoint")
-
-
-def _training_data(
-    ds: xr.Dataset,
-    normalisation: Normalisation,
-    node_weights: np.ndarray,
-    loss: ActionMatching,
-    options: Training,
-    key: jax.Array,
-) -> TrainingData:
-    n_runs, n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
-    n_dims = len(normalisation.periods)
-    dtype = default_float()
-    n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
-    n_end = min(options.n_end_samples, n_available)
-    points = np.empty((n_runs, n_times, n_available // n, n, n_dims), dtype)
-    end_points = np.empty((n_runs, 2, n_available // n_end, n_end, n_dims), dtype)
-    conditions = np.empty((n_runs, n_times, 1 + len(normalisation.parameters)), dtype)
-    shift, scale = np.asarray(normalisation.shift), np.asarray(normalisation.scale)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
-    for run in range(n_runs):
-        parameters = ensembles.parameters(ds, run)
-        for i, time in enumerate(ds["time"].values):
-            normalised = ((ensembles.samples(ds, run, i) - shift) / scale).astype(dtype)
-            if loss.epsilon > 0:
-                _require_spread(normalised, normalisation, run, float(time))
-            points[run, i] = stratified_blocks(normalised, n, rng)
-            if i in (0, n_times - 1):
-                end_points[run, min(i, 1)] = stratified_blocks(normalised, n_end, rng)
-            conditions[run, i] = normalisation.condition(time, parameters, dtype)
-    pool = points[:, :, 0].reshape(-1, n_dims)
-    return TrainingData(
-        points=jnp.asarray(points),
-        end_points=jnp.asarray(end_points),
-        conditions=jnp.asarray(conditions),
-        weights=jnp.asarray(node_weights.astype(dtype)),
-        nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
-        reference=jnp.asarray(stratified_blocks(pool, min(_REFERENCE_POINTS, len(pool)), rng)[0]),
-    )
-
-
-def _require_spread(points: np.ndarray, normalisation: Normalisation, run: int, time: float) -> None:
-    """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
-    for d, period in enumerate(normalisation.periods):
-        if period is None and points[:, d].std() < 1e-5:
-            raise ValueError(
-                f"coordinate {d} of the samples has no spread at time {time:g} in run {run}, where epsilon > 0 has no "
-                "finite loss; use ActionMatching(epsilon=0)"
-            )
 
 
 def _configuration(structure: str, setup: Setup, key: jax.Array) -> str:

@@ -92,8 +92,7 @@ def normalisation_of(ds: xr.Dataset) -> Normalisation:
             scale += [variable.period / _UNIFORM_PERIOD] * n
             periods += [_UNIFORM_PERIOD] * n
             continue
-        mean = np.asarray(array.mean(("run", "time", "sample"), dtype=np.float64)).reshape(-1)
-        deviation = np.asarray(array.std(("run", "time", "sample"), dtype=np.float64)).reshape(-1)
+        mean, deviation = (moment.reshape(-1) for moment in ensembles.moments(array))
         flat = deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))
         if flat.any():
             raise ValueError(

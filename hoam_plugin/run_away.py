@@ -24,13 +24,14 @@ class RunAwayGuard:
     is still on its way. A loss well below -q therefore falls faster than the samples allow, by the quadrature error of
     a potential that wiggles between the nodes, and has no lower bound. A loss well above 0, the loss of no motion at
     all, or samples moved by a thousand times their spread, show steps that are too long. "Well" is by more than
-    `margin` q in the mean of a block beyond its standard error, or in nearly all of the last iterations: a loss that
-    explodes has no meaningful standard error.
+    `margin` q in the mean of the last hundred iterations beyond four standard errors, or in nearly all of the last
+    fifty: a loss that explodes has no meaningful standard error.
     """
 
     margin = 0.1
     _largest_quadratic = 1e6
-    _window = 50
+    _window = 100
+    _latest = 50
     _nearly_all = 0.9
 
     def __init__(self, training: Training) -> None:
@@ -62,22 +63,23 @@ class RunAwayGuard:
             return
         kept = max(self._window, len(loss))
         self.recent = np.concatenate([self.recent, np.stack([loss, quadratic])], axis=1)[:, -kept:]
-        if self._is_positive(self.recent[0], len(loss)):
+        if self._is_positive(self.recent[0]):
             raise TrainingDivergedError(
                 f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 "
                 "of no motion at all; use a lower learning_rate"
             )
-        if self._is_positive(-self.recent.sum(axis=0), len(loss)):
+        if self._is_positive(-self.recent.sum(axis=0)):
             raise TrainingDivergedError(
                 f"the loss ran away: at iteration {self._done} it is {np.mean(loss):.3g}, below the "
                 f"{-np.mean(quadratic):.3g} that its quadratic part allows, so the quadrature error in time is being "
                 "exploited; use more quadrature nodes, a smaller hyper-network or a lower learning_rate"
             )
 
-    def _is_positive(self, excess: np.ndarray, block: int) -> bool:
-        q = self.recent[1]
-        latest, error = excess[-block:], float(np.std(excess[-block:])) / math.sqrt(block)
-        in_the_mean = float(np.mean(latest)) > self.margin * float(np.mean(q[-block:])) + 6 * error
+    def _is_positive(self, excess: np.ndarray) -> bool:
+        above = excess - self.margin * self.recent[1]
+        # Not over one short block, which hardly averages over the runs, whose losses differ.
+        if len(above) >= self._window and float(np.mean(above)) > 4 * float(np.std(above)) / math.sqrt(len(above)):
+            return True
         # Half of the iterations are above their mean by chance: of 50, 45 are with a probability below 1e-8.
-        nearly_all = float(np.mean(excess > self.margin * q)) >= self._nearly_all
-        return in_the_mean or (nearly_all and len(excess) >= self._window)
+        latest = above[-self._latest :]
+        return len(latest) == self._latest and float(np.mean(latest > 0)) >= self._nearly_all

@@ -17,7 +17,7 @@ def morton_code(points: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
     code = np.zeros(n, np.int64)
     for d in range(n_dims):
         rank = np.empty(n, np.int64)
-        rank[np.argsort(points[:, d], kind="stable")] = np.arange(n)
+        rank[np.argsort(points[:, d])] = np.arange(n)
         cell = (rank << _MOST_BITS) // n
         for bit in range(_MOST_BITS):
             code |= ((cell >> bit) & 1) << (bit * n_dims + d)
@@ -35,6 +35,6 @@ def stratified_blocks(
     """
     n_blocks = len(points) // size
     kept = points[rng.permutation(len(points))[: n_blocks * size]]
-    strata = kept[np.argsort(morton_code(kept), kind="stable")].reshape(size, n_blocks, -1)
+    strata = kept[np.argsort(morton_code(kept))].reshape(size, n_blocks, -1)
     order = rng.random(strata.shape[:2]).argsort(axis=1)
     return np.ascontiguousarray(np.take_along_axis(strata, order[:, :, None], axis=1).swapaxes(0, 1))

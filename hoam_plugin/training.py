@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -53,6 +53,8 @@ class Training:
             after every block.
         patience: stop after this many iterations without a lower validation loss, where `fit` was given validation
             runs; None runs to the end.
+        sample_memory: bytes of training samples that are held at a time; of an ensemble that has more, windows of the
+            samples of every run take turns, read from where the ensemble lies (see `ensemble.load(lazy=True)`).
         matmul_precision: of matrix products on accelerators, such as "tensorfloat32" or "bfloat16"; None leaves JAX's
             default, and CPUs compute in full precision in any case. See `jax.default_matmul_precision`.
 
@@ -72,10 +74,11 @@ class Training:
     block: int = 100
     checkpoint_seconds: float = 30.0
     patience: int | None = None
+    sample_memory: int = 1 << 29
     matmul_precision: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "runs_per_iteration", "n_end_samples", "block"):
+        for name in ("iterations", "runs_per_iteration", "n_end_samples", "block", "sample_memory"):
             positive_int(name, getattr(self, name))
         positive_int("warmup", self.warmup, 0)
         for name in ("n_samples", "n_times", "patience"):
@@ -152,13 +155,16 @@ def start(setup: Setup, key: Array, n_conditions: int) -> Progress:
     )
 
 
-def blocks(setup: Setup, progress: Progress, data: TrainingData, key: Array) -> Iterator[BlockRecord]:
-    """Run all iterations that are left, one block after the other."""
+def blocks(
+    setup: Setup, progress: Progress, data_at: Callable[[int], TrainingData], key: Array
+) -> Iterator[BlockRecord]:
+    """Run all iterations that are left, block by block; `data_at` gives the samples of each, by its iteration."""
     done, total = int(progress.iteration), setup.training.iterations
-    n_threads = threads(setup, data)
+    n_threads = threads(setup, data_at(done))
     with ThreadPoolExecutor(n_threads) as pool:
         while done < total:
             length = min(setup.training.block, total - done)
+            data = data_at(done)
             begin = time.perf_counter()
             if n_threads == 1:
                 progress, losses = _block(setup, progress, data, key, length)

@@ -21,10 +21,13 @@ from hoam_plugin.progress import progress_bar
 from hoam_plugin.run_away import RunAwayGuard, TrainingDivergedError
 from hoam_plugin.surrogate import Surrogate
 from hoam_plugin.training import BlockRecord, Progress, Setup
+from hoam_plugin.training_samples import TrainingSamples
 
-# When the loss runs away: how often training may go back and halve its steps, and by how many blocks.
+# When the loss runs away: how often training may go back and halve its steps, and by how much at least: the guard looks
+# at a hundred iterations, and only sees what is well under way.
 _MOST_HALVINGS = 3
 _REWOUND_BLOCKS = 5
+_REWOUND_ITERATIONS = 100
 
 MakeSurrogate = Callable[[Any, xr.Dataset], Surrogate]
 
@@ -56,10 +59,9 @@ class Best(NamedTuple):
 class Trail:
     """What training has left behind: the losses of all blocks and the optimiser's state after the latest ones."""
 
-    kept = 2 * _REWOUND_BLOCKS + 1
-
-    def __init__(self, start: Progress) -> None:
+    def __init__(self, start: Progress, block: int) -> None:
         self._start = start
+        self._rewound_blocks = max(_REWOUND_BLOCKS, math.ceil(_REWOUND_ITERATIONS / block))
         self.losses: list[BlockLosses] = []
         self.recent: list[Progress] = []
         self.best: Best | None = None
@@ -84,14 +86,13 @@ class Trail:
     def append(self, record: BlockRecord, validation: float) -> None:
         """Note one more block; `validation` is NaN where nothing is validated."""
         self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, validation))
-        self.recent = [*self.recent, record.progress][-self.kept :]
+        self.recent = [*self.recent, record.progress][-2 * self._rewound_blocks - 1 :]
         self._compare(validation, self.iterations, record.progress)
 
     def go_back(self) -> int:
-        """Drop the latest blocks, as far as states are kept; returns the number of iterations dropped."""
+        """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped."""
         before = self.iterations
-        reachable = len(self.recent) - (len(self.recent) < len(self.losses))
-        n_kept = len(self.losses) - min(_REWOUND_BLOCKS, reachable)
+        n_kept = len(self.losses) - min(self._rewound_blocks, max(0, len(self.recent) - 1))
         del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
         del self.losses[n_kept:]
         if self.best is not None and self.best.iteration > self.iterations:
@@ -136,27 +137,28 @@ class TrainingRun:
 
     Args:
         setup: everything static.
-        data: the training runs.
+        samples: of the training runs.
         key: JAX random key.
         make_surrogate: the surrogate of given weights and history.
         path: the checkpoint file, or None for no checkpoints.
-        validation: held-out runs, normalised as the training runs.
+        validation: samples of held-out runs, normalised as those of the training runs.
     """
 
     def __init__(
         self,
         setup: Setup,
-        data: TrainingData,
+        samples: TrainingSamples,
         key: jax.Array,
         make_surrogate: MakeSurrogate,
         path: Path | None,
         validation: TrainingData | None,
     ) -> None:
         self._validation = validation
-        self._setup, self._data, self._make_surrogate, self._path = setup, data, make_surrogate, path
+        self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
         init_key, self._key = jax.random.split(key)
+        data = samples.at(0)
         self._guard = RunAwayGuard(setup.training)
-        self._trail = Trail(training.start(setup, init_key, data.conditions.shape[-1]))
+        self._trail = Trail(training.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
         self._fingerprint = "" if path is None else checkpoints.fingerprint((data, validation))
         self._finished: Path | None = None
         self._first_checkpoint = True
@@ -198,10 +200,10 @@ class TrainingRun:
         """
         if self._finished is not None:
             replaced = self._make_surrogate(self._trail.latest.average, xr.Dataset()).replaces
-            model = surrogate_files.load(self._finished, replaces=replaced)
-            if self._path not in (None, self._finished):
-                checkpoints.finish(self._path, model)
-            return model
+            finished = surrogate_files.load(self._finished, replaces=replaced)
+            if self._path is not None and self._path != self._finished:
+                checkpoints.finish(self._path, finished)
+            return finished
         with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
             advance_bar(self._trail.iterations)
             try:
@@ -226,7 +228,7 @@ class TrainingRun:
         """One attempt; False when the guard ended it and training has gone back."""
         trail = self._trail
         try:
-            for record in training.blocks(self._setup, trail.latest, self._data, self._key):
+            for record in training.blocks(self._setup, trail.latest, self._samples.at, self._key):
                 self._guard.check(record.loss, record.quadratic)
                 trail.append(record, self._validate(record))
                 advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")

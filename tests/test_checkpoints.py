@@ -146,6 +146,7 @@ def test_going_back_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(RunAwayGuard, "check", check)
     monkeypatch.setattr(training_run, "_REWOUND_BLOCKS", 1)
+    monkeypatch.setattr(training_run, "_REWOUND_ITERATIONS", 10)
     undisturbed = fit()
     assert undisturbed.history.attrs == {"learning_rate_halvings": 1}
     for n_blocks in (2, 1):

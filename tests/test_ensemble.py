@@ -175,7 +175,7 @@ def test_a_lazily_read_ensemble_can_be_written_over_its_own_file(ds, tmp_path):
 def test_invalid_ensembles_leave_no_file(ds, tmp_path):
     ds["v"].values[0, 1, 2] = np.nan
     for name in ("bad.zarr", "bad.nc"):
-        with pytest.raises(ValueError, match="variable 'v' holds 1 non-finite values"):
+        with pytest.raises(ValueError, match="variable 'v' holds non-finite values"):
             ensembles.save(ds, tmp_path / name)
     assert os.listdir(tmp_path) == []
 
@@ -258,7 +258,7 @@ def test_non_finite_samples_are_located(ds, value):
     ds["q"].values[1, 2, 3, 0] = value
     ds["q"].values[1, 3, 3, 1] = value
     with pytest.raises(
-        ValueError, match="variable 'q' holds 2 non-finite values in run 1, the first at time index 2, sample 3"
+        ValueError, match="variable 'q' holds non-finite values in run 1, the first at time index 2, sample 3"
     ):
         ensembles.validate(ds)
 

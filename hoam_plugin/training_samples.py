@@ -1,0 +1,180 @@
+"""The samples of an ensemble as training wants them: normalised, in stratified subsets, within a limit of memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from hoam_plugin import ensemble as ensembles
+from hoam_plugin.action_matching import ActionMatching
+from hoam_plugin.batches import TrainingData
+from hoam_plugin.hardware import available_cores
+from hoam_plugin.normalisation import Normalisation
+from hoam_plugin.steppers import default_float
+from hoam_plugin.stratification import stratified_blocks
+from hoam_plugin.training import Training
+
+# Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
+_REFERENCE_POINTS = 4
+
+
+class RunSamples(NamedTuple):
+    """One run's part of `TrainingData`."""
+
+    points: Float[np.ndarray, "T B n D"]
+    end_points: Float[np.ndarray, "2 E m D"]
+
+
+class TrainingSamples:
+    """What training draws from: a whole ensemble, or windows that move over one that is too large to hold.
+
+    The samples of every run are cut at random into equal windows, as many as make one window of all runs fit
+    `Training.sample_memory`. As training proceeds, one run after the other moves on to its next window, which is read
+    while training goes on; at the end every window has been used, if there are blocks enough for that. Which window is
+    held depends on the iteration alone, so that a resumed training sees the same samples.
+
+    Args:
+        ds: the ensemble, in memory or on disk.
+        normalisation: of its samples.
+        node_weights: quadrature weights of its saved times.
+        loss: says whether a coordinate may lack spread.
+        options: sizes and memory.
+        key: JAX random key.
+        one_batch: hold no more than one subset of each size, for validation.
+
+    Raises:
+        ValueError: a coordinate without spread at some time while epsilon > 0.
+    """
+
+    def __init__(
+        self,
+        ds: xr.Dataset,
+        normalisation: Normalisation,
+        node_weights: np.ndarray,
+        loss: ActionMatching,
+        options: Training,
+        key: jax.Array,
+        *,
+        one_batch: bool = False,
+    ) -> None:
+        self._ds, self._normalisation, self._block = ds, normalisation, options.block
+        self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
+        self._n_dims = len(normalisation.periods)
+        self._dtype = default_float()
+        self._noisy = loss.epsilon > 0
+        self._seed = np.asarray(jax.random.key_data(key)).tolist()
+        self._n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
+        self._n_end = min(options.n_end_samples, n_available)
+        least = max(self._n, self._n_end)
+        total = self._n_runs * self._n_times * n_available * self._n_dims * np.dtype(self._dtype).itemsize
+        wanted = n_available if one_batch else math.ceil(total / options.sample_memory)
+        self._n_windows = max(1, min(wanted, n_available // least))
+        self._window = n_available // self._n_windows
+        n_blocks = math.ceil(options.iterations / options.block)
+        self._blocks_per_move = max(1, n_blocks // max(1, self._n_runs * (self._n_windows - 1)))
+        self._held = [0] * self._n_runs
+        self._coming: tuple[tuple[int, int], Future[RunSamples]] | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._data = self._first_windows(node_weights)
+
+    def at(self, iteration: int) -> TrainingData:
+        """What the block of iterations that begins with this one draws from. What was returned before is then void."""
+        block = iteration // self._block
+        for run, window in enumerate(self._windows(block)):
+            if window != self._held[run]:
+                self._move(run, window)
+        if self._n_windows > 1:
+            self._look_ahead(block)
+        return self._data
+
+    def with_reference(self, reference: Float[Array, "k D"]) -> TrainingData:
+        """The first windows, with the reference points of another ensemble."""
+        return dataclasses.replace(self._data, reference=reference)
+
+    def _windows(self, block: int) -> list[int]:
+        moves = block // self._blocks_per_move
+        return [(moves + self._n_runs - 1 - run) // self._n_runs % self._n_windows for run in range(self._n_runs)]
+
+    def _look_ahead(self, block: int) -> None:
+        next_block = (block // self._blocks_per_move + 1) * self._blocks_per_move
+        changes = [(run, w) for run, w in enumerate(self._windows(next_block)) if w != self._held[run]]
+        if changes and (self._coming is None or self._coming[0] != changes[0]):
+            self._coming = changes[0], self._pool.submit(self._prepared, *changes[0])
+
+    def _move(self, run: int, window: int) -> None:
+        if self._coming is not None and self._coming[0] == (run, window):
+            samples = self._coming[1].result()
+            self._coming = None
+        else:
+            samples = self._prepared(run, window)
+        points, end_points = _replaced(self._data.points, self._data.end_points, run, samples)
+        self._data = dataclasses.replace(self._data, points=points, end_points=end_points)
+        self._held[run] = window
+
+    def _first_windows(self, node_weights: np.ndarray) -> TrainingData:
+        shape = (self._n_runs, self._n_times, self._window // self._n, self._n, self._n_dims)
+        points = jnp.zeros(shape, self._dtype)
+        end_points = jnp.zeros((self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims), self._dtype)
+        pool = []
+        with ThreadPoolExecutor(available_cores()) as workers:
+            for run, samples in enumerate(workers.map(self._prepared, range(self._n_runs), [0] * self._n_runs)):
+                points, end_points = _replaced(points, end_points, run, samples)
+                pool.append(samples.points[:, 0].reshape(-1, self._n_dims).copy())
+        times = jnp.asarray(self._ds["time"].values, self._dtype)
+        condition = jax.vmap(lambda t, row: self._normalisation.condition(t, row, self._dtype), (0, None))
+        rows = [ensembles.parameters(self._ds, run) for run in range(self._n_runs)]
+        rng = np.random.default_rng(self._seed)
+        candidates = np.concatenate(pool)
+        return TrainingData(
+            points=points,
+            end_points=end_points,
+            conditions=jnp.stack([condition(times, row) for row in rows]),
+            weights=jnp.asarray(node_weights.astype(self._dtype)),
+            nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
+            reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
+        )
+
+    def _prepared(self, run: int, window: int) -> RunSamples:
+        """The samples of one run in one window, in stratified subsets."""
+        rng = np.random.default_rng([*self._seed, run, window])
+        chosen: Any = slice(None)
+        if self._n_windows > 1:
+            order = np.random.default_rng([*self._seed, run]).permutation(self._ds.sizes["sample"])
+            chosen = order[window * self._window : (window + 1) * self._window]
+        points = np.empty((self._n_times, self._window // self._n, self._n, self._n_dims), self._dtype)
+        end_points = np.empty((2, self._window // self._n_end, self._n_end, self._n_dims), self._dtype)
+        shift, scale = np.asarray(self._normalisation.shift), np.asarray(self._normalisation.scale)
+        for times, slab in ensembles.slabs(self._ds, run):
+            for i, raw in enumerate(slab, times.start):
+                normalised = ((raw[chosen] - shift) / scale).astype(self._dtype)
+                if self._noisy:
+                    self._require_spread(normalised, run, i)
+                points[i] = stratified_blocks(normalised, self._n, rng)
+                if i in (0, self._n_times - 1):
+                    end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)
+        return RunSamples(points, end_points)
+
+    def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
+        """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
+        for d, period in enumerate(self._normalisation.periods):
+            if period is None and points[:, d].std() < 1e-5:
+                time = float(self._ds["time"][time_index])
+                raise ValueError(
+                    f"coordinate {d} of the samples has no spread at time {time:g} in run {run}, where epsilon > 0 has "
+                    "no finite loss; use ActionMatching(epsilon=0)"
+                )
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def _replaced(points: Any, end_points: Any, run: Any, samples: RunSamples) -> tuple[Any, Any]:
+    """One run's samples put in place, in the same memory."""
+    return points.at[run].set(samples.points), end_points.at[run].set(samples.end_points)
