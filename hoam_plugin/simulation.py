@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -93,9 +94,14 @@ def simulate(
     sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
     n_steps = int(np.maximum(np.ceil(np.diff(saved) / largest_step - _ROUND_OFF), 1).sum()) + 1
     stopped = threading.Event()
+    workers, own_threads = _workers(n_runs)
+    n_parts = stepper.parts(n_samples, available_cores() // workers) if hasattr(stepper, "parts") and own_threads else 1
     busy = jax.default_backend() == "cpu" and 2 * n_runs >= available_cores()
-    advance = _advance_whole if busy else _advance
-    with sink, progress_bar("simulate", n_runs * n_steps, show=progress) as advance_bar:
+    pool = concurrent.futures.ThreadPoolExecutor(n_parts * workers)
+    advance: Callable[..., Any] = _advance_whole if busy else _advance
+    if n_parts > 1:
+        advance = functools.partial(_advance_in_parts, pool, n_parts)
+    with pool, sink, progress_bar("simulate", n_runs * n_steps, show=progress) as advance_bar:
 
         def one_run(run: int, run_key: jax.Array) -> None:
             row = {name: jnp.asarray(column[run], default_float()) for name, column in table.items()}
@@ -115,7 +121,7 @@ def simulate(
                 sink.put(run, index, record)
                 advance_bar(steps_taken)
 
-        _spread(one_run, jax.random.split(key, n_runs), stopped)
+        _spread(one_run, jax.random.split(key, n_runs), workers, stopped)
         sink.finish()
     return sink.result()
 
@@ -159,6 +165,10 @@ def _advance_interval(
     state = jax.lax.fori_loop(
         0, n_steps, lambda i, s: stepper.step(s, size, parameters, key=jax.random.fold_in(key, i)), state
     )
+    return _recorded_state(stepper, state, end, parameters, rates)
+
+
+def _recorded_state(stepper: Any, state: Any, end: Any, parameters: Any, rates: bool) -> tuple[Any, dict[str, Any]]:
     state = dataclasses.replace(state, time=end.astype(state.time.dtype))
     record = {v.name: getattr(state, v.name) for v in stepper.variables}
     if rates:
@@ -166,6 +176,26 @@ def _advance_interval(
     if hasattr(stepper, "diagnostics"):
         record |= stepper.diagnostics(state, parameters)
     return state, record
+
+
+_recorded = jax.jit(_recorded_state, static_argnames=("rates",))
+
+
+def _advance_in_parts(
+    pool: concurrent.futures.ThreadPoolExecutor,
+    n_parts: int,
+    stepper: Any,
+    state: Any,
+    size: Any,
+    n_steps: Any,
+    end: Any,
+    parameters: Any,
+    key: Any,
+    rates: bool,
+) -> tuple[Any, dict[str, Any]]:
+    """The same, where the stepper divides the samples of each step among threads."""
+    state = stepper.advance_in_parts(state, size, int(n_steps), parameters, key, pool, n_parts)
+    return _recorded(stepper, state, end, parameters, rates=rates)
 
 
 _advance = jax.jit(_advance_interval, static_argnames=("rates",))
@@ -267,20 +297,28 @@ def _thread_settings() -> tuple[Any, ...]:
     return config.jax_enable_x64, config.jax_default_device, config.jax_disable_jit, config.jax_default_matmul_precision
 
 
-def _spread(one_run: Callable[[int, jax.Array], None], keys: jax.Array, stopped: threading.Event) -> None:
+def _workers(n_runs: int) -> tuple[int, bool]:
+    """Number of threads that runs are spread over, and whether more threads may be used."""
+    if jax.default_backend() != "cpu":
+        return 1, False
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # Settings made by a context manager, such as jax.enable_x64, hold only in the thread that made them.
+        if pool.submit(_thread_settings).result() != _thread_settings():
+            return 1, False
+    return min(n_runs, available_cores()), True
+
+
+def _spread(one_run: Callable[[int, jax.Array], None], keys: jax.Array, workers: int, stopped: threading.Event) -> None:
     """Call `one_run(run, key)` for every run; on a CPU with one thread per processor, which beats vmap and lax.map.
 
     Sets `stopped` when a run fails or the user interrupts, so that the other threads end at their next saved time.
     """
-    n_runs = len(keys)
-    workers = min(n_runs, available_cores()) if jax.default_backend() == "cpu" else 1
+    if workers == 1:
+        for run, run_key in enumerate(keys):
+            one_run(run, run_key)
+        return
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        # Settings made by a context manager, such as jax.enable_x64, hold only in the thread that made them.
-        if workers == 1 or pool.submit(_thread_settings).result() != _thread_settings():
-            for run in range(n_runs):
-                one_run(run, keys[run])
-            return
-        futures = [pool.submit(one_run, run, keys[run]) for run in range(n_runs)]
+        futures = [pool.submit(one_run, run, run_key) for run, run_key in enumerate(keys)]
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()

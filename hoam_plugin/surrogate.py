@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin import extrapolation, rollout
+from hoam_plugin import extrapolation, rollout, threaded_rollout
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.potential_interface import Potential, Weights
@@ -267,6 +267,16 @@ class Surrogate:
         row = {name: jnp.asarray(parameters[name], dtype) for name in self.parameters}
         return _solve(self, state, jnp.asarray(times, dtype), row, key, step_size, n_steps)
 
+    def parts(self, n_samples: int, n_workers: int) -> int:
+        """Into how many parts `simulate` divides the samples of a step when `n_workers` cores are free."""
+        return threaded_rollout.number_of_parts(self, n_samples, n_workers)
+
+    def advance_in_parts(
+        self, state: Any, dt: Any, n_steps: int, parameters: Parameters, key: Array, pool: Any, n_parts: int
+    ) -> Any:
+        """Some steps of `n_parts` parts of the samples on the threads of `pool`; not for compiled code."""
+        return threaded_rollout.advance(self, state, dt, n_steps, parameters, key, pool, n_parts)
+
     def check_domain(self, parameters: dict[str, np.ndarray], times: np.ndarray) -> None:
         """Apply the extrapolation policy to a whole table of parameters and times; `simulate` calls it first."""
         extrapolation.enforce(self.on_extrapolation, self._violation(parameters, times))
@@ -310,27 +320,40 @@ class Surrogate:
     def _learned_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
         x = flatten_samples(state, self.variables)
         dt = jnp.asarray(dt, x.dtype)
-        time = state.time.astype(x.dtype)
+        moved = self.moved(x, state.time.astype(x.dtype), dt, parameters, self.increment(x, dt, key))
+        return self.with_samples(state, moved, state.time + dt.astype(state.time.dtype))
+
+    # The parts of a step; `hoam_plugin.threaded_rollout` puts them together in another way.
+
+    def increment(self, x: Float[Array, "n D"], dt: Any, key: Array | None) -> Float[Array, "n D"]:
+        """The noise of a step of all samples."""
+        if self.epsilon == 0:
+            return jnp.zeros_like(x)
+        assert key is not None  # `_require_key` has seen to it
+        scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
+        normals = rollout.NORMALS[self.noise](key, self.normalisation.samples(x))
+        return jnp.sqrt(dt) * scale[None, :] * normals
+
+    def moved(
+        self, x: Float[Array, "n D"], time: Any, dt: Any, parameters: Parameters, increment: Float[Array, "n D"]
+    ) -> Float[Array, "n D"]:
+        """Samples after a step with given noise; each moves by itself."""
 
         def field_at(t: Any) -> Callable[[Any], Any]:
             return self._field(t, parameters, x.dtype)
 
-        increment = jnp.zeros_like(x)
-        if self.epsilon > 0:
-            assert key is not None  # `_require_key` has seen to it
-            scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
-            normals = rollout.NORMALS[self.noise](key, self.normalisation.samples(x))
-            increment = jnp.sqrt(dt) * scale[None, :] * normals
         integrator = self.integrator or ("heun" if self.epsilon > 0 else "rk4")
         if integrator == "rk4":
-            moved = rollout.runge_kutta_4(field_at, x, time, dt)
-        else:
-            one_step = rollout.euler if integrator == "euler" else rollout.stochastic_heun
-            moved = one_step(field_at, x, time, dt, increment)
-        end = state.time + dt.astype(state.time.dtype)
-        return replace_samples(state, self.variables, self._wrapped(moved), end)
+            return rollout.runge_kutta_4(field_at, x, time, dt)
+        one_step = rollout.euler if integrator == "euler" else rollout.stochastic_heun
+        return one_step(field_at, x, time, dt, increment)
 
-    def _wrapped(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
+    def with_samples(self, state: Any, x: Float[Array, "n D"], time: Any) -> Any:
+        """The state with these samples, periodic ones wrapped into their period."""
+        return replace_samples(state, self.variables, self.wrapped(x), time)
+
+    def wrapped(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        """Periodic coordinates wrapped into their period."""
         columns = []
         for d, period in enumerate(self.normalisation.periods):
             column = x[:, d]

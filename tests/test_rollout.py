@@ -57,6 +57,27 @@ def test_stochastic_heun_is_of_second_weak_order() -> None:
     assert (orders > 1.8).all()
 
 
+@pytest.mark.usefixtures("x64")
+def test_euler_is_of_first_order() -> None:
+    def error(n: int) -> float:
+        x = jnp.asarray([[1.0, 0.0]])
+        for i in range(n):
+            x = rollout.euler(rotation, x, i / n, 1 / n, jnp.zeros((1, 2)))
+        return float(np.abs(np.asarray(x) - np.asarray([[np.cos(1.5), np.sin(1.5)]])).max())
+
+    assert 0.8 < np.log2(error(200) / error(400)) < 1.2
+    step = rollout.euler(rotation, jnp.ones((1, 2)), 0.0, 0.0, jnp.full((1, 2), 0.25))
+    np.testing.assert_array_equal(step, np.full((1, 2), 1.25))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 1000, 70_000])
+def test_sorting_order_is_a_stable_argsort(n: int) -> None:
+    code = jax.random.bits(jax.random.key(0), (n,), jnp.uint32)
+    for values in (code, code >> 24, code * 0):
+        expected = np.argsort(np.asarray(values), kind="stable")
+        np.testing.assert_array_equal(jax.jit(rollout._sorting_order)(values), expected)
+
+
 @hypothesis.given(
     gaps=st.sampled_from([1, 6]).flatmap(lambda n: st.lists(st.floats(0.01, 3.0), min_size=n, max_size=n)),
     wait=st.sampled_from([0.0, 0.7]),

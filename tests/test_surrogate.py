@@ -14,6 +14,7 @@ import toy
 import xarray as xr
 
 import hoam_plugin as hoam
+from hoam_plugin import simulation, threaded_rollout
 from hoam_plugin import surrogate as surrogates
 from hoam_plugin.steppers import Stepper, flatten_samples
 
@@ -183,6 +184,46 @@ def test_noise_has_the_amplitude_that_epsilon_says(noisy: hoam.Surrogate) -> Non
     drift = noisy.velocity(flatten_samples(state, noisy.variables), 0.0, {"mu": 1.4})[:, 1] * dt
     expected = float(noisy.normalisation.scale[1]) * 0.1 * (dt / 4.0) ** 0.5
     np.testing.assert_allclose(np.std(moved.v - state.v - drift), expected, rtol=0.03)
+
+
+@pytest.mark.parametrize("noise", [None, "stratified", "independent"])
+def test_host_threads_share_a_step(
+    noise: Any, model: hoam.Surrogate, noisy: hoam.Surrogate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three uneven parts in chunks of uneven size give what one piece gives."""
+    chosen = model if noise is None else noisy.with_options(noise=noise)
+    state = model.init(jax.random.key(2), 64, {"mu": 1.4})
+    monkeypatch.setattr(threaded_rollout, "_ROWS", 10)
+    monkeypatch.setattr(simulation, "available_cores", lambda: 3)
+
+    def run() -> xr.Dataset:
+        key = jax.random.key(4)
+        return hoam.simulate(chosen, {"mu": [1.4]}, TIMES, key=key, initial=state, n_samples=64, dt=0.4, progress=False)
+
+    assert chosen.parts(64, 3) == 1
+    whole = run()
+    monkeypatch.setattr(threaded_rollout, "_LEAST_WORK", 1)
+    assert chosen.parts(64, 3) == 3
+    divided = run()
+    for name in ("x", "v", "electric_energy"):
+        np.testing.assert_allclose(divided[name], whole[name], rtol=1e-4, atol=1e-4)
+    assert not np.array_equal(divided["x"][:, -1], divided["x"][:, 0])
+
+
+def test_integrators(model: hoam.Surrogate, noisy: hoam.Surrogate, state: Any, tmp_path: Path) -> None:
+    def end(integrator: Any, dt: float) -> Any:
+        return model.with_options(integrator=integrator).solve(state, TIMES, {"mu": 1.3}, dt=dt).v[-1]
+
+    exact = end("rk4", 0.05)
+    np.testing.assert_array_equal(end("rk4", 0.5), model.solve(state, TIMES, {"mu": 1.3}, dt=0.5).v[-1])
+    errors = [float(jnp.abs(end(name, 0.5) - exact).max()) for name in ("euler", "heun", "rk4")]
+    assert errors[2] < errors[1] < errors[0]
+    with pytest.raises(ValueError, match=r"integrator='rk4' must be one of 'euler', 'heun' for epsilon=0\.1"):
+        noisy.with_options(integrator="rk4")
+    with pytest.raises(Exception, match="integrator"):
+        model.with_options(integrator="leapfrog")  # type: ignore[arg-type]
+    noisy.with_options(integrator="euler").save(tmp_path / "m.hoam")
+    assert hoam.load(tmp_path / "m.hoam").integrator == "euler"
 
 
 def test_saved_and_loaded_in_a_new_process_gives_the_same_bits(
