@@ -27,6 +27,8 @@ from hoam_plugin.cli_parsing import (
 )
 from hoam_plugin.files import written_aside
 
+# A larger training ensemble stays on disk.
+_LARGEST_IN_MEMORY = 1 << 30
 _PICTURES = (".png", ".pdf", ".svg", ".jpg", ".gif")
 
 
@@ -204,7 +206,9 @@ def fit(
     for name, values in changes.items():
         given = {field: value for field, value in values.items() if value is not None}
         settings[name] = dataclasses.replace(settings[name], **given)
-    ds = ensembles.load(ensemble)
+    ds = ensembles.load(ensemble, lazy=True)
+    if ds.nbytes <= _LARGEST_IN_MEMORY:
+        ds = ds.load()
     began = time.perf_counter()
     if validate is not None:
         settings["validate"] = ensembles.load(validate)
