@@ -25,7 +25,7 @@ from hoam_plugin.variables import Variable
 DIMS = ("run", "time", "sample")
 _ORDER = "variable_order"
 # What is read at a time of an ensemble on disk.
-_SLAB_BYTES = 1 << 24
+_SLAB_BYTES = 1 << 22
 
 
 def frame(

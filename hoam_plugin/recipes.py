@@ -21,7 +21,13 @@ def paper(epsilon: float = 0.2, iterations: int = 25_000) -> dict[str, Any]:
         "potential": CoLoRA(width=64, depth=7, rank=3, hyper_width=15, hyper_depth=3),
         "loss": ActionMatching(epsilon=epsilon),
         "training": Training(
-            iterations=iterations, n_samples=256, learning_rate=2e-3, warmup=0, average=0.0, n_end_samples=256
+            iterations=iterations,
+            n_samples=256,
+            optimiser="adam",
+            learning_rate=2e-3,
+            warmup=0,
+            average=0.0,
+            n_end_samples=256,
         ),
     }
 
@@ -35,5 +41,12 @@ def quality(epsilon: float = 0.5, iterations: int = 16_000) -> dict[str, Any]:
     return {
         "potential": CoLoRA(width=48, depth=5, rank=6, hyper_width=24, harmonics=2),
         "loss": ActionMatching(epsilon=epsilon),
-        "training": Training(iterations=iterations, n_samples=16, learning_rate=4e-3, average=0.999, n_end_samples=512),
+        "training": Training(
+            iterations=iterations,
+            n_samples=16,
+            optimiser="adam",
+            learning_rate=4e-3,
+            average=0.999,
+            n_end_samples=512,
+        ),
     }

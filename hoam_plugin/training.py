@@ -42,8 +42,8 @@ class Training:
         n_times: nodes per iteration, one drawn from each of as many equal stretches, with scaled weights so that the
             loss is unbiased; None takes all of them.
         runs_per_iteration: runs (parameter values) per iteration.
-        optimiser: "adam", "adamw", "nadam", "radam", "adabelief", "adan", "ademamix", "lion" or "muon"; the best
-            learning rate differs.
+        optimiser: "adam", "adamw", "nadam", "radam", "adabelief", "adan", "ademamix", "lion" or "muon" (momentum
+            orthogonalised by Newton and Schulz for matrices, Adam for the rest); the best learning rate differs.
         learning_rate: its largest value.
         warmup: iterations over which the learning rate rises from zero.
         average: decay of the moving average of the weights, which the surrogate gets; 0 takes the last weights.
@@ -66,8 +66,8 @@ class Training:
     n_samples: int | None = None
     n_times: int | None = None
     runs_per_iteration: int = 1
-    optimiser: Optimiser = "adam"
-    learning_rate: float = 6e-3
+    optimiser: Optimiser = "muon"
+    learning_rate: float = 1e-2
     warmup: int = 100
     average: float = 0.998
     n_end_samples: int = 256

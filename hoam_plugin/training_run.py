@@ -92,7 +92,13 @@ class Trail:
     def go_back(self) -> int:
         """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped."""
         before = self.iterations
-        n_kept = len(self.losses) - min(self._rewound_blocks, max(0, len(self.recent) - 1))
+        least = len(self.losses) - max(0, len(self.recent) - 1)
+        n_kept = max(least, len(self.losses) - self._rewound_blocks)
+        # It may have begun earlier: on to where the loss is not far below what its quadratic part allows.
+        while n_kept > least and np.mean(self.losses[n_kept - 1].loss) < -2 * np.mean(
+            self.losses[n_kept - 1].quadratic
+        ):
+            n_kept -= 1
         del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
         del self.losses[n_kept:]
         if self.best is not None and self.best.iteration > self.iterations:

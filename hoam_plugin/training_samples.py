@@ -126,9 +126,12 @@ class TrainingSamples:
         end_points = jnp.zeros((self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims), self._dtype)
         pool = []
         with ThreadPoolExecutor(available_cores()) as workers:
-            for run, samples in enumerate(workers.map(self._prepared, range(self._n_runs), [0] * self._n_runs)):
-                points, end_points = _replaced(points, end_points, run, samples)
-                pool.append(samples.points[:, 0].reshape(-1, self._n_dims).copy())
+            # No more at a time than there are workers: finished runs would pile up in memory.
+            for first in range(0, self._n_runs, available_cores()):
+                some = range(first, min(first + available_cores(), self._n_runs))
+                for run, samples in zip(some, workers.map(self._prepared, some, [0] * len(some)), strict=True):
+                    points, end_points = _replaced(points, end_points, run, samples)
+                    pool.append(samples.points[:, 0].reshape(-1, self._n_dims).copy())
         times = jnp.asarray(self._ds["time"].values, self._dtype)
         condition = jax.vmap(lambda t, row: self._normalisation.condition(t, row, self._dtype), (0, None))
         rows = [ensembles.parameters(self._ds, run) for run in range(self._n_runs)]

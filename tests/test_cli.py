@@ -103,6 +103,11 @@ def test_interrupted_fit_is_resumed(
     model.unlink()
     assert "--resume" in error(*words)
     assert "no such checkpoint" in error(*other, "--resume")
+    # What is refused before training leaves the unfinished one alone.
+    kept = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    assert "exist" in error("fit", tmp_path / "none.zarr", *words[2:], "--overwrite")
+    assert "epsilon" in error(*words, "--overwrite", "--epsilon", -1)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == kept
     assert hoam_command(*words, "--resume") == 0
     assert hoam_command(*other) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.hoam", "m2.hoam"]
@@ -322,6 +327,25 @@ def test_module_runs_as_the_command() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_diverged_fit_is_not_said_to_be_resumable(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FailingCommand
+) -> None:
+    original = training.blocks
+
+    def blocks(setup: Any, progress: Any, *rest: Any) -> Any:
+        if int(progress.iteration) == 0:
+            yield next(original(setup, progress, *rest))
+        raise hoam.TrainingDivergedError("the loss ran away")
+
+    monkeypatch.setattr(training, "blocks", blocks)
+    message = error(
+        "fit", folder / "truth.zarr", "-o", tmp_path / "m.hoam", "--width", 8, "--depth", 2, "--no-progress"
+    )
+    assert "the loss ran away; the model of iteration 100 was written to" in message
+    assert "--resume" not in message
+    assert n_iterations(tmp_path / "m.hoam") == 100
+
+
 def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.hoam"
     words = ["fit", str(folder / "truth.zarr"), "-o", str(model), "--iterations", "1000000"]
