@@ -124,7 +124,7 @@ def row(n_dims: int) -> list[str]:
         milliseconds(ours(n_dims, 0.0), weights, exact),
     ]
     ratios = [noise(n_dims, probes) for probes in (1, 4)] if n_dims > 1 else [float("nan")] * 2
-    return [str(n_dims), *(f"{t:.0f}" for t in times), *(f"{r:.2f}" for r in ratios)]
+    return [str(n_dims), *(f"{t:.0f}" for t in times), *(f"{r:.1e}" for r in ratios)]
 
 
 def large(kind: Any) -> None:

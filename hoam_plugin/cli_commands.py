@@ -133,6 +133,7 @@ def fit(
     recipe: Literal["quick", "quality", "paper"] = "quick",
     iterations: Whole | None = None,
     samples: Whole | None = None,
+    optimiser: str | None = None,
     learning_rate: float | None = None,
     epsilon: float | None = None,
     width: Whole | None = None,
@@ -156,6 +157,7 @@ def fit(
             saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
         iterations: steps of the optimiser.
         samples: samples per saved time and iteration.
+        optimiser: muon, adam or another of `hoam_plugin.Training`; the best learning rate differs.
         learning_rate: its largest value.
         epsilon: noise amplitude of the learned dynamics in normalised units; 0 gives an ODE.
         width: features per hidden layer.
@@ -199,6 +201,7 @@ def fit(
         "training": {
             "iterations": iterations,
             "n_samples": samples,
+            "optimiser": optimiser,
             "learning_rate": learning_rate,
             "patience": patience,
         },

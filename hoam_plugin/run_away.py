@@ -20,12 +20,12 @@ class TrainingDivergedError(FloatingPointError):
 class RunAwayGuard:
     """Watches the loss L against its own quadratic part q = int E |grad s|^2 / 2, block by block.
 
-    For a potential that explains the samples, -q <= L: it is -q at the best scaling of any s, and above it while the
-    optimiser is still on its way. A loss well below -q therefore falls faster than the samples allow, by the quadrature
-    error of a potential that wiggles between the nodes, and has no lower bound. A loss well above 0, the loss of no motion at
-    all, or samples moved by a thousand times their spread, show steps that are too long. "Well" is by more than
-    `margin` q in the mean of the last hundred iterations beyond four standard errors, or in nearly all of the last
-    fifty: a loss that explodes has no meaningful standard error.
+    For a potential that explains the samples, -q <= L: it is -q at the best scaling of any s, and above it while
+    the optimiser is still on its way. A loss well below -q therefore falls faster than the samples allow, by the
+    quadrature error of a potential that wiggles between the nodes, and has no lower bound. A loss well above 0, the
+    loss of no motion at all, or samples moved by a thousand times their spread, show steps that are too long.
+    "Well" is by more than `margin` q in the mean of the last hundred iterations beyond four standard errors, or in
+    nearly all of the last fifty: a loss that explodes has no meaningful standard error.
     """
 
     margin = 0.1

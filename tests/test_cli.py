@@ -107,6 +107,7 @@ def test_interrupted_fit_is_resumed(
     kept = {p: p.read_bytes() for p in tmp_path.iterdir()}
     assert "exist" in error("fit", tmp_path / "none.zarr", *words[2:], "--overwrite")
     assert "epsilon" in error(*words, "--overwrite", "--epsilon", -1)
+    assert "optimiser" in error(*words, "--overwrite", "--optimiser", "sgd")
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == kept
     assert hoam_command(*words, "--resume") == 0
     assert hoam_command(*other) == 0
