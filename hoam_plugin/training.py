@@ -62,19 +62,19 @@ class Training:
         ValueError: a number out of its range.
     """
 
-    iterations: int = 7000
+    iterations: int = 8000
     n_samples: int | None = None
     n_times: int | None = None
     runs_per_iteration: int = 1
     optimiser: Optimiser = "muon"
-    learning_rate: float = 1e-2
+    learning_rate: float = 6e-3
     warmup: int = 100
     average: float = 0.998
     n_end_samples: int = 256
     block: int = 100
     checkpoint_seconds: float = 30.0
     patience: int | None = None
-    sample_memory: int = 1 << 29
+    sample_memory: int = 450_000_000
     matmul_precision: str | None = None
 
     def __post_init__(self) -> None:
