@@ -1,6 +1,7 @@
 """Test configuration: annotations checked at run time, no implicit promotion of dtypes or ranks."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -32,3 +33,12 @@ def x64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory_maps() -> Iterator[None]:
+    """Every compiled function maps some memory; beyond the kernel's limit (65530 by default) XLA crashes."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_text().splitlines()) > 20_000:
+        jax.clear_caches()
