@@ -71,7 +71,7 @@ def setup_of(case: Case, iterations: int) -> Setup:
     """The settings of one case."""
     sizes = {"rank": 3} if case.kind == "CoLoRA" else {}
     potential = POTENTIALS[case.kind](width=case.width, depth=case.depth, **sizes)
-    options = hoam.Training(iterations=iterations, n_samples=case.n_samples, block=iterations)
+    options = hoam.Training(iterations=iterations, n_samples=case.n_samples, block=iterations, optimiser="adam")
     return Setup(potential, Embedding((None,) * case.n_dims), hoam.ActionMatching(epsilon=_EPSILON), options)
 
 

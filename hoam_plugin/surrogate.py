@@ -274,7 +274,13 @@ class Surrogate:
     def advance_in_parts(
         self, state: Any, dt: Any, n_steps: int, parameters: Parameters, key: Array, pool: Any, n_parts: int
     ) -> Any:
-        """Some steps of `n_parts` parts of the samples on the threads of `pool`; not for compiled code."""
+        """Some steps of `n_parts` parts of the samples on the threads of `pool`; not for compiled code.
+
+        Raises:
+            ValueError: a parameter or the state's time outside its range under "raise".
+        """
+        if self.on_extrapolation == "raise":
+            extrapolation.enforce("raise", self._violation(parameters, state.time))
         return threaded_rollout.advance(self, state, dt, n_steps, parameters, key, pool, n_parts)
 
     def check_domain(self, parameters: dict[str, np.ndarray], times: np.ndarray) -> None:

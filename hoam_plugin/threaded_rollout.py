@@ -45,7 +45,7 @@ def advance(
     pool: ThreadPoolExecutor,
     n_parts: int,
 ) -> Any:
-    """Take `n_steps` equal steps; times and parameters are taken to be inside the trained ranges."""
+    """Take `n_steps` equal steps, without a look at the trained ranges."""
     time = state.time
     if model.epsilon > 0 and model.noise == "stratified":
         # The noise of a step depends on where all samples are.

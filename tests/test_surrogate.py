@@ -210,6 +210,17 @@ def test_host_threads_share_a_step(
     assert not np.array_equal(divided["x"][:, -1], divided["x"][:, 0])
 
 
+def test_host_threads_do_not_leave_the_trained_times(model: hoam.Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "available_cores", lambda: 3)
+    monkeypatch.setattr(threaded_rollout, "_LEAST_WORK", 1)
+    early = dataclasses.replace(model.init(jax.random.key(2), 64, {"mu": 1.4}), time=jnp.asarray(-2.0))
+    options: dict[str, Any] = {"key": jax.random.key(0), "initial": early, "n_samples": 64, "progress": False}
+    with pytest.raises(ValueError, match="-2"):
+        hoam.simulate(model, {"mu": [1.4]}, [1.0, 2.0], **options)
+    ignored = hoam.simulate(model.with_options(on_extrapolation="ignore"), {"mu": [1.4]}, [1.0, 2.0], **options)
+    assert np.isfinite(ignored["v"]).all()
+
+
 def test_integrators(model: hoam.Surrogate, noisy: hoam.Surrogate, state: Any, tmp_path: Path) -> None:
     def end(integrator: Any, dt: float) -> Any:
         return model.with_options(integrator=integrator).solve(state, TIMES, {"mu": 1.3}, dt=dt).v[-1]
