@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -78,13 +77,7 @@ def batch_of(n_dims: int, loss: hoam.ActionMatching, n_nodes: int = _NODES, n_sa
 
 def milliseconds(function: Any, *arguments: Any) -> float:
     """Median of five calls after a warm-up."""
-    jax.block_until_ready(function(*arguments))
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - begin)
-    return 1e3 * statistics.median(times)
+    return 1e3 * report.median_seconds(lambda: jax.block_until_ready(function(*arguments)), 5)
 
 
 def noise(n_dims: int, probes: int) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,6 @@ def hoam_rollout(model: hoam.Surrogate, start: Any, seed: int) -> xr.Dataset:
     )
 
 
-def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Median wall time after a warm-up."""
-    call()
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
-
-
 def observables(x: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Three density modes and two moments of the velocity over the saved times, all of order one."""
     k = 2 * np.pi / 50.0 * np.arange(1, 4)[:, None, None]
@@ -85,8 +74,6 @@ def of_ensemble(ds: xr.Dataset) -> np.ndarray:
 
 def untrained(width: int, depth: int, trained: hoam.Surrogate) -> hoam.Surrogate:
     """Random weights of another size in the place of the trained ones: moves samples a little, at the full cost."""
-    import dataclasses
-
     potential = hoam.CoLoRA(width=width, depth=depth, rank=3)
     weights = potential.init(jax.random.key(0), 3, 2)
     last = weights["layers"][-1]
@@ -130,8 +117,8 @@ def same_steps(trained: hoam.Surrogate, start: Any, repeats: int) -> str:
             integrator="euler", noise="independent", dt=_HORIZON / _STEPS
         )
         theirs = diffrax_rollout(model, _STEPS)
-        slow = seconds(lambda m=model, f=theirs: jax.block_until_ready(f(m, y0, keys, parameters)), 1)
-        fast = seconds(lambda m=model: hoam_rollout(m, start, 3), repeats)
+        slow = report.median_seconds(lambda m=model, f=theirs: jax.block_until_ready(f(m, y0, keys, parameters)), 1)
+        fast = report.median_seconds(lambda m=model: hoam_rollout(m, start, 3), repeats)
         rows.append([f"{depth} x {width}", f"{slow:.1f}", f"{fast:.1f}", f"{slow / fast:.1f}"])
     header = ["layers", "diffrax, vmapped over samples, s", "hoam, s", "ratio"]
     return f"Same {_STEPS} Euler-Maruyama steps with independent noise:\n\n{report.table(header, rows)}"
@@ -151,7 +138,7 @@ def equal_error(model: hoam.Surrogate, start: Any, repeats: int) -> str:
     def solve() -> np.ndarray:
         return np.asarray(theirs(model, y0, keys, parameters))
 
-    slow, paths = seconds(solve, 1), solve()
+    slow, paths = report.median_seconds(solve, 1), solve()
     error = apart(observables(paths[..., 0].T, paths[..., 1].T), reference)
     rows = [["diffrax, Euler-Maruyama, vmapped over samples", "independent", f"{_STEPS}", f"{_STEPS}", f"{slow:.1f}"]]
     rows[0] += [f"{error:.1e}", "1.0"]
@@ -159,7 +146,7 @@ def equal_error(model: hoam.Surrogate, start: Any, repeats: int) -> str:
     cases += [("heun", noise, n) for noise in ("independent", "stratified") for n in (32, 64, 125, 250)]
     for integrator, noise, n in cases:
         options = model.with_options(integrator=integrator, noise=noise, dt=_HORIZON / n)
-        fast = seconds(lambda m=options: hoam_rollout(m, start, 5), repeats)
+        fast = report.median_seconds(lambda m=options: hoam_rollout(m, start, 5), repeats)
         errors = [apart(of_ensemble(hoam_rollout(options, start, seed)), reference) for seed in (5, 6)]
         evaluations = n * (2 if integrator == "heun" else 1)
         rows.append([f"hoam, {integrator}", noise, str(n), str(evaluations), f"{fast:.2f}"])

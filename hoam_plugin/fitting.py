@@ -26,7 +26,7 @@ from hoam_plugin.training import Setup, Training
 from hoam_plugin.training_run import TrainingRun
 from hoam_plugin.training_samples import TrainingSamples
 
-# Substeps per horizon of a surrogate by default: more change no score of the demo (`benchmarks/results/rollout.md`).
+# Substeps per horizon of a surrogate by default; the error at other numbers is in `benchmarks/results/rollout.md`.
 _STEPS_PER_HORIZON = 125
 
 

@@ -1,4 +1,4 @@
-"""The optimisers to choose from, all from optax; `benchmarks/results/optimisers.md` compares them at equal time."""
+"""The optimisers to choose from, all from optax; `benchmarks/results/optimisers.md` compares some at equal time."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ OPTIMISERS = get_args(Optimiser)
 
 def transformation(name: Optimiser, learning_rate: optax.Schedule) -> optax.GradientTransformation:
     """The optimiser of that name, with gradients clipped to a global norm of 1."""
-    makers: dict[str, Any] = {name: getattr(optax, name, None) or getattr(optax.contrib, name) for name in OPTIMISERS}
-    return optax.chain(optax.clip_by_global_norm(1.0), makers[name](learning_rate))
+    maker: Any = getattr(optax, name, None) or getattr(optax.contrib, name)
+    return optax.chain(optax.clip_by_global_norm(1.0), maker(learning_rate))
