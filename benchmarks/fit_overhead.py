@@ -19,7 +19,7 @@ from hoam_plugin.training_run import TrainingRun
 
 _ITERATIONS = 1000
 # Potential, nodes, samples per node.
-_CASES = ((hoam.CoLoRA(), 256, 8), (hoam.CoLoRA(width=64, depth=7), 16, 64), (hoam.CoLoRA(width=16, depth=3), 32, 16))
+_CASES = ((hoam.CoLoRA(), 256, 8), (hoam.CoLoRA(width=64, depth=7), 256, 4), (hoam.CoLoRA(width=16, depth=3), 256, 4))
 _COMPILATION = "/jax/core/compile/backend_compile_duration"
 
 
@@ -52,8 +52,7 @@ def measure(potential: hoam.CoLoRA, nodes: int, n_samples: int) -> list[str]:
     rule = hoam.quadrature.gauss_legendre(nodes)
     key = jax.random.key(0)
     ds = hoam.simulate(sim, {"mu": [1.2, 1.5, 1.8]}, rule, key=key, n_samples=4096, progress=False, dt=0.1)
-    # Small steps: on so few nodes larger ones would run away.
-    options = hoam.Training(iterations=_ITERATIONS, n_samples=n_samples, learning_rate=1e-4, checkpoint_seconds=2.0)
+    options = hoam.Training(iterations=_ITERATIONS, n_samples=n_samples, checkpoint_seconds=2.0)
     watched: dict[str, Any] = {"compilations": [], "blocks": [], "memory": [], "seconds": []}
 
     def count(event: str, seconds: float, **_: Any) -> None:
