@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import hoam_plugin as hoam
 from benchmarks import report
 from benchmarks.training_step import synthetic_data
-from hoam_plugin.action_matching import Batch, loss_and_gradient
 from hoam_plugin.batches import draw_batch, draw_probes
 from hoam_plugin.embedding import Embedding
+from hoam_plugin.losses import loss_and_gradient
+from hoam_plugin.minibatch import Batch
 from hoam_plugin.normalisation import CONDITION_TIME_RATE
 
 _EPSILON = 0.2
@@ -40,7 +41,9 @@ def weights_of(n_dims: int) -> Any:
 def ours(n_dims: int, epsilon: float) -> Any:
     """The loss that `fit` takes, compiled: (weights, batch) -> gradient."""
     embedding = Embedding((None,) * n_dims)
-    return jax.jit(lambda weights, batch: loss_and_gradient(_POTENTIAL, embedding, epsilon, weights, batch)[2])
+    return jax.jit(
+        lambda weights, batch: loss_and_gradient(hoam.ActionMatching(epsilon), _POTENTIAL, embedding, weights, batch)[2]
+    )
 
 
 def with_folx(n_dims: int) -> Any:
@@ -90,11 +93,11 @@ def noise(n_dims: int, probes: int) -> float:
     def spread(batch: Batch, keys: Any) -> Any:
         def by_samples(key: Any) -> Any:
             fresh = dataclasses.replace(batch, points=jax.random.normal(key, batch.points.shape))
-            return loss_and_gradient(_POTENTIAL, embedding, _EPSILON, weights, fresh)[2]
+            return loss_and_gradient(loss, _POTENTIAL, embedding, weights, fresh)[2]
 
         def by_probes(key: Any) -> Any:
             fresh = dataclasses.replace(batch, probes=draw_probes(loss, batch.points, key))
-            return loss_and_gradient(_POTENTIAL, embedding, _EPSILON, weights, fresh)[2]
+            return loss_and_gradient(loss, _POTENTIAL, embedding, weights, fresh)[2]
 
         def total(draw: Any) -> Any:
             gradients = jax.lax.map(draw, keys)

@@ -15,9 +15,9 @@ import optax
 import hoam_plugin as hoam
 from benchmarks import naive, report
 from hoam_plugin import training
-from hoam_plugin.action_matching import loss_and_gradient
 from hoam_plugin.batches import TrainingData, draw_batch
 from hoam_plugin.embedding import Embedding
+from hoam_plugin.losses import loss_and_gradient
 from hoam_plugin.potentials import POTENTIALS
 from hoam_plugin.training import Setup
 
@@ -86,9 +86,9 @@ def _disagreement(case: Case) -> float:
         batch = draw_batch(setup.loss, data, jax.random.key(0))
         weights = training.start(setup, jax.random.key(1), 2).weights
         weights = jax.tree.map(lambda w: w + 0.1, weights)
-        arguments = (setup.potential, setup.embedding, _EPSILON)
-        ours = jax.jit(lambda w, b: loss_and_gradient(*arguments, w, b)[2])(weights, batch)
-        theirs = jax.jit(jax.grad(lambda w, b: naive.loss(*arguments, w, b)))(weights, batch)
+        network = (setup.potential, setup.embedding)
+        ours = jax.jit(lambda w, b: loss_and_gradient(setup.loss, *network, w, b)[2])(weights, batch)
+        theirs = jax.jit(jax.grad(lambda w, b: naive.loss(*network, _EPSILON, w, b)))(weights, batch)
         pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
         return max(float(jnp.abs(a - b).max() / jnp.maximum(jnp.abs(b).max(), 1e-3)) for a, b in pairs)
 

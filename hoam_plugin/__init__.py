@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from hoam_plugin import plots as plots
     from hoam_plugin import quadrature as quadrature
     from hoam_plugin import recipes as recipes
-    from hoam_plugin.action_matching import ActionMatching as ActionMatching
     from hoam_plugin.fitting import fit as fit
+    from hoam_plugin.losses import DICE as DICE
+    from hoam_plugin.losses import ActionMatching as ActionMatching
+    from hoam_plugin.losses import TrajectoryMatching as TrajectoryMatching
+    from hoam_plugin.losses import VelocityMatching as VelocityMatching
     from hoam_plugin.potentials import MLP as MLP
     from hoam_plugin.potentials import CoLoRA as CoLoRA
     from hoam_plugin.potentials import FiLM as FiLM
+    from hoam_plugin.potentials import VectorField as VectorField
     from hoam_plugin.registry import register as register
     from hoam_plugin.registry import stepper as stepper
     from hoam_plugin.registry import use_surrogate as use_surrogate
@@ -30,15 +34,19 @@ if TYPE_CHECKING:
 
 _MODULES = ("ensemble", "plots", "quadrature", "recipes")
 _HOMES = {
-    "ActionMatching": "action_matching",
+    "ActionMatching": "losses",
     "CoLoRA": "potentials",
+    "DICE": "losses",
     "FiLM": "potentials",
     "MLP": "potentials",
     "Surrogate": "surrogate",
     "Training": "training",
     "TrainingDivergedError": "run_away",
     "TrainingInterrupted": "training_run",
+    "TrajectoryMatching": "losses",
     "Variable": "variables",
+    "VectorField": "potentials",
+    "VelocityMatching": "losses",
     "compare": "scores",
     "fit": "fitting",
     "load": "surrogate_files",

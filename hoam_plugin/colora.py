@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from hoam_plugin.checks import positive_int
 from hoam_plugin.potential_interface import (
     HyperNetwork,
+    ScalarPotential,
     Streams,
     Weights,
     per_row,
@@ -24,7 +25,7 @@ from hoam_plugin.potential_interface import (
 
 
 @dataclasses.dataclass(frozen=True)
-class CoLoRA:
+class CoLoRA(ScalarPotential):
     """Continuous low-rank adaptation: layers x -> W x + A diag(phi(t, mu)) B x + b with phi from a hyper-network.
 
     W, A, B and b do not depend on (t, mu). Swish between the layers, linear scalar output. Berman and Peherstorfer 2024

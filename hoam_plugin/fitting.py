@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,14 +18,26 @@ import xarray as xr
 
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin import registry
-from hoam_plugin.action_matching import ActionMatching
-from hoam_plugin.embedding import Embedding
+from hoam_plugin.driven import bound, embedding_of
+from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.files import require_writable
+from hoam_plugin.losses import (
+    DICE,
+    LOSSES,
+    ActionMatching,
+    Loss,
+    TrajectoryMatching,
+    VelocityMatching,
+)
+from hoam_plugin.losses import description as loss_description
 from hoam_plugin.normalisation import normalisation_of
-from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, description
+from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, VectorField, description
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
+from hoam_plugin.recipes import velocity_training
 from hoam_plugin.steppers import require_representable
+from hoam_plugin.structure import Kind, Structure, structure_of, with_metric
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
+from hoam_plugin.targets import has_rates, require_targets
 from hoam_plugin.training import Setup, Training
 from hoam_plugin.training_run import TrainingRun
 from hoam_plugin.training_samples import TrainingSamples
@@ -34,9 +50,9 @@ def fit(
     ensemble: xr.Dataset,
     *,
     key: jax.Array,
-    structure: Literal["gradient"] = "gradient",
-    potential: Potential | None = None,
-    loss: ActionMatching | None = None,
+    structure: Kind = "gradient",
+    potential: Potential | VectorField | None = None,
+    loss: Loss | None = None,
     training: Training | None = None,
     replaces: Any = None,
     validate: xr.Dataset | None = None,
@@ -45,17 +61,25 @@ def fit(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Surrogate:
-    """Learn the population dynamics of an ensemble by higher-order action matching (arXiv:2410.12000).
+    """Learn the population dynamics of an ensemble, by default by higher-order action matching (arXiv:2410.12000).
 
-    The defaults are quick settings: one to two minutes on two processor cores for 8 runs of 256 nodes.
+    The defaults are quick settings: one to two minutes on two processor cores for 8 runs of 256 nodes. Where the
+    ensemble carries enough for something more accurate than the default, one line on standard error says so.
 
     Args:
         ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
         key: JAX random key; the same key gives the same surrogate.
-        structure: "gradient": all variables move along the gradient of the learned potential.
-        potential: the network, `CoLoRA`, `FiLM` or `MLP`; `CoLoRA()` by default.
-        loss: `ActionMatching()` by default.
-        training: `Training()` by default.
+        structure: what is learned. "gradient": all variables move along the gradient of the learned potential.
+            "kinetic": positions move with their velocities (variables that declare `velocity_of`), exactly, with the
+            friction and the noise that the stepper declares as `known_drift` and `noise`; the force is learned.
+            "field": a free vector field in all variables, with the stepper's `noise`.
+        potential: the network: `CoLoRA()` by default, or `FiLM` or `MLP`; for "kinetic" `VectorField()` by default, a
+            force that depends on the positions only, while any of the others is a potential in the velocities whose
+            force depends on them as well; for "field" `VectorField()`.
+        loss: how the learned part follows from the samples: `ActionMatching` or `DICE` from marginals,
+            `VelocityMatching` from recorded rates, `TrajectoryMatching` from trajectories. By default
+            `ActionMatching()`, but `VelocityMatching()` for "kinetic" and "field" where the ensemble records rates.
+        training: `Training()` by default, `recipes.velocity_training()` for velocity and trajectory matching.
         replaces: the stepper whose place the surrogate takes; by default rebuilt from the ensemble's attributes.
         validate: held-out runs with the same variables and parameters, inside the trained ranges or not. Their loss
             after every block is in the history as `validation`, and the surrogate gets the averaged weights where it
@@ -74,25 +98,29 @@ def fit(
     Raises:
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
-            spread while epsilon > 0, an unknown structure, or `replaces` without a variable of the ensemble.
+            spread while epsilon > 0, an unknown structure or one that the variables do not allow, a loss or potential
+            that does not go with it, missing rates, or `replaces` without a variable of the ensemble.
         FileExistsError: `checkpoint` exists and `overwrite` is False.
         FileNotFoundError: `resume` does not.
         TrainingDivergedError: a non-finite or run-away loss, still after going back and halving the learning rate three
             times; the error holds the last good surrogate.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
     """
-    potential = _of_type("potential", potential, CoLoRA, *POTENTIALS.values())
-    loss = _of_type("loss", loss, ActionMatching)
-    options = _of_type("training", training, Training)
-    if structure != "gradient":
-        raise ValueError(f"structure={structure!r} is not available; choose 'gradient'")
     ds = ensembles.validate(ensemble)
+    variables = ensembles.variables(ds)
+    shapes = tuple(ds[v.name].shape[3:] for v in variables)
+    split = structure_of(structure, variables, [math.prod(shape) for shape in shapes])
+    potential = _of_type("potential", potential, VectorField if split.knows_dynamics else CoLoRA, *POTENTIALS.values())
+    loss = _loss_for(split, ds, _of_type("loss", loss, type(None), *LOSSES.values()))
+    matched = isinstance(loss, VelocityMatching)
+    options = _of_type("training", training, velocity_training if matched else Training, Training)
     for name in ensembles.variable_names(ds):
         require_representable(f"variable {name!r}", ds[name])
     if ds.sizes["time"] < 2:
         raise ValueError("the ensemble has 1 saved time; action matching needs at least the two ends of a time range")
-    node_weights = time_weights(ds, loss.quadrature)
-    variables = ensembles.variables(ds)
+    driven = [v.name for v in variables if split.kind != "kinetic" or v.velocity_of is not None]
+    require_targets(ds, loss, driven)
+    node_weights = _node_weights(ds, loss)
     attribute = str(ds.attrs.get("stepper", ""))
     replaced = required_stepper(registry.rebuild_stepper(ds) if replaces is None else replaces, variables)
     if options.patience is not None and validate is None:
@@ -100,8 +128,14 @@ def fit(
     held_out = None if validate is None else _validation_runs(ds, validate)
     path = _checkpoint_path(checkpoint, resume, overwrite)
     normalisation = normalisation_of(ds)
-    samples = TrainingSamples(ds, normalisation, node_weights, loss, options, jax.random.fold_in(key, 1))
-    setup = Setup(potential, Embedding(normalisation.periods, potential.harmonics), loss, options)
+    split = with_metric(split, np.asarray(normalisation.scale, np.float64))
+    dynamics = Dynamics(normalisation, replaced, split, variables, shapes)
+    loss = _with_known_noise(loss, dynamics)
+    embedding = embedding_of(potential, normalisation, split)
+    setup = Setup(bound(potential, split, embedding), embedding, loss, options)
+    samples = TrainingSamples(ds, dynamics, node_weights, loss, options, jax.random.fold_in(key, 1))
+    if progress and structure == "gradient":
+        _say_what_else(ds)
 
     def surrogate(weights: Any, history: xr.Dataset) -> Surrogate:
         return Surrogate(
@@ -110,18 +144,23 @@ def fit(
             replaces=replaced,
             potential=potential,
             variables=variables,
+            shapes=shapes,
             parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
-            epsilon=loss.epsilon,
+            structure=split,
+            epsilon=0.0 if split.knows_dynamics else loss.noise,
+            known_noise=dynamics.has_noise and not isinstance(loss, TrajectoryMatching),
             dt=normalisation.duration / _STEPS_PER_HORIZON,
-            provenance=Provenance(attribute, _configuration(structure, setup, key), history),
+            provenance=Provenance(attribute, _configuration(potential, split, setup, key), history),
         )
 
     validation = None
     if held_out is not None:
-        rule_weights = time_weights(held_out, None)
+        require_targets(held_out, loss, driven)
+        rule = dataclasses.replace(loss, quadrature=None) if isinstance(loss, ActionMatching) else loss
+        rule_weights = _node_weights(held_out, rule)
         validation_key = jax.random.fold_in(key, 2)
         validation = TrainingSamples(
-            held_out, normalisation, rule_weights, loss, options, validation_key, one_batch=True
+            held_out, dynamics, rule_weights, loss, options, validation_key, one_batch=True
         ).with_reference(samples.at(0).reference)
     run = TrainingRun(setup, samples, key, surrogate, path, validation)
     if resume is not None:
@@ -181,27 +220,77 @@ def _checkpoint_path(
     return None if checkpoint is None else require_writable(checkpoint, overwrite=overwrite, name="checkpoint")
 
 
-def _configuration(structure: str, setup: Setup, key: jax.Array) -> str:
-    quadrature = setup.loss.quadrature
+def _loss_for(structure: Structure, ds: xr.Dataset, loss: Any) -> Loss:
+    """The loss, by default the best one that the structure and the ensemble allow without trajectories.
+
+    Raises:
+        ValueError: a loss that does not go with the structure.
+    """
+    if loss is None:
+        matching = structure.knows_dynamics and has_rates(ds)
+        loss = VelocityMatching() if matching else ActionMatching()
+    if structure.kind == "field" and not isinstance(loss, VelocityMatching):
+        raise ValueError(
+            f"loss={loss!r}: a free field does not follow from marginals; structure='field' takes VelocityMatching "
+            "(with recorded rates) or TrajectoryMatching"
+        )
+    if structure.knows_dynamics and getattr(loss, "epsilon", None):
+        raise ValueError(
+            f"epsilon={loss.epsilon!r}: with structure={structure.kind!r} the noise is that of the stepper, which "
+            "declares it as `noise`; leave epsilon=None"
+        )
+    return loss
+
+
+def _with_known_noise(loss: Loss, dynamics: Dynamics) -> Loss:
+    """The loss with its epsilon: its own, or 1 or 0, as amplitudes of the stepper's noise come with the samples."""
+    if isinstance(loss, VelocityMatching):
+        return loss
+    known = 1.0 if dynamics.has_noise else 0.0
+    return dataclasses.replace(loss, epsilon=known if dynamics.structure.knows_dynamics else loss.noise)
+
+
+def _node_weights(ds: xr.Dataset, loss: Loss) -> np.ndarray:
+    """Weights of the saved times, as the loss wants them."""
+    if isinstance(loss, DICE):
+        return trapezoid_weights(ds["time"].values.astype(np.float64))
+    if isinstance(loss, TrajectoryMatching):
+        # The two ends have no symmetric increment.
+        weights = np.ones(ds.sizes["time"])
+        weights[[0, -1]] = 0
+        return weights / weights.sum()
+    return time_weights(ds, loss.quadrature)
+
+
+def _say_what_else(ds: xr.Dataset) -> None:
+    """One line about what the ensemble would also allow."""
+    if not any(v.velocity_of for v in ensembles.variables(ds)):
+        return
+    with contextlib.suppress(ValueError):
+        variables = ensembles.variables(ds)
+        structure_of("kinetic", variables, [math.prod(ds[v.name].shape[3:]) for v in variables])
+        rates = "; it records rates, which velocity matching then uses" if has_rates(ds) else ""
+        print(
+            f"fit: this ensemble has velocities, so structure='kinetic' is open to it and is more accurate{rates}",
+            file=sys.stderr,
+        )
+
+
+def _configuration(potential: Any, structure: Structure, setup: Setup, key: jax.Array) -> str:
     return json.dumps(
         {
-            "structure": structure,
-            "potential": description(setup.potential),
-            "loss": {
-                "kind": "ActionMatching",
-                "epsilon": setup.loss.epsilon,
-                "quadrature": str(quadrature or "ensemble"),
-            },
+            "structure": structure.kind,
+            "potential": description(potential),
+            "loss": loss_description(setup.loss),
             "training": dataclasses.asdict(setup.training),
             "seed": np.asarray(jax.random.key_data(key)).tolist(),
         }
     )
 
 
-def _of_type(name: str, value: Any, default: type, *others: type) -> Any:
+def _of_type(name: str, value: Any, default: Callable[[], Any], *kinds: type) -> Any:
     if value is None:
         return default()
-    kinds = others or (default,)
     if not isinstance(value, kinds):
         raise TypeError(f"{name}={value!r} must be {' or '.join(kind.__name__ + '(...)' for kind in kinds)}")
     return value

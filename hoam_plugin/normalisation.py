@@ -65,6 +65,17 @@ class Normalisation:
             columns.append((value - self.parameter_shift[i].astype(dtype)) / self.parameter_scale[i].astype(dtype))
         return jnp.stack(columns)
 
+    def physical_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The inverse of `samples`."""
+        return z * self._row(self.scale, z) + self._row(self.shift, z)
+
+    def physical_condition(self, condition: Float[Array, " C"]) -> tuple[Any, dict[str, Any]]:
+        """Time and parameters in physical units: the inverse of `condition`."""
+        dtype = condition.dtype
+        time = self.horizon[0] + self.duration * (condition[0] + 1) / 2
+        shift, scale = self.parameter_shift.astype(dtype), self.parameter_scale.astype(dtype)
+        return time, {name: condition[1 + i] * scale[i] + shift[i] for i, name in enumerate(self.parameters)}
+
     @staticmethod
     def _row(values: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         return values.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))

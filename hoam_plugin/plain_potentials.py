@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from hoam_plugin.checks import positive_int
 from hoam_plugin.potential_interface import (
     HyperNetwork,
+    ScalarPotential,
     Streams,
     Weights,
     per_row,
@@ -24,7 +25,7 @@ from hoam_plugin.potential_interface import (
 
 
 @dataclasses.dataclass(frozen=True)
-class MLP:
+class MLP(ScalarPotential):
     """A plain network of (x, t, mu): time and parameters are features like the coordinates, linear in the first layer.
 
     Attributes:
@@ -86,7 +87,7 @@ class MLP:
 
 
 @dataclasses.dataclass(frozen=True)
-class FiLM:
+class FiLM(ScalarPotential):
     """Feature-wise linear modulation: hidden layers x -> (1 + a(t, mu)) W x + c(t, mu) + b.
 
     Scale a and shift c come from a hyper-network. Swish between the layers, linear scalar output. Perez et al. 2018

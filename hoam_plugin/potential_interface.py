@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Weights = Any
+
+# Up to these many coordinates, carrying a gradient forward costs no more than going back for it.
+MOST_FORWARD_DIMS = 2
 
 
 class Streams(NamedTuple):
@@ -55,6 +59,11 @@ class Potential(Protocol):
     """
 
     @property
+    def has_gauge(self) -> bool:
+        """Whether a function of (t, mu) may be added to the potential, which action matching then has to fix."""
+        ...
+
+    @property
     def width(self) -> int:
         """Features per hidden layer."""
         ...
@@ -91,6 +100,44 @@ class Potential(Protocol):
     ) -> Float[Array, " n"]:
         """S at many points of one time."""
         ...
+
+
+class ScalarPotential:
+    """What follows from `propagate` and `value` of a scalar potential: its gradient as a drift.
+
+    Attributes:
+        has_gauge: whether a function of (t, mu) may be added to the potential, which action matching then has to fix.
+    """
+
+    has_gauge: ClassVar[bool] = True
+
+    def drift(
+        self: Any, weights: Weights, embedding: Any, z: Float[Array, "N D"], modulations: Float[Array, "T ..."]
+    ) -> Float[Array, "N Y"]:
+        """Gradient in the driven coordinates, at N / T samples of each of T times."""
+        at_rest = jnp.zeros_like(modulations)
+        driven = embedding.gradient_coordinates
+        if len(driven) <= MOST_FORWARD_DIMS:
+            features = embedding.streams(z, laplacian=False)
+            return jnp.moveaxis(self.propagate(weights, features, modulations, at_rest).gradient, 0, -1)
+
+        def total(rows: Any) -> Any:
+            features = embedding.streams(
+                rows, laplacian=False, probes=jnp.zeros((len(rows), 0, rows.shape[1]), rows.dtype)
+            )
+            return jnp.sum(self.propagate(weights, features, modulations, at_rest).value)
+
+        return jax.grad(total)(z)[:, np.asarray(driven)]
+
+    def drift_at_one_time(
+        self: Any, weights: Weights, embedding: Any, z: Float[Array, "n D"], modulation: Float[Array, ...]
+    ) -> Float[Array, "n Y"]:
+        """The same at one time, by `value`, which may form what depends on the time once for all samples."""
+
+        def total(rows: Any) -> Any:
+            return jnp.sum(self.value(weights, embedding.features(rows), modulation))
+
+        return jax.grad(total)(z)[:, np.asarray(embedding.gradient_coordinates)]
 
 
 class HyperNetwork(nn.Module):

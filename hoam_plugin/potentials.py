@@ -1,4 +1,4 @@
-"""Potentials s(x, t, mu) by name."""
+"""Potentials s(x, t, mu) and vector fields by name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hoam_plugin.plain_potentials import MLP as MLP
 from hoam_plugin.plain_potentials import FiLM as FiLM
 from hoam_plugin.potential_interface import Potential as Potential
 from hoam_plugin.potential_interface import Weights as Weights
+from hoam_plugin.vector_field import VectorField as VectorField
 
-POTENTIALS = {kind.__name__: kind for kind in (CoLoRA, FiLM, MLP)}
+POTENTIALS = {kind.__name__: kind for kind in (CoLoRA, FiLM, MLP, VectorField)}
 
 
 def description(potential: Any) -> dict[str, Any]:

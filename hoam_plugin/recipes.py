@@ -50,3 +50,10 @@ def quality(epsilon: float = 0.5, iterations: int = 16_000) -> dict[str, Any]:
             n_end_samples=512,
         ),
     }
+
+
+def velocity_training(iterations: int = 8000) -> Training:
+    """The default training of velocity and trajectory matching: every iteration sees eight runs at 64 saved times."""
+    return Training(
+        iterations=iterations, n_samples=8, n_times=64, runs_per_iteration=8, optimiser="muon", learning_rate=1e-2
+    )

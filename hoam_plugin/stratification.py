@@ -24,17 +24,24 @@ def morton_code(points: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
     return code
 
 
-def stratified_blocks(
+def stratified_indices(
     points: Float[np.ndarray, "N D"], size: int, rng: np.random.Generator
-) -> Float[np.ndarray, "B size D"]:
+) -> Int[np.ndarray, "B size"]:
     """Cut a population into B = N // size disjoint subsets, each with one random point from every stratum.
 
     The strata are `size` equal stretches of the Morton curve. A mean over one subset is an unbiased estimate of the
     mean over the population, with far less variance than over `size` independent points. Up to size - 1 random points
-    are left out.
+    are left out. Returns the indices of the points of each subset.
     """
     n_blocks = len(points) // size
-    kept = points[rng.permutation(len(points))[: n_blocks * size]]
-    strata = kept[np.argsort(morton_code(kept))].reshape(size, n_blocks, -1)
-    order = rng.random(strata.shape[:2]).argsort(axis=1)
-    return np.ascontiguousarray(np.take_along_axis(strata, order[:, :, None], axis=1).swapaxes(0, 1))
+    kept = rng.permutation(len(points))[: n_blocks * size]
+    strata = kept[np.argsort(morton_code(points[kept]))].reshape(size, n_blocks)
+    order = rng.random(strata.shape).argsort(axis=1)
+    return np.ascontiguousarray(np.take_along_axis(strata, order, axis=1).T)
+
+
+def stratified_blocks(
+    points: Float[np.ndarray, "N D"], size: int, rng: np.random.Generator
+) -> Float[np.ndarray, "B size D"]:
+    """The points of the subsets of `stratified_indices`."""
+    return points[stratified_indices(points, size, rng)]

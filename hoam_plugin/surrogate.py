@@ -15,8 +15,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin import extrapolation, rollout, threaded_rollout
-from hoam_plugin.embedding import Embedding
+from hoam_plugin import extrapolation, kinetic_rollout, rollout, threaded_rollout
+from hoam_plugin.driven import bound, embedding_of
+from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.potential_interface import Potential, Weights
 from hoam_plugin.steppers import (
@@ -25,7 +26,9 @@ from hoam_plugin.steppers import (
     replace_samples,
     state_type,
 )
+from hoam_plugin.structure import Structure
 from hoam_plugin.variables import Variable
+from hoam_plugin.vector_field import VectorField
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,8 +58,11 @@ class Provenance:
     meta_fields=[
         "potential",
         "variables",
+        "shapes",
+        "structure",
         "parameter_ranges",
         "epsilon",
+        "known_noise",
         "dt",
         "on_extrapolation",
         "noise",
@@ -66,10 +72,12 @@ class Provenance:
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surrogate:
-    """A learned potential whose gradient moves samples so that the population follows the physics.
+    """A learned drift that moves samples so that the population follows the physics.
 
-    dX = grad_x s(X, t, mu) dt + noise dW in normalised units (arXiv:2410.12000, equation 5). It reproduces the time
-    marginals and all averages over them, not the two-time statistics of single trajectories.
+    dX = grad_x s(X, t, mu) dt + epsilon dW in normalised units (arXiv:2410.12000, equation 5), or, around known
+    dynamics, dX = (b0 + u) dt + sigma dW where u drives some coordinates only; see `hoam_plugin.structure`. Trained on
+    marginals, it reproduces the time marginals and all averages over them, not the two-time statistics of single
+    trajectories.
 
     Attributes:
         weights: of the potential.
@@ -77,26 +85,33 @@ class Surrogate:
         replaces: the stepper whose place this one takes: its State type, `init` and `diagnostics`; or None.
         potential: the network.
         variables: the components of a sample.
+        shapes: shape of each variable of one sample.
+        structure: what is known and what is learned.
         parameter_ranges: (name, lowest, highest) of each trained physics parameter.
-        epsilon: noise amplitude in normalised units; 0 makes the surrogate an ODE.
+        epsilon: entropic noise in normalised units; 0 for none.
+        known_noise: whether the replaced stepper's `noise` acts as well.
         dt: default (largest) time step, physical units.
         on_extrapolation: "raise", "warn", "ignore" or "fallback" (to the replaced stepper) outside the trained ranges.
             Traced values cannot raise: there "raise" gives NaN.
         noise: "stratified" (evenly spread over neighbours in phase space, so that averages stay quiet; see
             `hoam_plugin.rollout.stratified_normals`) or "independent" for all samples.
-        integrator: "heun" (the stochastic one with noise: weak order 2, two evaluations per step), "rk4" (order 4, four
-            evaluations; without noise only) or "euler" (Euler-Maruyama, one evaluation); None takes "rk4" without and
-            "heun" with noise, see `benchmarks/results/rollout.md`.
+        integrator: None takes, for the structure "kinetic", a drift-kick-drift splitting (order 2, one evaluation, see
+            `hoam_plugin.kinetic_rollout`), else "rk4" without and "heun" with noise, see
+            `benchmarks/results/rollout.md`. "heun" is the stochastic one (with noise: weak order 2, two evaluations per
+            step), "rk4" has order 4 and four evaluations (without noise only), "euler" is Euler-Maruyama with one.
         provenance: the replaced stepper's description, the training configuration and history.
     """
 
     weights: Weights
     normalisation: Normalisation
     replaces: Any
-    potential: Potential
+    potential: Potential | VectorField
     variables: tuple[Variable, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    structure: Structure
     parameter_ranges: tuple[tuple[str, float, float], ...]
     epsilon: float
+    known_noise: bool
     dt: float
     on_extrapolation: extrapolation.Policy = "raise"
     noise: rollout.Noise = "stratified"
@@ -112,6 +127,16 @@ class Surrogate:
     def configuration(self) -> str:
         """How it was trained, as JSON."""
         return self.provenance.configuration
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether a step draws random numbers."""
+        return self.epsilon > 0 or self.known_noise
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What is known of the dynamics."""
+        return Dynamics(self.normalisation, self.replaces, self.structure, self.variables, self.shapes)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -155,11 +180,12 @@ class Surrogate:
         if noise not in rollout.NORMALS:
             raise ValueError(f"noise={noise!r} must be one of {', '.join(map(repr, rollout.NORMALS))}")
         integrator = self.integrator if integrator is None else integrator
-        if integrator is not None and (integrator not in rollout.INTEGRATORS or (integrator == "rk4" and self.epsilon)):
-            allowed = [name for name in rollout.INTEGRATORS if name != "rk4" or not self.epsilon]
-            raise ValueError(
-                f"integrator={integrator!r} must be one of {', '.join(map(repr, allowed))} for epsilon={self.epsilon:g}"
-            )
+        if integrator is not None and (
+            integrator not in rollout.INTEGRATORS or (integrator == "rk4" and self.has_noise)
+        ):
+            allowed = [name for name in rollout.INTEGRATORS if name != "rk4" or not self.has_noise]
+            names, which = ", ".join(map(repr, allowed)), "with" if self.has_noise else "without"
+            raise ValueError(f"integrator={integrator!r} must be one of {names} for a surrogate {which} noise")
         step = self.dt if dt is None else float(dt)
         return dataclasses.replace(self, on_extrapolation=policy, dt=step, noise=noise, integrator=integrator)
 
@@ -295,18 +321,23 @@ class Surrogate:
 
     def _field(self, time: Any, parameters: Parameters, dtype: Any) -> Callable[[Any], Any]:
         """The velocity at one time as a function of (sample, D) arrays; everything but the samples is formed once."""
+        learned = self.learned_drift(time, parameters, dtype)
+        if self.structure.kind == "gradient":
+            return learned
+        driven, dynamics = np.asarray(self.structure.driven), self.dynamics
+        return lambda x: dynamics.drift(x, time, parameters).at[:, driven].add(learned(x))
+
+    def learned_drift(self, time: Any, parameters: Parameters, dtype: Any) -> Callable[[Any], Any]:
+        """The learned part at one time, of the driven columns, as a function of (sample, D) arrays; physical units."""
         norm = self.normalisation
         # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
+        embedding = embedding_of(self.potential, norm, self.structure)
+        network = bound(self.potential, self.structure, embedding)
         condition = norm.condition(time, parameters, dtype)
-        modulation = self.potential.modulations(weights, condition[None, :])[0]
-        embedding = Embedding(norm.periods, self.potential.harmonics)
-        rate = (norm.scale.astype(dtype) / norm.duration)[None, :]
-
-        def potential_sum(z: Any) -> Any:
-            return jnp.sum(self.potential.value(weights, embedding.features(z), modulation))
-
-        return lambda x: rate * jax.grad(potential_sum)(norm.samples(x))
+        modulation = network.modulations(weights, condition[None, :])[0]
+        rate = (norm.scale.astype(dtype)[np.asarray(self.structure.driven)] / norm.duration)[None, :]
+        return lambda x: rate * network.drift_at_one_time(weights, embedding, norm.samples(x), modulation)
 
     def _guarded_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
         if self.on_extrapolation in ("ignore", "warn"):
@@ -326,29 +357,37 @@ class Surrogate:
     def _learned_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
         x = flatten_samples(state, self.variables)
         dt = jnp.asarray(dt, x.dtype)
-        moved = self.moved(x, state.time.astype(x.dtype), dt, parameters, self.increment(x, dt, key))
+        moved = self.moved(
+            x, state.time.astype(x.dtype), dt, parameters, self.increment(x, state.time, dt, parameters, key)
+        )
         return self.with_samples(state, moved, state.time + dt.astype(state.time.dtype))
 
     # The parts of a step; `hoam_plugin.threaded_rollout` puts them together in another way.
 
-    def increment(self, x: Float[Array, "n D"], dt: Any, key: Array | None) -> Float[Array, "n D"]:
+    def increment(
+        self, x: Float[Array, "n D"], time: Any, dt: Any, parameters: Parameters, key: Array | None
+    ) -> Float[Array, "n D"]:
         """The noise of a step of all samples."""
-        if self.epsilon == 0:
+        if not self.has_noise:
             return jnp.zeros_like(x)
         assert key is not None  # `_require_key` has seen to it
-        scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
         normals = rollout.NORMALS[self.noise](key, self.normalisation.samples(x))
+        if self.known_noise:
+            return jnp.sqrt(dt) * self.dynamics.noise(x, time, parameters) * normals
+        scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
         return jnp.sqrt(dt) * scale[None, :] * normals
 
     def moved(
         self, x: Float[Array, "n D"], time: Any, dt: Any, parameters: Parameters, increment: Float[Array, "n D"]
     ) -> Float[Array, "n D"]:
         """Samples after a step with given noise; each moves by itself."""
+        if self.structure.kind == "kinetic" and self.integrator is None:
+            return kinetic_rollout.drift_kick_drift(self, x, time, dt, parameters, increment)
 
         def field_at(t: Any) -> Callable[[Any], Any]:
             return self._field(t, parameters, x.dtype)
 
-        integrator = self.integrator or ("heun" if self.epsilon > 0 else "rk4")
+        integrator = self.integrator or ("heun" if self.has_noise else "rk4")
         if integrator == "rk4":
             return rollout.runge_kutta_4(field_at, x, time, dt)
         one_step = rollout.euler if integrator == "euler" else rollout.stochastic_heun
@@ -373,11 +412,9 @@ class Surrogate:
         return extrapolation.violation(parameters, times, self.ranges, self.horizon)
 
     def _require_key(self, key: Any) -> None:
-        if self.epsilon > 0 and key is None:
-            raise ValueError(
-                f"key=None: this surrogate has noise (epsilon={self.epsilon:g}) and needs a key, such as "
-                "jax.random.key(0)"
-            )
+        if self.has_noise and key is None:
+            what = "that of its stepper" if self.known_noise else f"epsilon={self.epsilon:g}"
+            raise ValueError(f"key=None: this surrogate has noise ({what}) and needs a key, such as jax.random.key(0)")
 
     def _check_times(self, state: Any, times: Any) -> None:
         if isinstance(times, jax.core.Tracer):

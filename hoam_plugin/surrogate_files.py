@@ -15,15 +15,17 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import registry
+from hoam_plugin.driven import bound, embedding_of
 from hoam_plugin.files import require_writable, written_aside
 from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.potentials import POTENTIALS, description
 from hoam_plugin.steppers import default_float
+from hoam_plugin.structure import structure_from
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.variables import Variable
 
 _FORMAT = "hoam-surrogate"
-_VERSION = 2
+_VERSION = 3
 _NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
 
 
@@ -53,7 +55,10 @@ def contents(surrogate: Surrogate) -> tuple[dict[str, Any], dict[str, Any]]:
         "potential": description(surrogate.potential),
         "variables": [dataclasses.asdict(v) for v in surrogate.variables],
         "parameter_ranges": surrogate.parameter_ranges,
+        "shapes": surrogate.shapes,
+        "structure": dataclasses.asdict(surrogate.structure),
         "epsilon": surrogate.epsilon,
+        "known_noise": surrogate.known_noise,
         "dt": surrogate.dt,
         "on_extrapolation": surrogate.on_extrapolation,
         "noise": surrogate.noise,
@@ -131,11 +136,13 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
         horizon=tuple(norm["horizon"]),
         parameters=tuple(norm["parameters"]),
     )
-    n_features = sum(1 if p is None else 2 * potential.harmonics for p in normalisation.periods)
-    structure = jax.eval_shape(
-        lambda key: potential.init(key, n_features, 1 + len(normalisation.parameters)), jax.random.key(0)
+    split = structure_from(metadata["structure"])
+    embedding = embedding_of(potential, normalisation, split)
+    network = bound(potential, split, embedding)
+    template = jax.eval_shape(
+        lambda key: network.init(key, embedding.n_features, 1 + len(normalisation.parameters)), jax.random.key(0)
     )
-    weights = jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[f"weights{_path_text(p)}"]), structure)
+    weights = jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[f"weights{_path_text(p)}"]), template)
     attribute = metadata["stepper"]
     return Surrogate(
         weights=weights,
@@ -145,8 +152,11 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
         ),
         potential=potential,
         variables=variables,
+        shapes=tuple(tuple(shape) for shape in metadata["shapes"]),
+        structure=split,
         parameter_ranges=tuple((n, low, high) for n, low, high in metadata["parameter_ranges"]),
         epsilon=metadata["epsilon"],
+        known_noise=metadata["known_noise"],
         dt=metadata["dt"],
         on_extrapolation=metadata["on_extrapolation"],
         noise=metadata["noise"],

@@ -31,7 +31,9 @@ _LEAST_WORK = 50_000_000
 def number_of_parts(model: Surrogate, n_samples: int, n_workers: int) -> int:
     """Threads that share a step of `n_samples` when `n_workers` cores are free; 1 on accelerators."""
     work = n_samples * model.potential.width**2 * model.potential.depth
-    divisible = jax.default_backend() == "cpu" and model.on_extrapolation != "fallback" and work >= _LEAST_WORK
+    # A tabulated force costs next to nothing per sample, and its table as much for a part of the samples as for all.
+    own = model.structure.kind != "kinetic"
+    divisible = own and jax.default_backend() == "cpu" and model.on_extrapolation != "fallback" and work >= _LEAST_WORK
     return n_workers if divisible else 1
 
 
@@ -47,11 +49,11 @@ def advance(
 ) -> Any:
     """Take `n_steps` equal steps, without a look at the trained ranges."""
     time = state.time
-    if model.epsilon > 0 and model.noise == "stratified":
+    if model.has_noise and model.noise == "stratified":
         # The noise of a step depends on where all samples are.
         for i in range(n_steps):
             # Waiting here keeps XLA from queueing what the threads should run side by side.
-            pieces = jax.block_until_ready(_divide_with_noise(model, state, dt, key, i, n_parts))
+            pieces = jax.block_until_ready(_divide_with_noise(model, state, dt, parameters, key, i, n_parts))
             state = _unite(model, state, _on_threads(pool, _move, pieces, model, time, dt, parameters), time + dt)
             time = state.time
         return state
@@ -69,9 +71,11 @@ def _on_threads(pool: ThreadPoolExecutor, function: Callable[..., Any], pieces: 
 
 
 @functools.partial(jax.jit, static_argnames="n_parts")
-def _divide_with_noise(model: Surrogate, state: Any, dt: Any, key: Array, i: Any, n_parts: int) -> list[Any]:
+def _divide_with_noise(
+    model: Surrogate, state: Any, dt: Any, parameters: Parameters, key: Array, i: Any, n_parts: int
+) -> list[Any]:
     x = flatten_samples(state, model.variables)
-    increment = model.increment(x, dt.astype(x.dtype), jax.random.fold_in(key, i))
+    increment = model.increment(x, state.time, dt.astype(x.dtype), parameters, jax.random.fold_in(key, i))
     return list(zip(jnp.array_split(x, n_parts), jnp.array_split(increment, n_parts), strict=True))
 
 
@@ -101,7 +105,7 @@ def _move_on(
 
     def step(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         x, time = carry
-        increment = own(model.increment(jnp.zeros_like(everything), dt, jax.random.fold_in(key, i)))
+        increment = own(model.increment(everything, time, dt, parameters, jax.random.fold_in(key, i)))
         moved = _in_chunks(lambda a, b: model.moved(a, time, dt, parameters, b), x, increment)
         return model.wrapped(moved), time + dt
 

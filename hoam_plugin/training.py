@@ -17,11 +17,12 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from hoam_plugin.action_matching import ActionMatching, Batch, loss_and_gradient, loss_value
 from hoam_plugin.batches import TrainingData, draw_batch, validation_batch
 from hoam_plugin.checks import positive_float, positive_int
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.hardware import available_cores
+from hoam_plugin.losses import Loss, loss_and_gradient, loss_value
+from hoam_plugin.minibatch import Batch
 from hoam_plugin.optimisers import OPTIMISERS, Optimiser, transformation
 from hoam_plugin.potential_interface import Potential, Weights
 from hoam_plugin.quadrature import Rule
@@ -129,7 +130,7 @@ class Setup(NamedTuple):
 
     potential: Potential
     embedding: Embedding
-    loss: ActionMatching
+    loss: Loss
     training: Training
 
 
@@ -245,7 +246,7 @@ def _gradient(setup: Setup, weights: Weights, batch: Batch) -> Any:
     """Loss, its quadratic part and its gradient over a batch or a share of it."""
     precision = setup.training.matmul_precision
     with contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision):
-        return loss_and_gradient(setup.potential, setup.embedding, setup.loss.epsilon, weights, batch)
+        return loss_and_gradient(setup.loss, setup.potential, setup.embedding, weights, batch)
 
 
 def _apply(setup: Setup, progress: Progress, losses_and_gradient: Any) -> tuple[Progress, Any]:
@@ -283,4 +284,4 @@ def _compiled_end_of_iteration(
 def validation_loss(setup: Setup, weights: Weights, data: TrainingData) -> Array:
     """Loss of all runs of `data` on a fixed batch."""
     batch = validation_batch(setup.loss, data)
-    return loss_value(setup.potential, setup.embedding, setup.loss.epsilon, weights, batch)
+    return loss_value(setup.loss, setup.potential, setup.embedding, weights, batch)

@@ -15,12 +15,13 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin.action_matching import ActionMatching
 from hoam_plugin.batches import TrainingData
+from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.hardware import available_cores
-from hoam_plugin.normalisation import Normalisation
+from hoam_plugin.losses import Loss
 from hoam_plugin.steppers import default_float
-from hoam_plugin.stratification import stratified_blocks
+from hoam_plugin.stratification import stratified_blocks, stratified_indices
+from hoam_plugin.targets import Targets, relative_importance, targets_of
 from hoam_plugin.training import Training
 
 # Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
@@ -28,10 +29,11 @@ _REFERENCE_POINTS = 4
 
 
 class RunSamples(NamedTuple):
-    """One run's part of `TrainingData`."""
+    """A part of `TrainingData`, of one run or of all."""
 
-    points: Float[np.ndarray, "T B n D"]
-    end_points: Float[np.ndarray, "2 E m D"]
+    points: Float[Any, "... T B n D"]
+    end_points: Float[Any, "... 2 E m D"]
+    targets: Float[Any, "... T B n Y"] | None
 
 
 class TrainingSamples:
@@ -44,7 +46,7 @@ class TrainingSamples:
 
     Args:
         ds: the ensemble, in memory or on disk.
-        normalisation: of its samples.
+        dynamics: normalisation and structure of its samples, and what is known of their motion.
         node_weights: quadrature weights of its saved times.
         loss: says whether a coordinate may lack spread.
         options: sizes and memory.
@@ -58,24 +60,28 @@ class TrainingSamples:
     def __init__(
         self,
         ds: xr.Dataset,
-        normalisation: Normalisation,
+        dynamics: Dynamics,
         node_weights: np.ndarray,
-        loss: ActionMatching,
+        loss: Loss,
         options: Training,
         key: jax.Array,
         *,
         one_batch: bool = False,
     ) -> None:
-        self._ds, self._normalisation, self._block = ds, normalisation, options.block
+        normalisation = dynamics.normalisation
+        self._ds, self._dynamics, self._normalisation, self._block = ds, dynamics, normalisation, options.block
+        self._targets: Targets | None = targets_of(ds, dynamics, loss)
+        self._loss = loss
         self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
         self._n_dims = len(normalisation.periods)
         self._dtype = default_float()
-        self._noisy = loss.epsilon > 0
+        self._noisy = loss.noise > 0
         self._seed = np.asarray(jax.random.key_data(key)).tolist()
         self._n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
         self._n_end = min(options.n_end_samples, n_available)
         least = max(self._n, self._n_end)
-        total = self._n_runs * self._n_times * n_available * self._n_dims * np.dtype(self._dtype).itemsize
+        n_columns = self._n_dims + (0 if self._targets is None else self._targets.n_columns)
+        total = self._n_runs * self._n_times * n_available * n_columns * np.dtype(self._dtype).itemsize
         wanted = n_available if one_batch else math.ceil(total / options.sample_memory)
         self._n_windows = max(1, min(wanted, n_available // least))
         self._window = n_available // self._n_windows
@@ -116,21 +122,24 @@ class TrainingSamples:
             self._coming = None
         else:
             samples = self._prepared(run, window)
-        points, end_points = _replaced(self._data.points, self._data.end_points, run, samples)
-        self._data = dataclasses.replace(self._data, points=points, end_points=end_points)
+        held = RunSamples(self._data.points, self._data.end_points, self._data.targets)
+        self._data = dataclasses.replace(self._data, **_replaced(held, run, samples)._asdict())
         self._held[run] = window
 
     def _first_windows(self, node_weights: np.ndarray) -> TrainingData:
         shape = (self._n_runs, self._n_times, self._window // self._n, self._n, self._n_dims)
-        points = jnp.zeros(shape, self._dtype)
-        end_points = jnp.zeros((self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims), self._dtype)
-        pool = []
+        end_shape = (self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims)
+        targets = None if self._targets is None else jnp.zeros((*shape[:-1], self._targets.n_columns), self._dtype)
+        held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets)
+        pool, importance = [], []
         with ThreadPoolExecutor(available_cores()) as workers:
             # No more at a time than there are workers: finished runs would pile up in memory.
             for first in range(0, self._n_runs, available_cores()):
                 some = range(first, min(first + available_cores(), self._n_runs))
                 for run, samples in zip(some, workers.map(self._prepared, some, [0] * len(some)), strict=True):
-                    points, end_points = _replaced(points, end_points, run, samples)
+                    held = _replaced(held, run, samples)
+                    if samples.targets is not None:
+                        importance.append(relative_importance(self._loss, samples.targets))
                     pool.append(samples.points[:, 0].reshape(-1, self._n_dims).copy())
         times = jnp.asarray(self._ds["time"].values, self._dtype)
         condition = jax.vmap(lambda t, row: self._normalisation.condition(t, row, self._dtype), (0, None))
@@ -138,12 +147,13 @@ class TrainingSamples:
         rng = np.random.default_rng(self._seed)
         candidates = np.concatenate(pool)
         return TrainingData(
-            points=points,
-            end_points=end_points,
+            **held._asdict(),
             conditions=jnp.stack([condition(times, row) for row in rows]),
             weights=jnp.asarray(node_weights.astype(self._dtype)),
             nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
             reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
+            importance=jnp.asarray(np.stack(importance), self._dtype) if importance else None,
+            dynamics=self._dynamics,
         )
 
     def _prepared(self, run: int, window: int) -> RunSamples:
@@ -155,16 +165,25 @@ class TrainingSamples:
             chosen = order[window * self._window : (window + 1) * self._window]
         points = np.empty((self._n_times, self._window // self._n, self._n, self._n_dims), self._dtype)
         end_points = np.empty((2, self._window // self._n_end, self._n_end, self._n_dims), self._dtype)
+        targets = (
+            None if self._targets is None else np.empty((*points.shape[:-1], self._targets.n_columns), self._dtype)
+        )
         shift, scale = np.asarray(self._normalisation.shift), np.asarray(self._normalisation.scale)
+        indices: Any = None
         for times, slab in ensembles.slabs(self._ds, run):
+            wanted = None if self._targets is None else self._targets.of(run, times, slab)
             for i, raw in enumerate(slab, times.start):
                 normalised = ((raw[chosen] - shift) / scale).astype(self._dtype)
                 if self._noisy:
                     self._require_spread(normalised, run, i)
-                points[i] = stratified_blocks(normalised, self._n, rng)
+                if indices is None or not self._loss.coupled:
+                    indices = stratified_indices(normalised, self._n, rng)
+                points[i] = normalised[indices]
+                if targets is not None and wanted is not None:
+                    targets[i] = wanted[i - times.start][chosen][indices]
                 if i in (0, self._n_times - 1):
                     end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)
-        return RunSamples(points, end_points)
+        return RunSamples(points, end_points, targets)
 
     def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
         """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
@@ -177,7 +196,7 @@ class TrainingSamples:
                 )
 
 
-@functools.partial(jax.jit, donate_argnums=(0, 1))
-def _replaced(points: Any, end_points: Any, run: Any, samples: RunSamples) -> tuple[Any, Any]:
+@functools.partial(jax.jit, donate_argnums=0)
+def _replaced(held: Any, run: Any, samples: Any) -> Any:
     """One run's samples put in place, in the same memory."""
-    return points.at[run].set(samples.points), end_points.at[run].set(samples.end_points)
+    return jax.tree.map(lambda old, new: old.at[run].set(new), held, samples)

@@ -9,18 +9,11 @@ import numpy as np
 import pytest
 
 from hoam_plugin import quadrature
-from hoam_plugin.action_matching import (
-    ActionMatching,
-    Batch,
-    Nodes,
-    chunk_shape,
-    end_terms,
-    interior_terms,
-    loss_and_gradient,
-    loss_value,
-)
+from hoam_plugin.action_matching import ActionMatching, end_terms, interior_terms
 from hoam_plugin.batches import draw_probes
 from hoam_plugin.embedding import Embedding
+from hoam_plugin.losses import loss_and_gradient, loss_value
+from hoam_plugin.minibatch import Batch, Nodes, chunk_shape
 from hoam_plugin.potential_interface import modulations_and_rates
 from hoam_plugin.potentials import MLP, CoLoRA, FiLM
 
@@ -137,7 +130,7 @@ def test_fast_loss_equals_the_naive_formulation(case: str, kind: str) -> None:
     weights = random_weights(potential, embedding, n_conditions)
     batch = random_batch(6, 5, len(periods), n_conditions, n_probes=2 if "probes" in case else 0)
 
-    fast_loss = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, epsilon, w, b))
+    fast_loss = jax.jit(lambda w, b: loss_and_gradient(ActionMatching(epsilon), potential, embedding, w, b))
     naive_and_gradient = jax.jit(
         jax.value_and_grad(lambda w, b: naive_loss(potential, embedding, epsilon, w, b)),
         compiler_options={"xla_backend_optimization_level": 0},  # halves the time, nearly all of which is compilation
@@ -181,7 +174,7 @@ def test_first_loss_is_zero() -> None:
     @jax.jit
     def first(key: Any, batch: Batch) -> Any:
         weights = potential.init(key, embedding.n_features, 2)
-        return loss_and_gradient(potential, embedding, 0.1, weights, batch)
+        return loss_and_gradient(ActionMatching(0.1), potential, embedding, weights, batch)
 
     loss, quadratic, gradient = first(jax.random.key(0), random_batch(4, 8, 2, 2))
     assert loss == 0
@@ -196,7 +189,7 @@ def test_a_function_of_time_alone_neither_lowers_nor_raises_the_loss() -> None:
     weights = random_weights(potential, embedding, 2)
     first = weights["layers"][0]
     blind = [first | {"W": 0 * first["W"], "A": 0 * first["A"]}, *weights["layers"][1:]]
-    compiled = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, 0.3, w, b)[:2])
+    compiled = jax.jit(lambda w, b: loss_and_gradient(ActionMatching(0.3), potential, embedding, w, b)[:2])
     loss, quadratic = compiled(weights | {"layers": blind}, random_batch(2, 4, 2, 2))
     np.testing.assert_allclose([loss, quadratic], 0.0, atol=1e-14)
 
@@ -224,8 +217,8 @@ def test_loss_value_is_that_of_loss_and_gradient() -> None:
     weights, batch = random_weights(potential, embedding, 2), random_batch(6, 4, 2, 2)
     value, (loss, *_) = jax.jit(
         lambda w, b: (
-            loss_value(potential, embedding, 0.2, w, b),
-            loss_and_gradient(potential, embedding, 0.2, w, b),
+            loss_value(ActionMatching(0.2), potential, embedding, w, b),
+            loss_and_gradient(ActionMatching(0.2), potential, embedding, w, b),
         )
     )(weights, batch)
     np.testing.assert_allclose(value, loss, rtol=1e-12)
@@ -245,14 +238,14 @@ def test_chunks_do_not_change_the_loss(n_probes: int, monkeypatch: pytest.Monkey
 
     whole, quadratic = in_one_piece(weights, batch)
     row_bytes = 8 * 5 * potential.width
-    monkeypatch.setattr("hoam_plugin.action_matching._CHUNK_BYTES", {"cpu": 1})
+    monkeypatch.setattr("hoam_plugin.minibatch._CHUNK_BYTES", {"cpu": 1})
     for least, shape in ((1, (1, 1)), (2, (1, 2)), (16, (4, 4))):
-        monkeypatch.setattr("hoam_plugin.action_matching._LEAST_ROWS", least)
+        monkeypatch.setattr("hoam_plugin.minibatch._LEAST_ROWS", least)
         assert chunk_shape(12, 4, row_bytes) == shape
         # A lambda of its own each time, since the limit is read while tracing.
-        loss, quadratic_part, _ = jax.jit(lambda w, b: loss_and_gradient(potential, embedding, 0.2, w, b))(
-            weights, batch
-        )
+        loss, quadratic_part, _ = jax.jit(
+            lambda w, b: loss_and_gradient(ActionMatching(0.2), potential, embedding, w, b)
+        )(weights, batch)
         np.testing.assert_allclose(loss, whole, rtol=1e-12)
         np.testing.assert_allclose(quadratic_part, quadratic, rtol=1e-12)
 
@@ -277,9 +270,9 @@ def test_estimated_laplacian_is_unbiased() -> None:
     def both(w: Any, b: Batch, keys: Any) -> Any:
         def estimate(key: Any) -> Any:
             with_probes = dataclasses.replace(b, probes=draw_probes(loss, b.points, key))
-            return loss_value(potential, embedding, 0.3, w, with_probes)
+            return loss_value(ActionMatching(0.3), potential, embedding, w, with_probes)
 
-        return loss_value(potential, embedding, 0.3, w, b), jax.vmap(estimate)(keys)
+        return loss_value(ActionMatching(0.3), potential, embedding, w, b), jax.vmap(estimate)(keys)
 
     exact, estimates = both(weights, batch, jax.random.split(jax.random.key(0), 3000))
     error = float(estimates.std()) / 3000**0.5
@@ -346,7 +339,7 @@ def test_gauss_nodes_make_the_loss_far_less_noisy_than_random_times() -> None:
             jnp.asarray([1.0, -1.0]),
             jnp.zeros((1, 1)),
         )
-        return loss_and_gradient(potential, embedding, 0.0, weights, batch)[0]
+        return loss_and_gradient(ActionMatching(0.0), potential, embedding, weights, batch)[0]
 
     def spread(rule: quadrature.Rule) -> float:
         # Weights are an argument, since XLA would spend minutes on folding them as constants.
