@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ _MOST_EXACT_DIMS = 16
 DEFAULT_EPSILON = 0.5
 
 Laplacian = Literal["exact", "hutchinson"]
+Samples = Literal["independent", "coupled", "merged"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +52,12 @@ class ActionMatching:
         laplacian: with epsilon > 0, "exact" or "hutchinson" (an unbiased estimate from random directions, whose cost
             does not grow with the number of coordinates); None takes the exact one up to 16 coordinates.
         probes: random directions per sample of the estimate.
-        coupled: let every iteration follow the same samples through all nodes and both ends. Where sample i is the same
-            trajectory at all times, as `simulate` saves them, the fluctuations of the linear terms then cancel to the
-            quadrature error; the loss has the same expectation, and stays one of marginals.
+        samples: which samples an iteration sees. "independent": subsets drawn anew at every node. "coupled": the same
+            samples at all nodes and both ends; where sample i is the same trajectory at all times, as `simulate` saves
+            them, the fluctuations of the linear terms cancel to the quadrature error. "merged": all samples, as a few
+            weighted points with the same density, momentum and pressure (`hoam_plugin.merging`), for the structure
+            "kinetic" with one velocity and a `VectorField`. All have the same expectation. None takes "merged" where it
+            can be had, else "independent", and so knows nothing of trajectories.
 
     Raises:
         ValueError: a negative or non-finite epsilon, an unknown kind of Laplacian, or no probe.
@@ -64,7 +68,7 @@ class ActionMatching:
     quadrature: Rule | None = None
     laplacian: Laplacian | None = None
     probes: int = 1
-    coupled: bool = False
+    samples: Samples | None = None
 
     def __post_init__(self) -> None:
         if self.epsilon is not None and not (math.isfinite(self.epsilon) and self.epsilon >= 0):
@@ -75,12 +79,24 @@ class ActionMatching:
             )
         if self.laplacian not in (None, "exact", "hutchinson"):
             raise ValueError(f"laplacian={self.laplacian!r} must be 'exact', 'hutchinson' or None")
+        if self.samples not in (None, *get_args(Samples)):
+            raise ValueError(f"samples={self.samples!r} must be one of {get_args(Samples)!r} or None")
         positive_int("probes", self.probes)
 
     def n_probes(self, n_dims: int) -> int:
         """Random directions per sample of `n_dims` coordinates; 0 where the Laplacian is exact or unused."""
         exact = n_dims <= _MOST_EXACT_DIMS if self.laplacian is None else self.laplacian == "exact"
         return 0 if exact or not self.noise else self.probes
+
+    @property
+    def coupled(self) -> bool:
+        """Whether an iteration follows the same samples through all times."""
+        return self.samples == "coupled"
+
+    @property
+    def merged(self) -> bool:
+        """Whether an iteration sees all samples as a few weighted points."""
+        return self.samples == "merged"
 
     @property
     def noise(self) -> float:
@@ -106,8 +122,8 @@ def interior_terms(
     modulations, rates = modulations_and_rates(potential, weights, nodes.conditions, CONDITION_TIME_RATE)
     squares, streams = squares_and_streams(potential, embedding, weights, nodes, epsilon, modulations, rates)
     linear = streams.rate if streams.laplacian is None else streams.rate + (epsilon**2 / 2) * streams.laplacian
-    quadratic_part = jnp.sum(nodes.weights * mean_at_node(squares / 2, n_times))
-    linear_part = jnp.sum(nodes.weights * mean_at_node(linear, n_times))
+    quadratic_part = jnp.sum(nodes.weights * nodes.mean(squares / 2))
+    linear_part = jnp.sum(nodes.weights * nodes.mean(linear))
     if potential.has_gauge:
         n_dims = nodes.points.shape[-1]
         still = embedding.streams(
@@ -116,7 +132,7 @@ def interior_terms(
             probes=jnp.zeros((n_times * len(reference), 0, n_dims), reference.dtype),
         )
         gauge = potential.propagate(weights, still, modulations, rates).rate
-        linear_part = linear_part - jnp.sum(nodes.weights * mean_at_node(gauge, n_times))
+        linear_part = linear_part - jnp.sum(nodes.weights * jnp.mean(gauge.reshape(n_times, -1), axis=1))
     return quadratic_part + linear_part, quadratic_part
 
 
@@ -149,19 +165,16 @@ def squares_and_streams(
     return jnp.sum(gradient[:, np.asarray(driven)] ** 2, axis=1), streams
 
 
-def mean_at_node(rows: Float[Array, " N"], n_times: int) -> Float[Array, " T"]:
-    """Mean over the samples of each node."""
-    return jnp.mean(rows.reshape(n_times, -1), axis=1)
-
-
 def end_terms(potential: Potential, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
     """E_{rho_0}[s] - E_{rho_1}[s] in the gauge of `interior_terms`, averaged over the runs of the batch."""
     modulations = potential.modulations(weights, batch.end_conditions)
 
-    def mean_at_end(z: Any, phi: Any) -> Any:
-        mean = jnp.mean(potential.value(weights, embedding.features(z), phi))
+    def mean_at_end(z: Any, phi: Any, multiplicity: Any) -> Any:
+        values = potential.value(weights, embedding.features(z), phi)
+        mean = jnp.mean(values if multiplicity is None else values * multiplicity)
         if not potential.has_gauge:
             return mean
         return mean - jnp.mean(potential.value(weights, embedding.features(batch.reference), phi))
 
-    return jnp.sum(batch.end_signs * jax.vmap(mean_at_end)(batch.end_points, modulations))
+    means = jax.vmap(mean_at_end)(batch.end_points, modulations, batch.end_multiplicity)
+    return jnp.sum(batch.end_signs * means)

@@ -30,6 +30,7 @@ class TrainingData:
         nodes: indices of the saved times whose weight is positive.
         reference: a few points spread over the population of all runs and times, which fix the gauge of the potential.
         targets: what the learned drift of every sample should be, or None.
+        multiplicity: weight of every sample over the mean weight, or None where all have the same.
         importance: factor of every run's and saved time's part of the loss, or None for 1.
         dynamics: what is known, or None.
     """
@@ -41,6 +42,7 @@ class TrainingData:
     nodes: Array
     reference: Float[Array, "k D"]
     targets: Float[Array, "R T B n Y"] | None = None
+    multiplicity: Float[Array, "R T B n"] | None = None
     importance: Float[Array, "R T"] | None = None
     dynamics: Dynamics | None = None
 
@@ -57,7 +59,7 @@ def draw_batch(
     n_chosen = min(runs_per_iteration, n_runs)
     runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
     nodes, node_weights = draw_nodes(loss, data, node_key, n_times)
-    blocks = jax.random.randint(block_key, (n_chosen, 1 if loss.coupled else len(nodes)), 0, n_blocks)
+    blocks = jax.random.randint(block_key, (n_chosen, 1 if loss.coupled or loss.merged else len(nodes)), 0, n_blocks)
     end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
     return _batch(loss, data, runs, nodes, node_weights, blocks, end_blocks, jax.random.fold_in(key, 1))
 
@@ -79,8 +81,9 @@ def _batch(
     n, n_dims = by_run.shape[2:]
     points = by_run.reshape(-1, n, n_dims)
     ends = jnp.asarray([0, -1])[None, :]
-    if loss.coupled:
-        end_points = data.points[runs[:, None], ends, blocks[:, :1]]
+    at_ends = runs[:, None], ends, blocks[:, :1]
+    if loss.coupled or loss.merged:
+        end_points = data.points[at_ends]
     else:
         end_points = data.end_points[runs[:, None], ends, end_blocks]
     conditions = data.conditions[runs[:, None], nodes[None, :]]
@@ -104,6 +107,8 @@ def _batch(
         drift=drift,
         targets=None if data.targets is None else data.targets[chosen].reshape(-1, n, data.targets.shape[-1]),
         neighbours=_neighbours(by_run).reshape(-1, n, 2, n_dims) if isinstance(loss, DICE) else None,
+        multiplicity=None if data.multiplicity is None else data.multiplicity[chosen].reshape(-1, n),
+        end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(-1, n),
         shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, points.dtype) if isinstance(loss, DICE) else None,
     )
 

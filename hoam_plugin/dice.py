@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hoam_plugin.action_matching import DEFAULT_EPSILON, mean_at_node, squares_and_streams
+from hoam_plugin.action_matching import DEFAULT_EPSILON, squares_and_streams
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.minibatch import Nodes
 from hoam_plugin.potential_interface import Potential, Weights
@@ -57,6 +57,11 @@ class DICE:
         """Whether an iteration follows the same samples through all times."""
         return True
 
+    @property
+    def merged(self) -> bool:
+        """Single samples are needed."""
+        return False
+
     def n_probes(self, n_dims: int) -> int:
         """The Laplacian is exact."""
         return 0
@@ -82,5 +87,5 @@ def pair_terms(
     features = embedding.streams(rows, laplacian=False, probes=jnp.zeros((len(rows), 0, rows.shape[1]), rows.dtype))
     values = potential.propagate(weights, features, modulations, at_rest).value.reshape(n_times, n, 2)
     differences = jnp.mean(values[:, :, 1] - values[:, :, 0], axis=1) / 2
-    quadratic = jnp.sum(nodes.weights * mean_at_node(squares / 2, n_times))
-    return quadratic + jnp.sum(nodes.weights * mean_at_node(linear, n_times) - nodes.shares * differences), quadratic
+    quadratic = jnp.sum(nodes.weights * nodes.mean(squares / 2))
+    return quadratic + jnp.sum(nodes.weights * nodes.mean(linear) - nodes.shares * differences), quadratic

@@ -26,6 +26,7 @@ from hoam_plugin.losses import (
     LOSSES,
     ActionMatching,
     Loss,
+    Samples,
     TrajectoryMatching,
     VelocityMatching,
 )
@@ -130,7 +131,7 @@ def fit(
     normalisation = normalisation_of(ds)
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, variables, shapes)
-    loss = _with_known_noise(loss, dynamics)
+    loss = _with_samples(_with_known_noise(loss, dynamics), split, potential)
     embedding = embedding_of(potential, normalisation, split)
     setup = Setup(bound(potential, split, embedding), embedding, loss, options)
     samples = TrainingSamples(ds, dynamics, node_weights, loss, options, jax.random.fold_in(key, 1))
@@ -248,6 +249,24 @@ def _with_known_noise(loss: Loss, dynamics: Dynamics) -> Loss:
         return loss
     known = 1.0 if dynamics.has_noise else 0.0
     return dataclasses.replace(loss, epsilon=known if dynamics.structure.knows_dynamics else loss.noise)
+
+
+def _with_samples(loss: Loss, structure: Structure, potential: Any) -> Loss:
+    """The loss with its choice of samples.
+
+    Raises:
+        ValueError: merged samples where the samples enter the loss in other ways than by their moments.
+    """
+    if not isinstance(loss, ActionMatching):
+        return loss
+    by_moments = len(structure.kinematics) == 1 and isinstance(potential, VectorField)
+    if loss.merged and not by_moments:
+        raise ValueError(
+            "samples='merged' goes with structure='kinetic', one velocity and a VectorField(...) only; use "
+            "'independent' or 'coupled'"
+        )
+    default: Samples = "merged" if by_moments else "independent"
+    return dataclasses.replace(loss, samples=loss.samples or default)
 
 
 def _node_weights(ds: xr.Dataset, loss: Loss) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hoam_plugin.action_matching import ActionMatching as ActionMatching
+from hoam_plugin.action_matching import Samples as Samples
 from hoam_plugin.action_matching import end_terms, interior_terms
 from hoam_plugin.dice import DICE as DICE
 from hoam_plugin.dice import pair_terms

@@ -37,6 +37,8 @@ class Batch:
         drift: the known drift of every sample, or None where nothing is known.
         targets: what the learned drift of every sample should be, where the ensemble tells.
         neighbours: samples at the nodes before and after each, where a loss compares times.
+        multiplicity: weight of every sample over the mean weight, where samples have weights.
+        end_multiplicity: the same for the samples at the ends.
         shares: the share of its run in the mean over runs, of each node, where a loss compares times.
     """
 
@@ -51,6 +53,8 @@ class Batch:
     drift: Float[Array, "T n D"] | None = None
     targets: Float[Array, "T n Y"] | None = None
     neighbours: Float[Array, "T n 2 D"] | None = None
+    multiplicity: Float[Array, "T n"] | None = None
+    end_multiplicity: Float[Array, "E m"] | None = None
     shares: Float[Array, " T"] | None = None
 
     def part(self, index: Any, n_parts: int) -> Batch:
@@ -60,11 +64,14 @@ class Batch:
         def share(values: Any) -> Any:
             return None if values is None else jax.lax.dynamic_slice_in_dim(values, index * n_nodes, n_nodes)
 
+        def end_share(values: Any) -> Any:
+            return None if values is None else jax.lax.dynamic_slice_in_dim(values, index * n_ends, n_ends, axis=1)
+
         return Batch(
             points=share(self.points),
             conditions=share(self.conditions),
             weights=share(self.weights),
-            end_points=jax.lax.dynamic_slice_in_dim(self.end_points, index * n_ends, n_ends, axis=1),
+            end_points=end_share(self.end_points),
             end_conditions=self.end_conditions,
             end_signs=self.end_signs / n_parts,
             reference=self.reference,
@@ -72,6 +79,8 @@ class Batch:
             drift=share(self.drift),
             targets=share(self.targets),
             neighbours=share(self.neighbours),
+            multiplicity=share(self.multiplicity),
+            end_multiplicity=end_share(self.end_multiplicity),
             shares=share(self.shares),
         )
 
@@ -86,12 +95,19 @@ class Nodes(NamedTuple):
     drift: Float[Array, "T n D"] | None = None
     targets: Float[Array, "T n Y"] | None = None
     neighbours: Float[Array, "T n 2 D"] | None = None
+    multiplicity: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None
 
     def rows(self, name: str) -> Any:
         """A field with one row per sample, or None where it is not there."""
         values = getattr(self, name)
         return None if values is None else values.reshape(-1, *values.shape[2:])
+
+    def mean(self, rows: Float[Array, " N"]) -> Float[Array, " T"]:
+        """Mean over the samples of each node."""
+        weights = self.rows("multiplicity")
+        values = rows if weights is None else rows * weights
+        return jnp.mean(values.reshape(len(self.conditions), -1), axis=1)
 
 
 # (weights, chunk) -> the chunk's part of the loss, and of its quadratic part.
@@ -158,6 +174,7 @@ def chunks(batch: Batch, row_bytes: int) -> Nodes:
         drift=cut(batch.drift),
         targets=cut(batch.targets),
         neighbours=cut(batch.neighbours),
+        multiplicity=cut(batch.multiplicity),
         shares=None if batch.shares is None else repeated(batch.shares / parts),
     )
 

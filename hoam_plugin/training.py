@@ -189,7 +189,8 @@ def threads(setup: Setup, data: TrainingData) -> int:
     n_nodes = n_times * min(training.runs_per_iteration, data.points.shape[0])
     work = n_nodes * data.points.shape[-2] * potential.width**2 * potential.depth
     most = min(available_cores(), work // _LEAST_WORK_PER_THREAD)
-    shared = math.gcd(n_nodes, data.end_points.shape[-2])
+    ends = data.points if setup.loss.coupled or setup.loss.merged else data.end_points
+    shared = math.gcd(n_nodes, ends.shape[-2])
     return max(n for n in range(1, max(1, most) + 1) if shared % n == 0)
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin import ensemble as ensembles
+from hoam_plugin import merging
 from hoam_plugin.batches import TrainingData
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.hardware import available_cores
@@ -34,6 +35,7 @@ class RunSamples(NamedTuple):
     points: Float[Any, "... T B n D"]
     end_points: Float[Any, "... 2 E m D"]
     targets: Float[Any, "... T B n Y"] | None
+    multiplicity: Float[Any, "... T B n"] | None
 
 
 class TrainingSamples:
@@ -79,6 +81,10 @@ class TrainingSamples:
         self._seed = np.asarray(jax.random.key_data(key)).tolist()
         self._n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
         self._n_end = min(options.n_end_samples, n_available)
+        if loss.merged:
+            self._n = merging.POINTS
+            n_available = merging.SHIFTS * self._n
+            self._position_period = normalisation.periods[dynamics.structure.kinematics[0][0]]
         least = max(self._n, self._n_end)
         n_columns = self._n_dims + (0 if self._targets is None else self._targets.n_columns)
         total = self._n_runs * self._n_times * n_available * n_columns * np.dtype(self._dtype).itemsize
@@ -122,7 +128,8 @@ class TrainingSamples:
             self._coming = None
         else:
             samples = self._prepared(run, window)
-        held = RunSamples(self._data.points, self._data.end_points, self._data.targets)
+        data = self._data
+        held = RunSamples(data.points, data.end_points, data.targets, data.multiplicity)
         self._data = dataclasses.replace(self._data, **_replaced(held, run, samples)._asdict())
         self._held[run] = window
 
@@ -130,7 +137,8 @@ class TrainingSamples:
         shape = (self._n_runs, self._n_times, self._window // self._n, self._n, self._n_dims)
         end_shape = (self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims)
         targets = None if self._targets is None else jnp.zeros((*shape[:-1], self._targets.n_columns), self._dtype)
-        held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets)
+        multiplicity = jnp.zeros(shape[:-1], self._dtype) if self._loss.merged else None
+        held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets, multiplicity)
         pool, importance = [], []
         with ThreadPoolExecutor(available_cores()) as workers:
             # No more at a time than there are workers: finished runs would pile up in memory.
@@ -160,7 +168,7 @@ class TrainingSamples:
         """The samples of one run in one window, in stratified subsets."""
         rng = np.random.default_rng([*self._seed, run, window])
         chosen: Any = slice(None)
-        if self._n_windows > 1:
+        if self._n_windows > 1 and not self._loss.merged:
             order = np.random.default_rng([*self._seed, run]).permutation(self._ds.sizes["sample"])
             chosen = order[window * self._window : (window + 1) * self._window]
         points = np.empty((self._n_times, self._window // self._n, self._n, self._n_dims), self._dtype)
@@ -168,6 +176,7 @@ class TrainingSamples:
         targets = (
             None if self._targets is None else np.empty((*points.shape[:-1], self._targets.n_columns), self._dtype)
         )
+        multiplicity = np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None
         shift, scale = np.asarray(self._normalisation.shift), np.asarray(self._normalisation.scale)
         indices: Any = None
         for times, slab in ensembles.slabs(self._ds, run):
@@ -176,14 +185,18 @@ class TrainingSamples:
                 normalised = ((raw[chosen] - shift) / scale).astype(self._dtype)
                 if self._noisy:
                     self._require_spread(normalised, run, i)
-                if indices is None or not self._loss.coupled:
-                    indices = stratified_indices(normalised, self._n, rng)
-                points[i] = normalised[indices]
+                if multiplicity is not None:
+                    cells, weights = merging.merged(normalised, self._dynamics.structure, self._position_period)
+                    points[i], multiplicity[i] = cells[: points.shape[1]], weights[: points.shape[1]]
+                else:
+                    if indices is None or not self._loss.coupled:
+                        indices = stratified_indices(normalised, self._n, rng)
+                    points[i] = normalised[indices]
                 if targets is not None and wanted is not None:
                     targets[i] = wanted[i - times.start][chosen][indices]
                 if i in (0, self._n_times - 1):
-                    end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)
-        return RunSamples(points, end_points, targets)
+                    end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)[: end_points.shape[1]]
+        return RunSamples(points, end_points, targets, multiplicity)
 
     def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
         """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""

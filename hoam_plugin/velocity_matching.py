@@ -15,7 +15,6 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hoam_plugin.action_matching import mean_at_node
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.minibatch import Nodes
 from hoam_plugin.potential_interface import Weights
@@ -52,6 +51,11 @@ class VelocityMatching:
         """Whether an iteration follows the same samples through all times."""
         return False
 
+    @property
+    def merged(self) -> bool:
+        """Single samples are needed."""
+        return False
+
     def n_probes(self, n_dims: int) -> int:
         """No random directions."""
         return 0
@@ -72,13 +76,12 @@ def squared_error(
     potential: Any, embedding: Embedding, weights: Weights, nodes: Nodes
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The weighted squared error over the given nodes, and the quadratic part E |u|^2 / 2 alone."""
-    n_times = len(nodes.conditions)
     assert nodes.targets is not None  # `fit` has seen to it
     modulations = potential.modulations(weights, nodes.conditions)
     learned = potential.drift(weights, embedding, nodes.rows("points"), modulations)
     error: Any = learned - nodes.rows("targets")
 
     def weighted(squares: Any) -> Any:
-        return jnp.sum(nodes.weights * mean_at_node(jnp.sum(squares, axis=1) / 2, n_times))
+        return jnp.sum(nodes.weights * nodes.mean(jnp.sum(squares, axis=1) / 2))
 
     return weighted(error**2), weighted(learned**2)

@@ -1,0 +1,63 @@
+"""A population as a few weighted points with the same density, momentum and pressure in every cell of a grid.
+
+In action matching around known kinematics with a force g(x, t, mu), the samples enter the loss through sums of g,
+v g and v v g over the population only. Merging the samples of a cell, as particle-in-cell codes do to reduce their
+number (Vranic et al. 2015, doi:10.1016/j.cpc.2015.01.020), keeps these sums up to the second order in the cell size,
+and so the whole population takes part in every iteration. Nothing links the samples of different times. The cells are
+the same at all times of an iteration: what is exact for each sample, that its linear terms add up to the ends, must not
+be lost in a grid that changes with time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from hoam_plugin.structure import Structure
+
+# Cells of the grid, and its positions: the error of one of them averages out.
+CELLS = 64
+SHIFTS = 4
+# Half of the range, in standard deviations, that the cells of a coordinate without a period cover.
+_REACH = 4.0
+POINTS = 2 * CELLS
+
+
+def merged(
+    points: Float[np.ndarray, "N D"], structure: Structure, period: float | None
+) -> tuple[Float[np.ndarray, "B n D"], Float[np.ndarray, "B n"]]:
+    """Weighted points for a population with one position and one velocity, for each of B positions of the grid.
+
+    The samples of a cell are replaced by two points at their mean position, at the mean velocity plus and minus its
+    standard deviation.
+
+    Args:
+        points: normalised samples.
+        structure: which column is which.
+        period: of the position in normalised units, or None.
+
+    Returns:
+        points, and their weights over the mean weight.
+    """
+    ((position, velocity),) = structure.kinematics
+    low, length = (-_REACH, 2 * _REACH) if period is None else (0.0, period)
+    x, v = points[:, position].astype(np.float64), points[:, velocity].astype(np.float64)
+    place = (x - low) * (CELLS / length)
+    result = np.zeros((SHIFTS, 2, CELLS, points.shape[1]), points.dtype)
+    weights = np.zeros((SHIFTS, 2, CELLS), points.dtype)
+    for b in range(SHIFTS):
+        shifted = place - b / SHIFTS
+        cell = np.floor(shifted).astype(np.int64)
+        cell = np.clip(cell, 0, CELLS - 1) if period is None else cell % CELLS
+        # Periodic samples count from the start of their cell, which may lie on the other side of the box.
+        within = shifted - cell if period is None else shifted % 1
+        count, sum_x, sum_v, sum_vv = (
+            np.bincount(cell, weights=w, minlength=CELLS) for w in (np.ones_like(v), within, v, v * v)
+        )
+        n = np.maximum(count, 1)
+        mean, spread = sum_v / n, np.sqrt(np.maximum(sum_vv / n - (sum_v / n) ** 2, 0))
+        where = low + (np.arange(CELLS) + b / SHIFTS + sum_x / n) * (length / CELLS)
+        result[b, :, :, position] = where
+        result[b, :, :, velocity] = mean + np.asarray([1, -1])[:, None] * spread
+        weights[b] = count * (CELLS / len(x))
+    return result.reshape(SHIFTS, POINTS, -1), weights.reshape(SHIFTS, POINTS)
