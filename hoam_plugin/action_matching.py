@@ -120,8 +120,11 @@ def interior_terms(
     """
     n_times = len(nodes.conditions)
     modulations, rates = modulations_and_rates(potential, weights, nodes.conditions, CONDITION_TIME_RATE)
-    squares, streams = squares_and_streams(potential, embedding, weights, nodes, epsilon, modulations, rates)
-    linear = streams.rate if streams.laplacian is None else streams.rate + (epsilon**2 / 2) * streams.laplacian
+    if nodes.flux is not None:
+        force: Any = potential
+        squares, linear = force.terms_of_cells(weights, embedding, nodes, modulations, rates)
+    else:
+        squares, linear = squares_and_linear(potential, embedding, weights, nodes, epsilon, modulations, rates)
     quadratic_part = jnp.sum(nodes.weights * nodes.mean(squares / 2))
     linear_part = jnp.sum(nodes.weights * nodes.mean(linear))
     if potential.has_gauge:
@@ -136,7 +139,7 @@ def interior_terms(
     return quadratic_part + linear_part, quadratic_part
 
 
-def squares_and_streams(
+def squares_and_linear(
     potential: Potential,
     embedding: Embedding,
     weights: Weights,
@@ -144,8 +147,8 @@ def squares_and_streams(
     epsilon: float,
     modulations: Any,
     rates: Any,
-) -> tuple[Float[Array, " N"], Streams]:
-    """|grad s|^2 in the driven coordinates at every sample, and s with its Laplacian and its rate along the drift."""
+) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+    """|grad s|^2 in the driven coordinates at every sample, and the rate along the drift with the Laplacian's term."""
     rows, probes, drift = nodes.rows("points"), nodes.rows("probes"), nodes.rows("drift")
     driven = embedding.gradient_coordinates
     reverse = probes is not None or (epsilon == 0 and len(driven) > MOST_FORWARD_DIMS and potential.has_gauge)
@@ -157,12 +160,14 @@ def squares_and_streams(
         streams = potential.propagate(weights, features, modulations, rates)
         return jnp.sum(streams.value), streams
 
-    if not reverse:
+    if reverse:
+        # Backwards through the value alone, so that the cost does not grow with the number of coordinates.
+        gradient, streams = jax.grad(total_and_streams, has_aux=True)(rows)
+        squares = jnp.sum(gradient[:, np.asarray(driven)] ** 2, axis=1)
+    else:
         streams = total_and_streams(rows)[1]
-        return jnp.sum(streams.gradient**2, axis=0), streams
-    # Backwards through the value alone, so that the cost does not grow with the number of coordinates.
-    gradient, streams = jax.grad(total_and_streams, has_aux=True)(rows)
-    return jnp.sum(gradient[:, np.asarray(driven)] ** 2, axis=1), streams
+        squares = jnp.sum(streams.gradient**2, axis=0)
+    return squares, streams.rate if streams.laplacian is None else streams.rate + (epsilon**2 / 2) * streams.laplacian
 
 
 def end_terms(potential: Potential, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:

@@ -31,6 +31,7 @@ class TrainingData:
         reference: a few points spread over the population of all runs and times, which fix the gauge of the potential.
         targets: what the learned drift of every sample should be, or None.
         multiplicity: weight of every sample over the mean weight, or None where all have the same.
+        variance: of the velocity of the samples that each point stands for, where it stands for those of a cell.
         importance: factor of every run's and saved time's part of the loss, or None for 1.
         dynamics: what is known, or None.
     """
@@ -43,6 +44,7 @@ class TrainingData:
     reference: Float[Array, "k D"]
     targets: Float[Array, "R T B n Y"] | None = None
     multiplicity: Float[Array, "R T B n"] | None = None
+    variance: Float[Array, "R T B n"] | None = None
     importance: Float[Array, "R T"] | None = None
     dynamics: Dynamics | None = None
 
@@ -109,8 +111,20 @@ def _batch(
         neighbours=_neighbours(by_run).reshape(-1, n, 2, n_dims) if isinstance(loss, DICE) else None,
         multiplicity=None if data.multiplicity is None else data.multiplicity[chosen].reshape(-1, n),
         end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(-1, n),
+        flux=None if data.variance is None else _flux(data, points, data.variance[chosen].reshape(-1, n), drift),
         shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, points.dtype) if isinstance(loss, DICE) else None,
     )
+
+
+def _flux(
+    data: TrainingData, points: Float[Array, "T n D"], variance: Float[Array, "T n"], drift: Float[Array, "T n D"]
+) -> Float[Array, "T n"]:
+    """Mean of v dx/dt over the samples of every cell, where dx/dt is linear in v."""
+    assert data.dynamics is not None
+    ((position, velocity),) = data.dynamics.structure.kinematics
+    norm = data.dynamics.normalisation
+    slope = norm.duration * norm.scale[velocity] / norm.scale[position]
+    return points[..., velocity] * drift[..., position] + slope * variance
 
 
 def _neighbours(points: Float[Array, "R T n D"]) -> Float[Array, "R T n 2 D"]:

@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hoam_plugin.action_matching import DEFAULT_EPSILON, squares_and_streams
+from hoam_plugin.action_matching import DEFAULT_EPSILON, squares_and_linear
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.minibatch import Nodes
 from hoam_plugin.potential_interface import Potential, Weights
@@ -79,8 +79,7 @@ def pair_terms(
     n_times, n = nodes.points.shape[:2]
     modulations = potential.modulations(weights, nodes.conditions)
     at_rest = jnp.zeros_like(modulations)
-    squares, streams = squares_and_streams(potential, embedding, weights, nodes, epsilon, modulations, at_rest)
-    linear = streams.rate if streams.laplacian is None else streams.rate + (epsilon**2 / 2) * streams.laplacian
+    squares, linear = squares_and_linear(potential, embedding, weights, nodes, epsilon, modulations, at_rest)
     neighbours: Any = nodes.rows("neighbours")
     assert nodes.shares is not None
     rows = neighbours.reshape(-1, neighbours.shape[-1])

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin.embedding import Embedding
+from hoam_plugin.minibatch import Nodes
 from hoam_plugin.normalisation import Normalisation
-from hoam_plugin.potential_interface import Potential, ScalarPotential, Streams, Weights
+from hoam_plugin.potential_interface import Potential, ScalarPotential, Streams, Weights, per_row
 from hoam_plugin.structure import Structure
 from hoam_plugin.vector_field import VectorField
 
@@ -113,14 +114,9 @@ class Force:
     ) -> Streams:
         """The streams of psi by the product rule; g has no gradient in v, and psi no Laplacian."""
         at = self._positions
-        if self.metric is None:
-            # The leading axis of the gradient is empty: g is carried along the paths of the samples only.
-            own = Streams(streams.value[:, at], streams.gradient[:0, :, at], None, streams.rate[:, at])
-            moved = self.network.propagate(weights, own, modulations, rates)
-            g, g_rate = moved.value, moved.rate
-        else:
-            point, path = (streams.value[:, at], modulations), (streams.rate[:, at], rates)
-            g, g_rate = jax.jvp(lambda features, m: self._force(weights, features, m), point, path)
+        # The leading axis of the gradient is empty: g is carried along the paths of the samples only.
+        own = Streams(streams.value[:, at], streams.gradient[:0, :, at], None, streams.rate[:, at])
+        g, g_rate = self._force_and_rate(weights, own, modulations, rates)
         v = streams.map(lambda stream: stream[..., self._velocities])
         return Streams(
             value=jnp.sum(v.value * g, axis=-1),
@@ -128,6 +124,28 @@ class Force:
             laplacian=None if v.laplacian is None else jnp.zeros_like(v.laplacian[:, 0]),
             rate=jnp.sum(v.rate * g + v.value * g_rate, axis=-1),
         )
+
+    def terms_of_cells(
+        self,
+        weights: Weights,
+        embedding: Embedding,
+        nodes: Nodes,
+        modulations: Float[Array, "T width"],
+        rates: Float[Array, "T width"],
+    ) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+        """g^2, and the mean of the rate of v g over the samples of a cell, of which only moments are known.
+
+        The mean of v (d_t + b_x d_x) g + b_v g is the derivative of g in the direction (<v>, <v b_x>) of (t, x), and
+        <b_v> g; b_v is taken at the mean velocity, as if friction were linear.
+        """
+        ((position, velocity),) = self.kinematics
+        rows, at = nodes.rows("points"), self._positions
+        along = jnp.zeros_like(rows).at[:, position].set(nodes.rows("flux"))
+        features = embedding.streams(rows, laplacian=False, drift=along)
+        own = Streams(features.value[:, at], features.gradient[:0, :, at], None, features.rate[:, at])
+        phi, phi_rate = per_row(modulations, own), per_row(rates, own) * rows[:, velocity, None]
+        g, g_rate = self._force_and_rate(weights, own, phi, phi_rate)
+        return g[:, 0] ** 2, g_rate[:, 0] + nodes.rows("drift")[:, velocity] * g[:, 0]
 
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, " width"]
@@ -147,6 +165,16 @@ class Force:
     ) -> Float[Array, "n Y"]:
         """The same at one time."""
         return self.drift(weights, embedding, z, modulation[None])
+
+    def _force_and_rate(
+        self, weights: Weights, own: Streams, modulations: Float[Array, "T width"], rates: Float[Array, "T width"]
+    ) -> tuple[Float[Array, "N Y"], Float[Array, "N Y"]]:
+        """G and its derivative in the direction of the rates of features and modulations."""
+        if self.metric is None:
+            moved = self.network.propagate(weights, own, modulations, rates)
+            return moved.value, moved.rate
+        point, path = (own.value, modulations), (own.rate, rates)
+        return jax.jvp(lambda features, phi: self._force(weights, features, phi), point, path)
 
     def _force(
         self, weights: Weights, features: Float[Array, "N P"], modulations: Float[Array, "T width"]

@@ -118,9 +118,8 @@ class Embedding:
             frequency = 2 * np.pi / period * np.arange(1, self.harmonics + 1)
             cos, sin = np.split(np.asarray(at), 2)
             linear[sin, cos], linear[cos, sin] = -frequency, frequency
-        return features @ jnp.asarray(linear[np.ix_(chosen, chosen)], features.dtype) + jnp.asarray(
-            constant[chosen], features.dtype
-        )
+        moved = features @ jnp.asarray(linear[np.ix_(chosen, chosen)], features.dtype)
+        return moved + jnp.asarray(constant[chosen], features.dtype)[None, :]
 
     def _frequencies(self, period: float, z: Float[Array, "... D"]) -> Float[Array, "... harmonics"]:
         return self._row(2 * np.pi / period * np.arange(1, self.harmonics + 1), z)

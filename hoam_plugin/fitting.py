@@ -34,7 +34,8 @@ from hoam_plugin.losses import description as loss_description
 from hoam_plugin.normalisation import normalisation_of
 from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, VectorField, description
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
-from hoam_plugin.recipes import velocity_training
+from hoam_plugin.recipes import VELOCITY_TIME_HARMONICS, velocity_training
+from hoam_plugin.resolution import resolved_time_harmonics
 from hoam_plugin.steppers import require_representable
 from hoam_plugin.structure import Kind, Structure, structure_of, with_metric
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
@@ -132,6 +133,11 @@ def fit(
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, variables, shapes)
     loss = _with_samples(_with_known_noise(loss, dynamics), split, potential)
+    if isinstance(potential, VectorField) and potential.time_harmonics is None:
+        n_harmonics = VELOCITY_TIME_HARMONICS
+        if not matched:
+            n_harmonics = resolved_time_harmonics(ds, dynamics, node_weights, potential.harmonics)
+        potential = dataclasses.replace(potential, time_harmonics=n_harmonics)
     embedding = embedding_of(potential, normalisation, split)
     setup = Setup(bound(potential, split, embedding), embedding, loss, options)
     samples = TrainingSamples(ds, dynamics, node_weights, loss, options, jax.random.fold_in(key, 1))

@@ -15,7 +15,7 @@ from hoam_plugin.dice import DICE as DICE
 from hoam_plugin.dice import pair_terms
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.minibatch import Batch, Nodes, accumulated, accumulated_value
-from hoam_plugin.potential_interface import Potential, Weights
+from hoam_plugin.potential_interface import Weights
 from hoam_plugin.velocity_matching import TrajectoryMatching as TrajectoryMatching
 from hoam_plugin.velocity_matching import VelocityMatching as VelocityMatching
 from hoam_plugin.velocity_matching import squared_error
@@ -33,16 +33,14 @@ def description(loss: Loss) -> dict[str, Any]:
 
 
 def loss_and_gradient(
-    loss: Loss, potential: Potential, embedding: Embedding, weights: Weights, batch: Batch
+    loss: Loss, potential: Any, embedding: Embedding, weights: Weights, batch: Batch
 ) -> tuple[Float[Array, ""], Float[Array, ""], Weights]:
     """A loss, its quadratic part and its gradient with respect to the weights."""
     interior, boundary = _terms(loss, potential, embedding, batch)
     return accumulated(interior, boundary, weights, batch, _row_bytes(loss, potential, embedding, batch))
 
 
-def loss_value(
-    loss: Loss, potential: Potential, embedding: Embedding, weights: Weights, batch: Batch
-) -> Float[Array, ""]:
+def loss_value(loss: Loss, potential: Any, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
     """The loss alone."""
     interior, boundary = _terms(loss, potential, embedding, batch)
     return accumulated_value(interior, boundary, weights, batch, _row_bytes(loss, potential, embedding, batch))
@@ -71,7 +69,7 @@ def _terms(loss: Loss, potential: Any, embedding: Embedding, batch: Batch) -> tu
     return (pairs if isinstance(loss, DICE) else error), nothing
 
 
-def _row_bytes(loss: Loss, potential: Potential, embedding: Embedding, batch: Batch) -> int:
+def _row_bytes(loss: Loss, potential: Any, embedding: Embedding, batch: Batch) -> int:
     """Size of all streams of one layer for one sample."""
     n_derivatives = len(embedding.gradient_coordinates) if batch.probes is None else batch.probes.shape[2] + 1
     return batch.points.dtype.itemsize * potential.width * (2 + n_derivatives + (loss.noise > 0))

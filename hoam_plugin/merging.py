@@ -1,4 +1,4 @@
-"""A population as a few weighted points with the same density, momentum and pressure in every cell of a grid.
+"""A population as the cells of a grid, each with its density, momentum and pressure.
 
 In action matching around known kinematics with a force g(x, t, mu), the samples enter the loss through sums of g,
 v g and v v g over the population only. Merging the samples of a cell, as particle-in-cell codes do to reduce their
@@ -16,20 +16,16 @@ from jaxtyping import Float
 from hoam_plugin.structure import Structure
 
 # Cells of the grid, and its positions: the error of one of them averages out.
-CELLS = 64
+CELLS = 96
 SHIFTS = 4
 # Half of the range, in standard deviations, that the cells of a coordinate without a period cover.
 _REACH = 4.0
-POINTS = 2 * CELLS
 
 
 def merged(
     points: Float[np.ndarray, "N D"], structure: Structure, period: float | None
-) -> tuple[Float[np.ndarray, "B n D"], Float[np.ndarray, "B n"]]:
-    """Weighted points for a population with one position and one velocity, for each of B positions of the grid.
-
-    The samples of a cell are replaced by two points at their mean position, at the mean velocity plus and minus its
-    standard deviation.
+) -> tuple[Float[np.ndarray, "B n D"], Float[np.ndarray, "B n"], Float[np.ndarray, "B n"]]:
+    """The cells of a population with one position and one velocity, for each of B positions of the grid.
 
     Args:
         points: normalised samples.
@@ -37,14 +33,15 @@ def merged(
         period: of the position in normalised units, or None.
 
     Returns:
-        points, and their weights over the mean weight.
+        mean position and velocity of each cell, its share of the samples over the mean share, and the variance of the
+        velocity in it.
     """
     ((position, velocity),) = structure.kinematics
     low, length = (-_REACH, 2 * _REACH) if period is None else (0.0, period)
     x, v = points[:, position].astype(np.float64), points[:, velocity].astype(np.float64)
     place = (x - low) * (CELLS / length)
-    result = np.zeros((SHIFTS, 2, CELLS, points.shape[1]), points.dtype)
-    weights = np.zeros((SHIFTS, 2, CELLS), points.dtype)
+    means = np.zeros((SHIFTS, CELLS, points.shape[1]), points.dtype)
+    shares, variances = np.zeros((2, SHIFTS, CELLS), points.dtype)
     for b in range(SHIFTS):
         shifted = place - b / SHIFTS
         cell = np.floor(shifted).astype(np.int64)
@@ -55,9 +52,8 @@ def merged(
             np.bincount(cell, weights=w, minlength=CELLS) for w in (np.ones_like(v), within, v, v * v)
         )
         n = np.maximum(count, 1)
-        mean, spread = sum_v / n, np.sqrt(np.maximum(sum_vv / n - (sum_v / n) ** 2, 0))
-        where = low + (np.arange(CELLS) + b / SHIFTS + sum_x / n) * (length / CELLS)
-        result[b, :, :, position] = where
-        result[b, :, :, velocity] = mean + np.asarray([1, -1])[:, None] * spread
-        weights[b] = count * (CELLS / len(x))
-    return result.reshape(SHIFTS, POINTS, -1), weights.reshape(SHIFTS, POINTS)
+        means[b, :, position] = low + (np.arange(CELLS) + b / SHIFTS + sum_x / n) * (length / CELLS)
+        means[b, :, velocity] = sum_v / n
+        shares[b] = count * (CELLS / len(x))
+        variances[b] = np.maximum(sum_vv / n - (sum_v / n) ** 2, 0)
+    return means, shares, variances

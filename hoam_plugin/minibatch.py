@@ -39,6 +39,7 @@ class Batch:
         neighbours: samples at the nodes before and after each, where a loss compares times.
         multiplicity: weight of every sample over the mean weight, where samples have weights.
         end_multiplicity: the same for the samples at the ends.
+        flux: mean of velocity times rate of position, where every sample stands for those of a cell.
         shares: the share of its run in the mean over runs, of each node, where a loss compares times.
     """
 
@@ -55,6 +56,7 @@ class Batch:
     neighbours: Float[Array, "T n 2 D"] | None = None
     multiplicity: Float[Array, "T n"] | None = None
     end_multiplicity: Float[Array, "E m"] | None = None
+    flux: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None
 
     def part(self, index: Any, n_parts: int) -> Batch:
@@ -81,6 +83,7 @@ class Batch:
             neighbours=share(self.neighbours),
             multiplicity=share(self.multiplicity),
             end_multiplicity=end_share(self.end_multiplicity),
+            flux=share(self.flux),
             shares=share(self.shares),
         )
 
@@ -96,6 +99,7 @@ class Nodes(NamedTuple):
     targets: Float[Array, "T n Y"] | None = None
     neighbours: Float[Array, "T n 2 D"] | None = None
     multiplicity: Float[Array, "T n"] | None = None
+    flux: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None
 
     def rows(self, name: str) -> Any:
@@ -175,6 +179,7 @@ def chunks(batch: Batch, row_bytes: int) -> Nodes:
         targets=cut(batch.targets),
         neighbours=cut(batch.neighbours),
         multiplicity=cut(batch.multiplicity),
+        flux=cut(batch.flux),
         shares=None if batch.shares is None else repeated(batch.shares / parts),
     )
 

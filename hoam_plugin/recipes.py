@@ -8,6 +8,8 @@ from hoam_plugin.action_matching import ActionMatching
 from hoam_plugin.potentials import CoLoRA
 from hoam_plugin.training import Training
 
+VELOCITY_TIME_HARMONICS = 8
+
 
 def paper(epsilon: float = 0.2, iterations: int = 25_000) -> dict[str, Any]:
     """The settings of Berman, Blickhan and Peherstorfer 2024 (arXiv:2410.12000): `fit(ds, key=key, **paper())`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,14 @@ class RunAwayGuard:
     loss of no motion at all, or samples moved by a thousand times their spread, show steps that are too long.
     "Well" is by more than `margin` q in the mean of the last hundred iterations beyond four standard errors, or in
     nearly all of the last fifty: a loss that explodes has no meaningful standard error.
+
+    A potential that is still small is also far below: L is then nearly linear in it. What it would reach at its best
+    scaling, Q = (L - q)^2 / 4q, is then steady, where in a run-away it grows without bound. So a loss below -1.5 q
+    counts only if Q is ten times what it was in the first iterations.
+
+    Args:
+        training: the settings.
+        bounded: the loss is a squared error, for which only numbers that are not finite, or too large, count.
     """
 
     margin = 0.1
@@ -33,21 +42,36 @@ class RunAwayGuard:
     _window = 100
     _latest = 50
     _nearly_all = 0.9
+    _still_small = 1.5
+    _growth = 10.0
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, *, bounded: bool = False) -> None:
         # From a zero start the best scaling is reached within some hundred iterations; before, L is about -2 q.
         self._grace = max(5 * training.warmup, training.iterations // 10)
+        self._bounded = bounded
         self._done = 0
+        self._reach_at_first = 0.0
         self.recent = np.zeros((2, 0))
 
-    def restore(self, done: int, recent: np.ndarray | None = None) -> None:
-        """Go on from an earlier iteration, with the losses and quadratic parts of the latest ones if they count."""
+    def restore(
+        self, done: int, recent: np.ndarray | None = None, blocks: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+    ) -> None:
+        """Go on from an earlier iteration.
+
+        Args:
+            done: number of iterations.
+            recent: losses and quadratic parts of the latest ones, if they count.
+            blocks: losses and quadratic parts of all blocks so far.
+        """
+        self._done, self._reach_at_first = 0, 0.0
+        for loss, quadratic in blocks:
+            self._note_reach(loss, quadratic)
         self._done = done
         self.recent = np.zeros((2, 0)) if recent is None else recent
 
     def check(self, loss: np.ndarray, quadratic: np.ndarray) -> None:
         """Raise TrainingDivergedError where this block shows a non-finite or run-away loss."""
-        self._done += len(loss)
+        self._note_reach(loss, quadratic)
         bad = np.flatnonzero(~np.isfinite(loss))
         if bad.size:
             raise TrainingDivergedError(
@@ -59,7 +83,7 @@ class RunAwayGuard:
                 f"the loss diverged: at iteration {self._done} its quadratic part is {q:.3g}, samples moved by over a "
                 "thousand times their spread; use more quadrature nodes or a lower learning_rate"
             )
-        if self._done <= self._grace:
+        if self._done <= self._grace or self._bounded:
             return
         kept = max(self._window, len(loss))
         self.recent = np.concatenate([self.recent, np.stack([loss, quadratic])], axis=1)[:, -kept:]
@@ -68,12 +92,22 @@ class RunAwayGuard:
                 f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 "
                 "of no motion at all; use a lower learning_rate"
             )
-        if self._is_positive(-self.recent.sum(axis=0)):
+        if self._is_positive(-self.recent.sum(axis=0)) and not self._is_small_and_steady():
             raise TrainingDivergedError(
                 f"the loss ran away: at iteration {self._done} it is {np.mean(loss):.3g}, below the "
                 f"{-np.mean(quadratic):.3g} that its quadratic part allows, so the quadrature error in time is being "
                 "exploited; use more quadrature nodes, a smaller hyper-network or a lower learning_rate"
             )
+
+    def _note_reach(self, loss: np.ndarray, quadratic: np.ndarray) -> None:
+        self._done += len(loss)
+        if self._done <= self._grace:
+            self._reach_at_first = max(self._reach_at_first, _reach(loss, quadratic))
+
+    def _is_small_and_steady(self) -> bool:
+        loss, quadratic = self.recent[:, -self._latest :]
+        small = float(np.mean(loss)) < -self._still_small * float(np.mean(quadratic))
+        return small and _reach(loss, quadratic) < self._growth * self._reach_at_first
 
     def _is_positive(self, excess: np.ndarray) -> bool:
         above = excess - self.margin * self.recent[1]
@@ -83,3 +117,9 @@ class RunAwayGuard:
         # Half of the iterations are above their mean by chance: of 50, 45 are with a probability below 1e-8.
         latest = above[-self._latest :]
         return len(latest) == self._latest and float(np.mean(latest > 0)) >= self._nearly_all
+
+
+def _reach(loss: np.ndarray, quadratic: np.ndarray) -> float:
+    """Minus the loss at the best scaling of the potential, from means over some iterations."""
+    q = float(np.mean(quadratic))
+    return (float(np.mean(loss)) - q) ** 2 / (4 * q) if q > 0 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -129,5 +129,5 @@ def _known(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice, samples: 
 
 
 @jax.jit
-def _known_drift(dynamics: Dynamics, x: jax.Array, time: float, parameters: dict[str, float]) -> jax.Array:
+def _known_drift(dynamics: Dynamics, x: jax.Array, time: Any, parameters: dict[str, Any]) -> jax.Array:
     return dynamics.drift(x, time, parameters)

@@ -16,6 +16,7 @@ import xarray as xr
 
 from hoam_plugin import checkpoints, surrogate_files, training
 from hoam_plugin.batches import TrainingData
+from hoam_plugin.losses import VelocityMatching
 from hoam_plugin.potential_interface import Weights
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.run_away import RunAwayGuard, TrainingDivergedError
@@ -79,6 +80,11 @@ class Trail:
         return self.latest.average if self.best is None else self.best.weights
 
     @property
+    def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Losses and quadratic parts of all blocks."""
+        return [(block.loss, block.quadratic) for block in self.losses]
+
+    @property
     def iterations(self) -> int:
         """Number of iterations done."""
         return sum(len(block.loss) for block in self.losses)
@@ -113,7 +119,7 @@ class Trail:
         sizes = [len(block.loss) for block in self.losses]
         seconds = [block.seconds / size for block, size in zip(self.losses, sizes, strict=True)]
         data = {
-            "loss": (np.concatenate([block.loss for block in self.losses]), "1", "action-matching loss"),
+            "loss": (np.concatenate([block.loss for block in self.losses]), "1", "loss"),
             "quadratic": (
                 np.concatenate([block.quadratic for block in self.losses]),
                 "1",
@@ -163,7 +169,7 @@ class TrainingRun:
         self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
         init_key, self._key = jax.random.split(key)
         data = samples.at(0)
-        self._guard = RunAwayGuard(setup.training)
+        self._guard = RunAwayGuard(setup.training, bounded=isinstance(setup.loss, VelocityMatching))
         self._trail = Trail(training.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
         self._fingerprint = "" if path is None else checkpoints.fingerprint((data, validation))
         self._finished: Path | None = None
@@ -195,7 +201,7 @@ class TrainingRun:
             weights = jax.tree.unflatten(jax.tree.structure(self._trail.latest.weights), state.best)
             self._trail.best = Best(float(validation[-1]), iteration, weights)
         self._trail.halvings = state.halvings
-        self._guard.restore(self._trail.iterations, state.guard)
+        self._guard.restore(self._trail.iterations, state.guard, self._trail.pairs)
 
     def train(self, *, progress: bool) -> Surrogate:
         """Run to the end; returns the surrogate, which also lies at the checkpoint's path.
@@ -247,7 +253,7 @@ class TrainingRun:
             if trail.halvings == _MOST_HALVINGS:
                 raise
             trail.halvings += 1
-            self._guard.restore(trail.iterations)
+            self._guard.restore(trail.iterations, blocks=trail.pairs)
             advance_bar(-dropped, note="unstable: going back, with half the learning rate")
             return False
         return True

@@ -36,6 +36,7 @@ class RunSamples(NamedTuple):
     end_points: Float[Any, "... 2 E m D"]
     targets: Float[Any, "... T B n Y"] | None
     multiplicity: Float[Any, "... T B n"] | None
+    variance: Float[Any, "... T B n"] | None
 
 
 class TrainingSamples:
@@ -82,7 +83,7 @@ class TrainingSamples:
         self._n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
         self._n_end = min(options.n_end_samples, n_available)
         if loss.merged:
-            self._n = merging.POINTS
+            self._n = merging.CELLS
             n_available = merging.SHIFTS * self._n
             self._position_period = normalisation.periods[dynamics.structure.kinematics[0][0]]
         least = max(self._n, self._n_end)
@@ -129,7 +130,7 @@ class TrainingSamples:
         else:
             samples = self._prepared(run, window)
         data = self._data
-        held = RunSamples(data.points, data.end_points, data.targets, data.multiplicity)
+        held = RunSamples(data.points, data.end_points, data.targets, data.multiplicity, data.variance)
         self._data = dataclasses.replace(self._data, **_replaced(held, run, samples)._asdict())
         self._held[run] = window
 
@@ -137,8 +138,8 @@ class TrainingSamples:
         shape = (self._n_runs, self._n_times, self._window // self._n, self._n, self._n_dims)
         end_shape = (self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims)
         targets = None if self._targets is None else jnp.zeros((*shape[:-1], self._targets.n_columns), self._dtype)
-        multiplicity = jnp.zeros(shape[:-1], self._dtype) if self._loss.merged else None
-        held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets, multiplicity)
+        moments = (jnp.zeros(shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2))
+        held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets, *moments)
         pool, importance = [], []
         with ThreadPoolExecutor(available_cores()) as workers:
             # No more at a time than there are workers: finished runs would pile up in memory.
@@ -176,7 +177,9 @@ class TrainingSamples:
         targets = (
             None if self._targets is None else np.empty((*points.shape[:-1], self._targets.n_columns), self._dtype)
         )
-        multiplicity = np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None
+        multiplicity, variance = (
+            np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2)
+        )
         shift, scale = np.asarray(self._normalisation.shift), np.asarray(self._normalisation.scale)
         indices: Any = None
         for times, slab in ensembles.slabs(self._ds, run):
@@ -185,9 +188,9 @@ class TrainingSamples:
                 normalised = ((raw[chosen] - shift) / scale).astype(self._dtype)
                 if self._noisy:
                     self._require_spread(normalised, run, i)
-                if multiplicity is not None:
-                    cells, weights = merging.merged(normalised, self._dynamics.structure, self._position_period)
-                    points[i], multiplicity[i] = cells[: points.shape[1]], weights[: points.shape[1]]
+                if multiplicity is not None and variance is not None:
+                    moments = merging.merged(normalised, self._dynamics.structure, self._position_period)
+                    points[i], multiplicity[i], variance[i] = (values[: points.shape[1]] for values in moments)
                 else:
                     if indices is None or not self._loss.coupled:
                         indices = stratified_indices(normalised, self._n, rng)
@@ -196,7 +199,7 @@ class TrainingSamples:
                     targets[i] = wanted[i - times.start][chosen][indices]
                 if i in (0, self._n_times - 1):
                     end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)[: end_points.shape[1]]
-        return RunSamples(points, end_points, targets, multiplicity)
+        return RunSamples(points, end_points, targets, multiplicity, variance)
 
     def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
         """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""

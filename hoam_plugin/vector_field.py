@@ -26,7 +26,7 @@ class VectorField:
         depth: number of dense layers, the output layer included.
         harmonics: harmonics of each periodic coordinate.
         time_harmonics: cos and sin of pi k tau, k = 1 ... time_harmonics, on the time tau in [0, 1]; None takes 8, or
-            for losses that see marginals only as many as their quadrature resolves (`hoam_plugin.structure`).
+            for losses of marginals as many as the saved times resolve, up to 8 (`hoam_plugin.resolution`).
         conservative: the force is minus the gradient of a potential, of which the network is the one component;
             "kinetic" only.
 
@@ -61,7 +61,8 @@ class VectorField:
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T width"]:
         """What (t, mu) add to the first layer."""
-        angle = (np.pi / 2) * (conditions[:, :1] + 1) * jnp.arange(1, self._n_time_harmonics + 1)[None, :]
+        frequency = jnp.arange(1, self._n_time_harmonics + 1, dtype=conditions.dtype)[None, :]
+        angle = (np.pi / 2) * (conditions[:, :1] + 1) * frequency
         return jnp.concatenate([conditions, jnp.cos(angle), jnp.sin(angle)], axis=1) @ weights["conditions"]
 
     def propagate(
