@@ -22,30 +22,68 @@ if TYPE_CHECKING:
 
 
 def drift_kick_drift(
-    model: Surrogate, x: Float[Array, "n D"], time: Any, dt: Any, parameters: Parameters, increment: Float[Array, "n D"]
+    model: Surrogate,
+    x: Float[Array, "n D"],
+    time: Any,
+    dt: Any,
+    parameters: Parameters,
+    increment: Float[Array, "n D"],
+    table: Any = None,
 ) -> Float[Array, "n D"]:
-    """Samples after one step with given noise; `time` is that of its start."""
+    """Samples after one step with given noise; `time` is that of its start, `table` is one of `tables`."""
     positions, velocities = (np.asarray(columns) for columns in zip(*model.structure.kinematics, strict=True))
     middle = time + dt / 2
     x = x.at[:, positions].add(dt / 2 * x[:, velocities])
     v, noise = x[:, velocities], increment[:, velocities]
     dynamics = model.dynamics
-
-    def known(v: Any) -> Any:
-        return dynamics.drift(x.at[:, velocities].set(v), middle, parameters)[:, velocities]
-
     learned = model.learned_drift(middle, parameters, x.dtype)
-    force = _force(model, learned, x, positions) if isinstance(model.potential, VectorField) else None
+    force = None
+    if table is not None:
+        force = tabulation.linear(table, x[:, positions[0]], 0.0, _period(model, x.dtype), periodic=True)
+    elif isinstance(model.potential, VectorField):
+        force = _force(model, learned, x, positions)
 
     def slope(v: Any) -> Any:
-        own = learned(x.at[:, velocities].set(v)) if force is None else force
-        return own + known(v) if dynamics.has_driven_drift else own
+        moved = x.at[:, velocities].set(v)
+        own = learned(moved) if force is None else force
+        if not dynamics.has_driven_drift:
+            return own
+        return own + dynamics.drift(moved, middle, parameters)[:, velocities]
 
     change = dt * slope(v) + noise
     if force is None or dynamics.has_driven_drift:
         change = (change + dt * slope(v + change) + noise) / 2
     v = v + change
     return x.at[:, velocities].set(v).at[:, positions].add(dt / 2 * v)
+
+
+def tables(
+    model: Surrogate, starts: Float[Array, " S"], sizes: Float[Array, " S"], parameters: Parameters, n_samples: int
+) -> Float[Array, "S F 1"] | None:
+    """The force at the middle of all steps on a table of its one periodic position, or None for any other force.
+
+    In one batch, the network costs a small part of what it costs step by step.
+    """
+    structure = model.structure
+    single = isinstance(model.potential, VectorField) and len(structure.kinematics) == 1 and model.integrator is None
+    if not (structure.kind == "kinetic" and single and tabulation.pays(n_samples, 1)):
+        return None
+    ((position, _),) = structure.kinematics
+    if model.normalisation.periods[position] is None:
+        return None
+    dtype = model.normalisation.scale.dtype
+
+    def at_all_times(q: Any) -> Any:
+        samples = jnp.zeros((len(q), len(model.normalisation.periods)), dtype).at[:, position].set(q[:, 0])
+        return model.learned_drift_at_times(samples, starts + sizes / 2, parameters)
+
+    return tabulation.table_of_period(at_all_times, _period(model, dtype), len(starts), dtype)
+
+
+def _period(model: Surrogate, dtype: Any) -> Any:
+    ((position, _),) = model.structure.kinematics
+    period: Any = model.normalisation.periods[position]
+    return period * model.normalisation.scale[position].astype(dtype)
 
 
 def _force(model: Surrogate, learned: Any, x: Float[Array, "n D"], positions: np.ndarray) -> Float[Array, "n Y"]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from hoam_plugin.structure import Structure
 
 # Cells of the grid, and its positions: the error of one of them averages out.
-CELLS = 96
+CELLS = 64
 SHIFTS = 4
 # Half of the range, in standard deviations, that the cells of a coordinate without a period cover.
 _REACH = 4.0

@@ -20,7 +20,7 @@ from hoam_plugin.dynamics import Dynamics
 _TOLERANCE = 2e-3
 _MOST_TIME_HARMONICS = 8
 # A network of so many harmonics has overtones; those up to this factor carry weight.
-_OVERTONES = 3
+_OVERTONES = 6
 # Wavelength of the first harmonic of a coordinate without a period, in standard deviations.
 _REACH = 8.0
 

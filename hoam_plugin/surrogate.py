@@ -332,34 +332,53 @@ class Surrogate:
         norm = self.normalisation
         # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
-        embedding = embedding_of(self.potential, norm, self.structure)
-        network = bound(self.potential, self.structure, embedding)
+        embedding, network = self._network()
         condition = norm.condition(time, parameters, dtype)
         modulation = network.modulations(weights, condition[None, :])[0]
-        rate = (norm.scale.astype(dtype)[np.asarray(self.structure.driven)] / norm.duration)[None, :]
+        rate = self._driven_rate(dtype)
         return lambda x: rate * network.drift_at_one_time(weights, embedding, norm.samples(x), modulation)
 
-    def _guarded_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
+    def learned_drift_at_times(
+        self, x: Float[Array, "n D"], times: Float[Array, " T"], parameters: Parameters
+    ) -> Float[Array, "T*n Y"]:
+        """The learned part of the drift of the same samples at several times, time after time; physical units."""
+        norm, dtype = self.normalisation, x.dtype
+        weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
+        embedding, network = self._network()
+        conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(times)
+        modulations = network.modulations(weights, conditions)
+        return self._driven_rate(dtype) * network.drift(
+            weights, embedding, jnp.tile(norm.samples(x), (len(times), 1)), modulations
+        )
+
+    def _network(self) -> tuple[Any, Any]:
+        embedding = embedding_of(self.potential, self.normalisation, self.structure)
+        return embedding, bound(self.potential, self.structure, embedding)
+
+    def _driven_rate(self, dtype: Any) -> Float[Array, "1 Y"]:
+        """From normalised to physical drifts of the driven columns."""
+        driven = np.asarray(self.structure.driven)
+        return (self.normalisation.scale.astype(dtype)[driven] / self.normalisation.duration)[None, :]
+
+    def _guarded_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None, table: Any = None) -> Any:
         if self.on_extrapolation in ("ignore", "warn"):
-            return self._learned_step(state, dt, parameters, key)
+            return self._learned_step(state, dt, parameters, key, table)
         end = state.time + jnp.asarray(dt, state.time.dtype)
         inside = extrapolation.inside(parameters, (state.time, end), self.ranges, self.horizon)
         if self.on_extrapolation == "fallback":
             return jax.lax.cond(
                 inside,
-                lambda: self._learned_step(state, dt, parameters, key),
+                lambda: self._learned_step(state, dt, parameters, key, table),
                 lambda: self.replaces.step(self.replaces.refresh(state, parameters), dt, parameters, key=key),
             )
-        moved = self._learned_step(state, dt, parameters, key)
+        moved = self._learned_step(state, dt, parameters, key, table)
         fields = {n: jnp.where(inside, getattr(moved, n), jnp.nan) for n in self._names}
         return dataclasses.replace(moved, **fields)
 
-    def _learned_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
+    def _learned_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None, table: Any = None) -> Any:
         x = flatten_samples(state, self.variables)
-        dt = jnp.asarray(dt, x.dtype)
-        moved = self.moved(
-            x, state.time.astype(x.dtype), dt, parameters, self.increment(x, state.time, dt, parameters, key)
-        )
+        time, dt = state.time.astype(x.dtype), jnp.asarray(dt, x.dtype)
+        moved = self.moved(x, time, dt, parameters, self.increment(x, time, dt, parameters, key), table)
         return self.with_samples(state, moved, state.time + dt.astype(state.time.dtype))
 
     # The parts of a step; `hoam_plugin.threaded_rollout` puts them together in another way.
@@ -378,11 +397,17 @@ class Surrogate:
         return jnp.sqrt(dt) * scale[None, :] * normals
 
     def moved(
-        self, x: Float[Array, "n D"], time: Any, dt: Any, parameters: Parameters, increment: Float[Array, "n D"]
+        self,
+        x: Float[Array, "n D"],
+        time: Any,
+        dt: Any,
+        parameters: Parameters,
+        increment: Float[Array, "n D"],
+        table: Any = None,
     ) -> Float[Array, "n D"]:
-        """Samples after a step with given noise; each moves by itself."""
+        """Samples after a step with given noise; each moves by itself. `table`: see `kinetic_rollout.tables`."""
         if self.structure.kind == "kinetic" and self.integrator is None:
-            return kinetic_rollout.drift_kick_drift(self, x, time, dt, parameters, increment)
+            return kinetic_rollout.drift_kick_drift(self, x, time, dt, parameters, increment, table)
 
         def field_at(t: Any) -> Callable[[Any], Any]:
             return self._field(t, parameters, x.dtype)
@@ -449,17 +474,19 @@ def _step(surrogate: Surrogate, state: Any, dt: Any, parameters: Any, key: Any) 
 @functools.partial(jax.jit, static_argnames=("dt", "n_steps"))
 def _solve(surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: Any, dt: float, n_steps: int) -> Any:
     starts, sizes, real, done = rollout.schedule(state.time, times, dt, n_steps)
+    x = flatten_samples(state, surrogate.variables)
+    tables = kinetic_rollout.tables(surrogate, starts.astype(x.dtype), sizes.astype(x.dtype), parameters, len(x))
 
     @jax.checkpoint
     def advance(state: Any, row: Any) -> Any:
-        index, start, size, take = row
+        index, start, size, take, table = row
         step_key = None if key is None else jax.random.fold_in(key, index)
         state = dataclasses.replace(state, time=start)
-        moved = surrogate._guarded_step(state, size, parameters, step_key)
+        moved = surrogate._guarded_step(state, size, parameters, step_key, table)
         moved = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
         return moved, {name: getattr(moved, name) for name in surrogate._names}
 
-    _, trail = jax.lax.scan(advance, state, (jnp.arange(n_steps), starts, sizes, real))
+    _, trail = jax.lax.scan(advance, state, (jnp.arange(n_steps), starts, sizes, real, tables))
     first = {name: getattr(state, name) for name in surrogate._names}
     saved = {name: jnp.concatenate([first[name][None], trail[name]])[done] for name in surrogate._names}
     aux = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state.aux)

@@ -1,30 +1,50 @@
-"""Functions of one or two coordinates on a grid, and cubic interpolation at the samples.
+"""Functions of one or two coordinates on a grid, and interpolation at the samples.
 
-The cost per sample is then that of a few memory reads, whatever the function costs. Four-point Lagrange interpolation:
-the error is of order 4 in the grid spacing. (The splines of interpax need a tridiagonal solve for every table.)
+The cost per sample is then that of a few memory reads, whatever the function costs. In one coordinate the function is
+evaluated at few points, from which a constant matrix makes a fine table by spectral interpolation (trigonometric in a
+period, else through Chebyshev points of the samples' range), and samples are interpolated linearly between its entries:
+two reads per sample, where a cubic takes four and interpax solves for a spline. In two coordinates it is four-point
+Lagrange interpolation along each.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-# Points of a table of one, and of each side of a table of two coordinates.
-POINTS = {1: 256, 2: 96}
+# Points where a function of one coordinate is evaluated, and entries of its table; points per side for two.
+COARSE, FINE = 64, 2048
+SIDE = 96
 
 
 def pays(n_samples: int, n_coordinates: int) -> bool:
-    """Whether a table needs fewer values than there are samples."""
-    return n_coordinates in POINTS and POINTS[n_coordinates] ** n_coordinates < n_samples
+    """Whether a table takes fewer evaluations than there are samples."""
+    return n_coordinates <= 2 and (COARSE if n_coordinates == 1 else SIDE**2) < n_samples
 
 
-def at_samples(
-    function: Callable[[Any], Any], q: Float[Array, "n P"], periods: tuple[float | None, ...]
-) -> Float[Array, "n Y"]:
+def table_of_period(
+    function: Callable[[Any], Any], period: Any, n_times: int, dtype: Any
+) -> Float[Array, "T FINE+1 Y"]:
+    """Tables of a periodic function of one coordinate at several times.
+
+    Args:
+        function: maps points (COARSE, 1) to values (T * COARSE, Y), time after time.
+        period: of the coordinate.
+        n_times: T.
+        dtype: of points and values.
+    """
+    points = jnp.arange(COARSE, dtype=dtype) * (period / COARSE)
+    values = function(points[:, None]).reshape(n_times, COARSE, -1)
+    return jnp.einsum("fc,tcy->tfy", jnp.asarray(_trigonometric(), dtype), values)
+
+
+def at_samples(function: Callable[[Any], Any], q: Float[Array, "n P"], periods: tuple[Any, ...]) -> Float[Array, "n Y"]:
     """A function of one or two coordinates at many samples, through a table.
 
     Args:
@@ -32,40 +52,89 @@ def at_samples(
         q: samples; in periodic coordinates anywhere, the table covers one period; in others it covers the samples.
         periods: of every coordinate, or None.
     """
-    n_points = POINTS[q.shape[1]]
-    axes, cells, weights = [], [], []
-    for d, period in enumerate(periods):
-        axis, cell, weight = _axis(q[:, d], period, n_points)
-        axes.append(axis)
-        cells.append(cell)
-        weights.append(weight)
+    if q.shape[1] == 2:
+        return _cubic_in_two(function, q, periods)
+    if periods[0] is not None:
+        return linear(table_of_period(function, periods[0], 1, q.dtype)[0], q[:, 0], 0.0, periods[0], periodic=True)
+    low, high = jax.lax.stop_gradient((jnp.min(q), jnp.max(q)))
+    length = jnp.maximum(high - low, 1e3 * jnp.finfo(q.dtype).tiny)
+    points = low + length * jnp.asarray(_chebyshev_points(), q.dtype)
+    table = jnp.asarray(_chebyshev(), q.dtype) @ function(points[:, None])
+    return linear(table, q[:, 0], low, length, periodic=False)
+
+
+def linear(
+    table: Float[Array, "FINE+1 Y"], q: Float[Array, " n"], low: Any, length: Any, *, periodic: bool
+) -> Float[Array, "n Y"]:
+    """Linear interpolation between the entries of a table that covers [low, low + length]."""
+    place = (q - low) * (FINE / length)
+    if periodic:
+        place = place - FINE * jnp.floor(place * (1 / FINE))
+    cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, FINE - 1)
+    offset = (place - cell.astype(q.dtype))[:, None]
+    # The barrier keeps XLA from computing the table anew for every sample inside the reads.
+    table = jax.lax.optimization_barrier(table)
+    left, right = _row(table, cell), _row(table, cell + 1)
+    return left + offset * (right - left)
+
+
+@functools.cache
+def _trigonometric() -> np.ndarray:
+    """From values at COARSE equal distances of a period to FINE + 1 of them, both ends included."""
+    orders = np.fft.fftfreq(COARSE, 1 / COARSE)
+    waves = np.exp(2j * np.pi * np.outer(np.arange(FINE + 1) / FINE, orders))
+    # The highest order is a cosine.
+    waves[:, COARSE // 2] = waves[:, COARSE // 2].real
+    return np.asarray((waves @ np.fft.fft(np.eye(COARSE), axis=0)).real / COARSE)
+
+
+def _chebyshev_points() -> np.ndarray:
+    """The extrema of a Chebyshev polynomial on [0, 1]."""
+    return np.asarray((1 - np.cos(np.pi * np.arange(COARSE) / (COARSE - 1))) / 2)
+
+
+@functools.cache
+def _chebyshev() -> np.ndarray:
+    """From values at those points to FINE + 1 equal distances, by the barycentric formula (Berrut, Trefethen 2004)."""
+    points, wanted = _chebyshev_points(), np.arange(FINE + 1) / FINE
+    weights = (-1.0) ** np.arange(COARSE)
+    weights[[0, -1]] /= 2
+    distance = wanted[:, None] - points[None, :]
+    hit = np.abs(distance) < 1e-14
+    ratios = weights / np.where(hit, 1.0, distance)
+    matrix = ratios / ratios.sum(axis=1, keepdims=True)
+    on_point = hit.any(axis=1)
+    matrix[on_point] = hit[on_point]
+    return matrix
+
+
+def _cubic_in_two(
+    function: Callable[[Any], Any], q: Float[Array, "n 2"], periods: tuple[Any, ...]
+) -> Float[Array, "n Y"]:
+    axes, cells, weights = zip(*(_axis(q[:, d], period) for d, period in enumerate(periods)), strict=True)
     grid = jnp.stack([a.reshape(-1) for a in jnp.meshgrid(*axes, indexing="ij")], axis=-1)
-    table = function(grid)
-    sides = tuple(len(axis) for axis in axes)
-    if len(sides) == 1:
-        return sum(weights[0][i][:, None] * _row(table, cells[0] + i) for i in range(4))
+    table = jax.lax.optimization_barrier(function(grid))
     total = jnp.zeros((len(q), table.shape[1]), table.dtype)
     for i in range(4):
         for j in range(4):
-            row = _row(table, (cells[0] + i) * sides[1] + cells[1] + j)
+            row = _row(table, (cells[0] + i) * len(axes[1]) + cells[1] + j)
             total = total + (weights[0][i] * weights[1][j])[:, None] * row
     return total
 
 
-def _axis(q: Float[Array, " n"], period: float | None, n_points: int) -> tuple[Any, Any, list[Any]]:
+def _axis(q: Float[Array, " n"], period: Any) -> tuple[Any, Any, list[Any]]:
     """Grid points (one more before and two more behind), index of the first of four neighbours, and their weights."""
     if period is None:
         low, high = jax.lax.stop_gradient((jnp.min(q), jnp.max(q)))
-        spacing = jnp.maximum(high - low, jnp.finfo(q.dtype).tiny * 1e3) / (n_points - 1)
+        spacing = jnp.maximum(high - low, 1e3 * jnp.finfo(q.dtype).tiny) / (SIDE - 1)
     else:
-        low, spacing = jnp.zeros((), q.dtype), jnp.asarray(period / n_points, q.dtype)
+        low, spacing = jnp.zeros((), q.dtype), jnp.asarray(period / SIDE, q.dtype)
     place = (q - low) / spacing
     if period is not None:
-        place = place - n_points * jnp.floor(place / n_points)
-    last = n_points - (2 if period is None else 1)
-    cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, last)
+        place = place - SIDE * jnp.floor(place / SIDE)
+    cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, SIDE - (2 if period is None else 1))
     f = place - cell.astype(q.dtype)
-    axis = low + spacing * jnp.arange(-1, n_points + 2, dtype=q.dtype)
+    axis = low + spacing * jnp.arange(-1, SIDE + 2, dtype=q.dtype)
     weights = [
         -f * (f - 1) * (f - 2) / 6,
         (f + 1) * (f - 1) * (f - 2) / 2,
