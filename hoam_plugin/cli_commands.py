@@ -63,6 +63,7 @@ def simulate(
     times: str | None = None,
     initial: Path | None = None,
     dt: float | None = None,
+    rates: Annotated[bool, Parameter(negative=())] = False,
     on_extrapolation: str | None = None,
     seed: Whole = 0,
     overwrite: Overwrite = False,
@@ -81,6 +82,7 @@ def simulate(
         times: save at these times instead: 0:40:129 (first:last:count) or 0,10,40.
         initial: start from the first saved time of this ensemble, run by run.
         dt: largest time step; the stepper's own by default.
+        rates: also record the time derivatives of the variables, from which `hoam fit --structure kinetic` learns best.
         on_extrapolation: of a surrogate outside its trained ranges: raise, warn, ignore or fallback (to the simulator).
         seed: seed of all random numbers.
         overwrite: replace an existing output once the new one is complete.
@@ -111,6 +113,7 @@ def simulate(
         "n_samples": samples or (25_000 if start is None else start.sizes.get("sample", 1)),
         "initial": start,
         "dt": dt,
+        "rates": rates,
         "progress": progress,
     }
     began = time.perf_counter()
@@ -130,6 +133,7 @@ def fit(
     /,
     *,
     output: Output,
+    structure: Literal["gradient", "kinetic", "field"] = "gradient",
     recipe: Literal["quick", "quality", "paper"] = "quick",
     iterations: Whole | None = None,
     samples: Whole | None = None,
@@ -153,8 +157,10 @@ def fit(
     Args:
         ensemble: the training runs, as written by `hoam simulate`.
         output: the surrogate's file, such as model.hoam.
-        recipe: the settings to start from: quick takes a minute or two on two cores, quality ten minutes on an ensemble
-            saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
+        structure: what is learned: gradient, a potential that moves all variables (the paper); kinetic, the force
+            alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
+        recipe: the settings to start from, with --structure gradient: quick takes a minute or two on two cores, quality
+            ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
         iterations: steps of the optimiser.
         samples: samples per saved time and iteration.
         optimiser: muon, adam or another of `hoam_plugin.Training`; the best learning rate differs.
@@ -187,13 +193,21 @@ def fit(
     from hoam_plugin import ensemble as ensembles
     from hoam_plugin import fitting, recipes
     from hoam_plugin.action_matching import ActionMatching
-    from hoam_plugin.potentials import CoLoRA
+    from hoam_plugin.potentials import CoLoRA, VectorField
     from hoam_plugin.run_away import TrainingDivergedError
+    from hoam_plugin.targets import has_rates
     from hoam_plugin.training import Training
     from hoam_plugin.training_run import TrainingInterrupted
 
-    quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
-    settings: dict[str, Any] = quick if recipe == "quick" else getattr(recipes, recipe)()
+    ds = ensembles.load(ensemble, lazy=True)
+    if structure == "gradient":
+        quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
+        settings: dict[str, Any] = quick if recipe == "quick" else getattr(recipes, recipe)()
+    elif recipe != "quick":
+        raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {structure!r}")
+    else:
+        training = recipes.velocity_training() if has_rates(ds) else Training()
+        settings = {"potential": VectorField(), "training": training}
     sizes = {"width": width, "depth": depth, "rank": rank, "hyper_width": hyper_width, "harmonics": harmonics}
     changes: dict[str, dict[str, Any]] = {
         "potential": sizes,
@@ -207,9 +221,13 @@ def fit(
         },
     }
     for name, values in changes.items():
-        given = {field: value for field, value in values.items() if value is not None}
-        settings[name] = dataclasses.replace(settings[name], **given)
-    ds = ensembles.load(ensemble, lazy=True)
+        for field, value in values.items():
+            if value is None:
+                continue
+            if not hasattr(settings.get(name), field):
+                raise ValueError(f"--{field.replace('_', '-')}={value!r} does not go with --structure={structure}")
+            settings[name] = dataclasses.replace(settings[name], **{field: value})
+    settings["structure"] = structure
     if ds.nbytes <= _LARGEST_IN_MEMORY:
         ds = ds.load()
     began = time.perf_counter()

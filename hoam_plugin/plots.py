@@ -6,7 +6,7 @@ Lines are in colours of the palette of Okabe and Ito, which colour-blind readers
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +39,18 @@ if TYPE_CHECKING:
 
 _TRUTH: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 _SURROGATE: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.6}
+_SURROGATE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
 _FLOOR: dict[str, Any] = {"color": "#56B4E9", "alpha": 0.5, "linewidth": 1.0}
 _LOSS: dict[str, Any] = {"color": "#0072B2"}
 _VALIDATION: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.6}
 _MOST_PANELS = 6
 
+Prediction = xr.Dataset | Mapping[str, xr.Dataset] | None
+
 
 def phase_space(
     truth: xr.Dataset,
-    prediction: xr.Dataset | None = None,
+    prediction: Prediction = None,
     *,
     run: int = 0,
     times: Sequence[float] | None = None,
@@ -58,7 +61,7 @@ def phase_space(
 
     Args:
         truth: an ensemble.
-        prediction: another one of the same variables, runs and times, or None.
+        prediction: another one of the same variables, runs and times, or several by name, or None.
         run: index of the run.
         times: physical times, of which the nearest saved ones are drawn; by default four, evenly spread up to the last.
         variables: one or two names; the first two coordinates by default.
@@ -67,11 +70,11 @@ def phase_space(
     Raises:
         ValueError: ensembles that do not match, an unknown run or variable, or times outside the saved range.
     """
-    truth, prediction = paired(truth, prediction)
+    truth, predictions = _matched(truth, prediction)
     run = run_index("run", run, truth)
     shown = plane(truth, variables, None if bins is None else positive_int("bins", bins, least=2))
     indices = _time_indices(truth, times)
-    rows = [("truth", truth), *([("surrogate", prediction)] if prediction is not None else [])]
+    rows = [("truth", truth), *predictions.items()]
     densities = [[shown.density(ds, run, index) for index in indices] for _, ds in rows]
     titles = [time_label(truth, index) for index in indices]
     if len(shown.columns) == 1:
@@ -96,26 +99,30 @@ def phase_space(
 
 def energy_curves(
     truth: xr.Dataset,
-    prediction: xr.Dataset | None = None,
+    prediction: Prediction = None,
     *,
     floor: xr.Dataset | None = None,
+    training: xr.Dataset | None = None,
     runs: Sequence[int] | None = None,
 ) -> Figure:
     """Electric energy over time on a logarithmic axis, one panel per run.
 
     Args:
         truth: an ensemble with `electric_energy`.
-        prediction: another one of the same variables, runs and times, or None.
+        prediction: another one of the same variables, runs and times, or several by name, or None.
         floor: a second truth; the band around the truth reaches as far to both sides as the ratio of the two.
+        training: the training runs, for the curve interpolated between the two neighbouring ones.
         runs: indices of the runs to draw; the first six by default.
 
     Raises:
         ValueError: ensembles that do not match or carry no electric energy, or an unknown run.
     """
-    truth, prediction = paired(truth, prediction)
+    truth, predictions = _matched(truth, prediction)
     floor = None if floor is None else matching("floor", floor, truth)
-    named = {"truth": truth, "prediction": prediction, "floor": floor}
-    curves = {name: _energy(name, ds) for name, ds in named.items() if ds is not None}
+    own_curves = _energy("truth", truth)
+    others = {name: _energy(name, ds) for name, ds in predictions.items()}
+    floor_curves = None if floor is None else _energy("floor", floor)
+    between = None if training is None else references.interpolated_energy(truth, training)
     chosen = (
         range(min(_MOST_PANELS, truth.sizes["run"])) if runs is None else [run_index("runs", r, truth) for r in runs]
     )
@@ -128,13 +135,15 @@ def energy_curves(
     panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     times = truth["time"].values
     for panel, run in zip(panels.flat, chosen, strict=False):
-        own = curves["truth"][run]
-        if floor is not None:
-            ratio = np.exp(np.abs(np.log(curves["floor"][run] / own)))
+        own = own_curves[run]
+        if floor_curves is not None:
+            ratio = np.exp(np.abs(np.log(floor_curves[run] / own)))
             panel.fill_between(times, own / ratio, own * ratio, **_FLOOR, label="noise floor (second truth)")
         panel.plot(times, own, **_TRUTH, label="truth")
-        if prediction is not None:
-            panel.plot(times, curves["prediction"][run], **_SURROGATE, label="surrogate")
+        if between is not None:
+            panel.plot(times, between[run], color="0.45", linewidth=1.0, linestyle=":", label="interpolation in mu")
+        for i, (name, curves) in enumerate(others.items()):
+            panel.plot(times, curves[run], **_SURROGATE | {"color": _SURROGATE_COLOURS[i % 4]}, label=name)
         panel.set_title(run_label(truth, run) or f"run {run}")
         panel.grid(alpha=0.25)
         panel.margins(x=0.01)
@@ -216,6 +225,15 @@ def save_figure(
     with written_aside(path) as aside:
         figure.savefig(aside, format=path.suffix[1:], dpi=dots_per_inch)
     return path
+
+
+def _matched(truth: xr.Dataset, prediction: Prediction) -> tuple[xr.Dataset, dict[str, xr.Dataset]]:
+    """The truth and the predictions by name, checked."""
+    if prediction is None:
+        return paired(truth, None)[0], {}
+    named = {"surrogate": prediction} if isinstance(prediction, xr.Dataset) else prediction
+    checked = {name: paired(truth, ds) for name, ds in named.items()}
+    return paired(truth, None)[0], {name: ds for name, (_, ds) in checked.items() if ds is not None}
 
 
 def _time_indices(truth: xr.Dataset, times: Sequence[float] | None) -> list[int]:

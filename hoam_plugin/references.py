@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin.distances import Coordinate, embedded, moments
+from hoam_plugin.distances import Coordinate, coordinates_of, embedded, moments
 from hoam_plugin.registry import rebuild_stepper
 from hoam_plugin.steppers import default_float, state_from_samples
 
@@ -47,6 +47,24 @@ def energy_curves(ds: xr.Dataset) -> Float[np.ndarray, "run time"] | None:
     if ENERGY not in ds or set(ds[ENERGY].dims) != {"run", "time"}:
         return None
     return ds[ENERGY].transpose("run", "time").values.astype(np.float64)
+
+
+def interpolated_energy(truth: xr.Dataset, training: xr.Dataset) -> Float[np.ndarray, "run time"]:
+    """The electric energy at the truth's parameters and times, interpolated between the neighbouring training runs.
+
+    Raises:
+        ValueError: see `Interpolation.curves`, or the training runs carry no electric energy.
+    """
+    times = truth["time"].values.astype(np.float64)
+    few = training.isel(sample=slice(2))
+    between = Interpolation(few, coordinates_of(few))
+    curves = []
+    for run in range(truth.sizes["run"]):
+        energy = between.curves(ensembles.parameters(truth, run), times).energy
+        if energy is None:
+            raise ValueError(f"training carries no {ENERGY!r}; simulate it with a stepper that records it")
+        curves.append(energy)
+    return np.stack(curves)
 
 
 def samples_of(ds: xr.Dataset) -> Source:

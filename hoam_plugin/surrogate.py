@@ -340,7 +340,7 @@ class Surrogate:
 
     def learned_drift_at_times(
         self, x: Float[Array, "n D"], times: Float[Array, " T"], parameters: Parameters
-    ) -> Float[Array, "T*n Y"]:
+    ) -> Float[Array, "N Y"]:
         """The learned part of the drift of the same samples at several times, time after time; physical units."""
         norm, dtype = self.normalisation, x.dtype
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)

@@ -30,7 +30,7 @@ def pays(n_samples: int, n_coordinates: int) -> bool:
 
 def table_of_period(
     function: Callable[[Any], Any], period: Any, n_times: int, dtype: Any
-) -> Float[Array, "T FINE+1 Y"]:
+) -> Float[Array, "T F Y"]:
     """Tables of a periodic function of one coordinate at several times.
 
     Args:
@@ -64,7 +64,7 @@ def at_samples(function: Callable[[Any], Any], q: Float[Array, "n P"], periods: 
 
 
 def linear(
-    table: Float[Array, "FINE+1 Y"], q: Float[Array, " n"], low: Any, length: Any, *, periodic: bool
+    table: Float[Array, "F Y"], q: Float[Array, " n"], low: Any, length: Any, *, periodic: bool
 ) -> Float[Array, "n Y"]:
     """Linear interpolation between the entries of a table that covers [low, low + length]."""
     place = (q - low) * (FINE / length)

@@ -167,8 +167,10 @@ def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for phrase in ("histogram l1", "noise floor", "mu = 1.85", "compile", "roll out", "total", "Peak memory"):
         assert phrase in printed
     written = {path.name for path in output.iterdir()}
-    assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate.zarr", "scores.zarr"} <= written
-    assert {"phase_space_mu_1.25.png", "energy.png", "loss.png", "phase_space.gif", "model.hoam"} <= written
+    assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate_kinetic.zarr", "surrogate_gradient.zarr"} <= written
+    assert {"phase_space_mu_1.25.png", "energy.png", "loss_kinetic.png", "loss_gradient.png"} <= written
+    assert {"phase_space.gif", "model.hoam", "gradient.hoam", "scores.zarr"} <= written
+    assert hoam.load(output / "model.hoam").structure.kind == "kinetic"
     assert "histogram l1" in (output / "summary.txt").read_text()
     assert n_iterations(output / "model.hoam") == ITERATIONS
     assert hoam_command(*words) == 2
