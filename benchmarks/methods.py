@@ -186,11 +186,12 @@ def write(problem_name: str, rows: list[list[str]]) -> None:
     header = ["method", "needs", "seed", "e.e.", "L1", "SW", "training s", "rollout s"]
     report.write(
         f"methods_{problem_name}",
-        f"# Methods on `{problem_name}`\n\n`python -m benchmarks.methods {problem_name}`: {N_SAMPLES} samples, trained on mu "
-        f"= {list(problem.training)}, scored at mu = {' / '.join(map(str, problem.held_out))} (one value each) from the "
-        "truth's own initial samples at 128 times; lower is better. CFM and NCSM draw each time anew: 5000 samples at 16 "
-        "times, whose floors are higher. The noise floor is a second scramble of the truth. Training and rollout (all "
-        f"five runs, second call) include everything but the simulation.\n\n{report.machine(['hoam-plugin', 'jax'])}\n\n"
+        f"# Methods on `{problem_name}`\n\n`python -m benchmarks.methods {problem_name}`: {N_SAMPLES} samples, trained "
+        f"on mu = {list(problem.training)}, scored at mu = {' / '.join(map(str, problem.held_out))} (one value each) "
+        "from the truth's own initial samples at 128 times; lower is better. CFM and NCSM draw each time anew: 5000 samples "
+        "at 16 times, whose floors are higher. The noise floor is a second scramble of the truth. Training and rollout "
+        "(all five runs, second call) include everything but the simulation.\n\n"
+        f"{report.machine(['hoam-plugin', 'jax'])}\n\n"
         f"{report.table(header, merged)}",
     )
 

@@ -28,9 +28,7 @@ def pays(n_samples: int, n_coordinates: int) -> bool:
     return n_coordinates <= 2 and (COARSE if n_coordinates == 1 else SIDE**2) < n_samples
 
 
-def table_of_period(
-    function: Callable[[Any], Any], period: Any, n_times: int, dtype: Any
-) -> Float[Array, "T F Y"]:
+def table_of_period(function: Callable[[Any], Any], period: Any, n_times: int, dtype: Any) -> Float[Array, "T F Y"]:
     """Tables of a periodic function of one coordinate at several times.
 
     Args:

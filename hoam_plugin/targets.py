@@ -50,11 +50,10 @@ def targets_of(ds: xr.Dataset, dynamics: Dynamics, loss: Loss) -> Targets | None
 
 
 def relative_importance(loss: Loss, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
-    """The factor of each time's squared error: one over the mean square of the targets, with `relative=True`."""
+    """The factor of each time's squared error: their mean square to the power of minus `relative`."""
     squares = np.mean(np.sum(targets.astype(np.float64) ** 2, axis=-1), axis=(1, 2))
-    if not (isinstance(loss, VelocityMatching) and loss.relative):
-        return np.ones(len(targets))
-    return 1 / np.maximum(squares, max(_LEAST_MEAN_SQUARE * squares.max(), np.finfo(np.float32).tiny))
+    power = loss.relative if isinstance(loss, VelocityMatching) else 0.0
+    return np.maximum(squares, max(_LEAST_MEAN_SQUARE * squares.max(), np.finfo(np.float32).tiny)) ** -power
 
 
 def require_targets(ds: xr.Dataset, loss: Loss, names: list[str]) -> None:

@@ -30,11 +30,19 @@ class VelocityMatching:
     noise of the rollout is that of the stepper, which the surrogate takes from it.
 
     Attributes:
-        relative: divide the squared error at every saved time of every run by the mean square of what is to be
-            learned there, so that quiet phases count as much as loud ones; False weighs all times alike.
+        relative: the squared error at every saved time of every run is divided by this power of the mean square of what
+            is to be learned there: 1 counts relative errors, so that quiet phases count as much as loud ones, 0
+            absolute ones.
+
+    Raises:
+        ValueError: `relative` outside [0, 1].
     """
 
-    relative: bool = True
+    relative: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.relative <= 1:
+            raise ValueError(f"relative={self.relative!r} must lie between 0 (absolute errors) and 1 (relative ones)")
 
     @property
     def noise(self) -> float:

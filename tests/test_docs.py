@@ -20,6 +20,10 @@ SMALLER = {
         "hoam.fit(truth, key=key, potential=hoam.CoLoRA(width=8, depth=2), "
         "training=hoam.Training(iterations=2, n_samples=16))"
     ),
+    'hoam.fit(truth, key=key, structure="kinetic")': (
+        'hoam.fit(truth, key=key, structure="kinetic", potential=hoam.VectorField(width=8, depth=2), '
+        "training=hoam.Training(iterations=2, n_samples=16))"
+    ),
     "np.linspace(0, 40, 129)": "np.linspace(0, 40, 5)",
     "model.init(key, 1_000,": "model.init(key, 16,",
     "subsample(truth, 1_000,": "subsample(truth, 64,",

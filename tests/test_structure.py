@@ -251,7 +251,7 @@ def test_trajectory_matching_of_noisy_dynamics_learns_the_current() -> None:
     for _ in times[1:]:
         y.append(decay * y[-1] + (1 - decay**2) ** 0.5 * rng.standard_normal(20_000))
     ds = xr.Dataset({"y": (("run", "time", "sample"), np.stack(y)[None].astype(np.float32))}, {"time": times})
-    loss = hoam.TrajectoryMatching(relative=False)
+    loss = hoam.TrajectoryMatching(relative=0.0)
     training = hoam.Training(iterations=400, n_samples=256, learning_rate=3e-3)
     model = hoam.fit(
         ds,
