@@ -32,10 +32,10 @@ class Problem(NamedTuple):
 
 PROBLEMS = {
     "two_stream": Problem(
-        simulators.two_stream(), (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9), (1.25, 1.45, 1.55, 1.65, 1.85)
+        simulators.two_stream(), (1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0), (1.25, 1.45, 1.55, 1.65, 1.85)
     ),
     "bump_on_tail": Problem(
-        simulators.bump_on_tail(), (1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0), (1.35, 1.55, 1.68, 1.85, 1.95)
+        simulators.bump_on_tail(), (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1), (1.35, 1.55, 1.68, 1.85, 1.95)
     ),
 }
 
@@ -188,9 +188,9 @@ def write(problem_name: str, rows: list[list[str]]) -> None:
         f"methods_{problem_name}",
         f"# Methods on `{problem_name}`\n\n`python -m benchmarks.methods {problem_name}`: {N_SAMPLES} samples, trained "
         f"on mu = {list(problem.training)}, scored at mu = {' / '.join(map(str, problem.held_out))} (one value each) "
-        "from the truth's own initial samples at 128 times; lower is better. CFM and NCSM draw each time anew: 5000 samples "
-        "at 16 times, whose floors are higher. The noise floor is a second scramble of the truth. Training and rollout "
-        "(all five runs, second call) include everything but the simulation.\n\n"
+        "from the truth's own initial samples at 128 times; lower is better. CFM and NCSM draw each time anew: 5000 "
+        "samples at 16 times, whose floors are higher. The noise floor is a second scramble of the truth. Training and "
+        "rollout (all five runs, second call) include everything but the simulation.\n\n"
         f"{report.machine(['hoam-plugin', 'jax'])}\n\n"
         f"{report.table(header, merged)}",
     )

@@ -206,8 +206,11 @@ def fit(
     elif recipe != "quick":
         raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {structure!r}")
     else:
-        training = recipes.velocity_training() if has_rates(ds) else Training()
-        settings = {"potential": VectorField(), "training": training}
+        matched = has_rates(ds)
+        settings = {
+            "potential": recipes.velocity_field() if matched else VectorField(),
+            "training": recipes.velocity_training() if matched else Training(),
+        }
     sizes = {"width": width, "depth": depth, "rank": rank, "hyper_width": hyper_width, "harmonics": harmonics}
     changes: dict[str, dict[str, Any]] = {
         "potential": sizes,

@@ -34,7 +34,7 @@ from hoam_plugin.losses import description as loss_description
 from hoam_plugin.normalisation import normalisation_of
 from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, VectorField, description
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
-from hoam_plugin.recipes import VELOCITY_TIME_HARMONICS, velocity_training
+from hoam_plugin.recipes import VELOCITY_TIME_HARMONICS, velocity_field, velocity_training
 from hoam_plugin.resolution import resolved_time_harmonics
 from hoam_plugin.steppers import require_representable
 from hoam_plugin.structure import Kind, Structure, structure_of, with_metric
@@ -75,9 +75,10 @@ def fit(
             "kinetic": positions move with their velocities (variables that declare `velocity_of`), exactly, with the
             friction and the noise that the stepper declares as `known_drift` and `noise`; the force is learned.
             "field": a free vector field in all variables, with the stepper's `noise`.
-        potential: the network: `CoLoRA()` by default, or `FiLM` or `MLP`; for "kinetic" `VectorField()` by default, a
-            force that depends on the positions only, while any of the others is a potential in the velocities whose
-            force depends on them as well; for "field" `VectorField()`.
+        potential: the network: `CoLoRA()` by default, or `FiLM` or `MLP`; for "kinetic" a `VectorField` by default (of
+            four harmonics for velocity and trajectory matching, else of two), a force that depends on the positions
+            only, while any of the others is a potential in the velocities whose force depends on them as well; for
+            "field" a `VectorField`.
         loss: how the learned part follows from the samples: `ActionMatching` or `DICE` from marginals,
             `VelocityMatching` from recorded rates, `TrajectoryMatching` from trajectories. By default
             `ActionMatching()`, but `VelocityMatching()` for "kinetic" and "field" where the ensemble records rates.
@@ -112,9 +113,10 @@ def fit(
     variables = ensembles.variables(ds)
     shapes = tuple(ds[v.name].shape[3:] for v in variables)
     split = structure_of(structure, variables, [math.prod(shape) for shape in shapes])
-    potential = _of_type("potential", potential, VectorField if split.knows_dynamics else CoLoRA, *POTENTIALS.values())
     loss = _loss_for(split, ds, _of_type("loss", loss, type(None), *LOSSES.values()))
     matched = isinstance(loss, VelocityMatching)
+    default = CoLoRA if split.kind == "gradient" else velocity_field if matched else VectorField
+    potential = _of_type("potential", potential, default, *POTENTIALS.values())
     options = _of_type("training", training, velocity_training if matched else Training, Training)
     for name in ensembles.variable_names(ds):
         require_representable(f"variable {name!r}", ds[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hoam_plugin.action_matching import ActionMatching
-from hoam_plugin.potentials import CoLoRA
+from hoam_plugin.potentials import CoLoRA, VectorField
 from hoam_plugin.training import Training
 
 VELOCITY_TIME_HARMONICS = 8
@@ -59,3 +59,8 @@ def velocity_training(iterations: int = 8000) -> Training:
     return Training(
         iterations=iterations, n_samples=8, n_times=64, runs_per_iteration=8, optimiser="muon", learning_rate=1e-2
     )
+
+
+def velocity_field() -> VectorField:
+    """The default network of velocity and trajectory matching; those of marginals resolve fewer harmonics."""
+    return VectorField(harmonics=4)
