@@ -56,9 +56,8 @@ def _gauss(nodes: int = _NODES) -> Any:
     return hoam.quadrature.gauss_legendre(nodes)
 
 
-def _velocities(ds: xr.Dataset, key: jax.Array, iterations: int = 16_000) -> Any:
-    training = hoam.recipes.velocity_training(iterations)
-    return hoam.fit(ds, key=key, structure="kinetic", training=training, progress=False)
+def _velocities(ds: xr.Dataset, key: jax.Array) -> Any:
+    return hoam.fit(ds, key=key, structure="kinetic", progress=False)
 
 
 def _kinetic(samples: Any, iterations: int) -> Callable[[xr.Dataset, jax.Array], Any]:
@@ -81,7 +80,6 @@ def _snapshots(method: Any) -> Callable[[xr.Dataset, jax.Array], Any]:
 
 METHODS = {
     "kinetic, velocities": Method("rates", _gauss(64), _velocities, rates=True),
-    "kinetic, velocities, 60 s": Method("rates", _gauss(64), lambda d, k: _velocities(d, k, 5000), rates=True),
     "kinetic, coupled": Method("marginals, trajectories", _gauss(), _kinetic("coupled", 4000)),
     "kinetic, marginals": Method("marginals", _gauss(), _kinetic("merged", 2500)),
     "HOAM": Method("marginals", _gauss(), _gradient(hoam.ActionMatching())),

@@ -7,13 +7,15 @@ that depends on the velocity take part, the kick itself is a stochastic Heun ste
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin import tabulation
+from hoam_plugin import extrapolation, tabulation
 from hoam_plugin.steppers import Parameters
 from hoam_plugin.vector_field import VectorField
 
@@ -78,6 +80,57 @@ def tables(
         return model.learned_drift_at_times(samples, starts + sizes / 2, parameters)
 
     return tabulation.table_of_period(at_all_times, _period(model, dtype), len(starts), dtype)
+
+
+def solve_with_tables(
+    model: Surrogate,
+    state: Any,
+    times: Float[Array, " T"],
+    parameters: Parameters,
+    sizes: Float[Array, " S"],
+    done: Any,
+    tables: Float[Array, "S F 1"],
+) -> Any:
+    """The states at `times`, as `Surrogate.solve` returns them, where force and kinematics are all that moves samples.
+
+    Position and velocity are two plain vectors here, read and written once per step: a step of size 0 changes nothing,
+    so that the padding of the schedule needs no selection, and positions are wrapped once.
+
+    Args:
+        model: the surrogate.
+        state: at the start.
+        times: wanted.
+        parameters: physics parameters.
+        sizes: of all steps; 0 for padding.
+        done: number of steps before each of the times.
+        tables: the forces at the middle of the steps.
+    """
+    ((position, velocity),) = model.structure.kinematics
+    names = [v.name for v in model.variables]
+    q, v = getattr(state, names[position]), getattr(state, names[velocity])
+    length = _period(model, q.dtype)
+
+    def wrapped(q: Any) -> Any:
+        return q - length * jnp.floor(q * (1 / length))
+
+    def advance(carry: tuple[Any, Any], row: Any) -> tuple[Any, Any]:
+        q, v = carry
+        size, table = row
+        middle = wrapped(q + size / 2 * v)
+        v = v + size * tabulation.linear(table, middle, 0.0, length, periodic=False)[:, 0]
+        moved = (middle + size / 2 * v, v)
+        return moved, moved
+
+    _, trail = jax.lax.scan(advance, (q, v), (sizes, tables))
+    q, v = (jnp.concatenate([first[None], rest])[done] for first, rest in zip((q, v), trail, strict=True))
+    saved = {names[position]: wrapped(q), names[velocity]: v}
+    if model.on_extrapolation == "raise":
+        # Traced values cannot raise.
+        start = state.time
+        inside = jax.vmap(lambda t: extrapolation.inside(parameters, (start, t), model.ranges, model.horizon))(times)
+        saved = {name: jnp.where(inside[:, None], values, jnp.nan) for name, values in saved.items()}
+    aux = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state.aux)
+    return dataclasses.replace(state, time=times, aux=aux, **saved)
 
 
 def _period(model: Surrogate, dtype: Any) -> Any:

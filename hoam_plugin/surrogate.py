@@ -475,7 +475,11 @@ def _step(surrogate: Surrogate, state: Any, dt: Any, parameters: Any, key: Any) 
 def _solve(surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: Any, dt: float, n_steps: int) -> Any:
     starts, sizes, real, done = rollout.schedule(state.time, times, dt, n_steps)
     x = flatten_samples(state, surrogate.variables)
-    tables = kinetic_rollout.tables(surrogate, starts.astype(x.dtype), sizes.astype(x.dtype), parameters, len(x))
+    sizes_of_samples = sizes.astype(x.dtype)
+    tables = kinetic_rollout.tables(surrogate, starts.astype(x.dtype), sizes_of_samples, parameters, len(x))
+    plain = not (surrogate.has_noise or surrogate.dynamics.has_driven_drift)
+    if tables is not None and plain and surrogate.on_extrapolation != "fallback":
+        return kinetic_rollout.solve_with_tables(surrogate, state, times, parameters, sizes_of_samples, done, tables)
 
     @jax.checkpoint
     def advance(state: Any, row: Any) -> Any:

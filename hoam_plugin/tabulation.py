@@ -69,11 +69,13 @@ def linear(
     if periodic:
         place = place - FINE * jnp.floor(place * (1 / FINE))
     cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, FINE - 1)
-    offset = (place - cell.astype(q.dtype))[:, None]
+    offset = place - cell.astype(q.dtype)
+    columns = []
     # The barrier keeps XLA from computing the table anew for every sample inside the reads.
-    table = jax.lax.optimization_barrier(table)
-    left, right = _row(table, cell), _row(table, cell + 1)
-    return left + offset * (right - left)
+    for column in jax.lax.optimization_barrier(tuple(table.T)):
+        left, right = _row(column, cell), _row(column, cell + 1)
+        columns.append(left + offset * (right - left))
+    return jnp.stack(columns, axis=-1)
 
 
 @functools.cache
@@ -142,5 +144,5 @@ def _axis(q: Float[Array, " n"], period: Any) -> tuple[Any, Any, list[Any]]:
     return axis, cell, weights
 
 
-def _row(table: Float[Array, "m Y"], index: Any) -> Float[Array, "n Y"]:
+def _row(table: Float[Array, "m ..."], index: Any) -> Float[Array, "n ..."]:
     return table.at[index].get(mode="promise_in_bounds")

@@ -19,7 +19,8 @@ class VectorField:
     """A plain network g(q, t, mu) on harmonics of periodic coordinates and of time.
 
     For the structure "kinetic", q are the positions and g is the force, one component per velocity; for "field", q are
-    all coordinates and g is their drift.
+    all coordinates and g is their drift. The frequencies of the time harmonics shift with mu by learned amounts, as
+    those of waves do, so that between the trained parameters a phase is interpolated and not the field at a time.
 
     Attributes:
         width: features per hidden layer.
@@ -57,11 +58,13 @@ class VectorField:
             layers.append({"W": draw / fan_in**0.5, "b": jnp.zeros(self.width)})
         layers.append({"W": jnp.zeros((self.width, n_outputs)), "b": jnp.zeros(n_outputs)})
         conditions = jax.random.normal(condition_key, (n_inputs, self.width)) / fans[0] ** 0.5
-        return {"conditions": conditions, "layers": layers}
+        detuning = jnp.zeros((n_conditions - 1, self._n_time_harmonics))
+        return {"conditions": conditions, "detuning": detuning, "layers": layers}
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T width"]:
         """What (t, mu) add to the first layer."""
         frequency = jnp.arange(1, self._n_time_harmonics + 1, dtype=conditions.dtype)[None, :]
+        frequency = frequency + conditions[:, 1:] @ weights["detuning"]
         angle = (np.pi / 2) * (conditions[:, :1] + 1) * frequency
         return jnp.concatenate([conditions, jnp.cos(angle), jnp.sin(angle)], axis=1) @ weights["conditions"]
 
