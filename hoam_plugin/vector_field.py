@@ -58,13 +58,16 @@ class VectorField:
             layers.append({"W": draw / fan_in**0.5, "b": jnp.zeros(self.width)})
         layers.append({"W": jnp.zeros((self.width, n_outputs)), "b": jnp.zeros(n_outputs)})
         conditions = jax.random.normal(condition_key, (n_inputs, self.width)) / fans[0] ** 0.5
-        detuning = jnp.zeros((n_conditions - 1, self._n_time_harmonics))
-        return {"conditions": conditions, "detuning": detuning, "layers": layers}
+        weights = {"conditions": conditions, "layers": layers}
+        if n_conditions > 1 and self._n_time_harmonics:
+            weights["detuning"] = jnp.zeros((n_conditions - 1, self._n_time_harmonics))
+        return weights
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T width"]:
         """What (t, mu) add to the first layer."""
         frequency = jnp.arange(1, self._n_time_harmonics + 1, dtype=conditions.dtype)[None, :]
-        frequency = frequency + conditions[:, 1:] @ weights["detuning"]
+        if "detuning" in weights:
+            frequency = frequency + conditions[:, 1:] @ weights["detuning"]
         angle = (np.pi / 2) * (conditions[:, :1] + 1) * frequency
         return jnp.concatenate([conditions, jnp.cos(angle), jnp.sin(angle)], axis=1) @ weights["conditions"]
 
