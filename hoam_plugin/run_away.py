@@ -107,7 +107,9 @@ class RunAwayGuard:
     def _is_small_and_steady(self) -> bool:
         loss, quadratic = self.recent[:, -self._latest :]
         small = float(np.mean(loss)) < -self._still_small * float(np.mean(quadratic))
-        return small and _reach(loss, quadratic) < self._growth * self._reach_at_first
+        # The reach is the quadratic part at the best scaling, with the same limit.
+        most = min(self._growth * self._reach_at_first, self._largest_quadratic)
+        return small and _reach(loss, quadratic) < most
 
     def _is_positive(self, excess: np.ndarray) -> bool:
         above = excess - self.margin * self.recent[1]

@@ -184,8 +184,10 @@ class Surrogate:
             integrator not in rollout.INTEGRATORS or (integrator == "rk4" and self.has_noise)
         ):
             allowed = [name for name in rollout.INTEGRATORS if name != "rk4" or not self.has_noise]
-            names, which = ", ".join(map(repr, allowed)), "with" if self.has_noise else "without"
-            raise ValueError(f"integrator={integrator!r} must be one of {names} for a surrogate {which} noise")
+            noise_text = "the stepper's noise" if self.known_noise else f"epsilon={self.epsilon:g}"
+            raise ValueError(
+                f"integrator={integrator!r} must be one of {', '.join(map(repr, allowed))} for {noise_text}"
+            )
         step = self.dt if dt is None else float(dt)
         return dataclasses.replace(self, on_extrapolation=policy, dt=step, noise=noise, integrator=integrator)
 

@@ -16,10 +16,12 @@ import xarray as xr
 import hoam_plugin as hoam
 from hoam_plugin import fitting, training, training_run
 from hoam_plugin.batches import TrainingData, draw_nodes
+from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.fitting import time_weights
 from hoam_plugin.normalisation import normalisation_of
 from hoam_plugin.optimisers import OPTIMISERS
 from hoam_plugin.run_away import RunAwayGuard
+from hoam_plugin.structure import Structure
 from hoam_plugin.training import Training
 from hoam_plugin.training_samples import TrainingSamples
 
@@ -351,10 +353,12 @@ def test_a_large_ensemble_is_seen_through_moving_windows() -> None:
     ds = toy.moving_gaussian(speeds=(1.0, 2.0), n_samples=1024)
     options = Training(iterations=80, block=10, n_samples=64, n_end_samples=64, sample_memory=ds["y"].nbytes // 4)
 
+    dynamics = Dynamics(normalisation_of(ds), None, Structure("gradient", (0,)), hoam.ensemble.variables(ds), ((),))
+
     def samples(**changes: Any) -> TrainingSamples:
         return TrainingSamples(
             ds,
-            normalisation_of(ds),
+            dynamics,
             time_weights(ds, None),
             hoam.ActionMatching(),
             dataclasses.replace(options, **changes),
