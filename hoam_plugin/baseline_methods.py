@@ -165,14 +165,6 @@ def nearest_image(displacement: Float[Array, "n D"], periods: Periods) -> Float[
     return displacement - jnp.where(is_periodic, length * jnp.round(displacement / length), 0)
 
 
-def wrapped(x: Float[Array, "n D"], lengths: Float[Array, " D"], periods: Periods) -> Float[Array, "n D"]:
-    """Periodic coordinates (those with a period) wrapped into [0, length)."""
-    row = lengths.astype(x.dtype)[None, :]
-    _, is_periodic = _lengths(periods, x.dtype)
-    inside = x - row * jnp.floor(x / row)
-    return jnp.where(is_periodic, jnp.where(inside < row, inside, 0), x)
-
-
 def _lengths(periods: Periods, dtype: Any) -> tuple[Float[Array, "1 D"], np.ndarray]:
     """The periods as a row, with 1 for coordinates that have none, and which coordinates have one."""
     row = jnp.asarray([[1.0 if period is None else period for period in periods]], dtype)

@@ -18,7 +18,7 @@ from hoam_plugin.potential_interface import Weights
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.run_away import TrainingDivergedError
 from hoam_plugin.steppers import default_float
-from hoam_plugin.training import Progress, Setup, _apply, start
+from hoam_plugin.training import Progress, Setup, apply_gradient, start
 
 _EXAMPLES_PER_ITERATION = 4096
 
@@ -87,7 +87,7 @@ def _block(
         state, losses = carry
         loss_of = functools.partial(_loss, setup, periods, samples, jax.random.fold_in(key, state.iteration))
         loss, gradient = jax.value_and_grad(loss_of)(state.weights)
-        state, _ = _apply(setup, state, (loss, loss, gradient))
+        state, _ = apply_gradient(setup, state, (loss, loss, gradient))
         return state, losses.at[i].set(loss)
 
     losses = jnp.zeros(setup.training.block, samples.points.dtype)

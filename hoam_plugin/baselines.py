@@ -18,7 +18,7 @@ from hoam_plugin import ensemble as ensembles
 from hoam_plugin import extrapolation, registry
 from hoam_plugin.baseline_methods import CFM as CFM
 from hoam_plugin.baseline_methods import NCSM as NCSM
-from hoam_plugin.baseline_methods import Method, wrapped
+from hoam_plugin.baseline_methods import Method
 from hoam_plugin.baseline_training import samples_of, train
 from hoam_plugin.driven import FreeField
 from hoam_plugin.embedding import Embedding
@@ -209,8 +209,7 @@ def _draw(stepper: SnapshotStepper, state: Any, time: Any, parameters: Any, key:
         return lambda z: field.drift_at_one_time(weights, embedding, z, modulation)
 
     x = norm.physical_samples(stepper.method.sample(field_at, norm.samples(initial), key, norm.periods))
-    lengths = jnp.asarray([period or 1.0 for period in norm.periods], dtype) * norm.scale.astype(dtype)
-    return replace_samples(state, stepper.variables, wrapped(x, lengths, norm.periods), time)
+    return replace_samples(state, stepper.variables, norm.wrapped(x), time)
 
 
 def fit_baseline(

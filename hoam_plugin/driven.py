@@ -56,24 +56,12 @@ def bound(potential: Any, structure: Structure, embedding: Embedding) -> Any:
     return Force(potential, embedding, structure.kinematics, structure.metric if potential.conservative else None)
 
 
-@dataclasses.dataclass(frozen=True)
-class Force:
-    """psi = sum_i v_i g_i(x, t, mu): the learned drift of v is the force g, the same for all samples at one position.
-
-    Attributes:
-        network: g, or the potential Phi whose negative gradient is g.
-        embedding: how samples enter.
-        kinematics: (position, velocity) columns.
-        metric: None for a free g; else per position the factor by which -dPhi/dx in normalised units drives its
-            velocity.
-    """
-
-    network: VectorField
-    embedding: Embedding
-    kinematics: tuple[tuple[int, int], ...]
-    metric: tuple[float, ...] | None = None
+class _Around:
+    """What a form of a network shares with it: sizes and modulations. None of the forms has a gauge."""
 
     has_gauge: ClassVar[bool] = False
+
+    network: Any
 
     @property
     def width(self) -> int:
@@ -90,6 +78,38 @@ class Force:
         """Harmonics of each periodic coordinate in the embedding."""
         return self.network.harmonics
 
+    def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T ..."]:
+        """Those of the network."""
+        return self.network.modulations(weights, conditions)
+
+
+class _Field(_Around):
+    """A form whose drift is an output of the network and no gradient."""
+
+    def drift_at_one_time(
+        self: Any, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " width"]
+    ) -> Float[Array, "n Y"]:
+        """The drift of `drift` at one time."""
+        return self.drift(weights, embedding, z, modulation[None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Force(_Field):
+    """psi = sum_i v_i g_i(x, t, mu): the learned drift of v is the force g, the same for all samples at one position.
+
+    Attributes:
+        network: g, or the potential Phi whose negative gradient is g.
+        embedding: how samples enter.
+        kinematics: (position, velocity) columns.
+        metric: None for a free g; else per position the factor by which -dPhi/dx in normalised units drives its
+            velocity.
+    """
+
+    network: VectorField
+    embedding: Embedding
+    kinematics: tuple[tuple[int, int], ...]
+    metric: tuple[float, ...] | None = None
+
     @property
     def _positions(self) -> np.ndarray:
         """The features of all positions."""
@@ -104,10 +124,6 @@ class Force:
         """Draw weights."""
         n_outputs = len(self.kinematics) if self.metric is None else 1
         return self.network.init(key, len(self._positions), n_conditions, n_outputs)
-
-    def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T width"]:
-        """What (t, mu) add to the first layer."""
-        return self.network.modulations(weights, conditions)
 
     def propagate(
         self, weights: Weights, streams: Streams, modulations: Float[Array, "T width"], rates: Float[Array, "T width"]
@@ -160,12 +176,6 @@ class Force:
         """The force at N / T samples of each of T times."""
         return self._force(weights, embedding.features(z)[:, self._positions], modulations)
 
-    def drift_at_one_time(
-        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " width"]
-    ) -> Float[Array, "n Y"]:
-        """The same at one time."""
-        return self.drift(weights, embedding, z, modulation[None])
-
     def _force_and_rate(
         self, weights: Weights, own: Streams, modulations: Float[Array, "T width"], rates: Float[Array, "T width"]
     ) -> tuple[Float[Array, "N Y"], Float[Array, "N Y"]]:
@@ -191,63 +201,42 @@ class Force:
 
 
 @dataclasses.dataclass(frozen=True)
-class AtRestZero(ScalarPotential):
+class AtRestZero(_Around, ScalarPotential):
     """psi(x, v) = s(x, v) - s(x, 0) with any potential s; v in normalised units.
 
     Attributes:
-        potential: s.
+        network: s.
         velocity_features: the features of v, which are the normalised velocities themselves.
     """
 
-    potential: Potential
+    network: Potential
     velocity_features: tuple[int, ...]
-
-    has_gauge: ClassVar[bool] = False
-
-    @property
-    def width(self) -> int:
-        """Features per hidden layer."""
-        return self.potential.width
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return self.potential.depth
-
-    @property
-    def harmonics(self) -> int:
-        """Harmonics of each periodic coordinate in the embedding."""
-        return self.potential.harmonics
 
     def init(self, key: Array, n_features: int, n_conditions: int) -> Weights:
         """Draw weights."""
-        return self.potential.init(key, n_features, n_conditions)
-
-    def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T ..."]:
-        """Those of s."""
-        return self.potential.modulations(weights, conditions)
+        return self.network.init(key, n_features, n_conditions)
 
     def propagate(
         self, weights: Weights, streams: Streams, modulations: Float[Array, "T ..."], rates: Float[Array, "T ..."]
     ) -> Streams:
         """The difference of the streams of s at v and at 0."""
-        moving = self.potential.propagate(weights, streams, modulations, rates)
-        still = self.potential.propagate(weights, streams.map(self._at_rest), modulations, rates)
+        moving = self.network.propagate(weights, streams, modulations, rates)
+        still = self.network.propagate(weights, streams.map(self._at_rest), modulations, rates)
         return jax.tree.map(jnp.subtract, moving, still)
 
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, ...]
     ) -> Float[Array, " n"]:
         """Psi at many points of one time."""
-        moving = self.potential.value(weights, features, modulation)
-        return moving - self.potential.value(weights, self._at_rest(features), modulation)
+        moving = self.network.value(weights, features, modulation)
+        return moving - self.network.value(weights, self._at_rest(features), modulation)
 
     def _at_rest(self, features: Float[Array, "... F"]) -> Float[Array, "... F"]:
         return features.at[..., np.asarray(self.velocity_features)].set(0)
 
 
 @dataclasses.dataclass(frozen=True)
-class FreeField:
+class FreeField(_Field):
     """A free vector field in all coordinates, for losses that need no potential.
 
     Attributes:
@@ -258,39 +247,12 @@ class FreeField:
     network: VectorField
     n_outputs: int
 
-    has_gauge: ClassVar[bool] = False
-
-    @property
-    def width(self) -> int:
-        """Features per hidden layer."""
-        return self.network.width
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return self.network.depth
-
-    @property
-    def harmonics(self) -> int:
-        """Harmonics of each periodic coordinate in the embedding."""
-        return self.network.harmonics
-
     def init(self, key: Array, n_features: int, n_conditions: int) -> Weights:
         """Draw weights."""
         return self.network.init(key, n_features, n_conditions, self.n_outputs)
-
-    def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T width"]:
-        """What (t, mu) add to the first layer."""
-        return self.network.modulations(weights, conditions)
 
     def drift(
         self, weights: Weights, embedding: Embedding, z: Float[Array, "N D"], modulations: Float[Array, "T width"]
     ) -> Float[Array, "N Y"]:
         """The field at N / T samples of each of T times."""
         return self.network.field(weights, embedding.features(z), modulations)
-
-    def drift_at_one_time(
-        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " width"]
-    ) -> Float[Array, "n Y"]:
-        """The same at one time."""
-        return self.drift(weights, embedding, z, modulation[None])

@@ -158,6 +158,7 @@ def fit(
             structure=split,
             epsilon=0.0 if split.knows_dynamics else loss.noise,
             known_noise=dynamics.has_noise and not isinstance(loss, TrajectoryMatching),
+            known_drift=dynamics.has_driven_drift,
             dt=normalisation.duration / _STEPS_PER_HORIZON,
             provenance=Provenance(attribute, _configuration(potential, split, setup, key), history),
         )

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin import extrapolation, tabulation
+from hoam_plugin.normalisation import wrapped
 from hoam_plugin.steppers import Parameters
 from hoam_plugin.vector_field import VectorField
 
@@ -41,7 +42,8 @@ def drift_kick_drift(
     learned = model.learned_drift(middle, parameters, x.dtype)
     force = None
     if table is not None:
-        force = tabulation.linear(table, x[:, positions[0]], 0.0, _period(model, x.dtype), periodic=True)
+        length = _period(model, int(positions[0]), x.dtype)
+        force = tabulation.linear(table, x[:, positions[0]], 0.0, length, periodic=True)
     elif isinstance(model.potential, VectorField):
         force = _force(model, learned, x, positions)
 
@@ -73,13 +75,13 @@ def tables(
     ((position, _),) = structure.kinematics
     if model.normalisation.periods[position] is None:
         return None
-    dtype = model.normalisation.scale.dtype
+    dtype = starts.dtype
 
     def at_all_times(q: Any) -> Any:
         samples = jnp.zeros((len(q), len(model.normalisation.periods)), dtype).at[:, position].set(q[:, 0])
         return model.learned_drift_at_times(samples, starts + sizes / 2, parameters)
 
-    return tabulation.table_of_period(at_all_times, _period(model, dtype), len(starts), dtype)
+    return tabulation.table_of_period(at_all_times, _period(model, position, dtype), len(starts), dtype)
 
 
 def solve_with_tables(
@@ -108,22 +110,19 @@ def solve_with_tables(
     ((position, velocity),) = model.structure.kinematics
     names = [v.name for v in model.variables]
     q, v = getattr(state, names[position]), getattr(state, names[velocity])
-    length = _period(model, q.dtype)
-
-    def wrapped(q: Any) -> Any:
-        return q - length * jnp.floor(q * (1 / length))
+    length = _period(model, position, q.dtype)
 
     def advance(carry: tuple[Any, Any], row: Any) -> tuple[Any, Any]:
         q, v = carry
         size, table = row
-        middle = wrapped(q + size / 2 * v)
+        middle = wrapped(q + size / 2 * v, length)
         v = v + size * tabulation.linear(table, middle, 0.0, length, periodic=False)[:, 0]
         moved = (middle + size / 2 * v, v)
         return moved, moved
 
     _, trail = jax.lax.scan(advance, (q, v), (sizes, tables))
     q, v = (jnp.concatenate([first[None], rest])[done] for first, rest in zip((q, v), trail, strict=True))
-    saved = {names[position]: wrapped(q), names[velocity]: v}
+    saved = {names[position]: wrapped(q, length), names[velocity]: v}
     if model.on_extrapolation == "raise":
         # Traced values cannot raise.
         start = state.time
@@ -133,20 +132,17 @@ def solve_with_tables(
     return dataclasses.replace(state, time=times, aux=aux, **saved)
 
 
-def _period(model: Surrogate, dtype: Any) -> Any:
-    ((position, _),) = model.structure.kinematics
-    period: Any = model.normalisation.periods[position]
-    return period * model.normalisation.scale[position].astype(dtype)
+def _period(model: Surrogate, position: int, dtype: Any) -> Any:
+    """Period of a position in physical units, or None."""
+    period = model.normalisation.periods[position]
+    return None if period is None else period * model.normalisation.scale[position].astype(dtype)
 
 
 def _force(model: Surrogate, learned: Any, x: Float[Array, "n D"], positions: np.ndarray) -> Float[Array, "n Y"]:
     """The force at the samples, from a table where it depends on one or two positions and that costs less."""
     if not tabulation.pays(len(x), len(positions)):
         return learned(x)
-    norm = model.normalisation
-    periods = tuple(
-        None if norm.periods[p] is None else norm.periods[p] * norm.scale[p].astype(x.dtype) for p in positions.tolist()
-    )
+    periods = tuple(_period(model, p, x.dtype) for p in positions.tolist())
 
     def at_positions(q: Any) -> Any:
         # The force does not look at the velocities.

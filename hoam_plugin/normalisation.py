@@ -69,6 +69,14 @@ class Normalisation:
         """The inverse of `samples`."""
         return z * self._row(self.scale, z) + self._row(self.shift, z)
 
+    def wrapped(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        """Samples in physical units with periodic coordinates wrapped into [0, period)."""
+        columns = []
+        for d, period in enumerate(self.periods):
+            length = None if period is None else period * self.scale[d].astype(x.dtype)
+            columns.append(x[:, d] if length is None else wrapped(x[:, d], length))
+        return jnp.stack(columns, axis=-1)
+
     def physical_condition(self, condition: Float[Array, " C"]) -> tuple[Any, dict[str, Any]]:
         """Time and parameters in physical units: the inverse of `condition`."""
         dtype = condition.dtype
@@ -79,6 +87,12 @@ class Normalisation:
     @staticmethod
     def _row(values: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         return values.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def wrapped(x: Float[Array, ...], length: Any) -> Float[Array, ...]:
+    """Values wrapped into [0, length), also where rounding would give the length itself."""
+    inside = x - length * jnp.floor(x / length)
+    return jnp.where(inside < length, inside, 0)
 
 
 # d condition[0] / d tau of `Normalisation.condition`.

@@ -63,6 +63,7 @@ class Provenance:
         "parameter_ranges",
         "epsilon",
         "known_noise",
+        "known_drift",
         "dt",
         "on_extrapolation",
         "noise",
@@ -90,6 +91,7 @@ class Surrogate:
         parameter_ranges: (name, lowest, highest) of each trained physics parameter.
         epsilon: entropic noise in normalised units; 0 for none.
         known_noise: whether the replaced stepper's `noise` acts as well.
+        known_drift: whether its `known_drift` of the driven variables does.
         dt: default (largest) time step, physical units.
         on_extrapolation: "raise", "warn", "ignore" or "fallback" (to the replaced stepper) outside the trained ranges.
             Traced values cannot raise: there "raise" gives NaN.
@@ -112,6 +114,7 @@ class Surrogate:
     parameter_ranges: tuple[tuple[str, float, float], ...]
     epsilon: float
     known_noise: bool
+    known_drift: bool
     dt: float
     on_extrapolation: extrapolation.Policy = "raise"
     noise: rollout.Noise = "stratified"
@@ -422,18 +425,7 @@ class Surrogate:
 
     def with_samples(self, state: Any, x: Float[Array, "n D"], time: Any) -> Any:
         """The state with these samples, periodic ones wrapped into their period."""
-        return replace_samples(state, self.variables, self.wrapped(x), time)
-
-    def wrapped(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
-        """Periodic coordinates wrapped into their period."""
-        columns = []
-        for d, period in enumerate(self.normalisation.periods):
-            column = x[:, d]
-            if period is not None:
-                length = period * self.normalisation.scale[d].astype(x.dtype)
-                column = column - length * jnp.floor(column / length)
-            columns.append(column)
-        return jnp.stack(columns, axis=-1)
+        return replace_samples(state, self.variables, self.normalisation.wrapped(x), time)
 
     def _violation(self, parameters: Any, times: Any) -> str | None:
         return extrapolation.violation(parameters, times, self.ranges, self.horizon)
@@ -479,7 +471,7 @@ def _solve(surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: A
     x = flatten_samples(state, surrogate.variables)
     sizes_of_samples = sizes.astype(x.dtype)
     tables = kinetic_rollout.tables(surrogate, starts.astype(x.dtype), sizes_of_samples, parameters, len(x))
-    plain = not (surrogate.has_noise or surrogate.dynamics.has_driven_drift)
+    plain = not any(surrogate.shapes) and not surrogate.has_noise and not surrogate.dynamics.has_driven_drift
     if tables is not None and plain and surrogate.on_extrapolation != "fallback":
         return kinetic_rollout.solve_with_tables(surrogate, state, times, parameters, sizes_of_samples, done, tables)
 
@@ -497,6 +489,25 @@ def _solve(surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: A
     saved = {name: jnp.concatenate([first[name][None], trail[name]])[done] for name in surrogate._names}
     aux = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state.aux)
     return dataclasses.replace(state, time=times, aux=aux, **saved)
+
+
+def require_known_physics(surrogate: Surrogate) -> Surrogate:
+    """The surrogate, after checking that its stepper declares the drift and the noise that it was trained around.
+
+    Raises:
+        ValueError: it declares others.
+    """
+    dynamics = surrogate.dynamics
+    wrong = "noise" if surrogate.known_noise and not dynamics.has_noise else ""
+    if surrogate.known_drift != dynamics.has_driven_drift:
+        wrong = "known_drift"
+    if wrong:
+        have = f"{type(surrogate.replaces).__name__} {'has' if hasattr(surrogate.replaces, wrong) else 'lacks'}"
+        raise ValueError(
+            f"replaces: the `{wrong}` of the stepper is part of what was learned around, and {have} it; pass the stepper "
+            "of the training"
+        )
+    return surrogate
 
 
 def required_stepper(replaces: Any, variables: tuple[Variable, ...]) -> Any:

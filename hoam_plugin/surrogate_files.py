@@ -21,7 +21,7 @@ from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.potentials import POTENTIALS, description
 from hoam_plugin.steppers import default_float
 from hoam_plugin.structure import structure_from
-from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
+from hoam_plugin.surrogate import Provenance, Surrogate, require_known_physics, required_stepper
 from hoam_plugin.variables import Variable
 
 _FORMAT = "hoam-surrogate"
@@ -59,6 +59,7 @@ def contents(surrogate: Surrogate) -> tuple[dict[str, Any], dict[str, Any]]:
         "structure": dataclasses.asdict(surrogate.structure),
         "epsilon": surrogate.epsilon,
         "known_noise": surrogate.known_noise,
+        "known_drift": surrogate.known_drift,
         "dt": surrogate.dt,
         "on_extrapolation": surrogate.on_extrapolation,
         "noise": surrogate.noise,
@@ -95,7 +96,8 @@ def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is truncated, damaged or no surrogate, or `replaces` lacks one of its variables.
+        ValueError: it is truncated, damaged or no surrogate, or `replaces` lacks one of its variables, or the known
+            drift or noise that it was trained around.
         TypeError: it holds float64 weights and JAX is in 32-bit mode.
     """
     metadata, arrays = read(Path(path))
@@ -144,7 +146,7 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
     )
     weights = jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[f"weights{_path_text(p)}"]), template)
     attribute = metadata["stepper"]
-    return Surrogate(
+    surrogate = Surrogate(
         weights=weights,
         normalisation=normalisation,
         replaces=required_stepper(
@@ -157,12 +159,14 @@ def _surrogate_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray], repla
         parameter_ranges=tuple((n, low, high) for n, low, high in metadata["parameter_ranges"]),
         epsilon=metadata["epsilon"],
         known_noise=metadata["known_noise"],
+        known_drift=metadata["known_drift"],
         dt=metadata["dt"],
         on_extrapolation=metadata["on_extrapolation"],
         noise=metadata["noise"],
         integrator=metadata.get("integrator"),
         provenance=Provenance(attribute, metadata["configuration"], history_of(metadata, arrays)),
     )
+    return require_known_physics(surrogate)
 
 
 def history_of(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> xr.Dataset | None:

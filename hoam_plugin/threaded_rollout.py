@@ -107,7 +107,7 @@ def _move_on(
         x, time = carry
         increment = own(model.increment(everything, time, dt, parameters, jax.random.fold_in(key, i)))
         moved = _in_chunks(lambda a, b: model.moved(a, time, dt, parameters, b), x, increment)
-        return model.wrapped(moved), time + dt
+        return model.normalisation.wrapped(moved), time + dt
 
     return jax.lax.fori_loop(0, n_steps, step, (own(everything), state.time.astype(everything.dtype)))[0]
 

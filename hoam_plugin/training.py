@@ -202,7 +202,7 @@ def _block(setup: Setup, progress: Progress, data: TrainingData, key: Array, len
     def iterate(i: Any, carry: tuple[Progress, Any]) -> tuple[Progress, Any]:
         progress, losses = carry
         batch = _batch(setup, data, key, progress.iteration)
-        progress, pair = _apply(setup, progress, _gradient(setup, progress.weights, batch))
+        progress, pair = apply_gradient(setup, progress, _gradient(setup, progress.weights, batch))
         return progress, losses.at[:, i].set(pair)
 
     losses = jnp.zeros((2, setup.training.block), data.points.dtype)
@@ -250,7 +250,7 @@ def _gradient(setup: Setup, weights: Weights, batch: Batch) -> Any:
         return loss_and_gradient(setup.loss, setup.potential, setup.embedding, weights, batch)
 
 
-def _apply(setup: Setup, progress: Progress, losses_and_gradient: Any) -> tuple[Progress, Any]:
+def apply_gradient(setup: Setup, progress: Progress, losses_and_gradient: Any) -> tuple[Progress, Any]:
     """One step of the optimiser and of the moving average; also returns the loss and its quadratic part."""
     loss, quadratic, gradient = losses_and_gradient
     training = setup.training
@@ -277,7 +277,7 @@ def _compiled_end_of_iteration(
 ) -> tuple[Progress, Any, list[Batch]]:
     """Sum the parts, take the step, and draw the next iteration's batch."""
     total = jax.tree.map(lambda *terms: functools.reduce(jnp.add, terms), *parts)
-    progress, pair = _apply(setup, progress, total)
+    progress, pair = apply_gradient(setup, progress, total)
     return progress, pair, _shares(setup, data, key, progress.iteration, len(parts))
 
 

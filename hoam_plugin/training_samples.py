@@ -83,7 +83,8 @@ class TrainingSamples:
         self._n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
         self._n_end = min(options.n_end_samples, n_available)
         if loss.merged:
-            self._n = merging.CELLS
+            # The cells of the ends are those of the first and the last time.
+            self._n = self._n_end = merging.CELLS
             n_available = merging.SHIFTS * self._n
             self._position_period = normalisation.periods[dynamics.structure.kinematics[0][0]]
         least = max(self._n, self._n_end)

@@ -12,8 +12,9 @@ import toy
 import xarray as xr
 
 import hoam_plugin as hoam
-from hoam_plugin.baseline_methods import nearest_image, wrapped
+from hoam_plugin.baseline_methods import nearest_image
 from hoam_plugin.baselines import CFM, NCSM, SnapshotStepper, fit_baseline
+from hoam_plugin.normalisation import Normalisation, wrapped
 from hoam_plugin.run_away import TrainingDivergedError
 from hoam_plugin.steppers import Stepper, default_float, state_type
 from hoam_plugin.variables import Variable
@@ -173,7 +174,16 @@ def test_flow_examples_lie_on_the_shortest_way() -> None:
 def test_nearest_image_and_wrapping_leave_other_coordinates_alone() -> None:
     x = jnp.asarray([[-1e-9, -7.0], [4.0, 7.0], [2.0, 0.0]])
     np.testing.assert_allclose(nearest_image(x, (3.0, None)), [[0, -7], [1, 7], [-1, 0]], atol=1e-6)
-    inside = wrapped(x, jnp.asarray([3.0, 1.0]), (3.0, None))
+    norm = Normalisation(
+        shift=jnp.zeros(2),
+        scale=jnp.ones(2),
+        parameter_shift=jnp.zeros(0),
+        parameter_scale=jnp.zeros(0),
+        periods=(3.0, None),
+        horizon=(0.0, 1.0),
+        parameters=(),
+    )
+    inside = norm.wrapped(x)
     np.testing.assert_allclose(inside, [[0, -7], [1, 7], [2, 0]], atol=1e-6)
     assert (inside[:, 0] < 3).all()
 
@@ -190,7 +200,7 @@ def test_langevin_dynamics_with_the_exact_score_draws_the_population() -> None:
     z = method.sample(field_at, jnp.zeros((8192, 2)), KEY, (None, 3.0))
     assert z[:, 0].mean() == pytest.approx(0.7, abs=0.04)
     assert z[:, 0].std() == pytest.approx(0.8, rel=0.05)
-    share = np.histogram(np.asarray(wrapped(z, jnp.asarray([1.0, 3.0]), (None, 3.0)))[:, 1], 4, (0, 3))[0] / 8192
+    share = np.histogram(np.asarray(wrapped(z[:, 1], 3.0)), 4, (0, 3))[0] / 8192
     np.testing.assert_allclose(share, 0.25, atol=0.02)
 
 

@@ -547,6 +547,8 @@ def trap_surrogate() -> hoam.Surrogate:
 
 def test_kinetic_file_round_trip(trap_surrogate: hoam.Surrogate, tmp_path: Any) -> None:
     path = trap_surrogate.save(tmp_path / "trap.hoam")
+    with pytest.raises(ValueError, match="NoneType lacks it"):
+        hoam.load(path)
     back = hoam.load(path, replaces=Trap())
     assert back.structure == trap_surrogate.structure
     x = jax.random.normal(jax.random.key(0), (7, 2))
