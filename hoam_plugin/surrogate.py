@@ -504,8 +504,8 @@ def require_known_physics(surrogate: Surrogate) -> Surrogate:
     if wrong:
         have = f"{type(surrogate.replaces).__name__} {'has' if hasattr(surrogate.replaces, wrong) else 'lacks'}"
         raise ValueError(
-            f"replaces: the `{wrong}` of the stepper is part of what was learned around, and {have} it; pass the stepper "
-            "of the training"
+            f"replaces: the `{wrong}` of the stepper is part of what was learned around, and {have} it; pass the "
+            "stepper of the training"
         )
     return surrogate
 

@@ -593,3 +593,52 @@ def test_gradients_through_a_kinetic_rollout(trap_surrogate: hoam.Surrogate) -> 
     slope = jax.jit(jax.grad(spread))(jnp.asarray(2.0))
     by_differences = (spread(jnp.asarray(2.02)) - spread(jnp.asarray(1.98))) / 0.04
     np.testing.assert_allclose(slope, by_differences, rtol=0.02)
+
+
+@pytest.fixture(scope="module")
+def plasma_force() -> hoam.Surrogate:
+    """A force on periodic positions; 40 iterations, enough for one that is not zero."""
+    ds = toy.small_plasma_ensemble()
+    training = hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10)
+    return fit_kinetic(ds, loss=hoam.DICE(), training=training)
+
+
+def test_tables_of_a_whole_solve_are_its_steps(plasma_force: hoam.Surrogate) -> None:
+    """`solve` takes all forces from tables made at once; steps of a few samples ask the network itself."""
+    parameters = {"mu": jnp.asarray(1.4)}
+    state = toy.small_plasma().init(jax.random.key(0), 256, parameters)
+    times = jnp.asarray([0.8, 1.6])
+    solved = plasma_force.solve(state, times, parameters, dt=0.2)
+    few = dataclasses.replace(state, x=state.x[:16], v=state.v[:16])
+    moved = few
+    for _ in range(8):
+        moved = plasma_force.step(moved, 0.2, parameters)
+    assert float(jnp.abs(moved.v - few.v).max()) > 1e-3
+    np.testing.assert_allclose(solved.v[-1, :16], moved.v, atol=1e-4)
+    turned = (solved.x[-1, :16] - moved.x + 25) % 50 - 25
+    np.testing.assert_allclose(turned, 0, atol=1e-4)
+    assert solved.x.shape == (2, 256)
+    assert float(solved.x.min()) >= 0
+    assert float(solved.x.max()) < 50
+
+    def spread(mu: Any) -> Any:
+        return jnp.mean(plasma_force.solve(state, times, {"mu": mu}, dt=0.2).v[-1] ** 2)
+
+    slope = jax.jit(jax.grad(spread))(jnp.asarray(1.4))
+    np.testing.assert_allclose(slope, (spread(jnp.asarray(1.45)) - spread(jnp.asarray(1.35))) / 0.1, rtol=0.05)
+
+
+def test_tables_outside_the_trained_range_and_in_double_precision(plasma_force: hoam.Surrogate) -> None:
+    state = toy.small_plasma().init(jax.random.key(0), 256, {"mu": jnp.asarray(1.4)})
+    solve = jax.jit(lambda t, mu: plasma_force.solve(state, t, {"mu": mu}).v)
+    outside = solve(jnp.asarray([1.0, 99.0]), jnp.asarray(1.4))
+    assert bool(jnp.isfinite(outside[0]).all())
+    assert bool(jnp.isnan(outside[1]).all())
+    assert bool(jnp.isnan(solve(jnp.asarray([1.0]), jnp.asarray(9.0))).all())
+    with jax.enable_x64(True):
+        wide = state_type(("x", "v"))(
+            time=jnp.asarray(0.0), x=jnp.asarray(state.x, jnp.float64), v=jnp.asarray(state.v, jnp.float64)
+        )
+        moved = plasma_force.solve(wide, jnp.asarray([1.0]), {"mu": jnp.asarray(1.4)})
+        assert moved.x.dtype == jnp.float64
+        np.testing.assert_allclose(moved.v[0], outside[0], atol=1e-4)
