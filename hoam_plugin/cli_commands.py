@@ -264,7 +264,7 @@ def compare(
     truth: Path,
     prediction: Path,
     /,
-    *,
+    *more: Path,
     training: Path | None = None,
     floor: Path | None = None,
     from_time: float | None = None,
@@ -279,6 +279,8 @@ def compare(
     Args:
         truth: what the simulator did.
         prediction: what is judged: the same runs and times.
+        more: further predictions that differ by chance only (surrogates of other seeds): scores are then means, with
+            their spread. The picture shows the first.
         training: the runs that the surrogate was trained on, for the column of interpolation.
         floor: a second truth with another seed, for the noise floor; else the truth's samples are drawn again.
         from_time: scores of curves (energy, mean, covariance) count times from here on only.
@@ -289,6 +291,7 @@ def compare(
         overwrite: replace existing outputs.
     """
     inputs = {"TRUTH": truth, "PREDICTION": prediction, "--training": training, "--floor": floor}
+    inputs |= {f"PREDICTION {i}": path for i, path in enumerate(more, 2)}
     for argument, path in inputs.items():
         require_input(argument, path)
     sources = tuple(inputs.values())
@@ -306,7 +309,7 @@ def compare(
     figure = None if plot is None or moving else plots.phase_space(own, other, run=plot_run)
     result = scores.compare(
         own,
-        other,
+        [other, *map(ensembles.load, more)],
         training=None if training is None else ensembles.load(training),
         floor=None if floor is None else ensembles.load(floor),
         from_time=from_time,

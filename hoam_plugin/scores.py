@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,23 @@ _SNAPSHOT_SCORES = {
     "sinkhorn_divergence": f"debiased Sinkhorn divergence of {distances.SINKHORN_SAMPLES} samples, mean over snapshots",
 }
 
+# A reference and the number of its ensemble.
+Name = tuple[str, int]
+_TRUTH: Name = ("truth", 0)
+_SPREAD = "_spread"
+
 # One value per score; reasons why a reference lacks a score, keyed by (score, reference).
 Row = dict[str, float]
+Rows = dict[Name, Row]
 Notes = dict[tuple[str, str], list[str]]
 
 
 def compare(
     truth: xr.Dataset,
-    prediction: xr.Dataset,
+    prediction: xr.Dataset | Sequence[xr.Dataset],
     *,
     training: xr.Dataset | None = None,
-    floor: xr.Dataset | None = None,
+    floor: xr.Dataset | Sequence[xr.Dataset] | None = None,
     from_time: float | None = None,
     sinkhorn: bool = False,
     seed: int = 0,
@@ -66,59 +73,64 @@ def compare(
     linearly in the one physics parameter between the two neighbouring training runs; and `frozen`, the truth's samples
     at the first saved time. A score that a reference does not have is NaN; its attribute `<reference>_note` says why.
 
+    Several predictions (surrogates trained with different seeds) or floors (runs of the truth with other seeds) give
+    every score an uncertainty: the score is then their mean, and `<score>_spread` their sample standard deviation.
+
     Args:
         truth: what the simulator did.
-        prediction: what is judged: an ensemble of the same variables, runs and times (sample counts may differ).
+        prediction: what is judged: an ensemble of the same variables, runs and times (sample counts may differ), or
+            several of them that differ by chance only.
         training: the ensemble that the surrogate was trained on; its times may differ (then its curves are interpolated
             in time as well, which is approximate).
-        floor: a second truth with the same runs and times and another key.
+        floor: a second truth with the same runs and times and another key, or several.
         from_time: scores of curves (energy, mean, covariance) count saved times from here on only.
         sinkhorn: also compute the Sinkhorn divergence (slower; needs the extra `ot`).
         seed: seed of the bootstrap and of the Sinkhorn divergence's subsets.
 
     Returns:
-        `xarray.Dataset` with one data variable per score and dims (reference, run).
+        `xarray.Dataset` with one data variable per score and dims (reference, run), and one more per score for its
+        spread where several predictions or floors were given.
 
     Raises:
-        ValueError: an invalid ensemble, mismatched variables, runs or times, one training run only, or a `from_time`
-            after the last saved time; all before any work.
+        ValueError: no prediction, an invalid ensemble, mismatched variables, runs or times, one training run only, or a
+            `from_time` after the last saved time; all before any work.
         ImportError: `sinkhorn=True` without the extra `ot`.
     """
     truth = in_order_of_names(valid("truth", truth))
-    prediction = matching("prediction", prediction, truth)
-    floor = None if floor is None else matching("floor", floor, truth)
+    predictions = _all_matching("prediction", prediction, truth)
+    floors = [] if floor is None else _all_matching("floor", floor, truth)
     training = None if training is None else training_for(training, truth)
     times, snapshots = _curve_times(truth, from_time), _snapshots(truth)
     if sinkhorn:
         distances.sinkhorn_solver()
 
     coordinates = distances.coordinates_of(truth)
-    sources = {
-        "surrogate": references.samples_of(prediction),
-        "noise_floor": references.bootstrapped(truth, seed) if floor is None else references.samples_of(floor),
-        "frozen": references.frozen(truth),
-    }
+    sources = {("surrogate", i): references.samples_of(ds) for i, ds in enumerate(predictions)}
+    sources |= {("noise_floor", i): references.samples_of(ds) for i, ds in enumerate(floors)}
+    if not floors:
+        sources["noise_floor", 0] = references.bootstrapped(truth, seed)
+    sources["frozen", 0] = references.frozen(truth)
     between = None if training is None else Interpolation(training, coordinates)
-    energies, notes = _energies(truth, prediction, floor, times, seed)
+    energies, notes = _energies(truth, predictions, floors, times, seed)
     if between is None:
         notes |= {(score, "interpolation"): ["no training ensemble was given"] for score in _CURVE_SCORES}
-    rows: list[dict[str, Row]] = []
+    rows: list[Rows] = []
     for run in range(truth.sizes["run"]):
         own_source = references.samples_of(truth)
         row = _snapshot_scores(own_source, sources, run, snapshots, coordinates, seed if sinkhorn else None)
         curves = {
             name: references.curves_of(source, run, times, coordinates, energies[name][run] if energies else None)
-            for name, source in {"truth": own_source, **sources}.items()
+            for name, source in {_TRUTH: own_source, **sources}.items()
         }
         if between is not None and (interpolated := _interpolated(between, truth, run, times, notes)) is not None:
-            curves["interpolation"] = interpolated
-        own = curves.pop("truth")
+            curves["interpolation", 0] = interpolated
+        own = curves.pop(_TRUTH)
         for name, other in curves.items():
             row[name] = row.get(name, {}) | _curve_scores(own, other)
         rows.append(row)
     bootstrap = f"bootstrap of the truth's samples, seed {seed}; too high for a quiet start"
     attributes = {
-        "noise_floor": bootstrap if floor is None else "a second truth ensemble",
+        "noise_floor": bootstrap if not floors else "a second truth ensemble",
         "snapshot_times": truth["time"].values[snapshots].tolist(),
         "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
     }
@@ -127,6 +139,8 @@ def compare(
 
 def verdict_table(scores: xr.Dataset) -> str:
     """The scores as plain text: one row per score and run, one column per reference; "-" where there is none.
+
+    Scores of several ensembles are printed with their spread, as in "0.021 ± 0.003".
 
     Args:
         scores: what `compare` returned.
@@ -139,10 +153,13 @@ def verdict_table(scores: xr.Dataset) -> str:
     names = [str(reference) for reference in scores["reference"].values]
     lines = [["score", "run", *(name.replace("_", " ") for name in names)]]
     for score, array in scores.data_vars.items():
+        if str(score).endswith(_SPREAD):
+            continue
+        spread = scores.get(f"{score}{_SPREAD}", xr.full_like(array, np.nan))
         for run, label in enumerate(labels):
-            values = array.sel(reference=names).isel(run=run).values.tolist()
+            pairs = [ds.sel(reference=names).isel(run=run).values.tolist() for ds in (array, spread)]
             title = str(score).replace("_", " ") if run == 0 else ""
-            lines.append([title, label, *("-" if np.isnan(value) else f"{value:.3g}" for value in values)])
+            lines.append([title, label, *map(_cell, *pairs)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * width for width in widths]
     rows = (
@@ -150,6 +167,12 @@ def verdict_table(scores: xr.Dataset) -> str:
         for line in [lines[0], rule, *lines[1:]]
     )
     return "\n".join("  ".join(row).rstrip() for row in rows)
+
+
+def _cell(value: float, spread: float) -> str:
+    if np.isnan(value):
+        return "-"
+    return f"{value:.3g}" if np.isnan(spread) else f"{value:.3g} ± {spread:.1g}"
 
 
 def _curve_times(truth: xr.Dataset, from_time: float | None) -> Int[np.ndarray, " time"]:
@@ -171,34 +194,39 @@ def _snapshots(truth: xr.Dataset) -> Int[np.ndarray, " snapshot"]:
     return np.unique(1 + np.abs(times[1:, None] - wanted[None, :]).argmin(axis=0))
 
 
+def _all_matching(name: str, given: xr.Dataset | Sequence[xr.Dataset], truth: xr.Dataset) -> list[xr.Dataset]:
+    ensembles_given = [given] if isinstance(given, xr.Dataset) else list(given)
+    if not ensembles_given:
+        raise ValueError(f"{name}={given!r} is empty; give one ensemble or several")
+    return [matching(name, ds, truth) for ds in ensembles_given]
+
+
 def _energies(
     truth: xr.Dataset,
-    prediction: xr.Dataset,
-    floor: xr.Dataset | None,
+    predictions: Sequence[xr.Dataset],
+    floors: Sequence[xr.Dataset],
     times: Int[np.ndarray, " time"],
     seed: int,
-) -> tuple[dict[str, Float[np.ndarray, "run time"]], Notes]:
-    """Energy curves at `times` of the truth and of what is scored against it; {} unless both ensembles have one."""
-    own, predicted = references.energy_curves(truth), references.energy_curves(prediction)
-    if own is None or predicted is None:
+) -> tuple[dict[Name, Float[np.ndarray, "run time"]], Notes]:
+    """Energy curves at `times` of all that is scored; {} unless truth and predictions have one."""
+    own, predicted = references.energy_curves(truth), [references.energy_curves(ds) for ds in predictions]
+    if own is None or any(curves is None for curves in predicted):
         return {}, {}
-    second, notes = None, Notes()
-    try:
-        if floor is None:
-            second = references.bootstrapped_energy(truth, seed, times)
-        elif (recorded := references.energy_curves(floor)) is not None:
-            second = recorded[:, times]
-        else:
-            raise ValueError(f"floor has no {references.ENERGY!r}")
-    except ValueError as error:
-        second = np.full((len(own), len(times)), np.nan)
-        notes["electric_energy_error", "noise_floor"] = [str(error)]
-    return {
-        "truth": own[:, times],
-        "surrogate": predicted[:, times],
-        "noise_floor": second,
-        "frozen": np.broadcast_to(own[:, :1], (len(own), len(times))),
-    }, notes
+    notes, missing = Notes(), np.full((len(own), len(times)), np.nan)
+    energies = {("surrogate", i): curves[:, times] for i, curves in enumerate(predicted) if curves is not None}
+    for i, ds in enumerate(floors):
+        recorded = references.energy_curves(ds)
+        energies["noise_floor", i] = missing if recorded is None else recorded[:, times]
+        if recorded is None:
+            notes["electric_energy_error", "noise_floor"] = [f"floor has no {references.ENERGY!r}"]
+    if not floors:
+        try:
+            energies["noise_floor", 0] = references.bootstrapped_energy(truth, seed, times)
+        except ValueError as error:
+            energies["noise_floor", 0] = missing
+            notes["electric_energy_error", "noise_floor"] = [str(error)]
+    frozen = np.broadcast_to(own[:, :1], (len(own), len(times)))
+    return {_TRUTH: own[:, times], **energies, ("frozen", 0): frozen}, notes
 
 
 def _interpolated(
@@ -218,13 +246,13 @@ def _interpolated(
 
 def _snapshot_scores(
     truth: Source,
-    sources: dict[str, Source],
+    sources: dict[Name, Source],
     run: int,
     snapshots: Int[np.ndarray, " snapshot"],
     coordinates: tuple[Coordinate, ...],
     sinkhorn_seed: int | None,
-) -> dict[str, Row]:
-    values: dict[str, dict[str, list[float]]] = {name: {} for name in sources}
+) -> Rows:
+    values: dict[Name, dict[str, list[float]]] = {name: {} for name in sources}
     for time in snapshots.tolist():
         own = truth(run, time)
         own_features = distances.embedded(own, coordinates)
@@ -257,19 +285,30 @@ def _curve_scores(truth: Curves, other: Curves) -> Row:
     return row
 
 
-def _dataset(truth: xr.Dataset, rows: list[dict[str, Row]], notes: Notes, attributes: dict[str, object]) -> xr.Dataset:
-    data = {}
+def _dataset(truth: xr.Dataset, rows: list[Rows], notes: Notes, attributes: dict[str, object]) -> xr.Dataset:
+    data: dict[str, Any] = {}
+    several = any(number > 0 for _, number in rows[0])
     for score, long_name in (_CURVE_SCORES | _SNAPSHOT_SCORES).items():
-        if score not in rows[0]["surrogate"]:
+        if score not in rows[0]["surrogate", 0]:
             continue
-        values = [[row.get(reference, {}).get(score, np.nan) for row in rows] for reference in REFERENCES]
         described = {"units": "1", "long_name": long_name}
         if score in _SNAPSHOT_SCORES:
             described["interpolation_note"] = "not defined: only scalar curves can be interpolated between runs"
         for reference in REFERENCES:
             if (score, reference) in notes:
                 described[f"{reference}_note"] = "; ".join(notes[score, reference])
-        data[score] = (("reference", "run"), np.asarray(values), described)
+        values = [[_values(row, reference, score) for row in rows] for reference in REFERENCES]
+        means = [[np.mean(v) if v else np.nan for v in line] for line in values]
+        data[score] = (("reference", "run"), np.asarray(means), described)
+        if several:
+            spreads = [[np.std(v, ddof=1) if len(v) > 1 else np.nan for v in line] for line in values]
+            about = {"units": "1", "long_name": f"sample standard deviation over seeds of the {long_name}"}
+            data[score + _SPREAD] = (("reference", "run"), np.asarray(spreads), about)
     coords: dict[Any, Any] = {name: coord for name, coord in truth.coords.items() if coord.dims == ("run",)}
     coords["reference"] = ("reference", list(REFERENCES), {"long_name": "what is compared with the truth"})
     return xr.Dataset(data, coords, {**ensembles.creation_attributes(), **attributes})
+
+
+def _values(row: Rows, reference: str, score: str) -> list[float]:
+    """The score of every ensemble of one reference."""
+    return [scores[score] for (name, _), scores in row.items() if name == reference and score in scores]

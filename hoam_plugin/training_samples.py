@@ -91,6 +91,9 @@ class TrainingSamples:
         n_columns = self._n_dims + (0 if self._targets is None else self._targets.n_columns)
         total = self._n_runs * self._n_times * n_available * n_columns * np.dtype(self._dtype).itemsize
         wanted = n_available if one_batch else math.ceil(total / options.sample_memory)
+        if wanted > 1 and not one_batch:
+            # The window that is read while another is in use counts as well, raw and prepared.
+            wanted = math.ceil(total * (1 + 2 / self._n_runs) / options.sample_memory)
         self._n_windows = max(1, min(wanted, n_available // least))
         self._window = n_available // self._n_windows
         n_blocks = math.ceil(options.iterations / options.block)

@@ -142,6 +142,10 @@ def test_energy_error_of_a_scaled_curve_is_the_scale():
     np.testing.assert_allclose(score(compare(truth, other), "electric_energy_error"), 0.25, rtol=1e-12)
 
 
+def scaled_energy(factor: float, seed: int) -> xr.Dataset:
+    return ensemble(seed=seed, energy=lambda mu, t: factor * mu * (1 + t))
+
+
 def test_from_time_restricts_the_curves_and_the_first_time_never_counts():
     truth = ensemble()
     factor = xr.where(truth["time"] < 2.0, 3.0, 1.5)
@@ -282,6 +286,31 @@ def test_noise_floor_against_a_second_truth():
     for name in scores:
         np.testing.assert_array_equal(score(scores, name, "noise_floor"), score(direct, name))
     assert scores.attrs["noise_floor"] == "a second truth ensemble"
+
+
+def test_several_predictions_and_floors_give_means_with_their_spread():
+    truth = ensemble()
+    predictions = [scaled_energy(factor, seed) for seed, factor in ((1, 1.1), (2, 1.2), (3, 1.4))]
+    floors = [ensemble(seed=seed) for seed in (4, 5)]
+    scores = compare(truth, predictions, floor=floors)
+    single = [compare(truth, ds, floor=floors[0]) for ds in predictions]
+    for name in ("electric_energy_error", "histogram_l1", "sliced_wasserstein", "mean_error", "covariance_error"):
+        values = np.stack([score(one, name) for one in single])
+        np.testing.assert_allclose(score(scores, name), values.mean(axis=0))
+        np.testing.assert_allclose(score(scores, f"{name}_spread"), values.std(axis=0, ddof=1))
+        assert f"{name}_spread" not in single[0]
+    np.testing.assert_allclose(score(scores, "electric_energy_error"), 0.7 / 3)
+    other = compare(truth, predictions[0], floor=floors[1])
+    floor_l1 = np.stack([score(one, "histogram_l1", "noise_floor") for one in (single[0], other)])
+    np.testing.assert_allclose(score(scores, "histogram_l1_spread", "noise_floor"), floor_l1.std(axis=0, ddof=1))
+    assert np.isnan(score(scores, "histogram_l1_spread", "frozen")).all()
+    assert "0.233 ± 0.2" in verdict_table(scores)
+    assert "spread" not in verdict_table(scores)
+
+
+def test_no_prediction_at_all():
+    with pytest.raises(ValueError, match=r"prediction=\[\] is empty"):
+        compare(ensemble(), [])
 
 
 def test_bootstrap_has_the_size_of_sampling_noise_and_is_reproducible():
