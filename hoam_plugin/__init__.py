@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hoam_plugin import diagnostics as diagnostics
+    from hoam_plugin import dispersion as dispersion
     from hoam_plugin import ensemble as ensemble
     from hoam_plugin import plots as plots
     from hoam_plugin import quadrature as quadrature
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from hoam_plugin.training_run import TrainingInterrupted as TrainingInterrupted
     from hoam_plugin.variables import Variable as Variable
 
-_MODULES = ("ensemble", "plots", "quadrature", "recipes")
+_MODULES = ("diagnostics", "dispersion", "ensemble", "plots", "quadrature", "recipes")
 _HOMES = {
     "ActionMatching": "losses",
     "CoLoRA": "potentials",

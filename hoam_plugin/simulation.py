@@ -80,6 +80,8 @@ def simulate(
     start = _initial_states(stepper, initial, table, n_runs, n_samples)
     if hasattr(stepper, "check_domain"):
         stepper.check_domain(table, saved)
+    if hasattr(stepper, "check_run"):
+        stepper.check_run(table, largest_step)
 
     recorded = (*stepper.variables, *_rate_variables(stepper.variables if rates else ()))
     diagnostics = tuple(getattr(stepper, "diagnostic_variables", ()))

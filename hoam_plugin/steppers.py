@@ -34,7 +34,8 @@ class Stepper(Protocol):
 
     Optional members: `known_drift`, `noise`, `rates` and `diagnostics`, each called as (state, parameters);
     `diagnostic_variables` (what `diagnostics` returns, as `Variable`s), `coordinates` (values along their extra
-    dimensions) and `describe()` (entry-point name and JSON-safe arguments that rebuild the stepper).
+    dimensions), `check_run(parameters of all runs, dt)` (called before a run: errors and warnings about its physics)
+    and `describe()` (entry-point name and JSON-safe arguments that rebuild the stepper).
     """
 
     @property

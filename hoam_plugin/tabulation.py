@@ -64,11 +64,12 @@ def at_samples(function: Callable[[Any], Any], q: Float[Array, "n P"], periods: 
 def linear(
     table: Float[Array, "F Y"], q: Float[Array, " n"], low: Any, length: Any, *, periodic: bool
 ) -> Float[Array, "n Y"]:
-    """Linear interpolation between the entries of a table that covers [low, low + length]."""
-    place = (q - low) * (FINE / length)
+    """Linear interpolation between the entries of a table that covers [low, low + length], both ends included."""
+    n_cells = table.shape[0] - 1
+    place = (q - low) * (n_cells / length)
     if periodic:
-        place = place - FINE * jnp.floor(place * (1 / FINE))
-    cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, FINE - 1)
+        place = place - n_cells * jnp.floor(place * (1 / n_cells))
+    cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, n_cells - 1)
     offset = place - cell.astype(q.dtype)
     columns = []
     # The barrier keeps XLA from computing the table anew for every sample inside the reads.

@@ -1,13 +1,41 @@
-"""Cloud-in-cell deposit and gather, and the one-dimensional Poisson solve, on a periodic grid.
+"""Deposit, gather and the Poisson solve on a periodic grid in one dimension; cloud-in-cell on its own fast path.
 
 Node j sits at x = j dx; charge is deposited on nodes and the field is found between them, by cumulative sums.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from hoam_plugin.simulators import shape_functions
+from hoam_plugin.simulators.shape_functions import Shape
+
+
+def particle_mesh(
+    x: Float[Array, " sample"], length: float, n_cells: int, shape: Shape
+) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
+    """How samples at given positions deposit and gather.
+
+    Returns:
+        a function from amounts (one per sample; 1 by default) to the density on the nodes, whose mean is that of the
+        amounts, and a function from the values of a nodal field to those at the samples.
+    """
+    if shape == "linear":
+        cell, offset = cell_and_offset(x, length, n_cells)
+        return (
+            lambda amounts=None: deposit(cell, offset, n_cells, amounts),
+            lambda nodes: gather(nodes, cell, offset),
+        )
+    at = shape_functions.footprint((x,), (length,), (n_cells,), shape)
+    return (
+        lambda amounts=None: shape_functions.deposit(at, amounts) * (n_cells / len(x)),
+        lambda nodes: shape_functions.gather(nodes, at),
+    )
 
 
 def cell_and_offset(
@@ -19,11 +47,17 @@ def cell_and_offset(
     return cell, scaled - cell.astype(scaled.dtype)
 
 
-def deposit(cell: Int[Array, " sample"], offset: Float[Array, " sample"], n_cells: int) -> Float[Array, " n_cells"]:
-    """Cloud-in-cell number density on the nodes, scaled to mean 1."""
+def deposit(
+    cell: Int[Array, " sample"],
+    offset: Float[Array, " sample"],
+    n_cells: int,
+    amounts: Float[Array, " sample"] | None = None,
+) -> Float[Array, " n_cells"]:
+    """Cloud-in-cell density on the nodes, scaled to the mean of the amounts (1 by default)."""
     # One scatter of rows (1, w) costs half of two scatters; with sums N and W of a cell's samples, its left node gets
     # N - W and its right node W.
-    rows = jnp.stack([jnp.ones_like(offset), offset], axis=-1)
+    amounts = jnp.ones_like(offset) if amounts is None else amounts
+    rows = jnp.stack([amounts, amounts * offset], axis=-1)
     sums = jnp.zeros((n_cells, 2), offset.dtype).at[cell].add(rows, mode="promise_in_bounds")
     return (sums[:, 0] - sums[:, 1] + jnp.roll(sums[:, 1], 1)) * (n_cells / cell.shape[0])
 

@@ -1,58 +1,74 @@
-"""Particle-in-cell solver of the 1D1V Vlasov-Poisson system: electrons on an immobile neutralising background."""
+"""Particle-in-cell solver of the Vlasov-Poisson system in one space and one or two velocity dimensions."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin.checks import positive_int
-from hoam_plugin.simulators import pic_grid
-from hoam_plugin.simulators.sampling import cosine_density_quantile, gaussian_mixture_quantile, quiet_points
+from hoam_plugin.simulators import delta_f, distributions, pic_grid, splitting
+from hoam_plugin.simulators import species as kinds_of_particles
+from hoam_plugin.simulators.pic_checks import (
+    check_particle_physics,
+    check_positive,
+    check_shared_attributes,
+    normalise_attributes,
+)
+from hoam_plugin.simulators.plasma_resolution import check_resolution
+from hoam_plugin.simulators.shape_functions import Shape
+from hoam_plugin.simulators.species import MAXWELLIAN, Species
+from hoam_plugin.simulators.splitting import Integrator
 from hoam_plugin.steppers import Parameters, state_type
 from hoam_plugin.variables import Variable
 
 _STATIC = {"static": True}
 PhaseSpaceState = state_type(("x", "v"))
+TransverseState = state_type(("x", "v", "vy"))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class FieldCache:
-    """What a leapfrog step keeps for the next: the samples' acceleration, and the field between the grid nodes.
+    """What a step keeps for the next.
 
     Not annotated with shapes, since JAX's transformations put batched and placeholder leaves into a pytree.
+
+    Attributes:
+        acceleration: of the samples by the electric field.
+        electric_field: between the grid nodes (in 3-D on the nodes).
+        label: phase-space density that the samples started with, for `deposit="delta_f"`; else None.
     """
 
     acceleration: Any
     electric_field: Any
-
-
-class Beam(NamedTuple):
-    """A drifting Maxwellian: its share of the density, mean velocity and thermal width (standard deviation)."""
-
-    weight: float
-    drift: float
-    width: float
+    label: Any = None
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class VlasovPoissonPIC:
-    """Electrostatic particle-in-cell code in one space and one velocity dimension, pure JAX.
+    """Electrostatic particle-in-cell code in one space and one or two velocity dimensions, pure JAX.
 
     Solves f_t + v f_x + phi_x f_v = 0 with mu^2 phi_xx = n - 1 on a periodic box (plasma units; E = -phi_x, mean
-    density 1, `mu` the physics parameter). Cloud-in-cell deposit and gather, field by cumulative sums, leapfrog in
-    kick-drift-kick form with one field solve per step (Birdsall and Langdon, Plasma Physics via Computer Simulation,
-    chapters 2 and 8). The start is (1 + amplitude cos(2 pi mode x / length)) times a mixture of drifting Maxwellians.
+    density 1, `mu` the physics parameter, plasma frequency 1 / mu): electrons on an immobile neutralising background.
+    With `species`, each has dv/dt = (charge / mass) E, and mu^2 E_x is the charge density of all of them less its mean.
+    Deposit and gather with one shape function, field by cumulative sums, leapfrog in kick-drift-kick form with one
+    field solve per step (Birdsall and Langdon, Plasma Physics via Computer Simulation, chapters 2 and 8). The start is
+    (1 + amplitude cos(2 pi mode x / length)) times a mixture of drifting Maxwellians, or any product density.
+
+    Samples are particles. Where there are several species, sample i belongs to species i mod their number, and stands
+    for as many particles as its species' density says.
 
     Attributes:
-        beams: the Maxwellians, as `Beam`s or their three numbers; weights are scaled to sum to 1.
+        beams: distribution of the velocity v along x: Maxwellians, as `Beam`s or their three numbers (weights are
+            scaled to sum to 1), a `Table`, or a callable density, which is tabulated over `velocity_bounds`.
         length: period of the box.
         amplitude: relative density perturbation, |amplitude| < 1.
         mode: number of wavelengths of the perturbation in the box.
@@ -62,9 +78,25 @@ class VlasovPoissonPIC:
         horizon: default time range.
         velocity_bounds: range in which velocities are expected (histograms, plots).
         velocity_scale: velocity by which scores make v dimensionless.
+        shape: shape function of the particles: "linear" (cloud-in-cell), "quadratic" or "cubic".
+        integrator: "leapfrog" (order 2) or "yoshida" (order 4 with cubic shapes, three field solves per step).
+        velocity_dimensions: 1, or 2 for a second velocity `vy` across x.
+        transverse_beams: distribution of vy, as `beams`.
+        magnetic_field: uniform field B along z, which turns (v, vy) by the exact rotation; needs 2 velocity dimensions.
+        initial_density: density in x instead of the cosine wave: a callable, or values on a grid that spans the box
+            with both ends; any normalisation.
+        species: `Species` with their own charges, masses, densities and starts, instead of the electrons that `beams`,
+            `transverse_beams` and `initial_density` describe; `amplitude` perturbs the first one.
+        collision_frequency: rate nu of dv = -nu (v - u) dt + sqrt(2 nu T / m) dW, in every velocity; 0 for none.
+        collision_mean: u, of v; that of vy is 0.
+        collision_temperature: T.
+        deposit: "full_f", or "delta_f" for a control variate that lowers the noise of the field while the population is
+            close to its equilibrium (see `hoam_plugin.simulators.delta_f`); momentum is then kept to within noise only.
+            It needs to know where samples come from: a state that is refreshed later than at the start of the horizon
+            goes on with the plain deposit.
     """
 
-    beams: tuple[tuple[float, float, float], ...] = dataclasses.field(default=(Beam(1.0, 0.0, 1.0),), metadata=_STATIC)
+    beams: Any = dataclasses.field(default=MAXWELLIAN, metadata=_STATIC)
     length: float = dataclasses.field(default=4 * math.pi, metadata=_STATIC)
     amplitude: float = dataclasses.field(default=0.01, metadata=_STATIC)
     mode: int = dataclasses.field(default=1, metadata=_STATIC)
@@ -74,29 +106,45 @@ class VlasovPoissonPIC:
     horizon: tuple[float, float] = dataclasses.field(default=(0.0, 40.0), metadata=_STATIC)
     velocity_bounds: tuple[float, float] = dataclasses.field(default=(-8.0, 8.0), metadata=_STATIC)
     velocity_scale: float = dataclasses.field(default=3.0, metadata=_STATIC)
+    shape: Shape = dataclasses.field(default="linear", metadata=_STATIC)
+    integrator: Integrator = dataclasses.field(default="leapfrog", metadata=_STATIC)
+    velocity_dimensions: int = dataclasses.field(default=1, metadata=_STATIC)
+    transverse_beams: Any = dataclasses.field(default=MAXWELLIAN, metadata=_STATIC)
+    magnetic_field: float = dataclasses.field(default=0.0, metadata=_STATIC)
+    initial_density: Any = dataclasses.field(default=None, metadata=_STATIC)
+    species: Any = dataclasses.field(default=(), metadata=_STATIC)
+    collision_frequency: float = dataclasses.field(default=0.0, metadata=_STATIC)
+    collision_mean: float = dataclasses.field(default=0.0, metadata=_STATIC)
+    collision_temperature: float = dataclasses.field(default=1.0, metadata=_STATIC)
+    deposit: Literal["full_f", "delta_f"] = dataclasses.field(default="full_f", metadata=_STATIC)
 
     def __post_init__(self) -> None:
         # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
-        beams = tuple(Beam(*map(float, beam)) for beam in self.beams)
-        object.__setattr__(self, "beams", beams)
-        for name in ("horizon", "velocity_bounds"):
-            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
-        if not beams or any(b.weight <= 0 or b.width <= 0 for b in beams):
-            raise ValueError(f"beams={beams!r} must be one or more Maxwellians with positive weight and width")
-        if not abs(self.amplitude) < 1:
-            raise ValueError(f"amplitude={self.amplitude!r} makes the density negative; it must lie in (-1, 1)")
-        if self.mode != int(self.mode) or self.mode < 1:
-            raise ValueError(f"mode={self.mode!r} must be a positive whole number: the box holds whole wavelengths")
-        if self.start not in ("quiet", "random"):
-            raise ValueError(f"start={self.start!r} must be 'quiet' or 'random'")
-        for name in ("length", "dt", "velocity_scale"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a positive number")
+        normalise_attributes(self, ("horizon", "velocity_bounds"))
+        check_positive(self, "length")
         positive_int("n_cells", self.n_cells, 4)
-        for name in ("horizon", "velocity_bounds"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise ValueError(f"{name}={(low, high)!r} must be increasing")
+        check_shared_attributes(self, self.n_cells)
+        normalised: dict[str, Any] = {}
+        for name in ("beams", "transverse_beams"):
+            normalised[name] = distributions.velocity_distribution(name, getattr(self, name), self.velocity_bounds)
+        if self.initial_density is not None:
+            normalised["initial_density"] = distributions.position_density(
+                "initial_density", self.initial_density, self.length
+            )
+        normalised["species"] = kinds_of_particles.checked_species(
+            self.species, self.amplitude, self.length, self.velocity_bounds
+        )
+        for name, value in normalised.items():
+            object.__setattr__(self, name, value)
+        check_particle_physics(self)
+
+    @property
+    def kinds(self) -> tuple[Species, ...]:
+        """The mobile species: those given, or the electrons."""
+        if self.species:
+            return self.species
+        start = {"beams": self.beams, "amplitude": self.amplitude, "transverse_beams": self.transverse_beams}
+        return (Species("electrons", **start, initial_density=self.initial_density),)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -105,18 +153,13 @@ class VlasovPoissonPIC:
 
     @property
     def variables(self) -> tuple[Variable, ...]:
-        """Position on the torus and velocity."""
-        return (
-            Variable("x", period=self.length, units="1", long_name="position", bounds=(0.0, self.length)),
-            Variable(
-                "v",
-                units="1",
-                velocity_of="x",
-                long_name="velocity",
-                scale=self.velocity_scale,
-                bounds=self.velocity_bounds,
-            ),
-        )
+        """Position on the torus and velocity; with two velocity dimensions also the velocity across."""
+        velocity = {"units": "1", "scale": self.velocity_scale, "bounds": self.velocity_bounds}
+        x = Variable("x", period=self.length, units="1", long_name="position", bounds=(0.0, self.length))
+        v = Variable("v", velocity_of="x", long_name="velocity", **velocity)
+        # No variable has vy as its rate: nothing depends on y.
+        across = Variable("vy", long_name="velocity across x", **velocity)
+        return (x, v, across) if self.velocity_dimensions == 2 else (x, v)
 
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
@@ -126,7 +169,8 @@ class VlasovPoissonPIC:
             Variable("field_energy", long_name="field energy per particle, mu^2/(2 L) int E^2 dx"),
             Variable("kinetic_energy", long_name="kinetic energy per particle, mean of v^2/2"),
             Variable("total_energy", long_name="total energy per particle, kinetic plus field"),
-            Variable("momentum", long_name="momentum per particle, mean of v"),
+            Variable("momentum", long_name="momentum along x per particle, mean of v"),
+            Variable("charge", long_name="mean charge density of the particles, as deposited on the grid"),
             Variable("electric_field", dims=("cell",), long_name="electric field -phi_x at the cell centres"),
         )
 
@@ -135,59 +179,223 @@ class VlasovPoissonPIC:
         """Positions of the cell centres."""
         return {"cell": (np.arange(self.n_cells) + 0.5) * (self.length / self.n_cells)}
 
+    def sample_coordinates(self, n_samples: int) -> dict[str, np.ndarray]:
+        """Values along `sample`: the name of each sample's species, where there are several."""
+        if len(self.kinds) == 1:
+            return {}
+        names = np.asarray([one.name for one in self.kinds])
+        return {"species": names[kinds_of_particles.index_of_samples(n_samples, len(names))]}
+
+    def samples_of(self, name: str, n_samples: int) -> Int[np.ndarray, " n"]:
+        """Positions of the samples of one species in a population of `n_samples`.
+
+        Raises:
+            ValueError: an unknown species.
+        """
+        return kinds_of_particles.samples_of(self.kinds, name, n_samples)
+
     def describe(self) -> tuple[str, dict[str, Any]]:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
         arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return "vlasov_poisson_pic", arguments
 
+    def check_run(self, parameters: dict[str, np.ndarray], dt: float) -> None:
+        """Warn of a time step or cells that do not resolve the plasma; `simulate` calls it before a run.
+
+        Raises:
+            ValueError: the step is beyond the limit of the plasma period, or mu is not positive.
+        """
+        mu = np.asarray(parameters["mu"], np.float64)
+        if not (mu > 0).all():
+            raise ValueError(f"mu={mu.tolist()!r} must be positive: the plasma frequency is 1/mu")
+        strengths = np.asarray([one.charge**2 * one.density / one.mass for one in self.kinds])
+        widths = np.asarray([distributions.width(one.beams) for one in self.kinds])
+        # Immobile and neutral species do not screen.
+        screening = max(float((strengths / widths**2).sum()), np.finfo(np.float64).tiny)
+        check_resolution(
+            f"mu={mu.min():g}",
+            np.sqrt(strengths.sum()) / mu,
+            mu / np.sqrt(screening),
+            dt=dt,
+            integrator=self.integrator,
+            cell=self.length / self.n_cells,
+            wavelength=self.length / self.mode,
+            speed=max(distributions.fastest(one.beams) for one in self.kinds),
+        )
+
     def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
-        """Draw `n_samples` particles from f0; see the class."""
-        u = quiet_points(key, n_samples) if self.start == "quiet" else jax.random.uniform(key, (n_samples, 2))
-        weights, drifts, widths = zip(*self.beams, strict=True)
-        x = cosine_density_quantile(u[:, 0], self.length, self.amplitude, self.mode)
-        v = gaussian_mixture_quantile(u[:, 1], weights, drifts, widths)
-        cache = FieldCache(acceleration=jnp.zeros_like(x), electric_field=jnp.zeros(self.n_cells, x.dtype))
-        state = PhaseSpaceState(time=jnp.asarray(self.horizon[0], x.dtype), x=x, v=v, aux=cache)
-        return self.refresh(state, parameters)
+        """Draw `n_samples` particles from f0; see the class.
+
+        Raises:
+            ValueError: fewer samples than species.
+        """
+        kinds = self.kinds
+        if n_samples < len(kinds):
+            raise ValueError(f"n_samples={n_samples} must be at least the number of species, {len(kinds)}")
+        if len(kinds) == 1:
+            columns = self._draw(key, n_samples, kinds[0])
+        else:
+            parts = [
+                self._draw(jax.random.fold_in(key, i), len(self.samples_of(one.name, n_samples)), one)
+                for i, one in enumerate(kinds)
+            ]
+            columns = [jnp.zeros(n_samples, column.dtype) for column in parts[0]]
+            for i, part in enumerate(parts):
+                columns = [whole.at[i :: len(kinds)].set(own) for whole, own in zip(columns, part, strict=True)]
+        x = columns[0]
+        cache = FieldCache(
+            acceleration=jnp.zeros_like(x),
+            electric_field=jnp.zeros(self.n_cells, x.dtype),
+            label=jnp.zeros_like(x) if self.deposit == "delta_f" else None,
+        )
+        kind = TransverseState if self.velocity_dimensions == 2 else PhaseSpaceState
+        return self.refresh(kind(jnp.asarray(self.horizon[0], x.dtype), *columns, aux=cache), parameters)
+
+    def _draw(self, key: Array, n: int, one: Species) -> list[Any]:
+        u = kinds_of_particles.uniform_points(key, n, 1 + self.velocity_dimensions, self.start)
+        x = kinds_of_particles.draw_positions(u[:, 0], one, self.length, self.mode)
+        velocities = (one.beams, one.transverse_beams)[: self.velocity_dimensions]
+        return [x, *(distributions.quantile(u[:, i + 1], own) for i, own in enumerate(velocities))]
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
-        """One kick-drift-kick leapfrog step; `key` is not used."""
+        """One step: kick, drift, kick, or a fourth-order composition of three; with collisions half-way through.
+
+        Raises:
+            ValueError: no key although there are collisions.
+        """
+        if self.collision_frequency and key is None:
+            raise ValueError(
+                f"key=None: collision_frequency={self.collision_frequency:g} needs random numbers; pass a key, such as "
+                "jax.random.key(0)"
+            )
         dt = jnp.asarray(dt, state.x.dtype)
-        half_kicked = state.v + dt / 2 * state.aux.acceleration
-        x = state.x + dt * half_kicked
+        moved = state
+        for fraction in splitting.COMPOSITIONS[self.integrator]:
+            moved = self._kick_drift_kick(moved, fraction * dt, parameters, key)
+        return dataclasses.replace(moved, time=state.time + dt.astype(state.time.dtype))
+
+    def _kick_drift_kick(self, state: Any, dt: Any, parameters: Parameters, key: Any) -> Any:
+        velocities = (state.v + dt / 2 * state.aux.acceleration, *self._across(state))
+        if self.collision_frequency:
+            # Collisions between two half drifts (the order BAOAB): the least bias, and one field solve as before.
+            x, velocities = self._drift(state.x, velocities, dt / 2)
+            x, velocities = self._drift(x, self._collide(velocities, dt, key), dt / 2)
+        else:
+            x, velocities = self._drift(state.x, velocities, dt)
         x = x - self.length * jnp.floor(x * (1 / self.length))
-        cache = self._field(x, parameters)
-        v = half_kicked + dt / 2 * cache.acceleration
-        return dataclasses.replace(state, time=state.time + dt.astype(state.time.dtype), x=x, v=v, aux=cache)
+        cache = self._field(x, velocities, state.aux.label, parameters)
+        v = velocities[0] + dt / 2 * cache.acceleration
+        across = dict(zip(("vy",), velocities[1:], strict=False))
+        return dataclasses.replace(state, x=x, v=v, aux=cache, **across)
+
+    def _drift(self, x: Any, velocities: Any, dt: Any) -> tuple[Any, tuple[Any, ...]]:
+        if not self.magnetic_field:
+            return x + dt * velocities[0], velocities
+        moved, *turned = splitting.gyrate(x, *velocities, dt, self._gyrofrequency(x))
+        return moved, tuple(turned)
+
+    def _collide(self, velocities: Any, dt: Any, key: Any) -> tuple[Any, ...]:
+        normals = jax.random.normal(key, (len(velocities), len(velocities[0])), velocities[0].dtype)
+        means = (self.collision_mean, 0.0)
+        return tuple(
+            splitting.relax(v, dt, self.collision_frequency, mean, self._collision_width, own)
+            for v, mean, own in zip(velocities, means[: len(velocities)], normals, strict=True)
+        )
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
         """Rebuild the cached field and acceleration; positions are wrapped into the box."""
         x = state.x - self.length * jnp.floor(state.x * (1 / self.length))
-        return dataclasses.replace(state, x=x, aux=self._field(x, parameters))
+        velocities = (state.v, *self._across(state))
+        label = None
+        if self.deposit == "delta_f":
+            is_start = state.time <= self.horizon[0]
+            label = delta_f.labels(x, velocities, self.kinds[0], self.length, self.mode, is_start)
+        return dataclasses.replace(state, x=x, aux=self._field(x, velocities, label, parameters))
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
-        """Exact time derivatives of the variables."""
-        return {"x": state.v, "v": state.aux.acceleration}
+        """Time derivatives of the variables; of collisions the friction, without the noise."""
+        rates = {"x": state.v, "v": state.aux.acceleration}
+        if self.velocity_dimensions == 2:
+            frequency = self._gyrofrequency(state.x)
+            rates = {**rates, "v": rates["v"] + frequency * state.vy, "vy": -frequency * state.v}
+        friction = self._friction(state, parameters) if self.collision_frequency else {}
+        return {name: rate + friction[name] if name in friction else rate for name, rate in rates.items()}
+
+    @property
+    def known_drift(self) -> Callable[[Any, Parameters], dict[str, Any]]:
+        """The friction of collisions; no attribute where there are none."""
+        self._require_collisions()
+        return self._friction
+
+    @property
+    def noise(self) -> Callable[[Any, Parameters], dict[str, Any]]:
+        """The amplitude of the noise of collisions; no attribute where there are none."""
+        self._require_collisions()
+        amplitude = self._collision_width * math.sqrt(2 * self.collision_frequency)
+        return lambda state, parameters: dict.fromkeys(("v", "vy")[: self.velocity_dimensions], amplitude)
+
+    def _require_collisions(self) -> None:
+        if not self.collision_frequency:
+            raise AttributeError("collision_frequency=0: there is no known drift and no noise")
+
+    def _friction(self, state: Any, parameters: Parameters) -> dict[str, Any]:
+        drift = {"v": -self.collision_frequency * (state.v - self.collision_mean)}
+        if self.velocity_dimensions == 2:
+            drift["vy"] = -self.collision_frequency * state.vy
+        return drift
+
+    @property
+    def _collision_width(self) -> float:
+        return math.sqrt(self.collision_temperature / self.kinds[0].mass)
 
     def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
-        """Energies and momentum per particle, and the field; see `diagnostic_variables`."""
+        """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`."""
         mu = jnp.asarray(parameters["mu"], state.x.dtype)
         field = state.aux.electric_field
         field_energy = mu**2 / 2 * jnp.mean(field**2)
-        kinetic_energy = jnp.mean(state.v**2) / 2
+        mass = self._amounts(state.x, [one.mass for one in self.kinds])
+        kinetic_energy = sum(jnp.mean(mass * v**2) for v in (state.v, *self._across(state))) / 2
+        deposit, _ = pic_grid.particle_mesh(state.x, self.length, self.n_cells, self.shape)
+        charge = self._amounts(state.x, [one.charge for one in self.kinds])
         return {
             "electric_energy": mu**2 * field_energy,
             "field_energy": field_energy,
             "kinetic_energy": kinetic_energy,
             "total_energy": kinetic_energy + field_energy,
-            "momentum": jnp.mean(state.v),
+            "momentum": jnp.mean(mass * state.v),
+            "charge": jnp.mean(deposit(charge * jnp.ones_like(state.x))),
             "electric_field": field,
         }
 
-    def _field(self, x: Float[Array, " sample"], parameters: Parameters) -> FieldCache:
+    def _across(self, state: Any) -> tuple[Any, ...]:
+        return (state.vy,) if self.velocity_dimensions == 2 else ()
+
+    def _gyrofrequency(self, x: Any) -> Any:
+        ratios = [one.charge / one.mass * self.magnetic_field for one in self.kinds]
+        return ratios[0] if len(ratios) == 1 else kinds_of_particles.per_sample(ratios, len(x), x.dtype)
+
+    def _amounts(self, x: Any, values: Any) -> Any:
+        return kinds_of_particles.amounts(self.kinds, values, len(x), x.dtype)
+
+    def _field(self, x: Any, velocities: Any, label: Any, parameters: Parameters) -> FieldCache:
         mu = jnp.asarray(parameters["mu"], x.dtype)
-        cell, offset = pic_grid.cell_and_offset(x, self.length, self.n_cells)
-        density = pic_grid.deposit(cell, offset, self.n_cells)
-        field = pic_grid.electric_displacement(density, self.length) / mu**2
-        # Electrons carry charge -1 and mass 1: dv/dt = -E.
-        return FieldCache(-pic_grid.gather(pic_grid.on_nodes(field), cell, offset), field)
+        deposit, gather = pic_grid.particle_mesh(x, self.length, self.n_cells, self.shape)
+        field = pic_grid.electric_displacement(self._electrons(deposit, x, velocities, label), self.length) / mu**2
+        at_samples = gather(pic_grid.on_nodes(field))
+        ratios = [one.charge / one.mass for one in self.kinds]
+        ratio = ratios[0] if len(ratios) == 1 else kinds_of_particles.per_sample(ratios, len(x), x.dtype)
+        return FieldCache(ratio * at_samples, field, label)
+
+    def _electrons(self, deposit: Any, x: Any, velocities: Any, label: Any) -> Float[Array, " n_cells"]:
+        """The density of electrons, of mean 1, whose charge on a uniform background equals that of all species."""
+        if len(self.kinds) > 1:
+            charge = deposit(self._amounts(x, [one.charge for one in self.kinds]))
+            return 1 + jnp.mean(charge) - charge
+        one = self.kinds[0]
+        if label is None:
+            density = deposit()
+        else:
+            density = deposit(delta_f.weights(velocities, label, one))
+            density = 1 + density - jnp.mean(density)
+        strength = -one.charge * one.density
+        return density if strength == 1 else 1 + strength * (density - 1)

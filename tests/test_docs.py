@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import toy
 
+from hoam_plugin import ensemble as ensembles
 from hoam_plugin import registry, simulators
+from hoam_plugin.registry import rebuild_stepper
 
 ROOT = Path(__file__).parent.parent
 # Sizes only: everything else runs as written.
@@ -84,7 +86,30 @@ def test_readme_command_lines_are_known_to_the_command_line() -> None:
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+PROBLEMS = sorted(page.stem for page in (ROOT / "docs" / "problems").glob("*.md") if page.stem != "README")
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problem_pages_run_and_show_a_picture(name: str) -> None:
+    page = ROOT / "docs" / "problems" / f"{name}.md"
+    code = "\n".join(python_blocks(f"docs/problems/{name}.md"))
+    code = re.sub(r"n_samples=[\d_ *]+", f"n_samples={512 if name == 'yukawa_quench' else 64}", code)
+    code = re.sub(r"np.linspace\(0, ([\d.]+), \d+\)", r"np.linspace(0, \1 / 40, 2)", code)
+    scope: dict[str, Any] = {}
+    exec(compile(code, str(page), "exec"), scope)
+    assert all(np.isfinite(scope["ds"][v.name]).all() for v in ensembles.variables(scope["ds"]))
+    assert rebuild_stepper(scope["ds"]) is not None
+    pictures = [page.parent / target for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())]
+    assert pictures
+    assert all(0 < picture.stat().st_size < 500_000 for picture in pictures)
+
+
+def test_every_problem_has_a_page() -> None:
+    solvers = {"vlasov_poisson_pic", "vlasov_poisson_3d", "vlasov_poisson_grid"}
+    assert set(PROBLEMS) == set(registry.names()) - solvers

@@ -1,0 +1,261 @@
+"""What all simulators of Ito equations share: the stepper's contract, met by a drift and a diffusion per sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin.checks import positive_float
+from hoam_plugin.simulators.diffrax_solvers import check_solver
+from hoam_plugin.steppers import (
+    Parameters,
+    default_float,
+    flatten_samples,
+    replace_samples,
+    require_representable,
+    state_type,
+)
+from hoam_plugin.variables import Variable
+
+
+class ItoStepper:
+    """Independent samples of dX = drift dt + diffusion dW (Ito), stepped by a diffrax solver, all samples at once.
+
+    A subclass is a frozen pytree dataclass that has, as fields, properties or methods, `variables`, `parameters`, `dt`,
+    `horizon` and
+
+    - `drift(time, x, parameters) -> (D,)` for one sample x of shape (D,), its variables flattened in order;
+    - `diffusion`: None, an amplitude for all coordinates, a tuple of D amplitudes, D rows of M (each row a tuple), or a
+      function (time, x, parameters) -> (D,) for diagonal or (D, M) for full noise;
+    - `initial(key, n_samples, parameters) -> (n_samples, D)`;
+    - `additive`: whether the diffusion does not depend on x;
+    - `sizes`: lengths of the variables' extra dimensions, as (name, length) pairs;
+    - `solver` and `stepsize_controller`, see `DiffraxStepper`.
+    """
+
+    variables: tuple[Variable, ...]
+    parameters: tuple[str, ...]
+    dt: float
+    horizon: tuple[float, float]
+    drift: Any
+    diffusion: Any
+    initial: Any
+    additive: bool
+    sizes: tuple[tuple[str, int], ...]
+    solver: Any
+    stepsize_controller: Any
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether there is any noise."""
+        return callable(self.diffusion) or (self.diffusion is not None and bool(np.any(self.diffusion)))
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Numbers of the entries along the extra dimensions."""
+        dims = {dim for variable in self.variables for dim in variable.dims}
+        known = dict(self.sizes)
+        if dims - set(known):
+            known |= missing_size(self.variables, self.sizes, self._width())
+        return {dim: np.arange(size) for dim, size in known.items()}
+
+    def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
+        """Draw `n_samples` samples of the initial distribution.
+
+        Raises:
+            ValueError: a missing or non-finite parameter, or an initial sample of the wrong shape.
+            TypeError: samples that are not of JAX's default float type.
+        """
+        values = self._values(parameters, default_float())
+        for name, value in values.items():
+            if not isinstance(value, jax.core.Tracer) and not np.isfinite(value).all():
+                raise ValueError(f"parameters[{name!r}]={parameters[name]!r} must be a finite number")
+        x = self.initial(key, n_samples, values)
+        require_representable("what `initial` returns", x)
+        x = jnp.asarray(x)
+        if x.ndim != 2 or x.shape[0] != n_samples:
+            raise ValueError(f"initial returned the shape {x.shape}; it must be (n_samples, D) = ({n_samples}, D)")
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"initial returned {x.dtype}; samples must be floating-point numbers")
+        shapes = variable_shapes(self.variables, self.sizes, x.shape[1])
+        ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1].tolist()
+        columns = jnp.split(x, ends, axis=1)
+        fields = {
+            v.name: jnp.reshape(column, (n_samples, *shape))
+            for v, column, shape in zip(self.variables, columns, shapes, strict=True)
+        }
+        return state_type(tuple(fields))(time=jnp.asarray(self.horizon[0], x.dtype), **fields)
+
+    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
+        """One step of length `dt` for all samples; with a step size controller, as many as each sample needs.
+
+        Raises:
+            ValueError: no key although there is noise, a missing parameter, or a drift or diffusion of the wrong shape.
+        """
+        from hoam_plugin.simulators import diffrax_steps
+
+        if self.is_noisy and key is None:
+            raise ValueError("key=None: the noise needs random numbers; pass a key, such as jax.random.key(0)")
+        x = flatten_samples(state, self.variables).T
+        values = self._values(parameters, x.dtype)
+        time, dt = jnp.asarray(state.time).astype(x.dtype), jnp.asarray(dt, x.dtype)
+        self._check_shapes(x, time, values)
+        if self.stepsize_controller is not None:
+            x = diffrax_steps.adaptive_step(self, x, time, dt, values, key)
+        else:
+            normals = diffrax_steps.draw(key, self, x, time, values) if self.is_noisy else None
+            x = diffrax_steps.fixed_step(self, x, time, dt, values, normals)
+        return replace_samples(state, self.variables, x.T, state.time + dt.astype(state.time.dtype))
+
+    def refresh(self, state: Any, parameters: Parameters) -> Any:
+        """The state itself: nothing is cached."""
+        return state
+
+    def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
+        """Drift of the variables, without the noise."""
+        return self._of_samples(self.drift, state, parameters)
+
+    @property
+    def noise(self) -> Any:
+        """`noise(state, parameters)`: amplitude of each variable's noise, where it is diagonal and additive.
+
+        Raises:
+            AttributeError: the noise is neither, or there is none, so that `hasattr` says so.
+        """
+        if not (self.is_noisy and self.additive and self._is_diagonal()):
+            raise AttributeError(f"{type(self).__name__} has no diagonal noise that is the same for all samples")
+        return self._amplitudes
+
+    def check_numerics(self) -> None:
+        """Check dt, horizon, solver and step size controller; called when a stepper is made.
+
+        Raises:
+            ValueError: one that is out of its range, or a solver that does not suit the noise.
+            TypeError: a solver or a controller that is none.
+        """
+        positive_float("dt", self.dt)
+        if not (all(map(math.isfinite, self.horizon)) and self.horizon[0] < self.horizon[1]):
+            raise ValueError(f"horizon={self.horizon!r} must be increasing and finite")
+        check_solver(self.solver, self.stepsize_controller, noisy=self.is_noisy, additive=self.additive)
+
+    def _amplitudes(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
+        def amplitude(time: Any, x: Any, values: Any) -> Any:
+            if callable(self.diffusion):
+                return self.diffusion(time, x, values)
+            return jnp.broadcast_to(jnp.asarray(self.diffusion, x.dtype), x.shape)
+
+        return self._of_samples(amplitude, state, parameters)
+
+    def _of_samples(self, function: Any, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
+        """The value of `function(time, x, parameters)` at every sample, by variable."""
+        x = flatten_samples(state, self.variables)
+        time, values = jnp.asarray(state.time).astype(x.dtype), self._values(parameters, x.dtype)
+        out = jax.vmap(lambda sample: function(time, sample, values))(x)
+        replaced = replace_samples(state, self.variables, out, state.time)
+        return {v.name: getattr(replaced, v.name) for v in self.variables}
+
+    def _values(self, parameters: Parameters, dtype: Any) -> dict[str, Any]:
+        missing = [name for name in self.parameters if name not in parameters]
+        if missing:
+            raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; give {list(self.parameters)!r}")
+        return {name: jnp.asarray(parameters[name]).astype(dtype) for name in self.parameters}
+
+    def _check_shapes(self, x: Float[Array, "D n"], time: Any, values: Parameters) -> None:
+        """Check what drift and diffusion return for one sample, without computing it."""
+        n_dims = x.shape[0]
+        drift = jax.eval_shape(self.drift, time, x[:, 0], values)
+        if drift.shape != (n_dims,):
+            raise ValueError(
+                f"drift returned the shape {drift.shape} for a sample of shape ({n_dims},); both must agree"
+            )
+        if callable(self.diffusion):
+            shape = jax.eval_shape(self.diffusion, time, x[:, 0], values).shape
+        else:
+            shape = np.shape(self.diffusion) or (n_dims,)
+        if self.is_noisy and (len(shape) not in (1, 2) or shape[0] != n_dims):
+            raise ValueError(
+                f"diffusion has the shape {shape} for samples of {n_dims} coordinates; it must be ({n_dims},) for "
+                f"diagonal or ({n_dims}, M) for full noise"
+            )
+
+    def _is_diagonal(self) -> bool:
+        if not callable(self.diffusion):
+            return np.ndim(self.diffusion) < 2
+        x = jax.ShapeDtypeStruct((self._width(),), default_float())
+        return jax.eval_shape(self.diffusion, self._scalar(), x, self._any_values()).ndim == 1
+
+    def _width(self) -> int:
+        """Number of coordinates of a sample."""
+        return jax.eval_shape(lambda values: self.initial(jax.random.key(0), 1, values), self._any_values()).shape[1]
+
+    def _any_values(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return dict.fromkeys(self.parameters, self._scalar())
+
+    @staticmethod
+    def _scalar() -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((), default_float())
+
+
+def check_numbers(
+    stepper: Any, *, positive: Sequence[str] = (), non_negative: Sequence[str] = (), finite: Sequence[str] = ()
+) -> None:
+    """Check the ranges of attributes that are numbers.
+
+    Raises:
+        ValueError: one that is not finite, or out of its range.
+    """
+    for names, least in ((positive, "above 0"), (non_negative, "of at least 0"), (finite, "")):
+        for name in names:
+            value = getattr(stepper, name)
+            fits = value > 0 if names is positive else value >= 0 if names is non_negative else True
+            if not (math.isfinite(value) and fits):
+                raise ValueError(f"{name}={value!r} must be a finite number {least}".rstrip())
+
+
+def variable_shapes(
+    variables: Sequence[Variable], sizes: Sequence[tuple[str, int]], width: int
+) -> tuple[tuple[int, ...], ...]:
+    """Shape of each variable of a sample with `width` coordinates; one dimension's length may be left to be found.
+
+    Raises:
+        ValueError: lengths that do not make up `width` coordinates, or more than one that is not given.
+    """
+    known = dict(sizes)
+    if any(dim not in known for v in variables for dim in v.dims):
+        known |= missing_size(variables, sizes, width)
+    shapes = tuple(tuple(known[dim] for dim in v.dims) for v in variables)
+    total = sum(map(math.prod, shapes))
+    if total != width:
+        raise ValueError(
+            f"sizes={known!r} make the variables {[v.name for v in variables]!r} hold {total} coordinates, but initial "
+            f"returned {width}; both must agree"
+        )
+    return shapes
+
+
+def missing_size(variables: Sequence[Variable], sizes: Sequence[tuple[str, int]], width: int) -> dict[str, int]:
+    """The length of the one dimension that is not given, which makes up `width` coordinates.
+
+    Raises:
+        ValueError: several are not given, or no whole number fits.
+    """
+    known = dict(sizes)
+    missing = sorted({dim for v in variables for dim in v.dims} - set(known))
+    if len(missing) > 1:
+        raise ValueError(f"sizes={known!r} lacks the lengths of {missing!r}; give all but one, such as {{'axis': 2}}")
+    parts = [math.prod(known.get(dim, 1) for dim in v.dims) for v in variables]
+    fixed = sum(part for part, v in zip(parts, variables, strict=True) if missing[0] not in v.dims)
+    per_entry = sum(parts) - fixed
+    size, rest = divmod(width - fixed, per_entry)
+    if rest or size < 1:
+        raise ValueError(
+            f"variables={[v.name for v in variables]!r}: no length of the dimension {missing[0]!r} makes up the "
+            f"{width} coordinates that initial returned"
+        )
+    return {missing[0]: size}
