@@ -121,9 +121,9 @@ def growth_rate(spectrum: xr.Dataset | xr.DataArray, *, window: tuple[float, flo
     The signal is fitted with sum_j c_j exp(-i omega_j t), complex omega_j, by least squares over the saved times, which
     may be unevenly spaced. The number of waves, at most four, is the one with the smallest Bayesian information
     criterion, so that damped companions of a growing wave, or the two halves of a standing one, do not bias it. The
-    wave that is largest at the middle of the window is reported. Standard errors come from the residuals, widened where
-    neighbouring residuals are correlated; they do not know of errors that the fit cannot see, such as a nonlinear phase
-    inside the window.
+    leading wave is reported: the largest at the end of the window or, where the amplitude falls, at its middle.
+    Standard errors come from the residuals, widened where neighbouring residuals are correlated; they do not know of
+    errors that the fit cannot see, such as a nonlinear phase inside the window.
 
     The window, unless given, follows this rule. Where the amplitude grows (its maximum is at least twice its first
     value, and its mean square larger over the second half of the record than over the first): from the first time that

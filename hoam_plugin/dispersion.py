@@ -38,8 +38,8 @@ def dielectric(omega: Any, k: Any, beams: Sequence[Any], mu: float = 1.0) -> Com
         k: wavenumbers above 0, of a shape that broadcasts with that of `omega`.
         beams: drifting Maxwellians (weight, drift, width), such as `simulators.Beam`s: shares of the electrons'
             density, which are scaled to sum to 1 as in the steppers, mean velocity, and standard deviation of the
-            velocity. Or several species, such as `simulators.Species`: objects with `beams`, `charge`, `mass` and
-            `density`. Charges that no species accounts for are an immobile background.
+            velocity. Or several species, such as `simulators.Species`: objects with `beams` (Maxwellians), `charge`,
+            `mass` and `density`. Charge that no species accounts for is an immobile background.
         mu: of mu^2 phi'' = n - 1.
 
     Raises:

@@ -48,7 +48,7 @@ class WaveFit:
 def fit_wave(
     times: Float[np.ndarray, " time"], signal: Complex[np.ndarray, " time"], window: tuple[float, float] | None = None
 ) -> WaveFit:
-    """The wave that is largest at the middle of the window; see `hoam_plugin.diagnostics.growth_rate`.
+    """The leading wave of a signal; see `hoam_plugin.diagnostics.growth_rate`.
 
     Raises:
         ValueError: a given window that is not increasing, or that holds fewer than 8 times.
@@ -72,7 +72,8 @@ def fit_wave(
     fits = [_refined(s, chosen, guess) for guess in _guesses(s, chosen, largest)]
     exponents, weights, left = min(fits, key=lambda fit: _criterion(chosen, fit[2], len(fit[0])))
     errors = _standard_errors(s, exponents, weights, left)
-    wave = _reported(exponents, weights, errors)
+    early, late = (np.linalg.norm(chosen[part]) for part in (s < 0, s > 0))
+    wave = _leading(exponents, weights, errors, 1.0 if late > early else 0.0)
     return WaveFit(
         rate=float(exponents[wave].real / half),
         rate_error=float(errors[wave] / half),
@@ -102,7 +103,7 @@ def default_window(
         last_return = times[len(times) - 1 - np.argmax(amplitude[::-1][None, :] >= to_come[:, None], axis=1)]
         returns = (to_come < largest / 2) & (last_return - times > (times[-1] - times[0]) / 2)
         ended = (to_come < _LOW * largest) | returns
-        first, last = 0, int(np.argmax(ended)) if ended.any() else len(times) - 1
+        first, last = np.intp(0), np.argmax(ended) if ended.any() else np.intp(len(times) - 1)
     index = np.arange(len(times))
     return (index >= first) & (index <= last)
 
@@ -182,13 +183,14 @@ def _standard_errors(
     return np.sqrt(widened * of_exponents / 2)
 
 
-def _reported(
+def _leading(
     exponents: Complex[np.ndarray, " wave"],
     weights: Complex[np.ndarray, " wave"],
     errors: Float[np.ndarray, " wave"],
+    at: float,
 ) -> int:
-    """The wave that is largest at the middle; of the two halves of a standing wave that with positive frequency."""
-    size = np.abs(weights)
+    """The wave that is largest at a point of [-1, 1]; of the two halves of a standing wave that of frequency > 0."""
+    size = np.abs(weights) * np.exp(exponents.real * at)
     wave = int(np.argmax(size))
     gaps = np.abs(exponents - np.conj(exponents[wave]))
     near = gaps <= 4 * (errors + errors[wave]) + 0.02 * abs(exponents[wave])

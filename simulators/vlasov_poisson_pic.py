@@ -154,7 +154,7 @@ class VlasovPoissonPIC:
     @property
     def variables(self) -> tuple[Variable, ...]:
         """Position on the torus and velocity; with two velocity dimensions also the velocity across."""
-        velocity = {"units": "1", "scale": self.velocity_scale, "bounds": self.velocity_bounds}
+        velocity: dict[str, Any] = {"units": "1", "scale": self.velocity_scale, "bounds": self.velocity_bounds}
         x = Variable("x", period=self.length, units="1", long_name="position", bounds=(0.0, self.length))
         v = Variable("v", velocity_of="x", long_name="velocity", **velocity)
         # No variable has vy as its rate: nothing depends on y.
@@ -291,7 +291,7 @@ class VlasovPoissonPIC:
     def _drift(self, x: Any, velocities: Any, dt: Any) -> tuple[Any, tuple[Any, ...]]:
         if not self.magnetic_field:
             return x + dt * velocities[0], velocities
-        moved, *turned = splitting.gyrate(x, *velocities, dt, self._gyrofrequency(x))
+        moved, *turned = splitting.gyrate(x, velocities[0], velocities[1], dt, self._gyrofrequency(x))
         return moved, tuple(turned)
 
     def _collide(self, velocities: Any, dt: Any, key: Any) -> tuple[Any, ...]:

@@ -8,18 +8,15 @@ from scipy.special import dawsn
 import hoam_plugin as hoam
 from hoam_plugin import dispersion
 from hoam_plugin.root_finding import Analytic, Rectangle, count_zeros, zeros
-from hoam_plugin.simulators import Beam, two_stream
+from hoam_plugin.simulators import Beam, Species, two_stream
 
 MAXWELLIAN = [(1.0, 0.0, 1.0)]
 TWO_STREAM = [(0.5, -3.0, 1.0), (0.5, 3.0, 1.0)]
 BUMP_ON_TAIL = [(0.9, 0.0, 1.0), (0.1, 4.0, 0.5)]
 
 
-class Kind:
-    """What a species has to look like."""
-
-    def __init__(self, beams, charge=-1.0, mass=1.0, density=1.0):
-        self.beams, self.charge, self.mass, self.density = beams, charge, mass, density
+def kind(beams, charge=-1.0, mass=1.0, density=1.0):
+    return Species("kind", charge, mass, density, tuple(beams))
 
 
 @pytest.mark.parametrize(
@@ -104,8 +101,8 @@ def test_moving_ions_give_ion_acoustic_waves():
     # Electrons and ions of mass M at a hundredth of their temperature:
     # omega / k = sqrt(1 / (M (1 + k^2)) + 3 T_i / M).
     mass, k, ratio = 1836.0, 0.2, 0.01
-    ions = Kind([(1.0, 0.0, np.sqrt(ratio / mass))], charge=1.0, mass=mass)
-    found = dispersion.roots(k, [Kind(MAXWELLIAN), ions], n=40)
+    ions = kind([(1.0, 0.0, np.sqrt(ratio / mass))], charge=1.0, mass=mass)
+    found = dispersion.roots(k, [kind(MAXWELLIAN), ions], n=40)
     expected = k * np.sqrt(1 / (mass * (1 + k**2)) + 3 * ratio / mass)
     acoustic = found[np.argmin(np.abs(found - expected))]
     assert acoustic.real == pytest.approx(expected, rel=0.02)
@@ -116,14 +113,14 @@ def test_moving_ions_give_ion_acoustic_waves():
 def test_a_species_of_electrons_is_its_beams():
     omega = np.asarray([0.3 + 0.1j, 1.0 - 0.2j])
     plain = dispersion.dielectric(omega, 0.4, TWO_STREAM)
-    np.testing.assert_allclose(dispersion.dielectric(omega, 0.4, [Kind(TWO_STREAM)]), plain, rtol=1e-14)
-    halves = [Kind([(1.0, u, 1.0)], density=0.5) for u in (-3.0, 3.0)]
+    np.testing.assert_allclose(dispersion.dielectric(omega, 0.4, [kind(TWO_STREAM)]), plain, rtol=1e-14)
+    halves = [kind([(1.0, u, 1.0)], density=0.5) for u in (-3.0, 3.0)]
     np.testing.assert_allclose(dispersion.dielectric(omega, 0.4, halves), plain, rtol=1e-14)
     # Weights are shares, as in the steppers.
     np.testing.assert_allclose(
         dispersion.dielectric(omega, 0.4, [Beam(7.0, -3.0, 1.0), Beam(7.0, 3.0, 1.0)]), plain, rtol=1e-14
     )
-    heavy = [Kind(TWO_STREAM, charge=2.0, mass=4.0)]
+    heavy = [kind(TWO_STREAM, charge=2.0, mass=4.0)]
     np.testing.assert_allclose(dispersion.dielectric(omega, 0.4, heavy), plain, rtol=1e-14)
 
 
@@ -202,9 +199,9 @@ def test_zeros_of_polynomials_with_their_multiplicity():
         (0.5, [(1.0, float("inf"), 1.0)], {}, r"beams=\(\(1.0, inf, 1.0\),\) must be"),
         (0.5, [(1.0, 0.0)], {}, "must be one or more Maxwellians"),
         (0.5, MAXWELLIAN, {"mu": 0.0}, "mu=0.0 must be a finite number above 0"),
-        (0.5, [Kind(MAXWELLIAN, mass=0.0)], {}, "mass=0.0 of a species must be finite and above 0"),
-        (0.5, [Kind(MAXWELLIAN, density=-1.0)], {}, "density=-1.0 of a species"),
-        (0.5, [Kind(MAXWELLIAN), (1.0, 0.0, 1.0)], {}, "mixes species and Maxwellians"),
+        (0.5, [kind(MAXWELLIAN, mass=0.0)], {}, "mass=0.0 of a species must be finite and above 0"),
+        (0.5, [kind(MAXWELLIAN, density=-1.0)], {}, "density=-1.0 of a species"),
+        (0.5, [kind(MAXWELLIAN), (1.0, 0.0, 1.0)], {}, "mixes species and Maxwellians"),
     ],
 )
 def test_wrong_arguments_are_named(k, beams, options, says):

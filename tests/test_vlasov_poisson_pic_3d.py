@@ -12,6 +12,7 @@ import pytest
 import hoam_plugin as hoam
 from hoam_plugin.registry import rebuild_from_attribute
 from hoam_plugin.simulators import VlasovPoissonPIC3D, spectral_poisson, strong_landau
+from hoam_plugin.structure import structure_of
 
 KEY = jax.random.key(0)
 POSITIONS, VELOCITIES = ("x1", "x2", "x3"), ("v1", "v2", "v3")
@@ -54,7 +55,7 @@ def test_the_start_has_the_field_and_the_acceleration_of_electrons(x64):
         assert np.asarray(getattr(state, name)).mean() == pytest.approx(0.5, abs=1e-3)
 
 
-@pytest.mark.parametrize("shape", ["linear", "cubic"])
+@pytest.mark.parametrize("shape", ["linear", "quadratic"])
 def test_charge_and_momentum_are_kept_exactly_and_energy_nearly(x64, shape):
     stepper = VlasovPoissonPIC3D(**SMALL, shape=shape, start="random")
     state = begin(stepper, 3000, 0.8)
@@ -102,7 +103,7 @@ def test_the_driven_mode_follows_the_one_dimensional_run():
 
 
 def test_the_gradient_equals_central_differences(x64):
-    stepper = VlasovPoissonPIC3D(**SMALL, shape="quadratic")
+    stepper = VlasovPoissonPIC3D(**SMALL)
 
     @jax.jit
     def energy(mu):
@@ -110,28 +111,36 @@ def test_the_gradient_equals_central_differences(x64):
         state = jax.lax.scan(lambda s, _: (stepper.step(s, 0.2, {"mu": mu}), None), state, length=10)[0]
         return stepper.diagnostics(state, {"mu": mu})["electric_energy"]
 
-    h = 1e-5
+    # Particles that cross a node bend the energy: hence the small step.
+    h = 1e-6
     difference = (energy(0.9 + h) - energy(0.9 - h)) / (2 * h)
-    assert float(jax.grad(energy)(0.9)) == pytest.approx(float(difference), rel=1e-6)
+    assert float(jax.grad(energy)(0.9)) == pytest.approx(float(difference), rel=1e-4)
 
 
-def test_yoshida_runs_backwards_and_has_order_four(x64):
+@pytest.mark.parametrize("integrator", ["leapfrog", "yoshida"])
+def test_it_runs_backwards(x64, integrator):
+    stepper = VlasovPoissonPIC3D(**SMALL, integrator=integrator)
+    start = begin(stepper, 300)
+    state, step = start, jax.jit(stepper.step)
+    for dt in [0.2] * 4 + [-0.2] * 4:
+        state = step(state, dt, {"mu": 1.0})
+    np.testing.assert_allclose(state.v2, start.v2, atol=1e-11)
+    assert float(step(start, 0.2, {"mu": 1.0}).time) == pytest.approx(0.2, abs=1e-15)
+
+
+@pytest.mark.slow
+def test_yoshida_has_order_four_with_cubic_shapes(x64):
     stepper = VlasovPoissonPIC3D(**SMALL, shape="cubic", integrator="yoshida")
     start = begin(stepper, 300)
 
     @jax.jit
-    def end(n_steps, time):
-        size = time / n_steps.astype(start.v1.dtype)
-        return jax.lax.fori_loop(0, n_steps, lambda i, s: stepper.step(s, size, {"mu": 1.0}), start)
+    def velocities(n_steps):
+        size = 2.0 / n_steps.astype(start.v1.dtype)
+        return jax.lax.fori_loop(0, n_steps, lambda i, s: stepper.step(s, size, {"mu": 1.0}), start).v1
 
-    exact = end(jnp.asarray(256), 2.0).v1
-    errors = [float(jnp.abs(end(jnp.asarray(n), 2.0).v1 - exact).mean()) for n in (20, 40)]
+    exact = velocities(jnp.asarray(256))
+    errors = [float(jnp.abs(velocities(jnp.asarray(n)) - exact).mean()) for n in (20, 40)]
     assert np.log2(errors[0] / errors[1]) == pytest.approx(4, abs=0.35)
-    there = end(jnp.asarray(4), 0.8)
-    back = jax.jit(stepper.step)
-    for _ in range(4):
-        there = back(there, -0.2, {"mu": 1.0})
-    np.testing.assert_allclose(there.v2, start.v2, atol=1e-11)
 
 
 def test_rates_and_refresh(x64):
@@ -153,16 +162,23 @@ def test_precision_follows_the_configuration():
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {np.dtype(np.float32)}
 
 
-@pytest.mark.filterwarnings("ignore:the 8 saved times do not resolve")
-def test_a_kinetic_surrogate_learns_it_and_is_rebuilt():
+def test_its_positions_and_velocities_are_paired_and_it_is_rebuilt():
     stepper = strong_landau(**SMALL, dt=0.25)
+    assert structure_of("kinetic", stepper.variables, (1,) * 6).kinematics == ((0, 3), (1, 4), (2, 5))
     name, arguments = stepper.describe()
     assert rebuild_from_attribute(json.dumps({"name": name, "arguments": arguments})) == stepper
-    ds = hoam.simulate(
-        stepper, {"mu": [0.5, 1.5]}, hoam.quadrature.gauss_legendre(8), key=KEY, n_samples=256, progress=False
-    )
+    ds = hoam.simulate(stepper, {"mu": [0.5, 1.5]}, [0.0, 0.5], key=KEY, n_samples=64, rates=True, progress=False)
     assert hoam.ensemble.variable_names(ds) == [*POSITIONS, *VELOCITIES]
     assert [v.period for v in hoam.ensemble.variables(ds)[:3]] == pytest.approx([4 * np.pi, 1.0, 1.0])
+    np.testing.assert_array_equal(ds["x3_rate"], ds["v3"])
+    assert ds["momentum"].dims == ("run", "time", "axis")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the 8 saved times do not resolve")
+def test_a_kinetic_surrogate_learns_it():
+    stepper, rule = strong_landau(**SMALL, dt=0.25), hoam.quadrature.gauss_legendre(8)
+    ds = hoam.simulate(stepper, {"mu": [0.5, 1.5]}, rule, key=KEY, n_samples=256, progress=False)
     training = hoam.Training(iterations=4, n_samples=32, block=2)
     network = hoam.VectorField(width=8, depth=2)
     learned = hoam.fit(ds, structure="kinetic", potential=network, training=training, progress=False, key=KEY)

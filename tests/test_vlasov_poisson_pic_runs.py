@@ -219,5 +219,4 @@ def test_a_reverse_pass_over_4000_steps_stays_far_below_two_gigabytes():
         return stepper.diagnostics(state, {"mu": mu})["electric_energy"]
 
     compiled = jax.jit(jax.grad(energy)).lower(jnp.asarray(1.3)).compile()
-    print(compiled.memory_analysis().temp_size_in_bytes)
     assert compiled.memory_analysis().temp_size_in_bytes < 5e8

@@ -12,7 +12,10 @@ import pytest
 
 import hoam_plugin as hoam
 from hoam_plugin import registry
+from hoam_plugin.dynamics import Dynamics
+from hoam_plugin.normalisation import normalisation_of
 from hoam_plugin.simulators import YukawaQuench, yukawa_pairs, yukawa_quench
+from hoam_plugin.structure import structure_of
 
 KEY = jax.random.key(0)
 AT = {"kT": 0.1, "screening_length": 0.5}
@@ -89,13 +92,14 @@ def test_forces_are_those_of_jax_md(x64):
 def test_the_pair_distribution_of_independent_particles_is_one_and_of_a_lattice_its_shells():
     length = float(np.sqrt(np.pi * 800))
     position = jax.random.uniform(KEY, (800, 2)) * length
-    g = yukawa_pairs.pair_distribution(position, length, 20)
+    pair_distribution = jax.jit(yukawa_pairs.pair_distribution, static_argnums=(1, 2))
+    g = pair_distribution(position, length, 20)
     edges = np.arange(21) * length / 40
     pairs = 800 * 799 / 2 * np.pi * np.diff(edges**2) / length**2
     assert (np.abs(g - 1) < 4.5 / np.sqrt(pairs)).all()
     # Four neighbours at 1.5 on a square lattice of spacing 1.5, then four at 1.5 sqrt 2.
     lattice = 1.5 * np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0)), axis=-1).reshape(-1, 2)
-    g = np.asarray(yukawa_pairs.pair_distribution(jnp.asarray(lattice, jnp.float32), 12.0, 60))
+    g = np.asarray(pair_distribution(jnp.asarray(lattice, jnp.float32), 12.0, 60))
     middles = (np.arange(60) + 0.5) / 10
     neighbours = g * 63 * 2 * np.pi * middles * 0.1 / 144
     assert neighbours[:14].sum() == 0
@@ -263,12 +267,19 @@ def test_the_two_views_hold_the_same_system():
         np.testing.assert_allclose(value, of_b[name], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("view", "n_samples", "dims"), [("one_body", 36, ("axis",)), ("configuration", 2, ("particle", "axis"))]
-)
-def test_ensembles_of_both_views_name_their_stepper(tmp_path, view, n_samples, dims):
-    stepper, at = yukawa_quench(view=view, n_particles=18), {"kT": [0.1, 0.2], "screening_length": 0.5}
-    ds = simulated(stepper, [0.0, 0.2], n_samples, at, rates=True)
+def small(view):
+    return yukawa_quench(view=view, n_particles=18, friction=0.5), 36 if view == "one_body" else 2
+
+
+@functools.cache
+def small_run(view):
+    stepper, n_samples = small(view)
+    return simulated(stepper, [0.0, 0.2], n_samples, {"kT": [0.1, 0.2], "screening_length": 0.5}, rates=True)
+
+
+@pytest.mark.parametrize(("view", "dims"), [("one_body", ("axis",)), ("configuration", ("particle", "axis"))])
+def test_ensembles_of_both_views_name_their_stepper(tmp_path, view, dims):
+    (stepper, n_samples), ds = small(view), small_run(view)
     assert ds["x"].dims == ("run", "time", "sample", *dims)
     assert ds["x_rate"].dims == ds["x"].dims
     assert ds["pair_distribution"].dims == ("run", "time", "r")
@@ -276,25 +287,21 @@ def test_ensembles_of_both_views_name_their_stepper(tmp_path, view, n_samples, d
     assert json.loads(back.attrs["stepper"])["name"] == "yukawa_quench"
     assert registry.rebuild_stepper(back) == stepper
     assert hash(registry.rebuild_stepper(back)) == hash(stepper)
+    at = hoam.ensemble.parameters(ds)
     again = simulated(stepper, [0.2], n_samples, at, initial=ds.isel(time=[1]), rates=True)
     np.testing.assert_allclose(again["v_rate"][:, 0], ds["v_rate"][:, 1], atol=1e-5)
 
 
-def test_a_kinetic_surrogate_knows_friction_and_noise():
-    stepper = yukawa_quench(n_particles=18, friction=0.5)
-    ds = simulated(stepper, hoam.quadrature.gauss_legendre(8), 36, dt=0.2, rates=True)
-    model = hoam.fit(
-        ds,
-        key=KEY,
-        structure="kinetic",
-        potential=hoam.VectorField(width=8, depth=2),
-        loss=hoam.VelocityMatching(),
-        training=hoam.Training(iterations=4, n_samples=32, block=2),
-        progress=False,
-    )
-    assert model.replaces == stepper
-    assert model.known_noise
-    assert model.known_drift
+@pytest.mark.parametrize(("view", "shape"), [("one_body", (2,)), ("configuration", (18, 2))])
+def test_a_kinetic_surrogate_knows_friction_and_noise(view, shape):
+    (stepper, _), ds, size = small(view), small_run(view), int(np.prod(shape))
+    split = structure_of("kinetic", stepper.variables, (size, size))
+    dynamics = Dynamics(normalisation_of(ds), stepper, split, stepper.variables, (shape, shape))
+    x = jnp.asarray(hoam.ensemble.samples(ds, 0, 1))
+    v = x[:, size:]
+    np.testing.assert_allclose(dynamics.drift(x, 1.0, AT), np.concatenate([v, -0.5 * v], axis=1), rtol=1e-6)
+    expected = np.concatenate([np.zeros_like(v), np.full_like(v, np.sqrt(2 * 0.5 * 0.1))], axis=1)
+    np.testing.assert_allclose(dynamics.noise(x, 1.0, AT), expected, rtol=1e-6)
 
 
 def test_refresh_changes_nothing_when_repeated_and_wraps():
