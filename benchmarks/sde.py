@@ -15,7 +15,7 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-import lineax as lx
+import lineax as lx  # type: ignore[import-untyped]
 import numpy as np
 
 import hoam_plugin as hoam
@@ -23,7 +23,7 @@ from benchmarks import report
 from hoam_plugin.simulators import diffrax_steps, duffing, lorenz9, trap
 from hoam_plugin.steppers import flatten_samples
 
-_PROBLEMS = {
+_PROBLEMS: dict[str, tuple[Callable[..., Any], dict[str, float], int]] = {
     "duffing": (duffing, {"mu": 0.2}, 25_000),
     "lorenz9": (lorenz9, {"r": 13.65}, 25_000),
     "trap": (trap, {"mu": 0.6}, 5_000),
@@ -57,7 +57,7 @@ def one_solve_per_sample(stepper: Any, n_steps: int, n_taken: int, tree: bool) -
             else diffrax.UnsafeBrownianPath(shape=y.shape, key=key)
         )
         noise = diffrax.ControlTerm(lambda t, y, args: lx.DiagonalLinearOperator(amplitude), path)
-        terms = diffrax.MultiTerm(diffrax.ODETerm(lambda t, y, args: stepper.drift(t, y, parameters)), noise)
+        terms: Any = diffrax.MultiTerm(diffrax.ODETerm(lambda t, y, args: stepper.drift(t, y, parameters)), noise)
         end = t0 + dt * n_taken
         return diffrax.diffeqsolve(terms, solver, t0, end, dt, y, adjoint=diffrax.ForwardMode()).ys[-1]
 
@@ -104,8 +104,8 @@ def speed(name: str, repeats: int) -> list[list[str]]:
                 per_step[label].append((time.perf_counter() - before) / steps)
             elif steps == n_few:
                 ends[label] = np.asarray(end, np.float64)
-    ours = flatten_samples(loop(stepper, start, parameters, key, jnp.asarray(n_few)), stepper.variables)
-    ours = np.asarray(ours, np.float64)
+    few = loop(stepper, start, parameters, key, jnp.asarray(n_few))
+    ours = np.asarray(flatten_samples(few, stepper.variables), np.float64)
     medians = {label: statistics.median(values) for label, values in per_step.items()}
     base = medians["hoam, bare compiled loop"]
     rows = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import jax
@@ -22,17 +22,9 @@ class DrawnIncrement(diffrax.AbstractPath):
     diffrax's `UnsafeBrownianPath` draws for itself: sample by sample under `vmap`, and not differentiable in time.
     """
 
+    t0: ClassVar[float] = 0.0
+    t1: ClassVar[float] = 1.0
     increment: Any
-
-    @property
-    def t0(self) -> Any:
-        """Start of the step."""
-        return 0.0
-
-    @property
-    def t1(self) -> Any:
-        """End of the step."""
-        return 1.0
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
         """The increment, with its Levy areas where they are asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -39,17 +39,9 @@ class ItoStepper:
     - `solver` and `stepsize_controller`, see `DiffraxStepper`.
     """
 
-    variables: tuple[Variable, ...]
-    parameters: tuple[str, ...]
-    dt: float
-    horizon: tuple[float, float]
-    drift: Any
-    diffusion: Any
-    initial: Any
-    additive: bool
-    sizes: tuple[tuple[str, int], ...]
-    solver: Any
-    stepsize_controller: Any
+    if TYPE_CHECKING:
+        # What a subclass has, as a field, property or method.
+        def __getattr__(self, name: str) -> Any: ...
 
     @property
     def is_noisy(self) -> bool:

@@ -10,10 +10,15 @@ from hoam_plugin.simulators.species import MAXWELLIAN, checked_amplitude
 from hoam_plugin.simulators.splitting import require_integrator
 
 
-def normalise_attributes(stepper: Any, names: tuple[str, ...], kind: Any = float) -> None:
-    """Turn attributes of a frozen stepper into tuples of numbers, so that those read back from JSON are equal."""
-    for name in names:
-        object.__setattr__(stepper, name, tuple(kind(value) for value in getattr(stepper, name)))
+def normalise_attributes(stepper: Any, *, numbers: tuple[str, ...], tuples: tuple[str, ...]) -> None:
+    """Turn attributes of a frozen stepper into plain floats and tuples of them.
+
+    Those read back from JSON are then equal, and a NumPy scalar does not turn float32 samples into float64 ones.
+    """
+    for name in numbers:
+        object.__setattr__(stepper, name, float(getattr(stepper, name)))
+    for name in tuples:
+        object.__setattr__(stepper, name, tuple(float(value) for value in getattr(stepper, name)))
 
 
 def check_positive(stepper: Any, *names: str) -> None:

@@ -62,10 +62,10 @@ def _sobol_word(index: UInt32[Array, " n"], dim: int) -> UInt32[Array, " n"]:
     """The Sobol sequence of one dimension (from 0) as 32-bit fractions, in its natural order."""
     if dim == 0:
         return _reverse_bits(index)
-    word = jnp.zeros_like(index)
-    for bit, direction in enumerate(_directions(*_PRIMITIVE[dim - 1])[: max(1, (len(index) - 1).bit_length())]):
-        word = word ^ (((index >> np.uint32(bit)) & np.uint32(1)) * np.uint32(direction))
-    return word
+    n_bits = max(1, (len(index) - 1).bit_length())
+    bits = (index[:, None] >> np.arange(n_bits, dtype=np.uint32)[None, :]) & np.uint32(1)
+    directions = np.asarray(_directions(*_PRIMITIVE[dim - 1])[:n_bits], np.uint32)[None, :]
+    return jax.lax.reduce(bits * directions, np.uint32(0), jax.lax.bitwise_xor, (1,))
 
 
 def _directions(coefficients: int, start: tuple[int, ...]) -> list[int]:

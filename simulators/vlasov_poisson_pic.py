@@ -120,7 +120,9 @@ class VlasovPoissonPIC:
 
     def __post_init__(self) -> None:
         # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
-        normalise_attributes(self, ("horizon", "velocity_bounds"))
+        numbers = ("length", "amplitude", "dt", "velocity_scale", "magnetic_field")
+        collisions = ("collision_frequency", "collision_mean", "collision_temperature")
+        normalise_attributes(self, numbers=(*numbers, *collisions), tuples=("horizon", "velocity_bounds"))
         check_positive(self, "length")
         positive_int("n_cells", self.n_cells, 4)
         check_shared_attributes(self, self.n_cells)

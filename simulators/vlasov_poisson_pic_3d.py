@@ -74,7 +74,9 @@ class VlasovPoissonPIC3D:
 
     def __post_init__(self) -> None:
         # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
-        normalise_attributes(self, ("lengths", "horizon", "velocity_bounds"))
+        normalise_attributes(
+            self, numbers=("amplitude", "dt", "velocity_scale"), tuples=("lengths", "horizon", "velocity_bounds")
+        )
         if len(self.lengths) != 3 or not all(math.isfinite(length) and length > 0 for length in self.lengths):
             raise ValueError(f"lengths={self.lengths!r} must be three positive numbers, one for each axis")
         object.__setattr__(self, "n_cells", tuple(positive_int("n_cells", n, 2) for n in self.n_cells))

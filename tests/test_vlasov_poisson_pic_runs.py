@@ -15,6 +15,11 @@ from hoam_plugin.simulators import VlasovPoissonPIC, advance, landau_damping, os
 KEY = jax.random.key(0)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def begin(stepper, n_samples, mu):
+    return stepper.init(KEY, n_samples, {"mu": mu})
+
+
 def simulated(stepper, times, n_samples, mu=1.0, **options):
     return hoam.simulate(stepper, {"mu": [mu]}, times, key=KEY, n_samples=n_samples, progress=False, **options)
 
@@ -81,7 +86,7 @@ def test_delta_f_leaves_the_mean_field_as_it_is_and_turns_into_the_plain_deposit
 
 def test_delta_f_goes_on_from_a_state_of_unknown_origin_as_the_plain_deposit():
     plain, light = (two_stream(n_cells=32, deposit=deposit) for deposit in ("full_f", "delta_f"))
-    state = jax.jit(light.init, static_argnums=1)(KEY, 500, {"mu": 1.3})
+    state = begin(light, 500, 1.3)
     assert np.isfinite(state.aux.label).all()
     later = dataclasses.replace(state, time=state.time + 1, aux=())
 
@@ -96,10 +101,11 @@ def test_delta_f_goes_on_from_a_state_of_unknown_origin_as_the_plain_deposit():
 
 def test_the_gradient_through_delta_f_equals_central_differences(x64):
     stepper = landau_damping(amplitude=0.1, n_cells=16, shape="cubic")
+    start = begin(stepper, 100, 1.0)
 
     @jax.jit
     def energy(mu):
-        state = stepper.init(KEY, 100, {"mu": mu})
+        state = stepper.refresh(start, {"mu": mu})
         end = jax.lax.scan(lambda s, _: (stepper.step(s, 0.1, {"mu": mu}), None), state, length=20)[0]
         return stepper.diagnostics(end, {"mu": mu})["electric_energy"]
 
@@ -185,9 +191,10 @@ def test_a_longer_box_holds_more_waves():
 
 def test_advance_equals_steps_one_by_one_and_its_gradient_that_of_a_plain_scan(x64):
     stepper = two_stream(n_cells=32)
+    start = begin(stepper, 100, 1.3)
 
     def end(mu, through):
-        state = stepper.init(KEY, 100, {"mu": mu})
+        state = stepper.refresh(start, {"mu": mu})
         return stepper.diagnostics(through(state, {"mu": mu}), {"mu": mu})["electric_energy"]
 
     def plain(state, parameters):

@@ -160,11 +160,12 @@ def test_yoshida_runs_backwards_and_ends_at_the_right_time(x64):
 
 def test_the_gradient_with_smooth_shapes_equals_central_differences(x64):
     stepper = VlasovPoissonPIC(n_cells=16, shape="quadratic", integrator="yoshida", amplitude=0.2)
+    start = begin(stepper, 200)
 
     @jax.jit
     def energy(mu):
         parameters = {"mu": mu}
-        state = stepper.init(KEY, 200, parameters)
+        state = stepper.refresh(start, parameters)
         state = jax.lax.scan(lambda s, _: (stepper.step(s, 0.2, parameters), None), state, length=20)[0]
         return stepper.diagnostics(state, parameters)["electric_energy"]
 

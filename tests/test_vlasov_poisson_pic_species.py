@@ -249,6 +249,21 @@ def test_collisions_need_a_key():
 # Starts
 
 
+def test_single_precision_stays_under_double_precision_and_with_numpy_scalars(x64):
+    kinds = (ELECTRONS, IONS._replace(charge=np.float64(1.0), mass=np.float64(25.0)))
+    stepper = VlasovPoissonPIC(
+        species=kinds,
+        length=np.float64(10.0),
+        n_cells=16,
+        velocity_dimensions=2,
+        magnetic_field=np.float64(0.5),
+        shape="quadratic",
+    )
+    state = jax.tree.map(lambda leaf: leaf.astype(np.float32), begin(stepper, 20))
+    end = jax.jit(stepper.step)(state, 0.1, {"mu": 1.0})
+    assert {leaf.dtype for leaf in jax.tree.leaves(end)} == {np.dtype(np.float32)}
+
+
 @pytest.mark.parametrize("dim", range(5))
 def test_the_sobol_words_are_those_of_scipy(dim):
     theirs = qmc.Sobol(5, scramble=False, bits=32).random(256)[:, dim]
