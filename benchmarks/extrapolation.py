@@ -45,9 +45,11 @@ def cells(scores: xr.Dataset, run: int | None) -> list[str]:
     for name in SCORES.values():
         own = scores[name].sel(reference="surrogate")
         index = int(own.argmax()) if run is None else run
-        spread = float(scores[f"{name}_spread"].sel(reference="surrogate")[index]) if f"{name}_spread" in scores else 0
+        spread = ""
+        if f"{name}_spread" in scores:
+            spread = f" ± {float(scores[f'{name}_spread'].sel(reference='surrogate')[index]):.1g}"
         floor = float(scores[name].sel(reference="noise_floor")[index])
-        row.append(f"{float(own[index]):.2g} ± {spread:.1g} ({floor:.2g})")
+        row.append(f"{float(own[index]):.2g}{spread} ({floor:.2g})")
     return row
 
 
@@ -84,9 +86,9 @@ def main() -> None:
     _draw(beyond, counts)
     report.write(
         "extrapolation",
-        "# Beyond and between the training runs\n\n`python -m benchmarks.extrapolation`: a force learned from recorded "
-        f"accelerations ({_ITERATIONS} iterations), {N_SAMPLES} samples, 64 saved times; each cell is the mean over "
-        f"{options.seeds} seeds ± their standard deviation, and in brackets the floor (a second scramble of the "
+        f"# Beyond and between the training runs\n\n`python -m benchmarks.extrapolation --seeds {options.seeds}`: a force "
+        f"learned from recorded accelerations ({_ITERATIONS} iterations), {N_SAMPLES} samples, 64 saved times; mean over seeds "
+        f"(here {options.seeds}) ± their standard deviation, and in brackets the floor (a second scramble of the "
         "truth).\n\n![errors](extrapolation.png)\n\n"
         + "\n\n".join(text)
         + f"\n\n{report.machine(['hoam-plugin', 'jax'])}",

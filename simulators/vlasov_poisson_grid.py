@@ -376,7 +376,9 @@ class VlasovPoissonGrid:
         return per_sample(ratios, x.shape[0], x.dtype) * at_positions(field, x, self.length)
 
     def _field(self, f: tuple[Any, ...], parameters: Parameters) -> Float[Array, " n_x"]:
-        charge = sum(kind.charge * self.grid(i).density(f[i]) for i, kind in enumerate(self.kinds))
+        charge = jnp.sum(
+            jnp.stack([kind.charge * self.grid(i).density(f[i]) for i, kind in enumerate(self.kinds)]), axis=0
+        )
         return antiderivative(charge, self.length) / jnp.asarray(parameters["mu"], charge.dtype) ** 2
 
     def _wrapped(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
