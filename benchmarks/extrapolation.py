@@ -86,9 +86,10 @@ def main() -> None:
     _draw(beyond, counts)
     report.write(
         "extrapolation",
-        f"# Beyond and between the training runs\n\n`python -m benchmarks.extrapolation --seeds {options.seeds}`: a force "
-        f"learned from recorded accelerations ({_ITERATIONS} iterations), {N_SAMPLES} samples, 64 saved times; mean over seeds "
-        f"(here {options.seeds}) ± their standard deviation, and in brackets the floor (a second scramble of the "
+        "# Beyond and between the training runs\n\n"
+        f"`python -m benchmarks.extrapolation --seeds {options.seeds}`: a force learned from recorded accelerations "
+        f"({_ITERATIONS} iterations), {N_SAMPLES} samples, 64 saved times; mean over seeds (here {options.seeds}) ± "
+        "their standard deviation, and in brackets the floor (a second scramble of the "
         "truth).\n\n![errors](extrapolation.png)\n\n"
         + "\n\n".join(text)
         + f"\n\n{report.machine(['hoam-plugin', 'jax'])}",
