@@ -127,7 +127,7 @@ def main() -> None:
         "`jaxincell` is electromagnetic, with three velocities, in float64, filters its current and keeps every step "
         "of every particle; hoam is electrostatic with one velocity and keeps the field energy of every step. The last "
         "column is the largest field energy per electron in units of electron mass times thermal width squared, "
-        "a check that both see the same instability.\n\n"
+        "a rough check that both see the same instability (theirs is damped by its filter).\n\n"
         f"{report.machine(['hoam-plugin', 'jax', 'jaxincell', 'numpy'])}\n\n{report.table(header, rows)}",
     )
 

@@ -49,7 +49,10 @@ def list_steppers() -> None:
         first, last = stepper.horizon
         names = [", ".join(words) for words in (stepper.parameters, [v.name for v in stepper.variables])]
         table.add_row(name, *names, f"{first:g} to {last:g}", f"{stepper.dt:g}")
-    Console().print(table)
+    console = Console()
+    # One line per stepper, also where the terminal is narrower and wraps it.
+    console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(table)
 
 
 def simulate(

@@ -92,6 +92,8 @@ def simulate(
         coordinates=getattr(stepper, "coordinates", {}),
         attributes=_attributes(stepper, key, largest_step, times),
     )
+    if hasattr(stepper, "sample_coordinates"):
+        frame = frame.assign_coords(stepper.sample_coordinates(n_samples))
     sink: Sink
     sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
     n_steps = int(np.maximum(np.ceil(np.diff(saved) / largest_step - _ROUND_OFF), 1).sum()) + 1

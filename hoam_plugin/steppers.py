@@ -34,8 +34,9 @@ class Stepper(Protocol):
 
     Optional members: `known_drift`, `noise`, `rates` and `diagnostics`, each called as (state, parameters);
     `diagnostic_variables` (what `diagnostics` returns, as `Variable`s), `coordinates` (values along their extra
-    dimensions), `check_run(parameters of all runs, dt)` (called before a run: errors and warnings about its physics)
-    and `describe()` (entry-point name and JSON-safe arguments that rebuild the stepper).
+    dimensions), `sample_coordinates(n_samples)` (xarray Variables along `sample` of its ensembles), `check_run(table,
+    dt)` (called with the parameters of all runs before they start: errors and warnings about the physics) and
+    `describe()` (entry-point name and JSON-safe arguments that rebuild the stepper).
     """
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin.checks import suggestion
@@ -109,6 +110,18 @@ def index_of_samples(n_samples: int, n_species: int) -> np.ndarray:
     Any first or any contiguous samples of a population then hold all species in equal numbers, to within one.
     """
     return np.arange(n_samples) % n_species
+
+
+def species_coordinate(species: tuple[Species, ...], n_samples: int) -> dict[str, xr.Variable]:
+    """The coordinate `species` of an ensemble: a number per sample, explained by its attributes; {} for one."""
+    if len(species) == 1:
+        return {}
+    attributes = {
+        "long_name": "species",
+        "flag_values": list(range(len(species))),
+        "flag_meanings": " ".join(one.name.replace(" ", "_") for one in species),
+    }
+    return {"species": xr.Variable(("sample",), index_of_samples(n_samples, len(species)), attributes)}
 
 
 def per_sample(values: Any, n_samples: int, dtype: Any) -> Float[Array, " sample"]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin.checks import positive_int
@@ -22,6 +23,7 @@ from hoam_plugin.simulators.species import (
     draw_positions,
     per_sample,
     relative_density,
+    species_coordinate,
     uniform_points,
 )
 from hoam_plugin.simulators.spectral_shift import Interpolation, antiderivative, require_interpolation
@@ -194,6 +196,10 @@ class VlasovPoissonGrid:
             grid = self.grid()
             nodes["velocity"] = grid.low + np.arange(self.n_v) * grid.dv
         return nodes
+
+    def sample_coordinates(self, n_samples: int) -> dict[str, xr.Variable]:
+        """Number of each sample's species, where there are several."""
+        return species_coordinate(self.kinds, n_samples)
 
     @property
     def describe(self) -> Callable[[], tuple[str, dict[str, Any]]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin.checks import positive_int
@@ -181,12 +182,9 @@ class VlasovPoissonPIC:
         """Positions of the cell centres."""
         return {"cell": (np.arange(self.n_cells) + 0.5) * (self.length / self.n_cells)}
 
-    def sample_coordinates(self, n_samples: int) -> dict[str, np.ndarray]:
-        """Values along `sample`: the name of each sample's species, where there are several."""
-        if len(self.kinds) == 1:
-            return {}
-        names = np.asarray([one.name for one in self.kinds])
-        return {"species": names[kinds_of_particles.index_of_samples(n_samples, len(names))]}
+    def sample_coordinates(self, n_samples: int) -> dict[str, xr.Variable]:
+        """Number of each sample's species, where there are several."""
+        return kinds_of_particles.species_coordinate(self.kinds, n_samples)
 
     def samples_of(self, name: str, n_samples: int) -> Int[np.ndarray, " n"]:
         """Positions of the samples of one species in a population of `n_samples`.

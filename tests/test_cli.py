@@ -216,10 +216,10 @@ def test_overwrite_replaces_only_what_it_may(folder: Path, tmp_path: Path, error
 
 
 def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error: FailingCommand) -> None:
-    words = ("simulate", "two_stream", "--samples", SAMPLES, "--times", "0,1", "--no-progress")
+    words = ("simulate", "duffing", "--samples", SAMPLES, "--times", "0,1", "--no-progress")
     target = tmp_path / "some.zarr"
     assert hoam_command(*words, "-p", "mu=1.3", "-o", target) == 0
-    assert "non-finite" in error(*words, "-p", "mu=1e-30", "-o", target, "--overwrite")
+    assert "non-finite" in error(*words, "-p", "mu=1e30", "-o", target, "--overwrite")
     assert float(hoam.ensemble.load(target)["mu"][0]) == pytest.approx(1.3)
     assert [p.name for p in tmp_path.iterdir()] == ["some.zarr"]
 

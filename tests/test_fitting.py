@@ -26,7 +26,7 @@ from hoam_plugin.training import Training
 from hoam_plugin.training_samples import TrainingSamples
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("epsilon", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_learns_a_translation_between_the_training_parameters(epsilon: float) -> None:
     speeds = (1.0, 1.5, 2.0, 2.5, 3.0)
     model = hoam.fit(
@@ -351,7 +351,8 @@ def windows_seen(samples: TrainingSamples, iterations: range) -> list[Any]:
 
 def test_a_large_ensemble_is_seen_through_moving_windows() -> None:
     ds = toy.moving_gaussian(speeds=(1.0, 2.0), n_samples=1024)
-    options = Training(iterations=80, block=10, n_samples=64, n_end_samples=64, sample_memory=ds["y"].nbytes // 4)
+    # Two runs in windows of a quarter: as much again is being read, raw and prepared.
+    options = Training(iterations=80, block=10, n_samples=64, n_end_samples=64, sample_memory=ds["y"].nbytes // 2)
 
     dynamics = Dynamics(normalisation_of(ds), None, Structure("gradient", (0,)), hoam.ensemble.variables(ds), ((),))
 
@@ -429,7 +430,12 @@ def test_unknown_optimiser_is_refused() -> None:
         Training(optimiser="sgd")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{"optimiser": name} for name in OPTIMISERS] + [{"matmul_precision": "bfloat16"}])
+COMPILED_OFTEN = [
+    pytest.param({"optimiser": name}, marks=() if name in ("adam", "muon") else pytest.mark.slow) for name in OPTIMISERS
+]
+
+
+@pytest.mark.parametrize("options", [*COMPILED_OFTEN, {"matmul_precision": "bfloat16"}])
 def test_every_optimiser_and_precision_lowers_the_loss(options: Any) -> None:
     training_ = Training(iterations=60, n_samples=32, learning_rate=3e-3, **options)
     model = hoam.fit(

@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 import hoam_plugin as hoam
+from hoam_plugin import ensemble as ensembles
 from hoam_plugin.registry import rebuild_from_attribute
 from hoam_plugin.simulators import Beam, Species, Table, VlasovPoissonPIC, distributions, landau_damping, tabulate
 from hoam_plugin.simulators.sampling import _sobol_word, quiet_points
@@ -40,14 +41,25 @@ def run(stepper, state, n_steps, dt, mu=1.0, key=None):
 def test_species_follow_from_the_position_of_a_sample_and_start_as_told():
     stepper = VlasovPoissonPIC(species=(ELECTRONS, IONS), amplitude=0.2, n_cells=64)
     state = begin(stepper, 20_001)
-    names = stepper.sample_coordinates(20_001)["species"]
-    assert names[:3].tolist() == ["electrons", "ions", "electrons"]
+    numbers = stepper.sample_coordinates(20_001)["species"]
+    assert numbers.attrs["flag_meanings"] == "electrons ions"
+    assert numbers.values[:3].tolist() == numbers.attrs["flag_values"] + [0]
     v, k = np.asarray(state.v, np.float64), 2 * np.pi / stepper.length
-    for name, width, amplitude in (("electrons", 1.0, 0.2), ("ions", 0.1, 0.0)):
+    for number, (name, width, amplitude) in enumerate((("electrons", 1.0, 0.2), ("ions", 0.1, 0.0))):
         own = stepper.samples_of(name, 20_001)
-        np.testing.assert_array_equal(names[own], name)
+        assert (numbers.values[own] == number).all()
         assert v[own].std() == pytest.approx(width, rel=0.01)
         assert 2 * np.cos(k * np.asarray(state.x)[own]).mean() == pytest.approx(amplitude, abs=2e-3)
+
+
+def test_ensembles_say_which_species_a_sample_is_of(tmp_path):
+    stepper = VlasovPoissonPIC(species=(ELECTRONS, IONS), n_cells=16)
+    options = {"key": jax.random.key(0), "n_samples": 5, "progress": False}
+    ds = hoam.simulate(stepper, {"mu": [1.0, 1.2]}, np.asarray([0.0, 0.1]), store=tmp_path / "two.zarr", **options)
+    for one in (ds, ensembles.validate(ensembles.load(tmp_path / "two.zarr"))):
+        assert one["species"].dims == ("sample",)
+        assert one["species"].values.tolist() == [0, 1, 0, 1, 0]
+    assert ds.where(ds["species"] == 1, drop=True).sizes["sample"] == 2
 
 
 def test_the_field_is_that_of_the_charge_density_of_all_species(x64):
