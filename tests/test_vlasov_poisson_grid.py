@@ -13,7 +13,7 @@ import hoam_plugin as hoam
 from hoam_plugin import diagnostics, dispersion
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.registry import rebuild_stepper
-from hoam_plugin.simulators import Beam, Species, VlasovPoissonGrid, fokker_planck
+from hoam_plugin.simulators import Beam, Species, VlasovPoissonGrid, fokker_planck, strong_landau
 from hoam_plugin.simulators.sampling import quiet_points
 from hoam_plugin.simulators.spectral_shift import antiderivative, refined, shifted
 from hoam_plugin.simulators.tabulated_density import samples_of_table
@@ -137,6 +137,21 @@ def test_two_species_oscillate_at_their_common_plasma_frequency(x64):
     heavy = (pair[0], Species("ion", 1.0, 1e9, beams=((1, 0, cold),)))
     slow = wave(run(dataclasses.replace(stepper, species=heavy), 1.0, times, dt=0.05), (0, 12))
     assert abs(abs(float(slow["frequency"])) - 1) < 2e-3
+
+
+def test_strong_landau_damping_decays_and_grows_at_the_published_rates():
+    stepper = strong_landau(dimensions=1, solver="grid", n_x=32, n_v=256, advection_v="spline")
+    ds = run(stepper, 1.0, np.linspace(0, 40, 321), dt=0.125)
+    t, height = ds["time"].values, np.sqrt(ds["field_energy"].values[0].astype(np.float64))
+    inner = np.flatnonzero((height[1:-1] > height[:-2]) & (height[1:-1] > height[2:])) + 1
+    # A parabola through three values places each maximum.
+    before, own, after = (np.log(height[inner + m]) for m in (-1, 0, 1))
+    shift = (before - after) / (2 * (before - 2 * own + after))
+    at, top = t[inner] + shift * (t[1] - t[0]), own - (before - after) * shift / 4
+    # The first two maxima, and those from t = 20 until the growth saturates.
+    assert -0.30 <= np.polyfit(at[at < 5], top[at < 5], 1)[0] <= -0.27
+    later = (at > 20) & (at < 40)
+    assert 0.075 <= np.polyfit(at[later], top[later], 1)[0] <= 0.090
 
 
 # Invariants and refinement.
