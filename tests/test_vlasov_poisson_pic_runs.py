@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy
 
 import hoam_plugin as hoam
 from hoam_plugin.simulators import VlasovPoissonPIC, advance, landau_damping, oscillator, strong_landau, two_stream
@@ -26,15 +27,6 @@ def simulated(stepper, times, n_samples, mu=1.0, **options):
 
 def mode_one(ds):
     return 2 / ds.sizes["cell"] * np.fft.rfft(ds["electric_field"].values[0].astype(np.float64), axis=-1)[:, 1]
-
-
-def maxima(times, curve):
-    """Times and heights of the maxima, by the parabola through three points of the logarithm."""
-    log = np.log(curve)
-    i = 1 + np.flatnonzero((log[1:-1] > log[:-2]) & (log[1:-1] > log[2:]))
-    left, middle, right = log[i - 1], log[i], log[i + 1]
-    shift = (left - right) / (2 * (left - 2 * middle + right))
-    return times[i] + shift * (times[1] - times[0]), np.exp(middle - (left - right) * shift / 4)
 
 
 # Noise
@@ -69,7 +61,7 @@ def test_delta_f_follows_the_linear_wave_where_the_plain_deposit_is_noise():
 def test_landau_damping_by_delta_f_has_the_rate_of_linear_theory():
     times = np.linspace(0, 20, 161)
     ds = simulated(landau_damping(dt=0.125), times, 25_000)
-    at, height = maxima(times, np.abs(mode_one(ds)))
+    at, height = toy.maxima(times, np.abs(mode_one(ds)))
     late = at > 2
     assert np.polyfit(at[late], np.log(height[late]), 1)[0] == pytest.approx(-0.153359, rel=0.02)
     assert np.pi / np.diff(at[late]).mean() == pytest.approx(1.415662, rel=0.01)
@@ -120,7 +112,7 @@ def test_the_gradient_through_delta_f_equals_central_differences(x64):
 def test_strong_landau_damping_decays_and_grows_at_the_published_rates():
     times = np.linspace(0, 40, 321)
     ds = simulated(strong_landau(dimensions=1, dt=0.125), times, 200_000)
-    at, height = maxima(times, np.sqrt(ds["field_energy"].values[0].astype(np.float64)))
+    at, height = toy.maxima(times, np.sqrt(ds["field_energy"].values[0].astype(np.float64)))
     # The first two maxima, and those from t = 20 until the growth saturates.
     decay, growth = at < 5, (at > 20) & (at < 40)
     assert -0.30 <= np.polyfit(at[decay], np.log(height[decay]), 1)[0] <= -0.27

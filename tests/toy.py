@@ -62,3 +62,12 @@ def gaussian_surrogate() -> hoam.Surrogate:
 def plasma_surrogate(epsilon: float = 0.0) -> hoam.Surrogate:
     """`small_surrogate` of `small_plasma_ensemble`, made once for all tests."""
     return small_surrogate(small_plasma_ensemble(), epsilon=epsilon)
+
+
+def maxima(times, curve):
+    """Times and heights of the maxima, by the parabola through three points of the logarithm."""
+    log = np.log(curve)
+    i = 1 + np.flatnonzero((log[1:-1] > log[:-2]) & (log[1:-1] > log[2:]))
+    left, middle, right = log[i - 1], log[i], log[i + 1]
+    shift = (left - right) / (2 * (left - 2 * middle + right))
+    return times[i] + shift * (times[1] - times[0]), np.exp(middle - (left - right) * shift / 4)
