@@ -68,6 +68,13 @@ def test_docs_of_the_swap() -> None:
     assert np.isfinite(scope["state"].v).all()
 
 
+def test_docs_of_simulators() -> None:
+    scope = run("docs/simulators.md", {})
+    assert abs(float(scope["fit"]["rate"]) / scope["expected"].imag - 1) < 0.02
+    assert abs(scope["drifts"]["total_energy_drift"]).max() < 1e-3
+    np.testing.assert_allclose(scope["paths"]["x"].mean(("sample", "axis"))[:, -1], np.exp([-1.0, -2.0]), atol=0.05)
+
+
 def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     truth = toy.small_plasma_ensemble(n_samples=128).assign_coords(mu=("run", [1.2, 1.4, 1.8]))
