@@ -181,7 +181,10 @@ def test_what_is_left_of_a_known_field() -> None:
     assert force_error(dataclasses.replace(model, replaces=None), lambda x, mu: -0.5 * mu * x[:, 0]) < 0.15
 
 
-@pytest.mark.parametrize("potential", [hoam.CoLoRA(width=16, depth=3, rank=2), hoam.MLP(width=16, depth=3)])
+@pytest.mark.parametrize(
+    "potential",
+    [hoam.CoLoRA(width=16, depth=3, rank=2), pytest.param(hoam.MLP(width=16, depth=3), marks=pytest.mark.slow)],
+)
 def test_force_that_depends_on_the_velocity(potential: Any) -> None:
     """A potential in (x, v) finds friction that nobody declared."""
     stepper = Trap(friction=0.7)
