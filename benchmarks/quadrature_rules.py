@@ -189,8 +189,9 @@ def main() -> None:
     _draw(spreads, finals)
     report.write(
         "quadrature_rules",
-        f"# Quadrature rules\n\n`python -m benchmarks.quadrature_rules --iterations {options.iterations}`: `two_stream`, "
-        f"{N_SAMPLES} samples per run, gradient field, epsilon = {_EPSILON}.\n\n![rules](quadrature_rules.png)\n\n"
+        f"# Quadrature rules\n\n`python -m benchmarks.quadrature_rules --iterations {options.iterations}`: "
+        f"`two_stream`, {N_SAMPLES} samples per run, gradient field, epsilon = {_EPSILON}.\n\n"
+        "![rules](quadrature_rules.png)\n\n"
         "## Scatter of the loss at fixed weights\n\nStandard deviation over "
         f"{_DRAWS} independent minibatches of {_PER_NODE} samples per node of the run with mu = {SCATTER_MU}, and in "
         f"brackets the offset of their mean from that of {SIZES[-1]} Gauss nodes; weights after "
