@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin.checks import positive_int
 from hoam_plugin.simulators import distributions, fokker_planck, velocity_range
+from hoam_plugin.simulators.phase_space import PhaseSpaceState, phase_space_variables
 from hoam_plugin.simulators.phase_space_grid import PhaseSpaceGrid, at_positions
 from hoam_plugin.simulators.plasma_resolution import check_resolution
 from hoam_plugin.simulators.species import (
@@ -29,7 +30,6 @@ from hoam_plugin.simulators.species import (
 from hoam_plugin.simulators.spectral_shift import Interpolation, antiderivative, require_interpolation
 from hoam_plugin.simulators.splitting import relax
 from hoam_plugin.simulators.tabulated_density import samples_of_table
-from hoam_plugin.simulators.vlasov_poisson_pic import PhaseSpaceState
 from hoam_plugin.steppers import Parameters
 from hoam_plugin.variables import Variable
 
@@ -160,17 +160,7 @@ class VlasovPoissonGrid:
     @property
     def variables(self) -> tuple[Variable, ...]:
         """Position on the torus and velocity, of the samples."""
-        return (
-            Variable("x", period=self.length, units="1", long_name="position", bounds=(0.0, self.length)),
-            Variable(
-                "v",
-                units="1",
-                velocity_of="x",
-                long_name="velocity",
-                scale=self.velocity_scale,
-                bounds=self.velocity_bounds,
-            ),
-        )
+        return phase_space_variables(self.length, self.velocity_bounds, self.velocity_scale)
 
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
@@ -244,12 +234,15 @@ class VlasovPoissonGrid:
             dt: time step.
 
         Raises:
-            ValueError: omega_p dt of at least 2.
+            ValueError: omega_p dt of at least 2, or mu is not positive.
         """
+        mu = np.asarray(parameters["mu"], np.float64)
+        if not (mu > 0).all():
+            raise ValueError(f"mu={mu.tolist()!r} must be positive: the plasma frequency is 1/mu")
         fastest = sum(kind.density * kind.charge**2 / kind.mass for kind in self.kinds) ** 0.5
         check_resolution(
-            f"mu={np.asarray(parameters['mu']).tolist()!r}",
-            fastest / np.abs(np.asarray(parameters["mu"], np.float64)),
+            f"mu={mu.min():g}",
+            fastest / mu,
             np.inf,
             dt=dt,
             integrator="leapfrog",
@@ -260,7 +253,13 @@ class VlasovPoissonGrid:
         )
 
     def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
-        """The initial distributions, and `n_samples` samples of them."""
+        """The initial distributions, and `n_samples` samples of them.
+
+        Raises:
+            ValueError: fewer samples than species.
+        """
+        if n_samples < len(self.kinds):
+            raise ValueError(f"n_samples={n_samples} must be at least the number of species, {len(self.kinds)}")
         f = tuple(self._initial_distribution(i) for i in range(len(self.kinds)))
         x, v = (jnp.zeros(n_samples, f[0].dtype) for _ in range(2))
         for i, kind in enumerate(self.kinds):

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from hoam_plugin.checks import positive_int
 from hoam_plugin.simulators import delta_f, distributions, pic_grid, splitting
 from hoam_plugin.simulators import species as kinds_of_particles
+from hoam_plugin.simulators.phase_space import PhaseSpaceState, phase_space_variables
 from hoam_plugin.simulators.pic_checks import (
     check_particle_physics,
     check_positive,
@@ -30,7 +31,6 @@ from hoam_plugin.steppers import Parameters, state_type
 from hoam_plugin.variables import Variable
 
 _STATIC = {"static": True}
-PhaseSpaceState = state_type(("x", "v"))
 TransverseState = state_type(("x", "v", "vy"))
 
 
@@ -157,11 +157,9 @@ class VlasovPoissonPIC:
     @property
     def variables(self) -> tuple[Variable, ...]:
         """Position on the torus and velocity; with two velocity dimensions also the velocity across."""
-        velocity: dict[str, Any] = {"units": "1", "scale": self.velocity_scale, "bounds": self.velocity_bounds}
-        x = Variable("x", period=self.length, units="1", long_name="position", bounds=(0.0, self.length))
-        v = Variable("v", velocity_of="x", long_name="velocity", **velocity)
+        x, v = phase_space_variables(self.length, self.velocity_bounds, self.velocity_scale)
         # No variable has vy as its rate: nothing depends on y.
-        across = Variable("vy", long_name="velocity across x", **velocity)
+        across = dataclasses.replace(v, name="vy", velocity_of=None, long_name="velocity across x")
         return (x, v, across) if self.velocity_dimensions == 2 else (x, v)
 
     @property

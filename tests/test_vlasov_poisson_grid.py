@@ -424,6 +424,15 @@ def test_steps_longer_than_the_plasma_period_allows():
         run(stepper, 1.0, np.asarray([1.0]), dt=1.0)
 
 
+def test_parameters_and_numbers_of_samples_that_make_no_sense():
+    stepper = VlasovPoissonGrid(n_x=8, n_v=16)
+    with pytest.raises(ValueError, match=r"mu=\[0.0\] must be positive"):
+        run(stepper, 0.0, np.asarray([1.0]))
+    two = dataclasses.replace(stepper, species=(Species("electron"), Species("ion", 1.0, 100.0)), grid_bounds=None)
+    with pytest.raises(ValueError, match="n_samples=1 must be at least the number of species, 2"):
+        two.init(jax.random.key(0), 1, {"mu": 1.0})
+
+
 def test_samples_of_several_species_take_turns_and_refresh_estimates_all_of_them(x64):
     pair = (Species("electron"), Species("ion", 1.0, 100.0, beams=((1.0, 0.0, 0.1),)))
     stepper = VlasovPoissonGrid(species=pair, amplitude=0.3, n_x=16, n_v=32)
