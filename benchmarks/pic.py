@@ -26,6 +26,7 @@ from hoam_plugin.simulators import two_stream
 
 LENGTH = 50.0
 MU = 1.25
+DT = 0.01
 
 Solve = Callable[[np.ndarray], np.ndarray]
 
@@ -94,63 +95,56 @@ def field_energy(field: np.ndarray) -> float:
     return float(MU**2 / 2 * np.mean(np.asarray(field, np.float64) ** 2))
 
 
-def main() -> None:
-    """Check that all codes agree, time them, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=25_000)
-    parser.add_argument("--cells", type=int, default=3125)
-    parser.add_argument("--steps", type=int, default=4000, help="steps of the compiled code; NumPy takes a tenth")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    n, n_cells, n_steps, dt = options.samples, options.cells, options.steps, 0.01
-    n_numpy = n_steps // 10
-    load = os.getloadavg()[0]
-
-    stepper = two_stream(n_cells=n_cells, dt=dt)
-    start = jax.jit(stepper.init, static_argnums=1)(jax.random.key(0), n, {"mu": MU})
-    x, v = np.asarray(start.x, np.float64), np.asarray(start.v, np.float64)
+def compiled_loop(stepper: Any) -> tuple[Any, Any]:
+    """`loop(state, mu, n_steps)`, compiled, for one run and for several values of mu."""
 
     def loop(state: Any, mu: jax.Array, steps: jax.Array) -> Any:
-        return jax.lax.fori_loop(0, steps, lambda i, s: stepper.step(s, dt, {"mu": mu}), state)
+        return jax.lax.fori_loop(0, steps, lambda i, s: stepper.step(s, stepper.dt, {"mu": mu}), state)
 
     options_of_simulate = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
-    compiled = jax.jit(loop, compiler_options=options_of_simulate)
-    batched = jax.jit(jax.vmap(loop, in_axes=(None, 0, None)), compiler_options=options_of_simulate)
+    one = jax.jit(loop, compiler_options=options_of_simulate)
+    return one, jax.jit(jax.vmap(loop, in_axes=(None, 0, None)), compiler_options=options_of_simulate)
 
-    def bare(mu: float = MU, steps: int = n_steps) -> Any:
-        return jax.block_until_ready(compiled(start, jnp.asarray(mu), jnp.asarray(steps)))
 
-    def simulated(mus: tuple[float, ...] = (MU,), steps: int = n_steps) -> object:
-        return hoam.simulate(
-            stepper, {"mu": mus}, [0.0, steps * dt], key=jax.random.key(0), n_samples=n, progress=False
-        )
+def speed_rows(n: int, n_cells: int, n_steps: int, n_numpy: int, repeats: int) -> list[list[str]]:
+    """All codes from the same particles: compared, then timed in turns, so that a busy moment falls on all of them."""
+    stepper = two_stream(n_cells=n_cells, dt=DT)
+    start = jax.jit(stepper.init, static_argnums=1)(jax.random.key(0), n, {"mu": MU})
+    x, v = np.asarray(start.x, np.float64), np.asarray(start.v, np.float64)
+    compiled, _ = compiled_loop(stepper)
+
+    def bare(steps: int = n_steps) -> Any:
+        return jax.block_until_ready(compiled(start, jnp.asarray(MU), jnp.asarray(steps)))
+
+    def simulated() -> object:
+        end = n_steps * DT
+        return hoam.simulate(stepper, {"mu": [MU]}, [0.0, end], key=jax.random.key(0), n_samples=n, progress=False)
 
     solvers = {
         "NumPy, bincount and sparse direct solve": sparse_direct_solver(n_cells),
         "NumPy, bincount and cumulative sums": cumulative_sum_solver(n_cells),
     }
-    checked = min(400, n_steps)
-    ours = bare(steps=checked).aux.electric_field
+    ours = bare(steps=n_numpy).aux.electric_field
     ours = (np.asarray(ours, np.float64) + np.roll(ours, 1)) / 2
-    differences, energies = {}, {}
+    apart = {}
     for name, solve in solvers.items():
-        field = numpy_pic(x, v, checked, dt, n_cells, solve)[2]
-        differences[name] = np.abs(field - ours).max() / np.abs(field).max()
-        energies[name] = field_energy(ours) / field_energy(field) - 1
-        if not (differences[name] < 1e-2 and abs(energies[name]) < 1e-3):
-            raise AssertionError(f"{name} computes another field: {differences[name]:.1e}, {energies[name]:.1e}")
+        field = numpy_pic(x, v, n_numpy, DT, n_cells, solve)[2]
+        difference = np.abs(field - ours).max() / np.abs(field).max()
+        energy = field_energy(ours) / field_energy(field) - 1
+        apart[name] = f"{difference:.0e}, {energy:+.0e}"
+        if not (difference < 1e-2 and abs(energy) < 1e-3):
+            raise AssertionError(f"{name} computes another field: {apart[name]}")
 
-    # Interleaved, so that a busy moment of the machine does not fall on one code alone.
     calls: dict[str, tuple[Callable[[], object], int]] = {
         "hoam, bare compiled loop": (bare, n_steps),
         "hoam, through simulate": (simulated, n_steps),
         **{
-            name: (lambda solve=solve: numpy_pic(x, v, n_numpy, dt, n_cells, solve), n_numpy)  # type: ignore[misc]
+            name: (lambda solve=solve: numpy_pic(x, v, n_numpy, DT, n_cells, solve), n_numpy)  # type: ignore[misc]
             for name, solve in solvers.items()
         },
     }
     per_step: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(options.repeats + 1):
+    for repeat in range(repeats + 1):
         for name, (call, steps) in calls.items():
             before = time.perf_counter()
             call()
@@ -158,50 +152,66 @@ def main() -> None:
                 per_step[name].append((time.perf_counter() - before) / steps)
     medians = {name: statistics.median(values) for name, values in per_step.items()}
     base = medians["hoam, bare compiled loop"]
-    rows = [
+    return [
         [
+            str(n),
             name,
             f"{1e6 * seconds:.0f}",
             f"{1e9 * seconds / n:.1f}",
-            f"{seconds * n_steps:.2f}",
             f"{seconds / base:.1f}",
-            f"{differences[name]:.0e}, {energies[name]:+.0e}" if name in differences else "",
+            apart.get(name, ""),
         ]
         for name, seconds in medians.items()
     ]
-    speed = report.table(
-        [
-            "code",
-            "us per step",
-            "ns per particle and step",
-            f"s for {n_steps} steps",
-            "times hoam",
-            "field, energy apart",
-        ],
-        rows,
-    )
 
-    eight = tuple(np.linspace(1.2, 1.9, 8).tolist())
-    few = n_steps // 8
+
+def eight_rows(n: int, n_cells: int, n_steps: int) -> list[list[str]]:
+    """Eight runs at once, four ways."""
+    stepper = two_stream(n_cells=n_cells, dt=DT)
+    start = jax.jit(stepper.init, static_argnums=1)(jax.random.key(0), n, {"mu": MU})
+    one, batched = compiled_loop(stepper)
+    mus = np.linspace(1.2, 1.9, 8).tolist()
+    steps, end = jnp.asarray(n_steps), n_steps * DT
+
+    def bare(mu: float) -> Any:
+        return jax.block_until_ready(one(start, jnp.asarray(mu), steps))
+
     with ThreadPoolExecutor() as pool:
         several = {
-            "one after the other": lambda: [bare(mu, few) for mu in eight],
-            "a thread per core over the compiled loop": lambda: list(pool.map(lambda mu: bare(mu, few), eight)),
-            "vmap": lambda: jax.block_until_ready(batched(start, jnp.asarray(eight), jnp.asarray(few))),
-            "hoam.simulate": lambda: simulated(eight, few),
+            "one after the other": lambda: [bare(mu) for mu in mus],
+            "a thread per core over the compiled loop": lambda: list(pool.map(bare, mus)),
+            "vmap": lambda: jax.block_until_ready(batched(start, jnp.asarray(mus), steps)),
+            "hoam.simulate": lambda: hoam.simulate(
+                stepper, {"mu": mus}, [0.0, end], key=jax.random.key(0), n_samples=n, progress=False
+            ),
         }
         seconds = {name: report.median_seconds(call, 3) for name, call in several.items()}
-    eights = report.table(["eight runs", f"s for {few} steps"], [[name, f"{s:.2f}"] for name, s in seconds.items()])
+    return [[name, f"{s:.2f}"] for name, s in seconds.items()]
 
+
+def main() -> None:
+    """Check that all codes agree, time them, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, nargs="+", default=[25_000, 1_000_000])
+    parser.add_argument("--cells", type=int, default=3125)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    rows = []
+    for n in options.samples:
+        # About as many particle steps for every size.
+        n_steps = max(40, 100_000_000 // n)
+        rows += speed_rows(n, options.cells, n_steps, max(20, n_steps // 10), options.repeats)
+    header = ["particles", "code", "us per step", "ns per particle and step", "times hoam", "field, energy apart"]
+    eights = report.table(["eight runs", "s for 500 steps"], eight_rows(options.samples[0], options.cells, n_steps=500))
     report.write(
         "pic",
-        "# Particle-in-cell speed\n\n"
-        f"`python -m benchmarks.pic`: {n} particles, {n_cells} cells, dt = {dt}, "
+        f"# Particle-in-cell speed\n\n`python -m benchmarks.pic`: {options.cells} cells, dt = {DT}, "
         f"two-stream start, mu = {MU}; hoam in float32, NumPy in float64; medians of {options.repeats} "
-        f"interleaved runs after a warm-up; NumPy timed over {n_numpy} steps; load average {load:.1f} at the start. "
-        f"The last column compares our field with the other code's after {checked} steps "
+        f"interleaved runs after a warm-up, of {100_000_000:.0e} particle steps each, NumPy of a tenth; load average "
+        f"{load:.1f} at the start. The last column compares our field with the other code's after NumPy's steps "
         f"(largest difference over largest value; relative difference of the field energy).\n\n"
-        f"{report.machine(['hoam-plugin', 'jax', 'numpy', 'scipy'])}\n\n{speed}\n\n{eights}",
+        f"{report.machine(['hoam-plugin', 'jax', 'numpy', 'scipy'])}\n\n{report.table(header, rows)}\n\n{eights}",
     )
 
 

@@ -36,9 +36,9 @@ from hoam_plugin.scores import verdict_table
 
 small = os.environ.get("HOAM_NOTEBOOK_SIZE") == "small"
 n_samples, n_times = (256, 17) if small else (25_000, 129)
-n_nodes, n_kinetic_nodes, n_dense = (8, 8, 33) if small else (256, 128, 257)
+n_nodes, n_rate_nodes, n_dense = (8, 8, 33) if small else (256, 64, 257)
 training = hoam.Training(iterations=10, n_samples=16, block=10) if small else hoam.Training()
-kinetic_training = hoam.Training(iterations=10, block=10) if small else hoam.Training(iterations=4000)
+kinetic_training = hoam.Training(iterations=10, block=10) if small else hoam.Training(iterations=2500)
 matching_training = hoam.Training(iterations=10, n_samples=16, block=10) if small else None
 sim = simulators.two_stream(n_cells=64) if small else simulators.two_stream()
 keys = dict(zip(["runs", "held", "floor", "fit", "roll"], jax.random.split(jax.random.key(0), 5), strict=True))
@@ -91,7 +91,6 @@ def fit(name, ensemble, **options):
 
 
 models = {"HOAM": fit("HOAM", nodes, training=training)}
-del nodes
 
 # %%
 dense = simulate(sim, training_mu, np.linspace(0, 40, n_dense), keys["runs"], dt=0.1)
@@ -108,16 +107,15 @@ del dense
 # from marginals alone.
 
 # %%
-kinetic_nodes = simulate(sim, training_mu, quadrature.gauss_legendre(n_kinetic_nodes), keys["runs"], dt=0.1)
-models["kinetic"] = fit("kinetic", kinetic_nodes, structure="kinetic", training=kinetic_training)
-del kinetic_nodes
+models["kinetic"] = fit("kinetic", nodes, structure="kinetic", training=kinetic_training)
+del nodes
 
 # %% [markdown]
 # Where the simulator can also say at which rate its samples move, the same call regresses the force onto these rates
 # (*velocity matching*): no time derivative, no quadrature error, and a loss that cannot run away.
 
 # %%
-with_rates = simulate(sim, training_mu, quadrature.gauss_legendre(n_kinetic_nodes), keys["runs"], dt=0.1, rates=True)
+with_rates = simulate(sim, training_mu, quadrature.gauss_legendre(n_rate_nodes), keys["runs"], dt=0.1, rates=True)
 models["kinetic, rates"] = fit("kinetic, rates", with_rates, structure="kinetic", training=matching_training)
 del with_rates
 
