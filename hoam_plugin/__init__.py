@@ -6,6 +6,8 @@ Public names are listed here and load on first use, so that `import hoam_plugin`
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hoam_plugin.accessor import register_with_xarray as _register_with_xarray
+
 if TYPE_CHECKING:
     from hoam_plugin import diagnostics as diagnostics
     from hoam_plugin import dispersion as dispersion
@@ -72,3 +74,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_register_with_xarray()

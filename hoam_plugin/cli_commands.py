@@ -33,22 +33,34 @@ _PICTURES = (".png", ".pdf", ".svg", ".jpg", ".gif")
 
 
 def list_steppers() -> None:
-    """List the published and registered steppers: their parameters, variables, time range and step."""
+    """List simulators and surrogates, published and registered: parameters with trained ranges, scores, origin."""
     from rich.console import Console
     from rich.table import Table
 
     from hoam_plugin import registry
 
-    table = Table("name", "parameters", "variables", "times", "dt", box=None, header_style="bold")
-    for name in registry.names():
-        try:
-            stepper = registry.stepper(name)
-        except Exception as error:  # another package's factory may fail in any way, which must not hide the others
-            table.add_row(name, f"cannot be built: {error}")
+    columns = ("name", "parameters", "variables", "times", "dt", "kind", "scores", "from")
+    table = Table(*columns, box=None, header_style="bold")
+    for listing in registry.catalogue():
+        stepper = listing.stepper
+        if stepper is None:
+            table.add_row(listing.name, f"cannot be built: {listing.error}", *[""] * 5, listing.origin)
             continue
-        first, last = stepper.horizon
-        names = [", ".join(words) for words in (stepper.parameters, [v.name for v in stepper.variables])]
-        table.add_row(name, *names, f"{first:g} to {last:g}", f"{stepper.dt:g}")
+        ranges = getattr(stepper, "ranges", {})
+        parameters = [
+            f"{name} {ranges[name][0]:g} to {ranges[name][1]:g}" if name in ranges else name
+            for name in stepper.parameters
+        ]
+        table.add_row(
+            listing.name,
+            ", ".join(parameters),
+            ", ".join(v.name for v in stepper.variables),
+            f"{stepper.horizon[0]:g} to {stepper.horizon[1]:g}",
+            f"{stepper.dt:g}",
+            listing.kind + (", default" if listing.default else ""),
+            ", ".join(f"{name} {value:.3g}" for name, value in listing.scores.items()),
+            listing.origin,
+        )
     console = Console()
     # One line per stepper, also where the terminal is narrower and wraps it.
     console.width = max(console.width, Console(width=1000).measure(table).maximum)

@@ -147,16 +147,19 @@ def _trajectory(
     for index, end in enumerate(saved.tolist()):
         gap = end - now if end - now > tolerance or index else 0.0
         n_steps = math.ceil(gap / largest_step - _ROUND_OFF)
-        state, record = advance(
-            stepper,
-            state,
-            jnp.asarray(gap / max(n_steps, 1), default_float()),
-            jnp.asarray(n_steps, jnp.int32),
-            jnp.asarray(end, default_float()),
-            parameters,
-            jax.random.fold_in(key, index),
-            rates=rates,
-        )
+        start = state
+        while start is not None:
+            state, record = advance(
+                stepper,
+                start,
+                jnp.asarray(gap / max(n_steps, 1), default_float()),
+                jnp.asarray(n_steps, jnp.int32),
+                jnp.asarray(end, default_float()),
+                parameters,
+                jax.random.fold_in(key, index),
+                rates=rates,
+            )
+            start = stepper.recover(start, state, parameters) if hasattr(stepper, "recover") else None
         yield max(n_steps, 1), {name: np.asarray(value) for name, value in record.items()}
         now = end
 

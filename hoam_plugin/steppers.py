@@ -35,8 +35,10 @@ class Stepper(Protocol):
     Optional members: `known_drift`, `noise`, `rates` and `diagnostics`, each called as (state, parameters);
     `diagnostic_variables` (what `diagnostics` returns, as `Variable`s), `coordinates` (values along their extra
     dimensions), `sample_coordinates(n_samples)` (xarray Variables along `sample` of its ensembles), `check_run(table,
-    dt)` (called with the parameters of all runs before they start: errors and warnings about the physics) and
-    `describe()` (entry-point name and JSON-safe arguments that rebuild the stepper).
+    dt)` (called with the parameters of all runs before they start: errors and warnings about the physics),
+    `recover(before, after, parameters)` (called outside of compiled code after the steps between two saved times: None,
+    or a state from which they are repeated, such as one with larger buffers) and `describe()` (entry-point name and
+    JSON-safe arguments that rebuild the stepper).
     """
 
     @property

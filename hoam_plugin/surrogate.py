@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin import extrapolation, kinetic_rollout, rollout, threaded_rollout
+from hoam_plugin import extrapolation, kinetic_rollout, log_density, rollout, threaded_rollout
 from hoam_plugin.driven import bound, embedding_of
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.normalisation import Normalisation
@@ -298,6 +298,21 @@ class Surrogate:
         row = {name: jnp.asarray(parameters[name], dtype) for name in self.parameters}
         return _solve(self, state, jnp.asarray(times, dtype), row, key, step_size, n_steps)
 
+    def log_prob(
+        self,
+        state: Any,
+        parameters: Parameters,
+        *,
+        initial_log_prob: Callable[[Any], Any] | None = None,
+        dt: float | None = None,
+        key: Array | None = None,
+        trace: log_density.Trace = "auto",
+    ) -> Float[Array, " n"]:
+        """Log of the population's density at the samples of `state`; see `hoam_plugin.log_density.log_prob`."""
+        return log_density.log_prob(
+            self, state, parameters, initial_log_prob=initial_log_prob, dt=dt, key=key, trace=trace
+        )
+
     def parts(self, n_samples: int, n_workers: int) -> int:
         """Into how many parts `simulate` divides the samples of a step when `n_workers` cores are free."""
         return threaded_rollout.number_of_parts(self, n_samples, n_workers)
@@ -337,10 +352,10 @@ class Surrogate:
         norm = self.normalisation
         # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
-        embedding, network = self._network()
+        embedding, network = self.network()
         condition = norm.condition(time, parameters, dtype)
         modulation = network.modulations(weights, condition[None, :])[0]
-        rate = self._driven_rate(dtype)
+        rate = self.driven_rate(dtype)
         return lambda x: rate * network.drift_at_one_time(weights, embedding, norm.samples(x), modulation)
 
     def learned_drift_at_times(
@@ -349,18 +364,19 @@ class Surrogate:
         """The learned part of the drift of the same samples at several times, time after time; physical units."""
         norm, dtype = self.normalisation, x.dtype
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
-        embedding, network = self._network()
+        embedding, network = self.network()
         conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(times)
         modulations = network.modulations(weights, conditions)
-        return self._driven_rate(dtype) * network.drift(
+        return self.driven_rate(dtype) * network.drift(
             weights, embedding, jnp.tile(norm.samples(x), (len(times), 1)), modulations
         )
 
-    def _network(self) -> tuple[Any, Any]:
+    def network(self) -> tuple[Any, Any]:
+        """How samples enter, and the potential or field in the form that the structure gives it."""
         embedding = embedding_of(self.potential, self.normalisation, self.structure)
         return embedding, bound(self.potential, self.structure, embedding)
 
-    def _driven_rate(self, dtype: Any) -> Float[Array, "1 Y"]:
+    def driven_rate(self, dtype: Any) -> Float[Array, "1 Y"]:
         """From normalised to physical drifts of the driven columns."""
         driven = np.asarray(self.structure.driven)
         return (self.normalisation.scale.astype(dtype)[driven] / self.normalisation.duration)[None, :]
@@ -396,10 +412,13 @@ class Surrogate:
             return jnp.zeros_like(x)
         assert key is not None  # `_require_key` has seen to it
         normals = rollout.NORMALS[self.noise](key, self.normalisation.samples(x))
+        return jnp.sqrt(dt) * self.noise_amplitude(x, time, parameters) * normals
+
+    def noise_amplitude(self, x: Float[Array, "n D"], time: Any, parameters: Parameters) -> Float[Array, "_ D"]:
+        """Sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples."""
         if self.known_noise:
-            return jnp.sqrt(dt) * self.dynamics.noise(x, time, parameters) * normals
-        scale = self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5)
-        return jnp.sqrt(dt) * scale[None, :] * normals
+            return self.dynamics.noise(x, time, parameters)
+        return (self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5))[None, :]
 
     def moved(
         self,

@@ -63,9 +63,18 @@ def test_readme_swap_and_gradient() -> None:
     assert np.isfinite(scope["slope"])
 
 
+@pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
 def test_docs_of_the_swap() -> None:
     scope = run("docs/swap.md", {})
     assert np.isfinite(scope["state"].v).all()
+    assert np.isfinite(scope["energies"]).all()
+    assert scope["one"] is registry.surrogates("two_stream")[0]
+
+
+def test_docs_of_differentiable_use() -> None:
+    scope = run("docs/differentiable.md", {})
+    assert scope["sensitivity"].shape == (5,)
+    assert np.isfinite(scope["sensitivity"]).all()
 
 
 def test_docs_of_simulators() -> None:

@@ -1,0 +1,24 @@
+"""jax-md, both ways. Imported as `hoam_plugin.adapters.jax_md`; needs the extra `jax-md` at first use.
+
+`from_simulation` makes a simulation of jax-md a stepper; `nve`, `nvt_langevin`, `nvt_nose_hoover` and `brownian` put a
+surrogate in the place of jax-md's functions of the same names, `replacing` does so for a program that is not edited.
+"""
+
+from hoam_plugin.adapters.jax_md_ensembles import brownian, nve, nvt_langevin, nvt_nose_hoover
+from hoam_plugin.adapters.jax_md_neighbors import NeighborListOverflowError
+from hoam_plugin.adapters.jax_md_replacing import replacing
+from hoam_plugin.adapters.jax_md_simulation import from_simulation
+from hoam_plugin.adapters.jax_md_states import check
+from hoam_plugin.adapters.jax_md_stepper import JaxMDStepper
+
+__all__ = [
+    "JaxMDStepper",
+    "NeighborListOverflowError",
+    "brownian",
+    "check",
+    "from_simulation",
+    "nve",
+    "nvt_langevin",
+    "nvt_nose_hoover",
+    "replacing",
+]

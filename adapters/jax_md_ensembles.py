@@ -1,0 +1,152 @@
+"""Surrogates in the place of jax-md's ensembles: the same arguments, with a surrogate for the energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hoam_plugin.adapters.jax_md_import import jax_md_simulate
+from hoam_plugin.adapters.jax_md_replacement import Replacement
+from hoam_plugin.adapters.jax_md_samples import columns_of
+from hoam_plugin.surrogate import Surrogate
+
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
+
+
+def nve(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any = 1e-3,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    **sim_kwargs: Any,
+) -> Pair:
+    """`jax_md.simulate.nve` with a surrogate.
+
+    States have jax-md's attributes, and `time`, which starts at that of the surrogate's horizon. `force` is the mean
+    learned force over the last step; `init_fn` computes it at the start. `apply_fn` ignores `neighbor`, `t` and the
+    like, moves positions through `shift_fn` only, and takes a `dt` longer than that of the surrogate in several steps.
+
+    Args:
+        surrogate: with position and momentum (or velocity) of a particle or of all particles.
+        shift_fn: moves positions; of the space that the surrogate was trained in.
+        dt: time step.
+        parameters: values of the surrogate's parameters that are not among the arguments. They may also be given as
+            keywords to `init_fn`, or to `apply_fn` for one step.
+        sim_kwargs: ignored, as jax-md does.
+
+    Returns:
+        `init_fn(key, R, kT, mass=1.0, momenta=None, **kwargs)`, where `kT` is also the surrogate's parameter of that
+        name, if it has one, and `apply_fn(state, **kwargs)`.
+
+    Raises:
+        ImportError: without the extra `jax-md`.
+        TypeError: not a surrogate.
+        ValueError: variables that are not those of the ensemble, or a bad time step. `init_fn` and `apply_fn`: another
+            box, mass or shape of positions than trained, a missing parameter, a parameter or time outside its range (as
+            `on_extrapolation` says; traced values give NaN, see `check`), or a changed parameter that was not trained.
+        FloatingPointError: outside of compiled code, NaN from the surrogate.
+    """
+    return _pair("nve", surrogate, shift_fn, dt, {}, parameters)
+
+
+def nvt_langevin(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    kT: Any,
+    gamma: Any = 0.1,
+    center_velocity: bool = True,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    **sim_kwargs: Any,
+) -> Pair:
+    """`jax_md.simulate.nvt_langevin` with a surrogate; see `nve`.
+
+    Args:
+        surrogate: see `nve`.
+        shift_fn: see `nve`.
+        dt: time step.
+        kT: temperature: that of the initial momenta, and the surrogate's parameter of that name, if it has one.
+            `apply_fn(state, kT=...)` takes another value for one step, if the surrogate was trained over it.
+        gamma: the surrogate's parameter of that name, if it has one; else the friction is that of the training.
+        center_velocity: ignored, as jax-md does.
+        parameters: see `nve`.
+        sim_kwargs: ignored, as jax-md does.
+
+    Raises:
+        ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
+    """
+    return _pair("nvt_langevin", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters)
+
+
+def brownian(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    kT: Any,
+    gamma: Any = 0.1,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+) -> Pair:
+    """`jax_md.simulate.brownian` with a surrogate of positions alone; arguments and errors as in `nvt_langevin`."""
+    return _pair("brownian", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters)
+
+
+def nvt_nose_hoover(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    kT: Any,
+    chain_length: int = 5,
+    chain_steps: int = 2,
+    sy_steps: int = 3,
+    tau: Any = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    **sim_kwargs: Any,
+) -> Pair:
+    """`jax_md.simulate.nvt_nose_hoover` with a surrogate; see `nvt_langevin`.
+
+    What a thermostat does is part of the learned dynamics: `state.chain` stays at rest, so that
+    `nvt_nose_hoover_invariant` is the energy of the particles.
+
+    Args:
+        surrogate: see `nve`.
+        shift_fn: see `nve`.
+        dt: time step.
+        kT: temperature, see `nvt_langevin`.
+        chain_length: length of the arrays of `state.chain`.
+        chain_steps: ignored.
+        sy_steps: ignored.
+        tau: reported in `state.chain`.
+        parameters: see `nve`.
+        sim_kwargs: ignored, as jax-md does.
+
+    Raises:
+        ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
+    """
+    chain = (chain_length, dt * 100 if tau is None else tau)
+    return _pair("nvt_nose_hoover", surrogate, shift_fn, dt, {"kT": kT}, parameters, chain)
+
+
+def _pair(
+    ensemble: str,
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    constants: Mapping[str, Any],
+    parameters: Mapping[str, Any] | None,
+    chain: tuple[int, Any] | None = None,
+) -> Pair:
+    jax_md_simulate()
+    columns = columns_of(surrogate, ensemble, has_momentum=ensemble != "brownian")
+    given = dict(parameters or {})
+    strangers = sorted(set(given) - set(surrogate.parameters))
+    if strangers:
+        raise ValueError(
+            f"parameters={given!r} has {strangers!r}, but the surrogate was trained over {list(surrogate.parameters)!r}"
+        )
+    replacement = Replacement(ensemble, columns, surrogate, shift_fn, dt, constants, given, chain)
+    replacement.substeps(dt)
+    return replacement.pair()

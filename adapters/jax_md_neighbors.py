@@ -1,0 +1,73 @@
+"""jax-md's neighbour lists of several replicas: kept up to date in compiled code, given more room outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+# Bits of jax-md's error code, `partition.PartitionErrorCode`.
+_LIST, _CELLS = 1, 2
+# Room grows by this factor, and by so many neighbours per particle; every change compiles anew.
+_GROWTH, _LEAST = 1.5, 2
+
+
+class NeighborListOverflowError(RuntimeError):
+    """A neighbour list had too little room for the neighbours that there were, so that the forces are wrong."""
+
+
+def allocated(neighbor_fn: Any, position: Float[Array, "N dim"], keywords: Mapping[str, Any]) -> Any:
+    """A list with room for the neighbours of a configuration; outside of compiled code."""
+    neighbors = neighbor_fn.allocate(position, **keywords)
+    # A static attribute that jax-md may make an array, which cannot be compared while tracing.
+    size = neighbors.cell_size
+    return neighbors if size is None or np.ndim(size) else neighbors.set(cell_size=float(size))
+
+
+def rebuilt(neighbors: Any, position: Float[Array, "N dim"], keywords: Mapping[str, Any]) -> Any:
+    """The list of a configuration with the capacity of `neighbors`, without the errors that it had."""
+    # A list is only built where particles are far from where they were; these are where their neighbours in the array
+    # were.
+    elsewhere = jnp.roll(position, 1, axis=0)
+    fresh = neighbors.set(
+        error=neighbors.error.set(code=jnp.zeros((), neighbors.error.code.dtype)), reference_position=elsewhere
+    )
+    return fresh.update(position, **keywords)
+
+
+def overflowed(neighbors: Any) -> Any:
+    """Whether the lists of any of the replicas are incomplete, as a traceable boolean."""
+    return jnp.any(neighbors.error.code != 0)
+
+
+def larger(old: Any, code: int) -> Any:
+    """A list with more room than one that overflowed; what it holds is to be built anew.
+
+    Args:
+        old: the list.
+        code: jax-md's error code, the sum of 1 for too many neighbours and 2 for too many particles in a cell.
+
+    Raises:
+        NeighborListOverflowError: any other error, or the list has room for all pairs.
+    """
+    n = len(old.reference_position)
+    limit, rows = {
+        "Dense": (n - 1, n),
+        "Sparse": (n * (n - 1), 2),
+        "OrderedSparse": (n * (n - 1) // 2, 2),
+    }[old.format.name]
+    lists, cells = old.max_occupancy, old.cell_list_capacity
+    per_particle = 1 if old.format.name == "Dense" else n
+    if code & _LIST:
+        lists = min(int(_GROWTH * lists) + _LEAST * per_particle, limit)
+    if code & _CELLS:
+        cells = min(int(_GROWTH * cells) + _LEAST, n)
+    if (lists, cells) == (old.max_occupancy, old.cell_list_capacity):
+        raise NeighborListOverflowError(
+            f"neighbour-list error {code} of jax-md, which more room than for {lists} neighbours does not mend: "
+            "the box or the cells changed"
+        )
+    return old.set(max_occupancy=lists, cell_list_capacity=cells, idx=jnp.zeros((rows, lists), old.idx.dtype))

@@ -1,0 +1,82 @@
+"""What a jax-md `shift_fn` does to positions, found out by shifting a few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hoam_plugin.adapters.jax_md_import import usual_promotions
+
+# Places, in periods, and where a torus has them; boxes of a half or a third of the period have them elsewhere.
+_PLACES = np.asarray([0.77, 1.27, -0.31])
+_ON_TORUS = np.asarray([0.77, 0.27, 0.69])
+# Free space leaves all of these where they are.
+_FAR = np.asarray([-1e3, -3.7, 0.77, 2.9, 1e3])
+_TOLERANCE = 1e-3
+
+
+def shifts_as(shift_fn: Callable[..., Any], dim: int, period: float | None, keywords: Mapping[str, Any]) -> Any:
+    """Whether `shift_fn` wraps positions at `period` along every axis, or nowhere for None, as a traceable boolean.
+
+    Args:
+        shift_fn: of jax-md.
+        dim: number of axes.
+        period: of the torus.
+        keywords: passed on to `shift_fn`, such as `box`.
+    """
+    places, expected, length = (_FAR, _FAR, 1.0) if period is None else (_PLACES, _ON_TORUS, period)
+
+    def fits() -> Any:
+        rest = np.zeros((len(places), dim))
+        landed = _shifted(shift_fn, places[:, None] * np.full(dim, length), rest, keywords)
+        off = jnp.abs(landed / length - jnp.asarray(expected, landed.dtype)[:, None])
+        return jnp.all(off < jnp.asarray(_TOLERANCE * np.maximum(1, np.abs(expected)), off.dtype)[:, None])
+
+    return _while_tracing(fits)
+
+
+def displacement_map(shift_fn: Callable[..., Any], dim: int, period: float | None, keywords: Mapping[str, Any]) -> Any:
+    """The matrix J of `shift_fn(R, dR) = R + J dR`: the identity, but for fractional coordinates.
+
+    jax-md gives its transformations derivatives that are not theirs, so that positions are shifted instead.
+    """
+    length = 1.0 if period is None else period
+    start = np.full((dim, dim), 0.5 * length)
+
+    def measured(size: Any) -> Any:
+        moved = _shifted(shift_fn, start, size * jnp.eye(dim, dtype=np.float32), keywords)
+        return ((moved - jnp.asarray(start, moved.dtype)) / size).T
+
+    def matrix() -> Any:
+        first = measured(1e-2 * length)
+        # Fractional coordinates move by little: again, as far as round-off is small.
+        return first if is_identity(first) else measured(0.2 * length / jnp.max(jnp.abs(first)))
+
+    return _while_tracing(matrix)
+
+
+def is_identity(matrix: Any) -> bool:
+    """Whether a matrix is known while tracing, and known to be the identity up to round-off."""
+    if isinstance(matrix, jax.core.Tracer):
+        return False
+    return bool(np.abs(np.asarray(matrix) - np.eye(len(matrix))).max() < _TOLERANCE)
+
+
+def _shifted(shift_fn: Callable[..., Any], position: Any, displacement: Any, keywords: Mapping[str, Any]) -> Any:
+    with usual_promotions():
+        moved = shift_fn(jnp.asarray(position, jnp.float32), jnp.asarray(displacement, jnp.float32), **keywords)
+    return moved.astype(jnp.float32)
+
+
+def _while_tracing(function: Callable[[], Any]) -> Any:
+    """The value of `function` even while something is being traced, unless it depends on that."""
+    try:
+        with jax.ensure_compile_time_eval():
+            return function()
+    except jax.errors.UnexpectedTracerError:
+        # The box is being traced.
+        return function()

@@ -1,0 +1,480 @@
+"""`JaxMDStepper`: a jax-md simulation of one or more replicas, as a Stepper."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from hoam_plugin.adapters import jax_md_neighbors, jax_md_physics
+from hoam_plugin.adapters.jax_md_import import usual_promotions
+from hoam_plugin.adapters.jax_md_neighbors import NeighborListOverflowError
+from hoam_plugin.normalisation import wrapped
+from hoam_plugin.steppers import Parameters, default_float, state_type
+from hoam_plugin.variables import Variable
+
+View = Literal["one_body", "configuration"]
+# Attributes of jax-md's states that a State holds itself, or that a step is given.
+_NOT_CACHED = ("position", "momentum", "mass", "rng")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SystemCache:
+    """What jax-md hands from step to step beside positions and momenta; every leaf has a leading axis of replicas.
+
+    Attributes:
+        system: jax-md's state (force, thermostat) without what the State holds.
+        neighbors: neighbour lists, or None.
+    """
+
+    system: Any
+    neighbors: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Setup:
+    """The fixed part of a `JaxMDStepper`: functions and settings; equal to itself only.
+
+    Attributes:
+        simulation: of `jax_md.simulate`, such as `nve`.
+        energy_or_force_fn: as `simulation` takes it.
+        shift_fn: as `simulation` takes it.
+        position: (N, dim) array, or a function (key[, parameters]) of it.
+        mass: a number or (N,) array.
+        options: constant keywords of `simulation`.
+        keywords: constant keywords of the energy or force.
+        to_position: matrix from a displacement to the change of positions, for fractional coordinates; or None.
+        is_energy: whether `energy_or_force_fn` returns an energy.
+        fields: attributes of the simulation's state.
+        shape: (N, dim).
+    """
+
+    simulation: Callable[..., Any]
+    energy_or_force_fn: Callable[..., Any]
+    shift_fn: Callable[..., Any]
+    position: Any
+    mass: Any
+    options: Mapping[str, Any]
+    keywords: Mapping[str, Any]
+    to_position: np.ndarray | None
+    is_energy: bool
+    fields: tuple[str, ...]
+    shape: tuple[int, int]
+
+    def draw_position(self, key: Any, parameters: Parameters) -> Float[Array, "N dim"]:
+        """Positions of one replica."""
+        if not callable(self.position):
+            return jnp.asarray(self.position)
+        n_arguments = len(inspect.signature(self.position).parameters)
+        return jnp.asarray(self.position(key) if n_arguments == 1 else self.position(key, parameters))
+
+    @property
+    def takes(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of `simulation`."""
+        return inspect.signature(self.simulation).parameters
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class JaxMDStepper:
+    """A jax-md simulation as a Stepper; made by `from_simulation`, which describes the arguments.
+
+    `aux` of its states holds force, thermostat and neighbour lists. `refresh` computes the force and the lists anew and
+    puts a Nose-Hoover chain to rest.
+
+    Attributes:
+        neighbors: a neighbour list, for its capacity, or None.
+        setup: functions and constants.
+        parameters: names of the physics parameters.
+        period: of the box, or None.
+        view: "one_body" or "configuration".
+        record: "momentum" or "velocity".
+        dt: default time step.
+        horizon: default time range.
+    """
+
+    neighbors: Any
+    setup: Setup = dataclasses.field(metadata={"static": True})
+    parameters: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    period: float | None = dataclasses.field(metadata={"static": True})
+    view: View = dataclasses.field(metadata={"static": True})
+    record: Literal["momentum", "velocity"] = dataclasses.field(metadata={"static": True})
+    dt: float = dataclasses.field(metadata={"static": True})
+    horizon: tuple[float, float] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def n_particles(self) -> int:
+        """Particles of a replica."""
+        return self.setup.shape[0]
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether particles have momenta, unlike in Brownian dynamics."""
+        return "momentum" in self.setup.fields
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether a step draws random numbers."""
+        return "rng" in self.setup.fields
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Position and, where there is one, momentum (or velocity): of a particle, or of all of a replica."""
+        dims = ("axis",) if self.view == "one_body" else ("particle", "axis")
+        bounds = None if self.period is None else (0.0, self.period)
+        position = Variable("position", dims=dims, period=self.period, long_name="position", bounds=bounds)
+        if not self.has_momentum:
+            return (position,)
+        is_velocity = self.record == "velocity" or (np.asarray(self.setup.mass) == 1).all()
+        velocity_of = "position" if is_velocity and self.setup.to_position is None else None
+        return position, Variable(self.record, dims=dims, velocity_of=velocity_of, long_name=self.record)
+
+    @property
+    def diagnostic_variables(self) -> tuple[Variable, ...]:
+        """What `diagnostics` returns."""
+        potential = Variable("potential_energy", long_name="potential energy per particle")
+        kinetic = Variable("kinetic_energy", long_name="kinetic energy per particle")
+        temperature = Variable("temperature", long_name="2 kinetic energy / degrees of freedom")
+        total = Variable("total_energy", long_name="energy per particle, potential plus kinetic")
+        is_energy = self.setup.is_energy
+        return (
+            *([potential] if is_energy else []),
+            *([kinetic, temperature] if self.has_momentum else []),
+            *([total] if is_energy and self.has_momentum else []),
+        )
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Numbers of axes and, in the view of configurations, of particles."""
+        n, dim = self.setup.shape
+        return {"axis": np.arange(dim)} | ({} if self.view == "one_body" else {"particle": np.arange(n)})
+
+    def sample_coordinates(self, n_samples: int) -> dict[str, xr.Variable]:
+        """In the one-body view which particle of its replica a sample is, and of which species, where there are any."""
+        if self.view == "configuration":
+            return {}
+        particle = np.arange(n_samples) % self.n_particles
+        found = {"particle": xr.Variable(("sample",), particle, {"long_name": "particle of its replica"})}
+        species = self.setup.keywords.get("species")
+        if np.shape(species) == (self.n_particles,):
+            own = np.asarray(species)[particle]
+            found["species"] = xr.Variable(("sample",), own, {"long_name": "species of the particle"})
+        return found
+
+    def check_run(self, parameters: dict[str, np.ndarray], dt: float) -> None:
+        """Raise ValueError for a negative temperature."""
+        if "kT" in parameters and (parameters["kT"] < 0).any():
+            raise ValueError(f"parameters['kT']={parameters['kT'].tolist()!r} must be at least 0")
+
+    # Moving.
+
+    def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
+        """Draw positions, and momenta at kT, of whole replicas.
+
+        Raises:
+            ValueError: in the one-body view, n_samples that is no multiple of the particles of a replica.
+        """
+        self.n_replicas(n_samples)
+        self.values(parameters, default_float())
+        return self._with_enough_room(_initial(self, key, n_samples, parameters), parameters)
+
+    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
+        """One step of the simulation, in every replica. Where a neighbour list overflows, all samples become NaN.
+
+        Raises:
+            ValueError: no key although there is noise, or a missing parameter.
+            NeighborListOverflowError: outside of compiled code, a neighbour list overflowed.
+        """
+        if self.is_noisy and key is None:
+            raise ValueError("key=None: the thermostat needs random numbers; pass a key, such as jax.random.key(0)")
+        self.values(parameters, default_float())
+        moved = _step(self, state, dt, parameters, key)
+        if _is_known_to_overflow(moved):
+            raise NeighborListOverflowError(
+                "neighbour-list overflow: a list has room for too few neighbours, so that the step was not taken; "
+                "repeat it from stepper.recover(state_before, state_after, parameters), as simulate does"
+            )
+        return moved
+
+    def refresh(self, state: Any, parameters: Parameters) -> Any:
+        """Wrap positions into the box, build the neighbour lists and compute the forces."""
+        neighbors = getattr(state.aux, "neighbors", None)
+        neighbors = self.neighbors if neighbors is None else jax.tree.map(lambda leaf: leaf[0], neighbors)
+        return self._with_enough_room(_refreshed(self, state, parameters, neighbors), parameters)
+
+    def recover(self, before: Any, after: Any, parameters: Parameters) -> Any:
+        """A state to repeat steps from whose neighbour lists overflowed, or None if all is well.
+
+        Not for compiled code, since the lists get other shapes.
+
+        Args:
+            before: the state that the steps started from.
+            after: the state that they ended in.
+            parameters: physics parameters.
+        """
+        if not _is_known_to_overflow(after):
+            return None
+        positions = self.replicas(before.position)
+        codes = np.bitwise_or.reduce(np.asarray(after.aux.neighbors.error.code))
+        room = jax.tree.map(lambda leaf: leaf[0], after.aux.neighbors)
+        while codes:
+            room = jax_md_neighbors.larger(room, int(codes))
+            neighbors = _lists(self, positions, room)
+            codes = np.bitwise_or.reduce(np.asarray(neighbors.error.code))
+        if _is_known_to_overflow(before):
+            return _refreshed(self, before, parameters, room)
+        return dataclasses.replace(before, aux=SystemCache(before.aux.system, neighbors))
+
+    def _with_enough_room(self, state: Any, parameters: Parameters) -> Any:
+        return self.recover(state, state, parameters) if _is_known_to_overflow(state) else state
+
+    # Physics; see `jax_md_physics`.
+
+    def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+        """Drift of the variables, without the noise: velocities, and forces with the friction of the thermostat."""
+        return jax_md_physics.rates(self, state, parameters)
+
+    @property
+    def known_drift(self) -> Any:
+        """`known_drift(state, parameters)`: the friction of a Langevin thermostat.
+
+        Raises:
+            AttributeError: there is none, or its noise is not known of every sample; see `noise`.
+        """
+        if not (jax_md_physics.has_friction(self) and jax_md_physics.has_noise(self)):
+            raise AttributeError("no friction that is known without the forces")
+        return functools.partial(jax_md_physics.friction, self)
+
+    @property
+    def noise(self) -> Any:
+        """`noise(state, parameters)`: amplitude of the thermal noise.
+
+        Raises:
+            AttributeError: there is none, or it differs between samples in a way that their variables do not tell: in
+                the one-body view, for particles of several masses.
+        """
+        if not jax_md_physics.has_noise(self):
+            raise AttributeError("no noise that is known of every sample")
+        return functools.partial(jax_md_physics.noise, self)
+
+    def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ""]]:
+        """Energies per particle and temperature, means over the replicas; NaN where a neighbour list overflowed."""
+        return jax_md_physics.diagnostics(self, state, parameters)
+
+    # Parameters.
+
+    def values(self, parameters: Parameters, dtype: Any) -> dict[str, Any]:
+        """Physics parameters as arrays.
+
+        Raises:
+            ValueError: one is missing.
+        """
+        missing = [name for name in self.parameters if name not in parameters]
+        if missing:
+            raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; give {list(self.parameters)!r}")
+        return {name: jnp.asarray(parameters[name]).astype(dtype) for name in self.parameters}
+
+    def option(self, name: str, values: Mapping[str, Any]) -> Any:
+        """An argument of the simulation: a physics parameter, a constant, or jax-md's default."""
+        if name in values:
+            return values[name]
+        return self.setup.options[name] if name in self.setup.options else self.setup.takes[name].default
+
+    def keywords(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Keywords that the energy or force is called with."""
+        own = {n: value for n, value in values.items() if n != "kT" and n not in self.setup.takes}
+        return {**self.setup.keywords, **own}
+
+    @property
+    def list_keywords(self) -> dict[str, Any]:
+        """Keywords that neighbour lists are built with."""
+        return {"box": self.setup.keywords["box"]} if "box" in self.setup.keywords else {}
+
+    def built(self, dt: Any, values: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """jax-md's `init_fn` and `apply_fn` at these parameters."""
+        setup = self.setup
+        own = {name: value for name, value in values.items() if name in setup.takes}
+        # The keyword kT of nve's initial momenta is no argument of the simulation.
+        options = {name: value for name, value in setup.options.items() if name in setup.takes}
+        return setup.simulation(setup.energy_or_force_fn, setup.shift_fn, dt=dt, **{**options, **own})
+
+    # Samples and replicas.
+
+    def n_replicas(self, n_samples: int) -> int:
+        """Replicas that make up so many samples.
+
+        Raises:
+            ValueError: not a whole number.
+        """
+        n = self.n_particles
+        if self.view == "configuration":
+            return n_samples
+        if n_samples % n:
+            raise ValueError(
+                f"n_samples={n_samples} must be a multiple of the {n} particles of a replica, such as "
+                f"{-(-n_samples // n) * n}: in the one-body view the samples are the particles of whole replicas"
+            )
+        return n_samples // n
+
+    def replicas(self, samples: Float[Array, ...]) -> Float[Array, "replica N dim"]:
+        """Samples by replica and particle."""
+        return samples.reshape(self.n_replicas(len(samples)), *self.setup.shape)
+
+    def samples(self, replicas: Float[Array, "replica N dim"]) -> Float[Array, ...]:
+        """The inverse of `replicas`."""
+        return replicas.reshape(-1, self.setup.shape[1]) if self.view == "one_body" else replicas
+
+    def column_of_masses(self) -> np.ndarray:
+        """Mass of every particle of a replica, of shape (N, 1)."""
+        return np.broadcast_to(np.asarray(self.setup.mass).reshape(-1, 1), (self.n_particles, 1))
+
+    def mass_of_samples(self, samples: Float[Array, ...]) -> Float[Array, ...]:
+        """Mass of every particle of a population, with a last axis of length 1."""
+        column = jnp.asarray(self.column_of_masses()).astype(samples.dtype)
+        masses = jnp.broadcast_to(column[None], (self.n_replicas(len(samples)), *column.shape))
+        return masses.reshape(-1, 1) if self.view == "one_body" else masses
+
+    def momentum(self, state: Any) -> Float[Array, ...]:
+        """Momentum of every sample."""
+        recorded = getattr(state, self.record)
+        return recorded * self.mass_of_samples(recorded) if self.record == "velocity" else recorded
+
+    def as_change(self, displacement: Float[Array, "... dim"]) -> Float[Array, "... dim"]:
+        """Change of positions by a displacement in space."""
+        matrix = self.setup.to_position
+        return displacement if matrix is None else displacement @ jnp.asarray(matrix.T, displacement.dtype)
+
+    def state(self, time: Any, position: Any, momentum: Any, system: Any, neighbors: Any) -> Any:
+        """The State of replicas: positions and momenta (or None) of shape (replica, N, dim)."""
+        fields = {"position": self.samples(position)}
+        if self.has_momentum:
+            mass = jnp.asarray(self.column_of_masses()).astype(momentum.dtype)[None]
+            fields[self.record] = self.samples(momentum / mass if self.record == "velocity" else momentum)
+        return state_type(tuple(fields))(time=time, aux=SystemCache(self.cached(system), neighbors), **fields)
+
+    def cached(self, system: Any) -> Any:
+        """jax-md's state without what the State holds."""
+        return system.set(**{name: None for name in _NOT_CACHED if name in self.setup.fields})
+
+
+# Compiled whole also where the caller does not compile: jax-md would be traced anew with every step.
+
+
+@jax.jit
+def _lists(stepper: JaxMDStepper, positions: Any, room: Any) -> Any:
+    """Neighbour lists of all replicas, with the capacity of `room`."""
+    if room is None:
+        return None
+    with usual_promotions():
+        return jax.lax.map(lambda R: jax_md_neighbors.rebuilt(room, R, stepper.list_keywords), positions)
+
+
+def _systems(stepper: JaxMDStepper, keys: Any, positions: Any, momenta: Any, parameters: Any, neighbors: Any) -> Any:
+    """jax-md's states of all replicas, with forces; momenta are drawn where they are None."""
+    setup, dtype = stepper.setup, positions.dtype
+    values = stepper.values(parameters, dtype)
+    init_fn, _ = stepper.built(jnp.asarray(stepper.dt, dtype), values)
+    takes = inspect.signature(init_fn).parameters
+    mass = jnp.asarray(setup.mass).astype(dtype)
+    keywords = stepper.keywords(values) if _takes_any(takes) else {}
+    if "kT" in takes:
+        keywords["kT"] = stepper.option("kT", values)
+
+    def of_replica(row: tuple[Any, Any, Any, Any]) -> Any:
+        key, position, momentum, neighbor = row
+        own = {} if momentum is None else {"momenta": momentum}
+        if neighbor is not None and _takes_any(takes):
+            own["neighbor"] = neighbor
+        return init_fn(key, position, mass=mass, **own, **keywords)
+
+    with usual_promotions():
+        systems = jax.lax.map(of_replica, (keys, positions, momenta, neighbors))
+    if neighbors is not None:
+        # Forces of incomplete lists are wrong.
+        bad = jax_md_neighbors.overflowed(neighbors)
+        cached = {name: getattr(systems, name) for name in setup.fields if name not in _NOT_CACHED}
+        cached = jax.tree.map(lambda leaf: jnp.where(bad, jnp.asarray(jnp.nan, leaf.dtype), leaf), cached)
+        systems = systems.set(**cached)
+    return systems
+
+
+@functools.partial(jax.jit, static_argnames=("n_samples",))
+def _initial(stepper: JaxMDStepper, key: Any, n_samples: int, parameters: Any) -> Any:
+    place_keys, keys = jax.random.split(key, (2, stepper.n_replicas(n_samples)))
+    with usual_promotions():
+        positions = jax.lax.map(lambda k: stepper.setup.draw_position(k, parameters), place_keys)
+    if stepper.period is not None:
+        positions = wrapped(positions, stepper.period)
+    neighbors = _lists(stepper, positions, stepper.neighbors)
+    systems = _systems(stepper, keys, positions, None, parameters, neighbors)
+    momenta = systems.momentum if stepper.has_momentum else None
+    time = jnp.asarray(stepper.horizon[0], positions.dtype)
+    return stepper.state(time, positions, momenta, systems, neighbors)
+
+
+@jax.jit
+def _refreshed(stepper: JaxMDStepper, state: Any, parameters: Any, room: Any) -> Any:
+    position = state.position if stepper.period is None else wrapped(state.position, stepper.period)
+    positions = stepper.replicas(position)
+    momenta = stepper.replicas(stepper.momentum(state)) if stepper.has_momentum else None
+    keys = jax.random.split(jax.random.key(0), len(positions))
+    neighbors = _lists(stepper, positions, room)
+    systems = _systems(stepper, keys, positions, momenta, parameters, neighbors)
+    return stepper.state(state.time, positions, momenta, systems, neighbors)
+
+
+@jax.jit
+def _step(stepper: JaxMDStepper, state: Any, dt: Any, parameters: Any, key: Any) -> Any:
+    setup, dtype = stepper.setup, state.position.dtype
+    values, size = stepper.values(parameters, dtype), jnp.asarray(dt, dtype)
+    mass = jnp.asarray(setup.mass).astype(dtype)
+    mass = mass[:, None] if mass.ndim else mass
+    keywords = stepper.keywords(values)
+    positions = stepper.replicas(state.position)
+    momenta = stepper.replicas(stepper.momentum(state)) if stepper.has_momentum else None
+    keys = jax.random.split(key, len(positions)) if stepper.is_noisy else None
+
+    def of_replica(row: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
+        key, position, momentum, system, neighbor = row
+        own = {}
+        if neighbor is not None:
+            neighbor = neighbor.update(position, **stepper.list_keywords)
+            own["neighbor"] = neighbor
+        given = {"position": position, "momentum": momentum, "mass": mass, "rng": key}
+        system = system.set(**{name: value for name, value in given.items() if name in setup.fields})
+        moved = stepper.built(size, values)[1](system, **own, **keywords)
+        momentum = moved.momentum if stepper.has_momentum else None
+        return moved.position, momentum, stepper.cached(moved), neighbor
+
+    rows = (keys, positions, momenta, state.aux.system, state.aux.neighbors)
+    with usual_promotions():
+        position, momentum, system, neighbors = jax.lax.map(of_replica, rows)
+    position, momentum, system = jax.tree.map(
+        lambda new, old: new.astype(old.dtype), (position, momentum, system), (positions, momenta, state.aux.system)
+    )
+    if neighbors is not None:
+        bad = jax_md_neighbors.overflowed(neighbors)
+        position, momentum = jax.tree.map(lambda leaf: jnp.where(bad, jnp.nan, leaf), (position, momentum))
+    time = state.time + size.astype(state.time.dtype)
+    return stepper.state(time, position, momentum, system, neighbors)
+
+
+def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+def _is_known_to_overflow(state: Any) -> bool:
+    """Whether a neighbour list of a state that is not being traced overflowed."""
+    neighbors = getattr(state.aux, "neighbors", None)
+    if neighbors is None or isinstance(neighbors.error.code, jax.core.Tracer):
+        return False
+    return bool(np.asarray(neighbors.error.code).any())
