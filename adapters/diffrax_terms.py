@@ -105,7 +105,7 @@ def terms(surrogate: Surrogate, key: Any, path: Any) -> Any:
     if key is None and path is None:
         return drift
     if path is None:
-        path = BrownianMotion(key=key, t0=surrogate.horizon[0], t1=surrogate.horizon[1], tol=surrogate.dt / _FINEST)
+        path = BrownianMotion(key=key, t0=surrogate.horizon[0], t1=surrogate.horizon[1], tol=surrogate.dt / _FINEST)  # type: ignore[call-arg]
     return diffrax.MultiTerm(drift, NoiseTerm(Diffusion(*packed(surrogate)), path))
 
 

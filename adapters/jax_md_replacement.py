@@ -346,7 +346,8 @@ class Replacement:
         def apply_fn(state: Any, **kwargs: Any) -> Any:
             return self.move(advance, state, kwargs)
 
-        return {"nve": init_nve, "brownian": init_brownian}.get(self.ensemble, init_nvt), apply_fn
+        starts: dict[str, Callable[..., Any]] = {"nve": init_nve, "brownian": init_brownian}
+        return starts.get(self.ensemble, init_nvt), apply_fn
 
 
 def _sum(total: Any, lost: Any, term: Any) -> tuple[Any, Any]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from hoam_plugin.adapters import jax_md_neighbors, jax_md_spaces
 from hoam_plugin.adapters.jax_md_import import jax_md_simulate, usual_promotions
-from hoam_plugin.adapters.jax_md_stepper import JaxMDStepper, Setup, View
+from hoam_plugin.adapters.jax_md_setup import Setup
+from hoam_plugin.adapters.jax_md_stepper import JaxMDStepper, View
 from hoam_plugin.checks import positive_float
 from hoam_plugin.steppers import default_float, require_representable
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -14,73 +13,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin.adapters import jax_md_neighbors, jax_md_physics
-from hoam_plugin.adapters.jax_md_import import usual_promotions
+from hoam_plugin.adapters import jax_md_neighbors, jax_md_physics, jax_md_steps
 from hoam_plugin.adapters.jax_md_neighbors import NeighborListOverflowError
-from hoam_plugin.normalisation import wrapped
+from hoam_plugin.adapters.jax_md_setup import NOT_CACHED, Setup, SystemCache
 from hoam_plugin.steppers import Parameters, default_float, state_type
 from hoam_plugin.variables import Variable
 
 View = Literal["one_body", "configuration"]
-# Attributes of jax-md's states that a State holds itself, or that a step is given.
-_NOT_CACHED = ("position", "momentum", "mass", "rng")
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class SystemCache:
-    """What jax-md hands from step to step beside positions and momenta; every leaf has a leading axis of replicas.
-
-    Attributes:
-        system: jax-md's state (force, thermostat) without what the State holds.
-        neighbors: neighbour lists, or None.
-    """
-
-    system: Any
-    neighbors: Any
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Setup:
-    """The fixed part of a `JaxMDStepper`: functions and settings; equal to itself only.
-
-    Attributes:
-        simulation: of `jax_md.simulate`, such as `nve`.
-        energy_or_force_fn: as `simulation` takes it.
-        shift_fn: as `simulation` takes it.
-        position: (N, dim) array, or a function (key[, parameters]) of it.
-        mass: a number or (N,) array.
-        options: constant keywords of `simulation`.
-        keywords: constant keywords of the energy or force.
-        to_position: matrix from a displacement to the change of positions, for fractional coordinates; or None.
-        is_energy: whether `energy_or_force_fn` returns an energy.
-        fields: attributes of the simulation's state.
-        shape: (N, dim).
-    """
-
-    simulation: Callable[..., Any]
-    energy_or_force_fn: Callable[..., Any]
-    shift_fn: Callable[..., Any]
-    position: Any
-    mass: Any
-    options: Mapping[str, Any]
-    keywords: Mapping[str, Any]
-    to_position: np.ndarray | None
-    is_energy: bool
-    fields: tuple[str, ...]
-    shape: tuple[int, int]
-
-    def draw_position(self, key: Any, parameters: Parameters) -> Float[Array, "N dim"]:
-        """Positions of one replica."""
-        if not callable(self.position):
-            return jnp.asarray(self.position)
-        n_arguments = len(inspect.signature(self.position).parameters)
-        return jnp.asarray(self.position(key) if n_arguments == 1 else self.position(key, parameters))
-
-    @property
-    def takes(self) -> Mapping[str, inspect.Parameter]:
-        """The arguments of `simulation`."""
-        return inspect.signature(self.simulation).parameters
 
 
 @jax.tree_util.register_dataclass
@@ -165,7 +104,7 @@ class JaxMDStepper:
         particle = np.arange(n_samples) % self.n_particles
         found = {"particle": xr.Variable(("sample",), particle, {"long_name": "particle of its replica"})}
         species = self.setup.keywords.get("species")
-        if np.shape(species) == (self.n_particles,):
+        if species is not None and np.shape(species) == (self.n_particles,):
             own = np.asarray(species)[particle]
             found["species"] = xr.Variable(("sample",), own, {"long_name": "species of the particle"})
         return found
@@ -185,7 +124,7 @@ class JaxMDStepper:
         """
         self.n_replicas(n_samples)
         self.values(parameters, default_float())
-        return self._with_enough_room(_initial(self, key, n_samples, parameters), parameters)
+        return self._with_enough_room(jax_md_steps.initial(self, key, n_samples, parameters), parameters)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
         """One step of the simulation, in every replica. Where a neighbour list overflows, all samples become NaN.
@@ -197,7 +136,7 @@ class JaxMDStepper:
         if self.is_noisy and key is None:
             raise ValueError("key=None: the thermostat needs random numbers; pass a key, such as jax.random.key(0)")
         self.values(parameters, default_float())
-        moved = _step(self, state, dt, parameters, key)
+        moved = jax_md_steps.step(self, state, dt, parameters, key)
         if _is_known_to_overflow(moved):
             raise NeighborListOverflowError(
                 "neighbour-list overflow: a list has room for too few neighbours, so that the step was not taken; "
@@ -209,7 +148,7 @@ class JaxMDStepper:
         """Wrap positions into the box, build the neighbour lists and compute the forces."""
         neighbors = getattr(state.aux, "neighbors", None)
         neighbors = self.neighbors if neighbors is None else jax.tree.map(lambda leaf: leaf[0], neighbors)
-        return self._with_enough_room(_refreshed(self, state, parameters, neighbors), parameters)
+        return self._with_enough_room(jax_md_steps.refreshed(self, state, parameters, neighbors), parameters)
 
     def recover(self, before: Any, after: Any, parameters: Parameters) -> Any:
         """A state to repeat steps from whose neighbour lists overflowed, or None if all is well.
@@ -228,10 +167,10 @@ class JaxMDStepper:
         room = jax.tree.map(lambda leaf: leaf[0], after.aux.neighbors)
         while codes:
             room = jax_md_neighbors.larger(room, int(codes))
-            neighbors = _lists(self, positions, room)
+            neighbors = jax_md_steps.lists(self, positions, room)
             codes = np.bitwise_or.reduce(np.asarray(neighbors.error.code))
         if _is_known_to_overflow(before):
-            return _refreshed(self, before, parameters, room)
+            return jax_md_steps.refreshed(self, before, parameters, room)
         return dataclasses.replace(before, aux=SystemCache(before.aux.system, neighbors))
 
     def _with_enough_room(self, state: Any, parameters: Parameters) -> Any:
@@ -363,113 +302,7 @@ class JaxMDStepper:
 
     def cached(self, system: Any) -> Any:
         """jax-md's state without what the State holds."""
-        return system.set(**{name: None for name in _NOT_CACHED if name in self.setup.fields})
-
-
-# Compiled whole also where the caller does not compile: jax-md would be traced anew with every step.
-
-
-@jax.jit
-def _lists(stepper: JaxMDStepper, positions: Any, room: Any) -> Any:
-    """Neighbour lists of all replicas, with the capacity of `room`."""
-    if room is None:
-        return None
-    with usual_promotions():
-        return jax.lax.map(lambda R: jax_md_neighbors.rebuilt(room, R, stepper.list_keywords), positions)
-
-
-def _systems(stepper: JaxMDStepper, keys: Any, positions: Any, momenta: Any, parameters: Any, neighbors: Any) -> Any:
-    """jax-md's states of all replicas, with forces; momenta are drawn where they are None."""
-    setup, dtype = stepper.setup, positions.dtype
-    values = stepper.values(parameters, dtype)
-    init_fn, _ = stepper.built(jnp.asarray(stepper.dt, dtype), values)
-    takes = inspect.signature(init_fn).parameters
-    mass = jnp.asarray(setup.mass).astype(dtype)
-    keywords = stepper.keywords(values) if _takes_any(takes) else {}
-    if "kT" in takes:
-        keywords["kT"] = stepper.option("kT", values)
-
-    def of_replica(row: tuple[Any, Any, Any, Any]) -> Any:
-        key, position, momentum, neighbor = row
-        own = {} if momentum is None else {"momenta": momentum}
-        if neighbor is not None and _takes_any(takes):
-            own["neighbor"] = neighbor
-        return init_fn(key, position, mass=mass, **own, **keywords)
-
-    with usual_promotions():
-        systems = jax.lax.map(of_replica, (keys, positions, momenta, neighbors))
-    if neighbors is not None:
-        # Forces of incomplete lists are wrong.
-        bad = jax_md_neighbors.overflowed(neighbors)
-        cached = {name: getattr(systems, name) for name in setup.fields if name not in _NOT_CACHED}
-        cached = jax.tree.map(lambda leaf: jnp.where(bad, jnp.asarray(jnp.nan, leaf.dtype), leaf), cached)
-        systems = systems.set(**cached)
-    return systems
-
-
-@functools.partial(jax.jit, static_argnames=("n_samples",))
-def _initial(stepper: JaxMDStepper, key: Any, n_samples: int, parameters: Any) -> Any:
-    place_keys, keys = jax.random.split(key, (2, stepper.n_replicas(n_samples)))
-    with usual_promotions():
-        positions = jax.lax.map(lambda k: stepper.setup.draw_position(k, parameters), place_keys)
-    if stepper.period is not None:
-        positions = wrapped(positions, stepper.period)
-    neighbors = _lists(stepper, positions, stepper.neighbors)
-    systems = _systems(stepper, keys, positions, None, parameters, neighbors)
-    momenta = systems.momentum if stepper.has_momentum else None
-    time = jnp.asarray(stepper.horizon[0], positions.dtype)
-    return stepper.state(time, positions, momenta, systems, neighbors)
-
-
-@jax.jit
-def _refreshed(stepper: JaxMDStepper, state: Any, parameters: Any, room: Any) -> Any:
-    position = state.position if stepper.period is None else wrapped(state.position, stepper.period)
-    positions = stepper.replicas(position)
-    momenta = stepper.replicas(stepper.momentum(state)) if stepper.has_momentum else None
-    keys = jax.random.split(jax.random.key(0), len(positions))
-    neighbors = _lists(stepper, positions, room)
-    systems = _systems(stepper, keys, positions, momenta, parameters, neighbors)
-    return stepper.state(state.time, positions, momenta, systems, neighbors)
-
-
-@jax.jit
-def _step(stepper: JaxMDStepper, state: Any, dt: Any, parameters: Any, key: Any) -> Any:
-    setup, dtype = stepper.setup, state.position.dtype
-    values, size = stepper.values(parameters, dtype), jnp.asarray(dt, dtype)
-    mass = jnp.asarray(setup.mass).astype(dtype)
-    mass = mass[:, None] if mass.ndim else mass
-    keywords = stepper.keywords(values)
-    positions = stepper.replicas(state.position)
-    momenta = stepper.replicas(stepper.momentum(state)) if stepper.has_momentum else None
-    keys = jax.random.split(key, len(positions)) if stepper.is_noisy else None
-
-    def of_replica(row: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
-        key, position, momentum, system, neighbor = row
-        own = {}
-        if neighbor is not None:
-            neighbor = neighbor.update(position, **stepper.list_keywords)
-            own["neighbor"] = neighbor
-        given = {"position": position, "momentum": momentum, "mass": mass, "rng": key}
-        system = system.set(**{name: value for name, value in given.items() if name in setup.fields})
-        moved = stepper.built(size, values)[1](system, **own, **keywords)
-        momentum = moved.momentum if stepper.has_momentum else None
-        return moved.position, momentum, stepper.cached(moved), neighbor
-
-    rows = (keys, positions, momenta, state.aux.system, state.aux.neighbors)
-    with usual_promotions():
-        position, momentum, system, neighbors = jax.lax.map(of_replica, rows)
-    position, momentum, system = jax.tree.map(
-        lambda new, old: new.astype(old.dtype), (position, momentum, system), (positions, momenta, state.aux.system)
-    )
-    if neighbors is not None:
-        bad = jax_md_neighbors.overflowed(neighbors)
-        position, momentum = jax.tree.map(lambda leaf: jnp.where(bad, jnp.nan, leaf), (position, momentum))
-    time = state.time + size.astype(state.time.dtype)
-    return stepper.state(time, position, momentum, system, neighbors)
-
-
-def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
-    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        return system.set(**{name: None for name in NOT_CACHED if name in self.setup.fields})
 
 
 def _is_known_to_overflow(state: Any) -> bool:

@@ -58,7 +58,8 @@ def _steps(first: float, last: float, n: int) -> list[float]:
     return np.linspace(first, last, n).round(6).tolist()
 
 
-_KINETIC = {"structure": "kinetic"}
+_KINETIC: dict[str, Any] = {"structure": "kinetic"}
+_TRAP = {"mu": [0.3, 0.4, 0.5, 0.7, 0.8, 0.9]}
 CASES = {
     "oscillator": Case(simulators.oscillator, {}, {}, 10_000, 64, 65, _KINETIC, rates=True),
     "duffing": Case(
@@ -68,7 +69,8 @@ CASES = {
         25_000,
         64,
         65,
-        _KINETIC,
+        # The force does not depend on time.
+        _KINETIC | {"potential": hoam.VectorField(time_harmonics=0)},
         rates=True,
         dt=0.02,
     ),
@@ -121,19 +123,36 @@ CASES = {
         {"r": _steps(13.5, 14.2, 8)},
         {"r": [13.65, 14.05]},
         25_000,
-        128,
+        256,
         65,
-        {"potential": hoam.CoLoRA(width=48), "training": hoam.Training(iterations=8000)},
+        {
+            "potential": hoam.CoLoRA(width=48, rank=6, hyper_width=24),
+            "loss": hoam.ActionMatching(epsilon=0.02),
+            "training": hoam.Training(n_samples=8),
+        },
         published="Sinkhorn .217",
     ),
     "trap": Case(
         simulators.trap,
-        {"mu": [0.3, 0.4, 0.5, 0.7, 0.8, 0.9]},
+        _TRAP,
         {"mu": [0.6]},
         5000,
         64,
         41,
-        {"training": hoam.Training(iterations=8000)},
+        {"structure": "field"},
+        rates=True,
+    ),
+    "trap, samples alone": Case(
+        simulators.trap,
+        _TRAP,
+        {"mu": [0.6]},
+        5000,
+        128,
+        41,
+        {
+            "loss": hoam.ActionMatching(epsilon=0.05),
+            "training": hoam.Training(iterations=4000, n_samples=16, optimiser="adam", learning_rate=2e-3),
+        },
     ),
     "yukawa_quench": Case(
         simulators.yukawa_quench,

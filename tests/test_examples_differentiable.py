@@ -59,11 +59,11 @@ def learned() -> hoam.Surrogate:
 
 
 def test_mu_is_recovered_through_the_surrogate_and_through_the_simulator(infer_mu: ModuleType) -> None:
-    data = infer_mu.observed(1.37, TIMES, key=jax.random.key(1), n_samples=N, noise=0.01)
+    data = infer_mu.observed(1.37, TIMES, key=jax.random.key(1), n_samples=4 * N, noise=0.01)
     # A small training leaves a few per cent; `benchmarks/results/inference.md` has the full size.
     for stepper, dt, tolerance in ((learned(), 0.25, 0.05), (plasma(), None, 0.02)):
         with jax.numpy_dtype_promotion("standard"):  # for optax
-            found = infer_mu.infer(stepper, data, TIMES, key=jax.random.key(2), n_samples=N, dt=dt, iterations=40)
+            found = infer_mu.infer(stepper, data, TIMES, key=jax.random.key(2), n_samples=4 * N, dt=dt, iterations=40)
         assert found.path.shape == (41, 1)
         assert found.path[0, 0] == pytest.approx(1.8)
         assert found.loss[-1] < 0.1 * found.loss[0]

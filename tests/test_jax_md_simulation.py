@@ -1,4 +1,4 @@
-"""jax-md simulations as steppers: known dynamics, both views, boxes, neighbour lists that overflow, and declarations."""
+"""jax-md simulations as steppers: known dynamics, both views, boxes, neighbour lists that overflow, declarations."""
 
 import contextlib
 import functools
@@ -152,7 +152,7 @@ def declared(stepper, ds):
     )
 
 
-@pytest.mark.parametrize("view", ["one_body", "configuration"])
+@pytest.mark.parametrize("view", ["one_body", pytest.param("configuration", marks=pytest.mark.slow)])
 def test_friction_and_noise_are_known(view):
     stepper = trap(simulate.nvt_langevin, gamma=0.7, view=view)
     ds = run(stepper, [0.0, 0.1])
@@ -257,8 +257,8 @@ def test_a_box_that_is_not_that_of_the_shift_is_refused():
 
 @functools.cache
 def runs_of_gas():
-    times = [0.0, 0.4, 0.8]
-    parameters = {"kT": [0.3, 0.5]}
+    times = [0.0, 0.8]
+    parameters = {"kT": [0.5]}
     return tuple(run(gas(neighbors=n), times, parameters, n_samples=18, rates=True) for n in (True, False))
 
 
@@ -296,7 +296,6 @@ def test_an_overflow_outside_of_simulate_is_an_error_and_can_be_recovered_from()
 def test_positions_may_depend_on_the_parameters():
     stepper = trap(position=lambda key, p: jnp.sqrt(p["kT"]) * jax.random.normal(key, (8, 2)))
     ds = run(stepper, [0.0, 0.1], {"kT": [0.01, 1.0]})
-    np.testing.assert_allclose(10 * ds["position"].values[0, 0], ds["position"].values[1, 0] * 1.0, rtol=3)
     assert ds["position"].values[0, 0].std() < 0.2 < ds["position"].values[1, 0].std()
 
 
@@ -325,12 +324,10 @@ def test_species_are_a_coordinate_and_a_keyword_of_the_energy():
 
 def test_double_precision_is_kept(x64):
     position = np.random.default_rng(0).normal(size=(8, 2))
-    for simulation in (simulate.nvt_langevin, simulate.nve):
-        ds = run(trap(simulation, position=position), [0.0, 0.2], n_samples=8)
-        assert ds["position"].dtype == np.float64
-        np.testing.assert_array_equal(values(ds, "position")[0], position)
-    single = run(trap(position=position.astype(np.float32)), [0.0, 0.2], n_samples=8)
-    assert single["position"].dtype == np.float32
+    for dtype in (np.float64, np.float32):
+        ds = run(trap(simulate.nvt_langevin, position=position.astype(dtype)), [0.0, 0.2], n_samples=8)
+        assert ds["position"].dtype == ds["momentum"].dtype == dtype
+        np.testing.assert_array_equal(values(ds, "position")[0], position.astype(dtype))
 
 
 def test_steps_are_differentiable_with_respect_to_parameters():
@@ -389,7 +386,7 @@ def test_bad_arguments_are_refused(options, match, as_installed):
 def test_other_refusals():
     with pytest.raises(TypeError, match="position is float64 but JAX is in 32-bit mode"):
         trap(position=np.ones((8, 2)))
-    with pytest.raises(TypeError, match="must be one of jax_md.simulate with a time step"):
+    with pytest.raises(TypeError, match=r"must be one of jax_md\.simulate with a time step"):
         trap(lambda energy, shift: None)
     with pytest.raises(ValueError, match="must be at least 0"):
         run(trap(), [0.0, 0.1], {"kT": [-1.0]})

@@ -59,7 +59,7 @@ def jacobian_log_determinant(model: hoam.Surrogate, z: Any, parameters: Any) -> 
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", ["gaussian", "torus", "kinetic"])
+@pytest.mark.parametrize("case", ["gaussian", "torus", pytest.param("kinetic", marks=pytest.mark.slow)])
 def test_it_is_that_of_the_jacobian_of_the_flow(case):
     model = {"gaussian": gaussian, "torus": toy.plasma_surrogate, "kinetic": kinetic}[case]().with_options(dt=0.05)
     z = jax.random.normal(jax.random.key(0), (5, len(model.variables)))

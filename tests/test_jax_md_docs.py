@@ -1,0 +1,27 @@
+"""The code of the page on jax-md runs."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from hoam_plugin.adapters.jax_md_import import usual_promotions
+
+PAGE = Path(__file__).parent.parent / "docs" / "jax_md.md"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_docs_of_jax_md():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    scope = {}
+    small = "replaces=stepper, training=hoam.Training(iterations=4, block=2, n_samples=64), progress=False)"
+    with usual_promotions():
+        for block in blocks:
+            exec(compile(block.replace("replaces=stepper)", small), str(PAGE), "exec"), scope)
+        assert np.isfinite(scope["state"].position).all()
+        assert float(scope["state"].time) == pytest.approx(2.0)
+        # The last block made its pair with the surrogate.
+        assert hasattr(scope["init_fn"](jax.random.key(0), scope["lattice"](jax.random.key(1), {})), "time")
