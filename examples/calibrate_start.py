@@ -106,11 +106,12 @@ def calibrate(stepper: Any, data: Any, times: Any, *, key: jax.Array, n_samples:
     """Find amplitude and width from an energy curve, from the middle of their ranges."""
     points = quiet_points(key, n_samples)
 
-    def curve(stepper: Any, theta: Any) -> Any:
+    def curve(fixed: Any, theta: Any) -> Any:
+        stepper, points = fixed
         return log_energy(stepper, theta, times, points)
 
     middle = [(low + high) / 2 for low, high in zip(LOW, HIGH, strict=True)]
-    return descend(curve, stepper, data, low=LOW, high=HIGH, start=middle, iterations=iterations)
+    return descend(curve, (stepper, points), data, low=LOW, high=HIGH, start=middle, iterations=iterations)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

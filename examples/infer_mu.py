@@ -44,7 +44,7 @@ def trained_surrogate(
     *, key: jax.Array, n_samples: int = 25_000, n_nodes: int = 256, iterations: int = 4_000, **options: Any
 ) -> hoam.Surrogate:
     """The force of the two-stream problem, learned from eight runs; `options` are further ones of `fit`."""
-    simulator = hoam.stepper(NAME)
+    simulator = hoam.stepper(NAME, surrogate=False)
     nodes = hoam.quadrature.gauss_legendre(n_nodes)
     mu = np.linspace(*RANGE, 8)
     truth = hoam.simulate(
@@ -54,23 +54,37 @@ def trained_surrogate(
     return hoam.fit(truth, key=key, structure="kinetic", training=training, progress=False, **options)
 
 
-def log_energy(stepper: Any, mu: Any, times: Any, *, key: jax.Array, n_samples: int, dt: float | None = None) -> Any:
-    """Logarithm of the electric energy at `times`: a differentiable function of mu, by any stepper."""
+def population(key: jax.Array, n_samples: int) -> Any:
+    """The population at the start. Its samples do not depend on mu, only its field does."""
+    return hoam.stepper(NAME, surrogate=False).init(key, n_samples, {"mu": jnp.asarray(RANGE[0])})
+
+
+def log_energy(stepper: Any, mu: Any, start: Any, times: Any, *, dt: float | None = None) -> Any:
+    """Logarithm of the electric energy at `times`: a differentiable function of mu, by any stepper.
+
+    Args:
+        stepper: surrogate or simulator.
+        mu: Debye length.
+        start: a `population`.
+        times: concrete and increasing.
+        dt: largest step; the stepper's own by default.
+    """
     parameters = {"mu": mu}
-    state = stepper.init(key, n_samples, parameters)
+    state = stepper.refresh(start, parameters)
     return jnp.log(diagnostic_over_time(stepper, state, times, parameters, dt=dt))
 
 
 def observed(mu: float, times: Any, *, key: jax.Array, n_samples: int, noise: float = 0.05) -> Any:
     """What the simulator says at mu, with multiplicative noise: the logarithm of the energy at `times`."""
     start_key, noise_key = jax.random.split(key)
-    curve = jax.jit(lambda mu: log_energy(hoam.stepper(NAME), mu, times, key=start_key, n_samples=n_samples))
-    return curve(mu) + noise * jax.random.normal(noise_key, (len(times),))
+    start = population(start_key, n_samples)
+    curve = jax.jit(lambda mu, start: log_energy(hoam.stepper(NAME, surrogate=False), mu, start, times))
+    return curve(mu, start) + noise * jax.random.normal(noise_key, (len(times),))
 
 
 def descend(
     curve: Callable[[Any, Any], Any],
-    stepper: Any,
+    fixed: Any,
     data: Any,
     *,
     low: Any,
@@ -79,14 +93,14 @@ def descend(
     iterations: int = 60,
     learning_rate: float = 0.1,
 ) -> Descent:
-    """Adam on the mean square of `curve(stepper, theta) - data`, with theta scaled to [0, 1] between `low` and `high`.
+    """Adam on the mean square of `curve(fixed, theta) - data`, with theta scaled to [0, 1] between `low` and `high`.
 
     The Jacobian of the curve is taken in forward mode: for one or two parameters it is cheaper than reverse mode, by
     simulator and by surrogate, and needs no memory of the steps.
 
     Args:
-        curve: (stepper, theta) to values, theta of shape (parameters,).
-        stepper: is passed in, not closed over, so that its weights are no constants to the compiler.
+        curve: (fixed, theta) to values, theta of shape (parameters,).
+        fixed: stepper and samples, passed in and not closed over, so that they are no constants to the compiler.
         data: observed values.
         low: smallest parameters allowed.
         high: largest parameters allowed.
@@ -98,9 +112,9 @@ def descend(
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, iterations), b2=0.9)
 
     @jax.jit
-    def iterate(stepper: Any, unit: Any, moments: Any) -> Any:
+    def iterate(fixed: Any, unit: Any, moments: Any) -> Any:
         def residual(unit: Any) -> Any:
-            gap = curve(stepper, low + unit * (high - low)) - data
+            gap = curve(fixed, low + unit * (high - low)) - data
             return gap, gap
 
         jacobian, gap = jax.jacfwd(residual, has_aux=True)(unit)
@@ -113,7 +127,7 @@ def descend(
     path, losses, seconds = [unit], [], []
     for _ in range(iterations):
         began = time.perf_counter()
-        unit, moments, loss = iterate(stepper, unit, moments)
+        unit, moments, loss = iterate(fixed, unit, moments)
         losses.append(float(loss))
         seconds.append(time.perf_counter() - began)
         path.append(unit)
@@ -129,16 +143,18 @@ def infer(
     key: jax.Array,
     n_samples: int,
     dt: float | None = None,
-    start: float = 1.8,
+    first_guess: float = 1.8,
     iterations: int = 60,
 ) -> Descent:
     """Find the mu whose energy curve is `data`, through `stepper`."""
 
-    def curve(stepper: Any, theta: Any) -> Any:
-        return log_energy(stepper, theta[0], times, key=key, n_samples=n_samples, dt=dt)
+    def curve(fixed: Any, theta: Any) -> Any:
+        stepper, start = fixed
+        return log_energy(stepper, theta[0], start, times, dt=dt)
 
     low, high = ([end] for end in RANGE)
-    return descend(curve, stepper, data, low=low, high=high, start=[start], iterations=iterations)
+    fixed = stepper, population(key, n_samples)
+    return descend(curve, fixed, data, low=low, high=high, start=[first_guess], iterations=iterations)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -159,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"training runs and training: {time.perf_counter() - began:.1f} s")
     else:
         model = hoam.load(options.model)
-    simulator = hoam.stepper(NAME)
+    simulator = hoam.stepper(NAME, surrogate=False)
     data = observed(options.mu, times, key=keys[1], n_samples=options.samples)
 
     descents = {}
@@ -181,9 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             log_energy(
                 model,
                 descents["surrogate, dt = 0.25"].path[-1, 0],
+                population(keys[2], options.samples),
                 times,
-                key=keys[2],
-                n_samples=options.samples,
                 dt=0.25,
             )
         )

@@ -13,20 +13,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from infer_mu import END, NAME, log_energy, trained_surrogate
+from infer_mu import END, NAME, log_energy, population, trained_surrogate
 
 import hoam_plugin as hoam
 
 
-def jacobian(stepper: Any, mu: float, times: Any, *, mode: str = "forward", **options: Any) -> Any:
+def jacobian(stepper: Any, mu: float, start: Any, times: Any, *, mode: str = "forward", dt: float | None = None) -> Any:
     """Derivative of the log energy with respect to mu at `times`, in "forward" or "reverse" mode."""
     transform = {"forward": jax.jacfwd, "reverse": jax.jacrev}[mode]
-    return jax.jit(transform(lambda mu: log_energy(stepper, mu, times, **options)))(mu)
+    return jax.jit(transform(lambda mu: log_energy(stepper, mu, start, times, dt=dt)))(mu)
 
 
-def finite_differences(stepper: Any, mu: float, times: Any, *, step: float = 0.005, **options: Any) -> Any:
+def finite_differences(
+    stepper: Any, mu: float, start: Any, times: Any, *, step: float = 0.005, dt: float | None = None
+) -> Any:
     """The same by central differences; both runs start from the same samples."""
-    curve = jax.jit(lambda mu: log_energy(stepper, mu, times, **options))
+    curve = jax.jit(lambda mu: log_energy(stepper, mu, start, times, dt=dt))
     return (curve(mu + step) - curve(mu - step)) / (2 * step)
 
 
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = trained_surrogate(**trained) if options.model is None else hoam.load(options.model)
     simulator = hoam.stepper(NAME, surrogate=False)
 
-    columns, run = {}, {"key": keys[2], "n_samples": options.samples}
+    columns, start = {}, population(keys[2], options.samples)
     for label, derivative, stepper, settings in (
         ("surrogate", jacobian, model, {"dt": 0.25}),
         ("surrogate, reverse", jacobian, model, {"dt": 0.25, "mode": "reverse"}),
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("simulator, differences", finite_differences, simulator, {"dt": 0.05}),
     ):
         began = time.perf_counter()
-        columns[label] = np.asarray(derivative(stepper, options.mu, times, **run, **settings))
+        columns[label] = np.asarray(derivative(stepper, options.mu, start, times, **settings))
         print(f"{label}: {time.perf_counter() - began:.1f} s with compilation")
     truth = columns["simulator, differences"]
     print(f"{'time':>6} " + " ".join(f"{label:>22}" for label in columns))

@@ -87,9 +87,15 @@ def test_docs_of_simulators() -> None:
 def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     truth = toy.small_plasma_ensemble(n_samples=128).assign_coords(mu=("run", [1.2, 1.4, 1.8]))
-    scope = run("docs/ensembles.md", {"truth": truth, "key": jax.random.key(0)})
+    other = truth.hoam.pipe(lambda ds: ds.assign(x=(ds["x"] + 1) % ds["x"].attrs["period"]))
+    scope = run("docs/ensembles.md", {"truth": truth, "other": other, "key": jax.random.key(0)})
     assert scope["one"].sizes["run"] == 1
     assert scope["few"].sizes["sample"] == 64
+    assert scope["some"].sizes["run"] == 1
+    assert (scope["scores"]["sliced_wasserstein"].sel(reference="surrogate") > 0.01).all()
+    assert len(scope["figure"].axes) > 1
+    assert scope["samples"].sizes["component"] == 2
+    assert scope["mean"]["v"].attrs == truth["v"].attrs
 
 
 def test_readme_command_lines_are_known_to_the_command_line() -> None:

@@ -15,7 +15,6 @@ import xarray as xr
 import hoam_plugin as hoam
 from hoam_plugin import simulators
 from hoam_plugin.observables import diagnostic_over_time
-from hoam_plugin.registry import use_surrogate
 
 KEY = jax.random.key(0)
 N = 1_000
@@ -30,8 +29,9 @@ def plasma() -> simulators.VlasovPoissonPIC:
 def small_problem(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The name of the examples gives a coarse simulator over a short time."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples")
-    with use_surrogate("two_stream", plasma()):
-        yield
+    hoam.register("two_stream", plasma())
+    yield
+    hoam.registry.unregister("two_stream")
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_mu_is_recovered_through_the_surrogate_and_through_the_simulator(infer_m
 def test_sensitivities_agree_in_both_modes_and_with_the_simulator(infer_mu: ModuleType) -> None:
     import sensitivity
 
-    options = {"key": jax.random.key(2), "n_samples": N, "dt": 0.1}
-    forward = sensitivity.jacobian(learned(), 1.5, TIMES, **options)
-    reverse = sensitivity.jacobian(learned(), 1.5, TIMES, mode="reverse", **options)
+    start = infer_mu.population(jax.random.key(2), N)
+    forward = sensitivity.jacobian(learned(), 1.5, start, TIMES, dt=0.1)
+    reverse = sensitivity.jacobian(learned(), 1.5, start, TIMES, mode="reverse", dt=0.1)
     np.testing.assert_allclose(reverse, forward, rtol=1e-2, atol=1e-2)
-    truth = sensitivity.finite_differences(plasma(), 1.5, TIMES, **options)
-    assert sensitivity.error(sensitivity.jacobian(plasma(), 1.5, TIMES, **options), truth) < 0.1
+    truth = sensitivity.finite_differences(plasma(), 1.5, start, TIMES, dt=0.1)
+    assert sensitivity.error(sensitivity.jacobian(plasma(), 1.5, start, TIMES, dt=0.1), truth) < 0.1
     assert sensitivity.error(forward, truth) < 0.4
     assert np.abs(truth[1:]).max() > 1
 
@@ -106,7 +106,6 @@ def runs() -> xr.Dataset:
         import calibrate_start
 
         patch.setattr(calibrate_start, "END", 4.0)
-        # The simulator of a name is asked for by the example, whatever is selected.
         hoam.register("two_stream", plasma())
         try:
             return calibrate_start.training_runs(key=KEY, n_samples=N, n_nodes=16, n_side=3)
@@ -121,14 +120,10 @@ def test_the_start_is_calibrated(infer_mu: ModuleType, runs: xr.Dataset) -> None
     potential = hoam.VectorField(width=16, depth=3, harmonics=2)
     training = dataclasses.replace(hoam.recipes.velocity_training(400), n_times=16)
     model = hoam.fit(runs, key=KEY, structure="kinetic", potential=potential, training=training, progress=False)
-    hoam.register("two_stream", plasma())
-    try:
-        truth = (0.04, 1.1)
-        data = calibrate_start.observed(truth, TIMES, key=jax.random.key(1), n_samples=N, noise=0.01)
-        with jax.numpy_dtype_promotion("standard"):  # for optax
-            found = calibrate_start.calibrate(model, data, TIMES, key=jax.random.key(2), n_samples=N, iterations=60)
-    finally:
-        hoam.registry.unregister("two_stream")
+    truth = (0.04, 1.1)
+    data = calibrate_start.observed(truth, TIMES, key=jax.random.key(1), n_samples=N, noise=0.01)
+    with jax.numpy_dtype_promotion("standard"):  # for optax
+        found = calibrate_start.calibrate(model, data, TIMES, key=jax.random.key(2), n_samples=N, iterations=60)
     np.testing.assert_allclose(found.path[-1], truth, rtol=0.1)
     assert found.loss[-1] < 0.1 * found.loss[0]
 
