@@ -117,8 +117,8 @@ def speed_rows(n: int, n_cells: int, n_steps: int, n_numpy: int, repeats: int) -
         return jax.block_until_ready(compiled(start, jnp.asarray(MU), jnp.asarray(steps)))
 
     def simulated() -> object:
-        end = n_steps * DT
-        return hoam.simulate(stepper, {"mu": [MU]}, [0.0, end], key=jax.random.key(0), n_samples=n, progress=False)
+        options = {"key": jax.random.key(0), "n_samples": n, "initial": start, "progress": False}
+        return hoam.simulate(stepper, {"mu": [MU]}, [0.0, n_steps * DT], **options)
 
     solvers = {
         "NumPy, bincount and sparse direct solve": sparse_direct_solver(n_cells),

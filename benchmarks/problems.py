@@ -161,7 +161,8 @@ CASES = {
         16 * 512,
         48,
         33,
-        _KINETIC,
+        # The mean force depends on the velocity: kinetic energy turns into energy of correlations.
+        _KINETIC | {"potential": hoam.CoLoRA(width=24, depth=3, rank=4)},
         rates=True,
     ),
 }

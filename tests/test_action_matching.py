@@ -116,7 +116,11 @@ CASES = {
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    ("case", "kind"), [*((case, "CoLoRA") for case in CASES), *((next(iter(CASES)), kind) for kind in ("FiLM", "MLP"))]
+    ("case", "kind"),
+    [
+        *(pytest.param(case, "CoLoRA", marks=pytest.mark.slow if case.startswith("three") else ()) for case in CASES),
+        *((next(iter(CASES)), kind) for kind in ("FiLM", "MLP")),
+    ],
 )
 def test_fast_loss_equals_the_naive_formulation(case: str, kind: str) -> None:
     periods, harmonics, epsilon = CASES[case]

@@ -330,6 +330,7 @@ def test_module_runs_as_the_command() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.slow
 def test_diverged_fit_is_not_said_to_be_resumable(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FailingCommand
 ) -> None:

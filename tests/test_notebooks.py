@@ -43,6 +43,7 @@ def run_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(COARSE)
 def test_the_oscillator_notebook_runs(run_small: Any, capsys: pytest.CaptureFixture[str]) -> None:
     scope = run_small("oscillator")

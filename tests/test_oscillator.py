@@ -158,7 +158,7 @@ def test_streaming_gives_the_same_ensemble(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:the 8 saved times do not resolve")
-@pytest.mark.parametrize("structure", ["gradient", "kinetic"])
+@pytest.mark.parametrize("structure", [pytest.param("gradient", marks=pytest.mark.slow), "kinetic"])
 def test_it_can_be_learned_and_the_surrogate_takes_its_place(structure):
     ds = simulated(oscillator(), hoam.quadrature.gauss_legendre(8), n_samples=256)
     network = hoam.VectorField(width=8, depth=2) if structure == "kinetic" else hoam.CoLoRA(width=8, depth=2)

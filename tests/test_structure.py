@@ -336,8 +336,8 @@ POTENTIALS = {
 }
 
 
-# FiLM and the conservative force share the code of the others; nested derivatives of each take long to compile.
-_SLOW = {("film", 1), ("film", 2), ("conservative", 2)}
+# Nested derivatives take long to compile, and these share the code of the others.
+_SLOW = {("film", 1), ("film", 2), ("conservative", 2), ("colora", 1), ("force", 2)}
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def naive_dice(psi: Any, driven: Any, epsilon: float, b: Batch) -> Any:
     return total
 
 
-@pytest.mark.parametrize("kind", ["force", "colora"])
+@pytest.mark.parametrize("kind", ["force", pytest.param("colora", marks=pytest.mark.slow)])
 def test_dice_is_the_printed_sum_and_does_not_see_a_function_of_time(kind: str) -> None:
     with jax.enable_x64(True):
         split = phase_space(1, False)

@@ -400,7 +400,13 @@ def test_solve_refuses_unordered_and_earlier_times(model: hoam.Surrogate, state:
         model.solve(state, TIMES, {"mu": 1.4}, dt=-0.1)
 
 
-@pytest.mark.parametrize("potential", [hoam.FiLM(width=8, depth=2, hyper_width=5), hoam.MLP(width=8, depth=2)])
+@pytest.mark.parametrize(
+    "potential",
+    [
+        pytest.param(hoam.FiLM(width=8, depth=2, hyper_width=5), marks=pytest.mark.slow),
+        hoam.MLP(width=8, depth=2),
+    ],
+)
 def test_other_potentials_are_trained_and_kept(potential: Any, tmp_path: Path) -> None:
     training = hoam.Training(iterations=200, n_samples=64, block=100, learning_rate=2e-2, warmup=10)
     ds = toy.moving_gaussian()

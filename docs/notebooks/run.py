@@ -63,7 +63,8 @@ def tidy(outputs: list[Any]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    # A notebook must not see the small size of the tests.
-    os.environ.pop("HOAM_NOTEBOOK_SIZE", None)
+    # A notebook must not see the small size of the tests, and its kernel shows pictures where no backend is named.
+    for variable in ("HOAM_NOTEBOOK_SIZE", "MPLBACKEND"):
+        os.environ.pop(variable, None)
     for chosen in sys.argv[1:] or NAMES:
         run(chosen)

@@ -195,15 +195,14 @@ for row in rows:
     print(f"{row.replace('_', ' '):24}" + "".join(f"{float(column[row]):16.3g}" for column in columns.values()))
 
 # %% [markdown]
-# Without rates, L1 and SW of the kinetic surrogate are a quarter to a third below those of HOAM and AM, and it keeps
-# the fine arms of the vortex, which the other two smear out. HOAM and AM are alike in phase space here; HOAM has the
-# better energy. With rates, the kinetic surrogate is at the noise floor in phase space and, alone among the four,
-# follows the energy better than interpolation between neighbouring training runs does. (An L1 below the floor is no
-# mistake: the surrogate starts from the truth's own samples, the second run does not. Interpolation exists for curves
-# only.)
+# Both kinetic surrogates are at the noise floor in phase space, and follow the energy within 2 to 3 %, closer than
+# interpolation between neighbouring training runs does; marginals alone are as good as recorded rates here. HOAM and AM
+# have to learn the whole velocity field and smear out the fine arms of the vortex. They are alike in phase space; HOAM
+# has the better energy. (An L1 below the floor is no mistake: the surrogates start from the truth's own samples, the
+# second run does not. Interpolation exists for curves only.)
 #
-# The three that see marginals only get the energy wrong by 40 to 160 % on average over time; the curves differ most in
-# the dips before $t = 10$. This is one seed, trained on a busy machine: on two idle cores HOAM takes about 80 s.
+# HOAM and AM get the energy wrong by 70 to 160 % on average over time; the curves differ most in the dips before
+# $t = 10$. This is one seed.
 
 # %% [markdown]
 # ## Animation
