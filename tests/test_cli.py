@@ -116,6 +116,7 @@ def test_interrupted_fit_is_resumed(
     np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
 
 
+@pytest.mark.slow
 def test_fit_validates(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     truth, model = folder / "truth.zarr", tmp_path / "m.hoam"
     words = ("fit", truth, "-o", model, "--iterations", 120, "--width", 8, "--depth", 2, "--no-progress")

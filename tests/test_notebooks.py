@@ -63,6 +63,7 @@ def test_the_oscillator_notebook_runs(run_small: Any, capsys: pytest.CaptureFixt
     assert "HOAM" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(COARSE)
 def test_the_vlasov_notebook_runs(run_small: Any, tmp_path: Path) -> None:
     scope = run_small("vlasov")

@@ -149,7 +149,7 @@ def test_the_start_is_that_of_the_problem():
     assert np.abs(positions.std(0) / 0.1 - 1).max() < ERROR_BARS / np.sqrt(2 * 5000)
 
 
-@pytest.mark.parametrize("mu", [0.1, 0.3])
+@pytest.mark.parametrize("mu", [pytest.param(0.1, marks=pytest.mark.slow), 0.3])
 def test_the_long_run_of_duffing_has_the_stationary_density(mu):
     n, stepper = 20_000, duffing(velocity=0.0, width=1.0)
     ds = hoam.simulate(stepper, {"mu": [mu]}, [0.0, 60.0], key=KEY, n_samples=n, progress=False)
@@ -181,7 +181,11 @@ def test_the_two_wells_lie_where_the_density_says():
 
 @pytest.mark.parametrize(
     ("name", "n_samples", "times"),
-    [("duffing", 4000, [0.0, 3.0, 12.0]), ("lorenz9", 2000, [0.0, 8.0, 20.0]), ("trap", 200, [0.0, 0.5, 2.0])],
+    [
+        ("duffing", 4000, [0.0, 3.0, 12.0]),
+        pytest.param("lorenz9", 2000, [0.0, 8.0, 20.0], marks=pytest.mark.slow),
+        ("trap", 200, [0.0, 0.5, 2.0]),
+    ],
 )
 def test_a_tenth_of_the_step_has_the_same_moments(name, n_samples, times):
     factory, parameters = PROBLEMS[name]

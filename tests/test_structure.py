@@ -119,9 +119,9 @@ def spring(x: Any, mu: float) -> Any:
     ("loss", "bound"),
     [
         (hoam.ActionMatching(samples="merged"), 0.03),
-        (hoam.ActionMatching(samples="independent"), 0.04),
+        pytest.param(hoam.ActionMatching(samples="independent"), 0.04, marks=pytest.mark.slow),
         (hoam.ActionMatching(quadrature=hoam.quadrature.low_discrepancy(16)), 0.08),
-        (hoam.DICE(), 0.06),
+        pytest.param(hoam.DICE(), 0.06, marks=pytest.mark.slow),
     ],
     ids=["merged", "independent", "random times", "dice"],
 )
@@ -181,10 +181,8 @@ def test_what_is_left_of_a_known_field() -> None:
     assert force_error(dataclasses.replace(model, replaces=None), lambda x, mu: -0.5 * mu * x[:, 0]) < 0.15
 
 
-@pytest.mark.parametrize(
-    "potential",
-    [hoam.CoLoRA(width=16, depth=3, rank=2), pytest.param(hoam.MLP(width=16, depth=3), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("potential", [hoam.CoLoRA(width=16, depth=3, rank=2), hoam.MLP(width=16, depth=3)])
 def test_force_that_depends_on_the_velocity(potential: Any) -> None:
     """A potential in (x, v) finds friction that nobody declared."""
     stepper = Trap(friction=0.7)
@@ -192,6 +190,14 @@ def test_force_that_depends_on_the_velocity(potential: Any) -> None:
     training = hoam.Training(iterations=800, n_samples=128, learning_rate=1e-2, warmup=20)
     model = fit_kinetic(ds, potential=potential, replaces=Trap(), training=training)
     assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1], stepper=stepper) < 0.12
+
+
+def test_force_that_depends_on_the_velocity_from_rates() -> None:
+    ds = trap_ensemble(Trap(friction=0.7), nodes=12, n_samples=1000, rates=True)
+    potential, training = hoam.CoLoRA(width=16, depth=3, rank=2), hoam.recipes.velocity_training(600)
+    model = fit_kinetic(ds, potential=potential, replaces=Trap(), training=training)
+    assert '"VelocityMatching"' in model.configuration
+    assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1], stepper=Trap(friction=0.7)) < 0.03
 
 
 def test_velocity_matching_to_recorded_rates() -> None:
