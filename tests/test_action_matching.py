@@ -116,11 +116,7 @@ CASES = {
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    ("case", "kind"),
-    [
-        *(pytest.param(case, "CoLoRA", marks=pytest.mark.slow if "no noise" in case else ()) for case in CASES),
-        *((next(iter(CASES)), kind) for kind in ("FiLM", "MLP")),
-    ],
+    ("case", "kind"), [*((case, "CoLoRA") for case in CASES), *((next(iter(CASES)), kind) for kind in ("FiLM", "MLP"))]
 )
 def test_fast_loss_equals_the_naive_formulation(case: str, kind: str) -> None:
     periods, harmonics, epsilon = CASES[case]
@@ -229,7 +225,7 @@ def test_loss_value_is_that_of_loss_and_gradient() -> None:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("n_probes", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("n_probes", [0, 2])
 def test_chunks_do_not_change_the_loss(n_probes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     potential, embedding = CoLoRA(width=6, depth=2), Embedding((None, None))
     weights, batch = random_weights(potential, embedding, 2), random_batch(12, 4, 2, 2, n_probes)

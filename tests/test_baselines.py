@@ -113,7 +113,7 @@ def drawn(model: SnapshotStepper, mu: Any, times: Any = (0.0, 1.1, 2.0), seed: i
 # What is learned
 
 
-@pytest.mark.parametrize("name", ["CFM", pytest.param("NCSM", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", METHODS)
 def test_moments_of_a_gaussian_between_the_training_runs(name: str) -> None:
     """The population N(mu t, 1) at a held-out mu and at times on and between the saved ones."""
     times = np.array([0.0, 0.6, 1.1, 2.0])

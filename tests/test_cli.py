@@ -116,7 +116,6 @@ def test_interrupted_fit_is_resumed(
     np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
 
 
-@pytest.mark.slow
 def test_fit_validates(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     truth, model = folder / "truth.zarr", tmp_path / "m.hoam"
     words = ("fit", truth, "-o", model, "--iterations", 120, "--width", 8, "--depth", 2, "--no-progress")
@@ -331,7 +330,6 @@ def test_module_runs_as_the_command() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.slow
 def test_diverged_fit_is_not_said_to_be_resumable(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FailingCommand
 ) -> None:

@@ -118,7 +118,6 @@ def test_runs_without_parameters_and_one_run() -> None:
     assert toy.small_surrogate(one.drop_vars("mu")).parameters == ()
 
 
-@pytest.mark.slow
 def test_random_rules_draw_saved_times_in_proportion_to_their_weights() -> None:
     rule = hoam.quadrature.uniform_random(16)
     model = hoam.fit(

@@ -43,7 +43,6 @@ def run_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     plt.close("all")
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(COARSE)
 def test_the_oscillator_notebook_runs(run_small: Any, capsys: pytest.CaptureFixture[str]) -> None:
     scope = run_small("oscillator")
@@ -63,7 +62,6 @@ def test_the_oscillator_notebook_runs(run_small: Any, capsys: pytest.CaptureFixt
     assert "HOAM" in printed
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(COARSE)
 def test_the_vlasov_notebook_runs(run_small: Any, tmp_path: Path) -> None:
     scope = run_small("vlasov")

@@ -119,9 +119,9 @@ def spring(x: Any, mu: float) -> Any:
     ("loss", "bound"),
     [
         (hoam.ActionMatching(samples="merged"), 0.03),
-        pytest.param(hoam.ActionMatching(samples="independent"), 0.04, marks=pytest.mark.slow),
+        (hoam.ActionMatching(samples="independent"), 0.04),
         (hoam.ActionMatching(quadrature=hoam.quadrature.low_discrepancy(16)), 0.08),
-        pytest.param(hoam.DICE(), 0.06, marks=pytest.mark.slow),
+        (hoam.DICE(), 0.06),
     ],
     ids=["merged", "independent", "random times", "dice"],
 )
