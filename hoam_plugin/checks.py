@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 
@@ -37,6 +38,47 @@ def positive_float(name: str, value: Any) -> float:
     return number
 
 
+def random_key(value: Any, name: str = "key") -> Any:
+    """`value`, if it is a JAX random key (of the new or the old style).
+
+    Raises:
+        TypeError: it is something else, such as a whole number.
+    """
+    dtype = getattr(value, "dtype", None)
+    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) and value.ndim == 0
+    if typed or (dtype == np.uint32 and value.ndim == 1):
+        return value
+    raise TypeError(
+        f"{name}={value!r} must be a JAX random key, such as jax.random.key({value if _is_whole(value) else 0})"
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def parameter_row(parameters: Any, expected: Sequence[str]) -> dict[str, Any]:
+    """The physics parameters of one run as scalars, in the order of `expected`; values of shape (1,) count as such.
+
+    Raises:
+        ValueError: unknown or missing names, or a value that is no scalar.
+        TypeError: not a mapping, or a value that is no number.
+    """
+    _require_names(parameters, expected)
+    row = {}
+    for name in expected:
+        value = parameters[name]
+        if not isinstance(value, jax.Array):
+            value = numeric_array(f"parameters[{name!r}]", value)
+        if math.prod(value.shape) != 1:
+            raise ValueError(
+                f"parameters[{name!r}] has the shape {value.shape}; it must be one number here, and jax.vmap or "
+                "simulate runs several"
+            )
+        row[name] = value.reshape(())
+    return row
+
+
 def numeric_array(name: str, value: Any) -> np.ndarray:
     """`value` as a float64 array."""
     try:
@@ -52,14 +94,7 @@ def parameter_table(parameters: Any, expected: Sequence[str]) -> dict[str, np.nd
         ValueError: unknown or missing names, unequal lengths, empty or non-finite columns.
         TypeError: not a mapping.
     """
-    if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameters={parameters!r} must be a dict of name to values, such as {{'mu': [1.2, 1.3]}}")
-    for name in parameters:
-        if name not in expected:
-            raise ValueError(f"parameters has the unknown name {name!r}; {suggestion(str(name), expected)}")
-    missing = [name for name in expected if name not in parameters]
-    if missing:
-        raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; this stepper needs {list(expected)!r}")
+    _require_names(parameters, expected)
     columns = {name: np.atleast_1d(numeric_array(f"parameters[{name!r}]", parameters[name])) for name in expected}
     for name, column in columns.items():
         if column.ndim != 1 or column.size == 0 or not np.isfinite(column).all():
@@ -69,6 +104,17 @@ def parameter_table(parameters: Any, expected: Sequence[str]) -> dict[str, np.nd
         raise ValueError(f"parameters have unequal lengths {lengths!r}; rows are runs, so give equally long lists")
     n_runs = max((column.size for column in columns.values()), default=1)
     return {name: np.broadcast_to(column, (n_runs,)) for name, column in columns.items()}
+
+
+def _require_names(parameters: Any, expected: Sequence[str]) -> None:
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters={parameters!r} must be a dict of name to values, such as {{'mu': [1.2, 1.3]}}")
+    for name in parameters:
+        if name not in expected:
+            raise ValueError(f"parameters has the unknown name {name!r}; {suggestion(str(name), expected)}")
+    missing = [name for name in expected if name not in parameters]
+    if missing:
+        raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; this stepper needs {list(expected)!r}")
 
 
 def increasing_times(name: str, times: Any) -> np.ndarray:

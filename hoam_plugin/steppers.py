@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import keyword
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +22,9 @@ Parameters = Mapping[str, Any]
 class State(Protocol):
     """A frozen pytree dataclass: `time` (scalar, physical units), a field per variable (leading axis = sample), `aux`.
 
-    `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved.
+    `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved. States
+    made by `state_type` have one field more, `remainder`: what rounding has cut off `time` and, where a stepper keeps
+    that, its variables, by name; see `hoam_plugin.clock`.
     """
 
     time: Any
@@ -76,14 +79,34 @@ class Stepper(Protocol):
 
 @functools.cache
 def state_type(names: tuple[str, ...]) -> type:
-    """The State class with one field per name: `time`, the names in order, `aux`. Same names, same class."""
-    taken = {"time", "aux"} & set(names)
-    if taken:
-        raise ValueError(f"variable names {names!r} must not include {sorted(taken)!r}, which every State has")
+    """The State class with a field per name: `time`, the names in order, `aux`, `remainder`. Same names, same class."""
+    for name in names:
+        require_field_name(name)
+    optional = [(name, Any, dataclasses.field(default=())) for name in ("aux", "remainder")]
     cls = dataclasses.make_dataclass(
-        "State_" + "_".join(names), ["time", *names, ("aux", Any, dataclasses.field(default=()))], frozen=True
+        "State_" + "_".join(names), ["time", *names, *optional], frozen=True, namespace={"__reduce__": _reduced}
     )
-    return jax.tree_util.register_dataclass(cls, ["time", *names, "aux"], [])
+    return jax.tree_util.register_dataclass(cls, ["time", *names, "aux", "remainder"], [])
+
+
+def _reduced(state: Any) -> tuple[Any, ...]:
+    """How to pickle a State, whose class no module holds."""
+    fields = [field.name for field in dataclasses.fields(state)]
+    return _state_of, (tuple(fields[1:-2]), [getattr(state, name) for name in fields])
+
+
+def _state_of(names: tuple[str, ...], values: list[Any]) -> Any:
+    return state_type(names)(*values)
+
+
+def require_field_name(name: str) -> None:
+    """Raise ValueError for the name of a variable that no State can hold."""
+    taken = ("time", "aux", "remainder")
+    if not name.isidentifier() or keyword.iskeyword(name) or name in taken:
+        raise ValueError(
+            f"the variable name {name!r} cannot be a field of a State; rename it to a Python identifier other than "
+            f"{', '.join(map(repr, taken))} and Python's own words"
+        )
 
 
 def default_float() -> np.dtype:

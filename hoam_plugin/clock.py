@@ -1,0 +1,137 @@
+"""The time of a state, to twice the digits of its dtype: what rounding cuts off `time` is kept in `remainder`.
+
+In single precision a clock at 1e6 ticks in units of 0.06, and a step of 0.01 would leave it where it is. A state whose
+`remainder` has an entry "time" holds time + remainder["time"] (Dekker 1971, doi:10.1007/BF01397083). Whatever is larger
+than rounding can leave is no remainder of this time: somebody has set the time since, and it counts for nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+TIME = "time"
+
+
+def split(value: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Double-precision numbers as two of another dtype that add up to them: the rounded ones and the rest."""
+    value = np.asarray(value, np.float64)
+    high = value.astype(dtype)
+    return high, (value - high.astype(np.float64)).astype(dtype)
+
+
+def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
+    """The rounded sum of two floats and what rounding has cut off (Knuth 1969, section 4.2.2, theorem B)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def at(time: float, dtype: Any) -> dict[str, Any]:
+    """The fields `time` and `remainder` of a new state, for a time that is known exactly."""
+    high, low = split(time, dtype)
+    return {"time": jnp.asarray(high), "remainder": {TIME: jnp.asarray(low)}}
+
+
+def with_time(state: Any, time: Any, remainder: Any = None) -> Any:
+    """The state at another time.
+
+    Args:
+        state: any state.
+        time: a Python or NumPy number, of which nothing is lost if the state keeps remainders; or an array of JAX.
+        remainder: what rounding has cut off `time`, if that is an array of JAX.
+    """
+    dtype = _dtype(state)
+    if not isinstance(time, jax.Array):
+        time, remainder = (jnp.asarray(part) for part in split(time, dtype))
+    kept = _kept(state)
+    if TIME not in kept:
+        return dataclasses.replace(state, time=jnp.asarray(time, dtype))
+    low = jnp.zeros_like(kept[TIME]) if remainder is None else jnp.asarray(remainder, kept[TIME].dtype)
+    return dataclasses.replace(state, time=jnp.asarray(time, dtype), remainder={**kept, TIME: low})
+
+
+def advanced(state: Any, dt: Any) -> Any:
+    """The state with its time moved on by `dt`; nothing is lost if the state keeps remainders.
+
+    Warns where it does not and, as far as is known while tracing, its time cannot resolve `dt`.
+    """
+    dtype = _dtype(state)
+    time, step = jnp.asarray(state.time, dtype), jnp.asarray(dt, dtype)
+    if TIME not in _kept(state):
+        warn_if_unresolved(state, dt)
+        return dataclasses.replace(state, time=time + step)
+    high, low = two_sum(time, step)
+    low = low + remainder_of(state, TIME)
+    high, low = two_sum(high, low)
+    return with_time(state, high, low)
+
+
+def elapsed(state: Any, origin: float) -> Float[Array, ""]:
+    """The time since `origin`, a double-precision number."""
+    return since(state.time, origin, _dtype(state), remainder_of(state, TIME))
+
+
+def since(time: Any, origin: float, dtype: Any, remainder: Any = None) -> Any:
+    """Times since `origin` in a dtype; the difference is taken in double precision where the times are known."""
+    if not isinstance(time, jax.Array):
+        return jnp.asarray((np.asarray(time, np.float64) - origin).astype(dtype))
+    high, low = split(origin, time.dtype)
+    rest = -jnp.asarray(low) if remainder is None else remainder.astype(time.dtype) - low
+    return ((time - high) + rest).astype(dtype)
+
+
+def reading(state: Any) -> float:
+    """The concrete time of a state in double precision."""
+    return float(state.time) + float(np.asarray(remainder_of(state, TIME)))
+
+
+def remainder_of(state: Any, name: str) -> Any:
+    """What rounding has cut off one field of a state; zeros where that is not kept, or is not of this value."""
+    value, kept = getattr(state, name), _kept(state)
+    if name not in kept:
+        return jnp.zeros_like(value)
+    return valid_remainder(jnp.asarray(value), kept[name])
+
+
+def valid_remainder(value: Any, remainder: Any) -> Any:
+    """The remainder where it can have been cut off this value by rounding, else 0."""
+    return jnp.where(jnp.abs(remainder) <= jnp.finfo(value.dtype).eps * jnp.abs(value), remainder, 0)
+
+
+def warn_if_unresolved(state: Any, dt: Any) -> None:
+    """Warn, as far as is known while tracing, where the time of a state without remainders cannot resolve `dt`."""
+    if TIME in _kept(state) or isinstance(state.time, jax.core.Tracer) or isinstance(dt, jax.core.Tracer):
+        return
+    time = np.asarray(state.time)
+    if time.dtype.kind != "f" or float(np.spacing(np.abs(time))) <= _UNRESOLVED * abs(float(dt)):
+        return
+    warnings.warn(
+        f"the state's time {float(time):g} is {time.dtype} and resolves {float(np.spacing(np.abs(time))):.2g}, too "
+        f"little for dt={float(dt):g}; count time from the start of the run, or call "
+        "jax.config.update('jax_enable_x64', True) at start-up",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+# The share of a step that rounding the time may cost.
+_UNRESOLVED = 1e-2
+
+
+def _dtype(state: Any) -> Any:
+    dtype = getattr(state.time, "dtype", None)
+    if dtype is None or np.dtype(dtype).kind != "f":
+        return jax.dtypes.canonicalize_dtype(np.float64)
+    return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def _kept(state: Any) -> dict[str, Any]:
+    kept = getattr(state, "remainder", None)
+    return kept if isinstance(kept, dict) else {}

@@ -1,0 +1,85 @@
+"""When two numbers count as equal: tolerances come from spans, gaps and a few units in the last place, never from 1.
+
+A bare `isclose` or `allclose` calls all numbers below 1e-8 equal, and so all of molecular dynamics in SI units.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+# Values often come from single precision, a few operations away from what was meant.
+_ULPS = 8
+ROUND_OFF = _ULPS * float(np.finfo(np.float32).eps)
+_ROUND_OFF_DOUBLE = _ULPS * float(np.finfo(np.float64).eps)
+# Different values stay different: no tolerance is more than this share of the smallest gap between them.
+_SHARE_OF_GAP = 1e-3
+# Round-off of a whole number of steps, relative to a step.
+_ROUND_OFF_STEPS = 1e-9
+
+
+def resolution(values: Any) -> float:
+    """A few units in the last place of the largest magnitude, in the values' own precision."""
+    array = np.asarray(values)
+    eps = np.finfo(array.dtype if array.dtype.kind == "f" else np.float64).eps
+    return _ULPS * float(eps) * _largest(array)
+
+
+def is_constant(values: Any) -> bool:
+    """Whether values differ by no more than the round-off of their own precision."""
+    array = np.asarray(values)
+    return float(np.ptp(array.astype(np.float64))) <= resolution(array)
+
+
+def tolerance(values: Any) -> float:
+    """What a value may differ from one of `values` by round-off: far less than the gaps between these."""
+    array = np.unique(np.asarray(values, np.float64))
+    gaps = np.diff(array)
+    gaps = gaps[gaps > _ROUND_OFF_DOUBLE * _largest(array)]
+    single = ROUND_OFF * _largest(array)
+    return min(single, _SHARE_OF_GAP * float(gaps.min())) if gaps.size else single
+
+
+def same(values: Any, others: Any) -> np.ndarray:
+    """Which of `others` equal `values`, element by element, but for round-off; arrays that broadcast."""
+    values, others = np.asarray(values, np.float64), np.asarray(others, np.float64)
+    return np.abs(values - others) <= tolerance(values)
+
+
+def all_same(values: Any, others: Any) -> bool:
+    """Whether two arrays have one shape and the same elements but for round-off."""
+    return np.shape(values) == np.shape(others) and bool(same(values, others).all())
+
+
+def overshoot(low: float, high: float) -> float:
+    """How far round-off in single precision may carry a value beyond a range, of which it is a small part."""
+    return 1e-5 * (high - low) + ROUND_OFF * max(abs(low), abs(high))
+
+
+def equally_spaced(values: Any, share: float = 1e-5) -> bool:
+    """Whether neighbours are equally far apart, up to a share of their distance and round-off."""
+    array = np.asarray(values, np.float64)
+    gaps = np.diff(array)
+    return (
+        bool(np.ptp(gaps) <= share * np.abs(gaps.mean()) + _ROUND_OFF_DOUBLE * _largest(array)) if gaps.size else True
+    )
+
+
+def whole_steps(length: float, largest: float, at: float = 0.0) -> int:
+    """The number of equal steps no longer than `largest` that make up `length`.
+
+    Args:
+        length: not negative.
+        largest: step.
+        at: magnitude of the times between which `length` lies, whose round-off must not cost a step.
+    """
+    if length <= 0:
+        return 0
+    slack = _ROUND_OFF_STEPS * max(1.0, length / largest) + _ROUND_OFF_DOUBLE * abs(at) / largest
+    return max(1, math.ceil(length / largest - min(slack, 0.5)))
+
+
+def _largest(array: np.ndarray) -> float:
+    return float(np.abs(array.astype(np.float64)).max()) if array.size else 0.0
