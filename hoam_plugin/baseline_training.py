@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.baseline_methods import Periods
-from hoam_plugin.normalisation import Normalisation
+from hoam_plugin.normalisation import Normalisation, conditions_of
 from hoam_plugin.potential_interface import Weights
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.run_away import TrainingDivergedError
@@ -33,12 +33,10 @@ class Samples(NamedTuple):
 def samples_of(ds: xr.Dataset, norm: Normalisation) -> Samples:
     """The samples of an ensemble on the device."""
     dtype = default_float()
-    times = jnp.asarray(ds["time"].values, dtype)
     points, conditions = [], []
     for run in range(ds.sizes["run"]):
-        row = ensembles.parameters(ds, run)
-        points.append(norm.samples(jnp.asarray(ensembles.samples(ds, run), dtype)))
-        conditions.append(jax.vmap(lambda time, row=row: norm.condition(time, row, dtype))(times))
+        points.append(jnp.asarray(norm.raw_samples(ensembles.samples(ds, run), dtype)))
+        conditions.append(conditions_of(ds, norm, run))
     return Samples(jnp.stack(points), jnp.stack(conditions))
 
 

@@ -14,21 +14,21 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
+from hoam_plugin import clock, extrapolation, registry, tolerances
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin import extrapolation, registry
 from hoam_plugin.baseline_methods import CFM as CFM
 from hoam_plugin.baseline_methods import NCSM as NCSM
 from hoam_plugin.baseline_methods import Method
 from hoam_plugin.baseline_training import samples_of, train
+from hoam_plugin.centred_states import centred, with_centred
 from hoam_plugin.driven import FreeField
 from hoam_plugin.embedding import Embedding
 from hoam_plugin.normalisation import Normalisation, normalisation_of
+from hoam_plugin.parameter_rows import row_of
 from hoam_plugin.potential_interface import Weights
 from hoam_plugin.potentials import VectorField, description
 from hoam_plugin.steppers import (
     Parameters,
-    flatten_samples,
-    replace_samples,
     require_representable,
     state_type,
 )
@@ -113,9 +113,9 @@ class SnapshotStepper:
         Raises:
             ValueError: a concrete time that is not the start of the horizon.
         """
-        if not isinstance(state.time, jax.core.Tracer) and not _starts(self.normalisation, float(state.time)):
+        if not isinstance(state.time, jax.core.Tracer) and not _starts(self.normalisation, clock.reading(state)):
             raise ValueError(
-                f"the initial samples are of time {float(state.time):g}; snapshots are drawn from the population at "
+                f"the initial samples are of time {clock.reading(state):g}; snapshots are drawn from the population at "
                 f"the start of the trained horizon, {self.horizon[0]:g}"
             )
         if isinstance(state.aux, InitialPopulation):
@@ -136,9 +136,9 @@ class SnapshotStepper:
             )
         if self.method.needs_key and key is None:
             raise ValueError(f"key=None: {type(self.method).__name__} draws noise and needs a key: jax.random.key(0)")
-        end = state.time + jnp.asarray(dt, state.time.dtype)
-        self._require_inside(parameters, end)
-        return _draw(self, state, end, {name: jnp.asarray(parameters[name]) for name in self.parameters}, key)
+        if not isinstance(state.time, jax.core.Tracer) and not isinstance(dt, jax.core.Tracer):
+            self._require_inside(parameters, clock.reading(state) + float(dt))
+        return _draw(self, clock.advanced(state, dt), row_of(parameters, self.parameters), key)
 
     def check_domain(self, parameters: dict[str, np.ndarray], times: np.ndarray) -> None:
         """Raise ValueError for a parameter or time outside the trained range; `simulate` calls it first."""
@@ -176,11 +176,13 @@ class SnapshotStepper:
 
     def _started(self, initial: Any) -> Any:
         fields = {name: getattr(initial, name) for name in self._names}
-        return state_type(self._names)(time=initial.time, **fields, aux=InitialPopulation(initial))
+        start = clock.at(self.horizon[0], jnp.asarray(initial.time).dtype)
+        return state_type(self._names)(**start, **fields, aux=InitialPopulation(initial))
 
     def _in_the_replaced_state(self, state: Any) -> Any:
         fields = {name: getattr(state, name) for name in self._names}
-        return dataclasses.replace(state.aux.state, time=state.time, **fields)
+        initial = dataclasses.replace(state.aux.state, **fields)
+        return clock.with_time(initial, state.time, clock.remainder_of(state, clock.TIME))
 
     def _require_inside(self, parameters: Parameters, times: Any) -> None:
         ranges = {name: (low, high) for name, low, high in self.parameter_ranges}
@@ -191,25 +193,26 @@ class SnapshotStepper:
 
 def _starts(norm: Normalisation, time: float) -> bool:
     """Whether a time is the start of the trained horizon, up to round-off."""
-    return abs(time - norm.horizon[0]) <= 1e-5 * max(norm.duration, *map(abs, norm.horizon))
+    return abs(time - norm.horizon[0]) <= tolerances.overshoot(*norm.horizon)
 
 
 @jax.jit
-def _draw(stepper: SnapshotStepper, state: Any, time: Any, parameters: Any, key: Any) -> Any:
-    norm, initial = stepper.normalisation, flatten_samples(state.aux.state, stepper.variables)
+def _draw(stepper: SnapshotStepper, state: Any, parameters: Any, key: Any) -> Any:
+    """The population at the state's time."""
+    norm, initial = stepper.normalisation, centred(state.aux.state, stepper.variables, stepper.normalisation)
     dtype = initial.dtype
     weights = jax.tree.map(lambda w: w.astype(dtype), stepper.weights)
     embedding = Embedding(norm.periods, stepper.network.harmonics)
     field = FreeField(stepper.network, initial.shape[1])
-    condition = norm.condition(time, parameters, dtype)
+    condition = norm.condition(clock.elapsed(state, norm.horizon[0]), parameters, dtype)
 
     def field_at(last: Any) -> Callable[[Any], Any]:
         conditions = jnp.concatenate([condition, last[None]])
         modulation = field.modulations(weights, conditions[None])[0]
         return lambda z: field.drift_at_one_time(weights, embedding, z, modulation)
 
-    x = norm.physical_samples(stepper.method.sample(field_at, norm.samples(initial), key, norm.periods))
-    return replace_samples(state, stepper.variables, norm.wrapped(x), time)
+    drawn = stepper.method.sample(field_at, norm.of_centred(initial), key, norm.periods)
+    return with_centred(state, stepper.variables, norm, norm.wrapped(norm.centred_samples(drawn)))
 
 
 def fit_baseline(

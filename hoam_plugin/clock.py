@@ -73,6 +73,14 @@ def advanced(state: Any, dt: Any) -> Any:
     return with_time(state, high, low)
 
 
+def with_elapsed(state: Any, origin: float, elapsed: Any) -> Any:
+    """The state at a time that is given as the one since `origin`, a double-precision number; see `elapsed`."""
+    dtype = _dtype(state)
+    high, low = (jnp.asarray(part) for part in split(origin, dtype))
+    high, rest = two_sum(high, jnp.asarray(elapsed, dtype))
+    return with_time(state, *two_sum(high, rest + low))
+
+
 def elapsed(state: Any, origin: float) -> Float[Array, ""]:
     """The time since `origin`, a double-precision number."""
     return since(state.time, origin, _dtype(state), remainder_of(state, TIME))
@@ -102,7 +110,8 @@ def remainder_of(state: Any, name: str) -> Any:
 
 def valid_remainder(value: Any, remainder: Any) -> Any:
     """The remainder where it can have been cut off this value by rounding, else 0."""
-    return jnp.where(jnp.abs(remainder) <= jnp.finfo(value.dtype).eps * jnp.abs(value), remainder, 0)
+    largest = float(jnp.finfo(value.dtype).eps) * jnp.abs(value).astype(remainder.dtype)
+    return jnp.where(jnp.abs(remainder) <= largest, remainder, 0)
 
 
 def warn_if_unresolved(state: Any, dt: Any) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin import clock
 from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.steppers import Parameters, flatten_samples, replace_samples, state_type
 from hoam_plugin.structure import Structure
@@ -50,39 +51,41 @@ class Dynamics:
         """Whether the stepper declares a known drift of the driven variables that counts here."""
         return self.structure.kind == "kinetic" and hasattr(self.stepper, "known_drift")
 
-    def drift(self, x: Float[Array, "n D"], time: Any, parameters: Parameters) -> Float[Array, "n D"]:
-        """B0, physical units."""
-        columns = [jnp.zeros_like(x[:, 0])] * x.shape[1]
+    def drift(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
+        """B0 at centred samples and the time since the start of the horizon, physical units."""
+        columns = [jnp.zeros_like(y[:, 0])] * y.shape[1]
+        shift = self.normalisation.shift.astype(y.dtype)
         for position, velocity in self.structure.kinematics:
-            columns[position] = x[:, velocity]
+            columns[position] = y[:, velocity] + shift[velocity]
         drift = jnp.stack(columns, axis=-1)
         if self.has_driven_drift:
-            declared = self._declared(self.stepper.known_drift, x, time, parameters)
+            declared = self._declared(self.stepper.known_drift, y, elapsed, parameters)
             driven = np.asarray(self.structure.driven)
             drift = drift.at[:, driven].set(declared[:, driven])
         return drift
 
-    def noise(self, x: Float[Array, "n D"], time: Any, parameters: Parameters) -> Float[Array, "n D"]:
-        """Sigma, physical units; 0 where none is declared."""
-        return self._declared(self.stepper.noise, x, time, parameters) if self.has_noise else jnp.zeros_like(x)
+    def noise(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
+        """Sigma at centred samples, physical units; 0 where none is declared."""
+        return self._declared(self.stepper.noise, y, elapsed, parameters) if self.has_noise else jnp.zeros_like(y)
 
     def normalised(
         self, z: Float[Array, "n D"], condition: Float[Array, " C"]
     ) -> tuple[Float[Array, "n D"], Float[Array, "n D"]]:
         """Drift and noise in normalised units, at normalised samples, time and parameters."""
         norm = self.normalisation
-        x = norm.physical_samples(z)
-        time, parameters = norm.physical_condition(condition)
+        y = norm.centred_samples(z)
+        elapsed, parameters = norm.physical_condition(condition)
         scale = norm.scale.astype(z.dtype)[None, :]
-        drift = self.drift(x, time, parameters) * (norm.duration / scale)
-        return drift, self.noise(x, time, parameters) * (norm.duration**0.5 / scale)
+        drift = self.drift(y, elapsed, parameters) * (norm.duration / scale)
+        return drift, self.noise(y, elapsed, parameters) * (norm.duration**0.5 / scale)
 
-    def _declared(self, function: Any, x: Float[Array, "n D"], time: Any, parameters: Parameters) -> Any:
+    def _declared(self, function: Any, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Any:
         """What the stepper says of its variables, in columns; 0 for those that it leaves out."""
+        x, start = self.normalisation.physical(y), self.normalisation.horizon[0]
         empty = {
             v.name: jnp.zeros((len(x), *shape), x.dtype) for v, shape in zip(self.variables, self.shapes, strict=True)
         }
-        template = state_type(tuple(empty))(time=jnp.asarray(time, x.dtype), **empty)
-        state = replace_samples(template, self.variables, x, template.time)
+        template = state_type(tuple(empty))(**clock.at(start, x.dtype), **empty)
+        state = clock.with_elapsed(replace_samples(template, self.variables, x, template.time), start, elapsed)
         said = {name: jnp.broadcast_to(value, empty[name].shape) for name, value in function(state, parameters).items()}
         return flatten_samples(dataclasses.replace(template, **said), self.variables)

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Policy = Literal["raise", "warn", "ignore", "fallback"]
+from hoam_plugin import tolerances
 
-# Single-precision parameters and accumulated times may overshoot their range by round-off.
-_TOLERANCE = 1e-5
+Policy = Literal["raise", "warn", "ignore", "fallback"]
 
 
 def require_policy(policy: Any) -> None:
@@ -35,12 +34,12 @@ def violation(
         values = np.atleast_1d(np.asarray(parameters[name], np.float64))
         outside = values[~_inside(values, low, high)]
         if outside.size:
-            return f"parameter {name}={outside[0]:g} is outside the trained range [{low:g}, {high:g}]"
+            return f"parameter {name}={outside[0]:.9g} is outside the trained range [{low:.9g}, {high:.9g}]"
     if not isinstance(times, jax.core.Tracer):
         values = np.atleast_1d(np.asarray(times, np.float64))
         outside = values[~_inside(values, *horizon)]
         if outside.size:
-            return f"time {outside[0]:g} is outside the trained horizon [{horizon[0]:g}, {horizon[1]:g}]"
+            return f"time {outside[0]:.9g} is outside the trained horizon [{horizon[0]:.9g}, {horizon[1]:.9g}]"
     return None
 
 
@@ -57,16 +56,25 @@ def enforce(policy: Policy, problem: str | None) -> None:
 
 def inside(
     parameters: Mapping[str, Any],
-    times: tuple[Any, ...],
+    elapsed: tuple[Any, ...],
     ranges: Mapping[str, tuple[float, float]],
     horizon: tuple[float, float],
 ) -> Any:
-    """Whether all parameters and times lie in their ranges, as a traceable boolean."""
+    """Whether all parameters and times lie in their ranges, as a traceable boolean.
+
+    Args:
+        parameters: of one run.
+        elapsed: times since the start of the horizon.
+        ranges: lowest and highest value of each parameter.
+        horizon: range of times.
+    """
     checks = [_inside(jnp.asarray(parameters[name]), low, high) for name, (low, high) in ranges.items()]
-    checks += [_inside(jnp.asarray(time), *horizon) for time in times]
+    margin = tolerances.overshoot(*horizon)
+    checks += [(time >= -margin) & (time <= horizon[1] - horizon[0] + margin) for time in map(jnp.asarray, elapsed)]
     return jnp.all(jnp.stack(checks))
 
 
 def _inside(values: Any, low: float, high: float) -> Any:
-    margin = _TOLERANCE * max(high - low, abs(high), abs(low), 1e-30)
+    # Single-precision parameters and accumulated times may overshoot their range by round-off.
+    margin = tolerances.overshoot(low, high)
     return (values >= low - margin) & (values <= high + margin)

@@ -7,7 +7,6 @@ that depends on the velocity take part, the kick itself is a stochastic Heun ste
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin import extrapolation, tabulation
+from hoam_plugin import tabulation
 from hoam_plugin.normalisation import wrapped
 from hoam_plugin.steppers import Parameters
 from hoam_plugin.vector_field import VectorField
@@ -26,29 +25,31 @@ if TYPE_CHECKING:
 
 def drift_kick_drift(
     model: Surrogate,
-    x: Float[Array, "n D"],
-    time: Any,
+    y: Float[Array, "n D"],
+    elapsed: Any,
     dt: Any,
     parameters: Parameters,
     increment: Float[Array, "n D"],
     table: Any = None,
 ) -> Float[Array, "n D"]:
-    """Samples after one step with given noise; `time` is that of its start, `table` is one of `tables`."""
+    """Centred samples after one step with given noise; `elapsed` at its start, `table` is one of `tables`."""
     positions, velocities = (np.asarray(columns) for columns in zip(*model.structure.kinematics, strict=True))
-    middle = time + dt / 2
-    x = x.at[:, positions].add(dt / 2 * x[:, velocities])
-    v, noise = x[:, velocities], increment[:, velocities]
+    middle = elapsed + dt / 2
+    # Of a fast beam the mean velocity and what differs from it are added one after the other.
+    mean_drift = (dt / 2 * model.normalisation.shift.astype(y.dtype)[velocities])[None, :]
+    y = y.at[:, positions].add(mean_drift + dt / 2 * y[:, velocities])
+    v, noise = y[:, velocities], increment[:, velocities]
     dynamics = model.dynamics
-    learned = model.learned_drift(middle, parameters, x.dtype)
+    learned = model.learned_drift(middle, parameters, y.dtype)
     force = None
     if table is not None:
-        length = _period(model, int(positions[0]), x.dtype)
-        force = tabulation.linear(table, x[:, positions[0]], 0.0, length, periodic=True)
+        length = _period(model, int(positions[0]), y.dtype)
+        force = tabulation.linear(table, y[:, positions[0]], 0.0, length, periodic=True)
     elif isinstance(model.potential, VectorField):
-        force = _force(model, learned, x, positions)
+        force = _force(model, learned, y, positions)
 
     def slope(v: Any) -> Any:
-        moved = x.at[:, velocities].set(v)
+        moved = y.at[:, velocities].set(v)
         own = learned(moved) if force is None else force
         if not dynamics.has_driven_drift:
             return own
@@ -58,7 +59,7 @@ def drift_kick_drift(
     if force is None or dynamics.has_driven_drift:
         change = (change + dt * slope(v + change) + noise) / 2
     v = v + change
-    return x.at[:, velocities].set(v).at[:, positions].add(dt / 2 * v)
+    return y.at[:, velocities].set(v).at[:, positions].add(mean_drift + dt / 2 * v)
 
 
 def tables(
@@ -66,7 +67,8 @@ def tables(
 ) -> Float[Array, "S F 1"] | None:
     """The force at the middle of all steps on a table of its one periodic position, or None for any other force.
 
-    In one batch, the network costs a small part of what it costs step by step.
+    Times are those since the start of the horizon. In one batch, the network costs a small part of what it costs step
+    by step.
     """
     structure = model.structure
     single = isinstance(model.potential, VectorField) and len(structure.kinematics) == 1 and model.integrator is None
@@ -84,52 +86,38 @@ def tables(
     return tabulation.table_of_period(at_all_times, _period(model, position, dtype), len(starts), dtype)
 
 
-def solve_with_tables(
-    model: Surrogate,
-    state: Any,
-    times: Float[Array, " T"],
-    parameters: Parameters,
-    sizes: Float[Array, " S"],
-    done: Any,
-    tables: Float[Array, "S F 1"],
-) -> Any:
-    """The states at `times`, as `Surrogate.solve` returns them, where force and kinematics are all that moves samples.
+def moved_with_tables(
+    model: Surrogate, y: Float[Array, "n D"], sizes: Float[Array, " S"], done: Any, tables: Float[Array, "S F 1"]
+) -> Float[Array, "T n D"]:
+    """Centred samples at the saved times, where force and kinematics are all that moves them.
 
     Position and velocity are two plain vectors here, read and written once per step: a step of size 0 changes nothing,
     so that the padding of the schedule needs no selection, and positions are wrapped once.
 
     Args:
         model: the surrogate.
-        state: at the start.
-        times: wanted.
-        parameters: physics parameters.
+        y: centred samples at the start.
         sizes: of all steps; 0 for padding.
-        done: number of steps before each of the times.
+        done: number of steps before each of the saved times.
         tables: the forces at the middle of the steps.
     """
     ((position, velocity),) = model.structure.kinematics
-    names = [v.name for v in model.variables]
-    q, v = getattr(state, names[position]), getattr(state, names[velocity])
-    length = _period(model, position, q.dtype)
+    length, mean = _period(model, position, y.dtype), model.normalisation.shift.astype(y.dtype)[velocity]
 
     def advance(carry: tuple[Any, Any], row: Any) -> tuple[Any, Any]:
         q, v = carry
         size, table = row
-        middle = wrapped(q + size / 2 * v, length)
+        mean_drift = size / 2 * mean
+        middle = wrapped(q + (mean_drift + size / 2 * v), length)
         v = v + size * tabulation.linear(table, middle, 0.0, length, periodic=False)[:, 0]
-        moved = (middle + size / 2 * v, v)
+        moved = (middle + (mean_drift + size / 2 * v), v)
         return moved, moved
 
-    _, trail = jax.lax.scan(advance, (q, v), (sizes, tables))
-    q, v = (jnp.concatenate([first[None], rest])[done] for first, rest in zip((q, v), trail, strict=True))
-    saved = {names[position]: wrapped(q, length), names[velocity]: v}
-    if model.on_extrapolation == "raise":
-        # Traced values cannot raise.
-        start = state.time
-        inside = jax.vmap(lambda t: extrapolation.inside(parameters, (start, t), model.ranges, model.horizon))(times)
-        saved = {name: jnp.where(inside[:, None], values, jnp.nan) for name, values in saved.items()}
-    aux = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state.aux)
-    return dataclasses.replace(state, time=times, aux=aux, **saved)
+    start = (y[:, position], y[:, velocity])
+    _, trail = jax.lax.scan(advance, start, (sizes, tables))
+    q, v = (jnp.concatenate([first[None], rest])[done] for first, rest in zip(start, trail, strict=True))
+    columns = [q, v] if position < velocity else [v, q]
+    return jnp.stack(columns, axis=-1)
 
 
 def _period(model: Surrogate, position: int, dtype: Any) -> Any:
@@ -138,14 +126,14 @@ def _period(model: Surrogate, position: int, dtype: Any) -> Any:
     return None if period is None else period * model.normalisation.scale[position].astype(dtype)
 
 
-def _force(model: Surrogate, learned: Any, x: Float[Array, "n D"], positions: np.ndarray) -> Float[Array, "n Y"]:
+def _force(model: Surrogate, learned: Any, y: Float[Array, "n D"], positions: np.ndarray) -> Float[Array, "n Y"]:
     """The force at the samples, from a table where it depends on one or two positions and that costs less."""
-    if not tabulation.pays(len(x), len(positions)):
-        return learned(x)
-    periods = tuple(_period(model, p, x.dtype) for p in positions.tolist())
+    if not tabulation.pays(len(y), len(positions)):
+        return learned(y)
+    periods = tuple(_period(model, p, y.dtype) for p in positions.tolist())
 
     def at_positions(q: Any) -> Any:
         # The force does not look at the velocities.
-        return learned(jnp.zeros((len(q), x.shape[1]), x.dtype).at[:, positions].set(q))
+        return learned(jnp.zeros((len(q), y.shape[1]), y.dtype).at[:, positions].set(q))
 
-    return tabulation.at_samples(at_positions, x[:, positions], periods)
+    return tabulation.at_samples(at_positions, y[:, positions], periods)

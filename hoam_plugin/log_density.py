@@ -8,7 +8,6 @@ the sum of forward derivatives, or Hutchinson's unbiased estimate from random di
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -17,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin import extrapolation
+from hoam_plugin import clock, extrapolation, tolerances
 from hoam_plugin.checks import positive_float
 from hoam_plugin.potential_interface import ScalarPotential
-from hoam_plugin.steppers import Parameters, flatten_samples
+from hoam_plugin.steppers import Parameters
 
 if TYPE_CHECKING:
     from hoam_plugin.surrogate import Surrogate
@@ -64,7 +63,8 @@ def log_prob(
     """
     initial = _initial_log_prob(surrogate, initial_log_prob, parameters)
     start, change = _transported(surrogate, state, surrogate.horizon[0], parameters, dt, key, trace)
-    return _checked(initial(surrogate.normalisation.wrapped(start)), len(start), "initial_log_prob") + change
+    norm = surrogate.normalisation
+    return _checked(initial(norm.physical(norm.wrapped(start))), len(start), "initial_log_prob") + change
 
 
 def push_forward(
@@ -94,13 +94,14 @@ def push_forward(
         ValueError: as `log_prob`.
     """
     moved, change = _transported(surrogate, state, time, parameters, dt, key, trace)
-    return surrogate.with_samples(state, moved, time), _checked(log_prob, len(moved), "log_prob") - change
+    there = surrogate.with_centred(clock.with_time(state, time), surrogate.normalisation.wrapped(moved))
+    return there, _checked(log_prob, len(moved), "log_prob") - change
 
 
 def _transported(
     surrogate: Surrogate, state: Any, end: Any, parameters: Parameters, dt: float | None, key: Any, trace: Trace
 ) -> tuple[Float[Array, "n D"], Float[Array, " n"]]:
-    """Samples at another time, not wrapped, and the integral of the divergence along their way."""
+    """Centred samples at another time, not wrapped, and the integral of the divergence along their way."""
     if surrogate.has_noise:
         what = "the noise of its stepper" if surrogate.known_noise else f"epsilon={surrogate.epsilon:g}"
         raise ValueError(
@@ -116,92 +117,91 @@ def _transported(
             "needs a key, such as jax.random.key(0)"
         )
     largest_step = positive_float("dt", surrogate.dt if dt is None else dt)
-    for time in (state.time, end):
-        # There is no simulator whose density could be fallen back to.
-        policy = "raise" if surrogate.on_extrapolation == "fallback" else surrogate.on_extrapolation
+    known = not isinstance(state.time, jax.core.Tracer)
+    # There is no simulator whose density could be fallen back to.
+    policy = "raise" if surrogate.on_extrapolation == "fallback" else surrogate.on_extrapolation
+    for time in (clock.reading(state) if known else state.time, end):
         extrapolation.enforce(policy, extrapolation.violation(parameters, time, surrogate.ranges, surrogate.horizon))
-    x = flatten_samples(state, surrogate.variables)
-    start, end = (jnp.asarray(time).astype(x.dtype) for time in (state.time, end))
-    length = surrogate.normalisation.duration
-    if not isinstance(start, jax.core.Tracer) and not isinstance(end, jax.core.Tracer):
-        length = abs(float(end) - float(start))
-    n_steps = max(1, math.ceil(length / largest_step - 1e-6))
-    row = {name: jnp.asarray(parameters[name]).astype(x.dtype) for name in surrogate.parameters}
-    return _integrated(surrogate, x, start, end, row, key, n_steps, exact)
+    y, origin = surrogate.centred(state), surrogate.horizon[0]
+    begin = clock.elapsed(state, origin).astype(y.dtype)
+    length, finish = surrogate.normalisation.duration, clock.since(end, origin, y.dtype)
+    if not isinstance(begin, jax.core.Tracer) and not isinstance(finish, jax.core.Tracer):
+        length = abs(float(finish) - float(begin))
+    n_steps = max(1, tolerances.whole_steps(length, largest_step))
+    row = surrogate.parameter_row(parameters)
+    return _integrated(surrogate, y, begin, finish, row, key, n_steps, exact)
 
 
 @functools.partial(jax.jit, static_argnames=("n_steps", "exact"))
 def _integrated(
-    surrogate: Surrogate, x: Any, start: Any, end: Any, parameters: Any, key: Any, n_steps: int, exact: bool
+    surrogate: Surrogate, y: Any, start: Any, end: Any, parameters: Any, key: Any, n_steps: int, exact: bool
 ) -> Any:
     """Fourth-order Runge-Kutta steps of the samples and of the integral of the divergence."""
     dt = (end - start) / n_steps
 
     @jax.checkpoint
     def advance(carry: Any, index: Any) -> Any:
-        x, total = carry
+        y, total = carry
         time = start + dt * index.astype(dt.dtype)
-        directions = None if exact else _directions(surrogate, jax.random.fold_in(key, index), x)
+        directions = None if exact else _directions(surrogate, jax.random.fold_in(key, index), y)
 
-        def rates(t: Any, x: Any) -> Any:
-            return field_and_divergence(surrogate, t, parameters, x, directions)
+        def rates(t: Any, y: Any) -> Any:
+            return field_and_divergence(surrogate, t, parameters, y, directions)
 
-        k1, d1 = rates(time, x)
-        k2, d2 = rates(time + dt / 2, x + dt / 2 * k1)
-        k3, d3 = rates(time + dt / 2, x + dt / 2 * k2)
-        k4, d4 = rates(time + dt, x + dt * k3)
-        x = x + dt / 6 * (k1 + 2 * (k2 + k3) + k4)
-        return (x, total + dt / 6 * (d1 + 2 * (d2 + d3) + d4)), None
+        k1, d1 = rates(time, y)
+        k2, d2 = rates(time + dt / 2, y + dt / 2 * k1)
+        k3, d3 = rates(time + dt / 2, y + dt / 2 * k2)
+        k4, d4 = rates(time + dt, y + dt * k3)
+        y = y + dt / 6 * (k1 + 2 * (k2 + k3) + k4)
+        return (y, total + dt / 6 * (d1 + 2 * (d2 + d3) + d4)), None
 
-    (x, total), _ = jax.lax.scan(advance, (x, jnp.zeros_like(x[:, 0])), jnp.arange(n_steps, dtype=jnp.int32))
+    (y, total), _ = jax.lax.scan(advance, (y, jnp.zeros_like(y[:, 0])), jnp.arange(n_steps, dtype=jnp.int32))
     if surrogate.on_extrapolation in ("raise", "fallback"):
         # Traced values cannot raise.
         inside = extrapolation.inside(parameters, (start, end), surrogate.ranges, surrogate.horizon)
         total = jnp.where(inside, total, jnp.nan)
-    return x, total
+    return y, total
 
 
 def field_and_divergence(
     surrogate: Surrogate,
-    time: Any,
+    elapsed: Any,
     parameters: Parameters,
-    x: Float[Array, "n D"],
+    y: Float[Array, "n D"],
     directions: Float[Array, "n D"] | None = None,
 ) -> tuple[Float[Array, "n D"], Float[Array, " n"]]:
     """The drift at samples and its divergence, physical units.
 
     Args:
         surrogate: whose drift.
-        time: physical time.
-        parameters: physics parameters, in the samples' dtype.
-        x: samples.
+        elapsed: time since the start of the horizon.
+        parameters: physics parameters.
+        y: centred samples.
         directions: random directions with mean 0 and variance 1 in the driven coordinates and 0 in the others, for
             Hutchinson's estimate; None for the exact divergence.
     """
-
-    def field(x: Any) -> Any:
-        return surrogate.velocity(x, time, parameters)
+    field = surrogate.field(elapsed, parameters, y.dtype)
 
     if directions is not None:
-        drift, along = jax.jvp(field, (x,), (directions,))
+        drift, along = jax.jvp(field, (y,), (directions,))
         return drift, jnp.sum(directions * along, axis=1)
     driven = np.asarray(surrogate.structure.driven)
     embedding, network = surrogate.network()
     if not isinstance(network, ScalarPotential):
-        return _by_columns(field, x, driven)
+        return _by_columns(field, y, driven)
     potential: Any = network
-    weights = jax.tree.map(lambda w: w.astype(x.dtype), surrogate.weights)
+    weights = jax.tree.map(lambda w: w.astype(y.dtype), surrogate.weights)
     norm = surrogate.normalisation
-    modulation = potential.modulations(weights, norm.condition(time, parameters, x.dtype)[None, :])
+    modulation = potential.modulations(weights, norm.condition(elapsed, parameters, y.dtype)[None, :])
     streams = potential.propagate(
-        weights, embedding.streams(norm.samples(x), laplacian=True), modulation, jnp.zeros_like(modulation)
+        weights, embedding.streams(norm.of_centred(y), laplacian=True), modulation, jnp.zeros_like(modulation)
     )
-    learned = surrogate.driven_rate(x.dtype) * streams.gradient.T
+    learned = surrogate.driven_rate(y.dtype) * streams.gradient.T
     divergence = streams.laplacian / norm.duration
     if not surrogate.structure.knows_dynamics:
         return learned, divergence
     known, known_divergence = _by_columns(
-        lambda x: surrogate.dynamics.drift(x, time, parameters), x, driven if surrogate.known_drift else driven[:0]
+        lambda y: surrogate.dynamics.drift(y, elapsed, parameters), y, driven if surrogate.known_drift else driven[:0]
     )
     return known.at[:, driven].add(learned), divergence + known_divergence
 

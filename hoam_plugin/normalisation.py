@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import jax
@@ -12,10 +13,15 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from hoam_plugin import clock, tolerances
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin.steppers import Parameters
+from hoam_plugin.parameter_rows import row_of
+from hoam_plugin.steppers import Parameters, default_float
 
 _STATIC: dict[str, Any] = {"static": True}
+
+# Units in the last place that a standard deviation should have.
+_LEAST_RESOLVED = 16
 
 # A uniform density on an interval of this length has standard deviation 1.
 _UNIFORM_PERIOD = math.sqrt(12.0)
@@ -52,37 +58,71 @@ class Normalisation:
         """Length of the horizon, physical units."""
         return self.horizon[1] - self.horizon[0]
 
+    # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
+    # y = x - shift and on the time since the start of the horizon.
+
+    def centred(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """Samples measured from `shift`, physical units."""
+        return x - self._row(self.shift, x)
+
+    def physical(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The inverse of `centred`."""
+        return y + self._row(self.shift, y)
+
+    def of_centred(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """Centred samples in normalised units."""
+        return y / self._row(self.scale, y)
+
     def samples(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """Samples in normalised units."""
-        return (x - self._row(self.shift, x)) / self._row(self.scale, x)
+        return self.of_centred(self.centred(x))
 
-    def condition(self, time: Any, parameters: Parameters, dtype: Any) -> Float[Array, " C"]:
-        """Time and parameters as the hyper-network wants them: 2 tau - 1, then the standardised parameters."""
-        tau = (jnp.asarray(time, dtype) - self.horizon[0]) / self.duration
-        columns = [2 * tau - 1]
+    def raw_samples(self, x: np.ndarray, dtype: Any) -> np.ndarray:
+        """Samples as an ensemble holds them, in normalised units and another dtype; periodic ones within a period."""
+        x = x.astype(dtype)
+        for d, period in enumerate(self.periods):
+            length = None if period is None else period * float(self.scale[d])
+            if length is not None and not (x[..., d].min() >= 0 and x[..., d].max() <= length):
+                x[..., d] = np.mod(x[..., d].astype(np.float64), length)
+        return (x - np.asarray(self.shift, dtype)) / np.asarray(self.scale, dtype)
+
+    def condition(self, elapsed: Any, parameters: Parameters, dtype: Any) -> Float[Array, " C"]:
+        """What the hyper-network wants: 2 tau - 1, then the standardised parameters.
+
+        Args:
+            elapsed: time since the start of the horizon.
+            parameters: one run's.
+            dtype: of the result.
+        """
+        columns = [2 * (jnp.asarray(elapsed, dtype) / self.duration) - 1]
+        row = row_of(parameters, self.parameters)
         for i, name in enumerate(self.parameters):
-            value = jnp.asarray(parameters[name], dtype)
-            columns.append((value - self.parameter_shift[i].astype(dtype)) / self.parameter_scale[i].astype(dtype))
+            scale = self.parameter_scale[i].astype(dtype)
+            columns.append(row.measured_from(name, self.parameter_shift[i], dtype) / scale)
         return jnp.stack(columns)
 
     def physical_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The inverse of `samples`."""
-        return z * self._row(self.scale, z) + self._row(self.shift, z)
+        return self.physical(self.centred_samples(z))
 
-    def wrapped(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
-        """Samples in physical units with periodic coordinates wrapped into [0, period)."""
+    def centred_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The inverse of `of_centred`."""
+        return z * self._row(self.scale, z)
+
+    def wrapped(self, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        """Samples in physical units, centred or not, with periodic coordinates wrapped into [0, period)."""
         columns = []
         for d, period in enumerate(self.periods):
-            length = None if period is None else period * self.scale[d].astype(x.dtype)
-            columns.append(x[:, d] if length is None else wrapped(x[:, d], length))
+            length = None if period is None else period * self.scale[d].astype(y.dtype)
+            columns.append(y[:, d] if length is None else wrapped(y[:, d], length))
         return jnp.stack(columns, axis=-1)
 
     def physical_condition(self, condition: Float[Array, " C"]) -> tuple[Any, dict[str, Any]]:
-        """Time and parameters in physical units: the inverse of `condition`."""
+        """Time since the start and parameters in physical units: the inverse of `condition`."""
         dtype = condition.dtype
-        time = self.horizon[0] + self.duration * (condition[0] + 1) / 2
         shift, scale = self.parameter_shift.astype(dtype), self.parameter_scale.astype(dtype)
-        return time, {name: condition[1 + i] * scale[i] + shift[i] for i, name in enumerate(self.parameters)}
+        row = {name: condition[1 + i] * scale[i] + shift[i] for i, name in enumerate(self.parameters)}
+        return self.duration * ((condition[0] + 1) / 2), row
 
     @staticmethod
     def _row(values: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -118,19 +158,14 @@ def normalisation_of(ds: xr.Dataset) -> Normalisation:
             periods += [_UNIFORM_PERIOD] * n
             continue
         mean, deviation = (moment.reshape(-1) for moment in ensembles.moments(array))
-        flat = deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))
-        if flat.any():
-            raise ValueError(
-                f"variable {variable.name!r} is constant ({mean[flat][0]:g}) over all runs, times and samples; "
-                "drop it from the ensemble, since a coordinate without spread cannot be learned"
-            )
+        _require_spread(array, mean, deviation)
         shift += mean.tolist()
         scale += deviation.tolist()
         periods += [None] * len(mean)
     times = ds["time"].values
     columns = ensembles.parameters(ds)
     means = [float(np.mean(column)) for column in columns.values()]
-    deviations = [float(np.std(column)) or 1.0 for column in columns.values()]
+    deviations = [_parameter_scale(ds[name].values) for name in columns]
     return Normalisation(
         shift=jnp.asarray(shift),
         scale=jnp.asarray(scale),
@@ -140,3 +175,36 @@ def normalisation_of(ds: xr.Dataset) -> Normalisation:
         horizon=(float(times[0]), float(times[-1])),
         parameters=tuple(columns),
     )
+
+
+def conditions_of(ds: xr.Dataset, normalisation: Normalisation, run: int) -> Float[Array, "T C"]:
+    """`Normalisation.condition` at all saved times of a run."""
+    elapsed = clock.since(ds["time"].values, normalisation.horizon[0], default_float())
+    row = row_of(ensembles.parameters(ds, run), normalisation.parameters)
+    return jax.vmap(lambda t: normalisation.condition(t, row, default_float()))(elapsed)
+
+
+def _parameter_scale(values: np.ndarray) -> float:
+    """The standard deviation over the runs; of a constant, whose deviation is round-off, the magnitude."""
+    column = np.asarray(values, np.float64)
+    return (float(np.abs(column).max()) or 1.0) if tolerances.is_constant(values) else float(np.std(column))
+
+
+def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray) -> None:
+    """Raise where a coordinate has no spread, warn where its precision hardly resolves the spread it has."""
+    ulp = np.spacing(np.abs(mean).astype(array.dtype)).astype(np.float64)
+    # The deviation itself is computed in double precision.
+    flat = deviation <= np.maximum(ulp / 2, tolerances.DOUBLE_ROUND_OFF * np.abs(mean))
+    coarse = deviation < _LEAST_RESOLVED * ulp
+    if flat.any():
+        raise ValueError(
+            f"variable {array.name!r} is constant ({mean[flat][0]:g}) over all runs, times and samples; "
+            "drop it from the ensemble, since a coordinate without spread cannot be learned"
+        )
+    if coarse.any():
+        warnings.warn(
+            f"variable {array.name!r} spreads by {deviation[coarse][0]:.2g} around {mean[coarse][0]:g}, where "
+            f"{array.dtype} resolves {ulp[coarse][0]:.2g}; subtract an offset before rounding, or use float64",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin import extrapolation, rollout
-from hoam_plugin.checks import parameter_table
-from hoam_plugin.steppers import Parameters, flatten_samples, replace_samples
+from hoam_plugin import clock, extrapolation, rollout, solving, tolerances
+from hoam_plugin.checks import parameter_table, positive_float, random_key
+from hoam_plugin.parameter_rows import ParameterRow, row_of
+from hoam_plugin.steppers import Parameters
 from hoam_plugin.surrogate import Surrogate
 from hoam_plugin.variables import Variable
-
-_ROUND_OFF = 1e-9
 
 
 def chosen_among(
@@ -144,8 +142,9 @@ class SurrogateSelection:
         Raises:
             ValueError: no stepper is replaced.
         """
-        owner = self.candidates[0] if self.replaces is None else self.replaces
-        return owner.init(key, n_samples, parameters)
+        if self.replaces is None:
+            return self.candidates[0].init(key, n_samples, parameters)
+        return self.replaces.init(key, n_samples, self.candidates[0].for_stepper(self.replaces, parameters))
 
     def state_from_samples(self, samples: dict[str, Any], time: Any) -> Any:
         """A plain State (empty aux) of given samples, where no stepper of the same variables is replaced."""
@@ -153,14 +152,18 @@ class SurrogateSelection:
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
         """Rebuild what the replaced stepper keeps in `aux`."""
-        return state if self.replaces is None else self.replaces.refresh(state, parameters)
+        if self.replaces is None:
+            return state
+        return self.replaces.refresh(state, self.candidates[0].for_stepper(self.replaces, parameters))
 
     @property
     def diagnostics(self) -> Callable[[Any, Parameters], dict[str, Any]]:
         """The replaced stepper's diagnostics of the learned population, if it has any."""
         if not hasattr(self.replaces, "diagnostics"):
             raise AttributeError("the replaced stepper has no diagnostics")
-        return lambda state, parameters: self.replaces.diagnostics(self.refresh(state, parameters), parameters)
+        return lambda state, parameters: self.replaces.diagnostics(
+            self.refresh(state, parameters), self.candidates[0].for_stepper(self.replaces, parameters)
+        )
 
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
@@ -187,14 +190,15 @@ class SurrogateSelection:
             ValueError: no key although a surrogate has noise, or concrete values outside all ranges under "raise".
         """
         self._require_key(key)
-        end = state.time + jnp.asarray(dt, state.time.dtype)
-        times = (state.time, end)
-        if not _traced(parameters, times):
-            model = self.covering(parameters, np.asarray(times))
+        row = row_of(parameters, self.parameters)
+        if not _traced(row, (state.time, dt)):
+            now = clock.reading(state)
+            times = np.asarray([now, now + float(dt)])
+            model = self.covering(row, times)
             if model is not None:
-                return _free(model).step(state, dt, parameters, key)
-            self._enforce(parameters, np.asarray(times))
-        return _step(self, state, dt, _as_arrays(parameters), key)
+                return _free(model).step(state, dt, row, key)
+            self._enforce(row, times)
+        return _step(self, state, dt, row, key)
 
     def solve(
         self, state: Any, times: Any, parameters: Parameters, *, key: Array | None = None, dt: float | None = None
@@ -205,58 +209,65 @@ class SurrogateSelection:
             ValueError: as `Surrogate.solve`.
         """
         self._require_key(key)
-        if not _traced(parameters, (state.time, times)):
-            model = self.covering(parameters, times)
+        row = row_of(parameters, self.parameters)
+        largest_step = positive_float("dt", self.dt if dt is None else dt)
+        saved = solving.require_times(state, times, largest_step)
+        if not _traced(row, (state.time, saved)):
+            model = self.covering(row, saved)
             if model is not None:
-                return _free(model).solve(state, times, parameters, key=key, dt=dt)
-            self._enforce(parameters, times)
-        step_size = self.dt if dt is None else float(dt)
-        n_steps = rollout.most_steps(state.time, times, self.horizon, step_size)
-        times = jnp.asarray(times, state.time.dtype)
-        row = {name: jnp.asarray(parameters[name], times.dtype) for name in self.parameters}
-        return _solve(self, state, times, row, key, dt=dt, step_size=step_size, n_steps=n_steps)
+                return _free(model).solve(state, saved, row, key=key, dt=dt)
+            self._enforce(row, saved)
+        return _solve(self, state, saved, row, key, dt, largest_step)
 
     def velocity(self, x: Float[Array, "... D"], time: Any, parameters: Parameters) -> Float[Array, "... D"]:
         """Learned drift dx/dt of samples x, see `Surrogate.velocity`; outside NaN, unless the policy ignores it."""
-        x = jnp.asarray(x)
-        branches = [lambda model=model: _free(model).velocity(x, time, parameters) for model in self.candidates]
+        x, row = jnp.asarray(x), row_of(parameters, self.parameters)
+        branches = [lambda model=model: _free(model).velocity(x, time, row) for model in self.candidates]
         extrapolated = self.on_extrapolation in ("warn", "ignore")
         outside = branches[0] if extrapolated else lambda: jnp.full_like(x, jnp.nan)
-        return jax.lax.switch(self._index(parameters, (time,)), [*branches, outside])
+        inside = [model.in_range(row, time) for model in self.candidates]
+        return jax.lax.switch(_first(inside), [*branches, outside])
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Array]:
         """Learned drift of every variable."""
-        drift = self.velocity(flatten_samples(state, self.variables), state.time, parameters)
-        moved = replace_samples(state, self.variables, drift, state.time)
-        return {v.name: getattr(moved, v.name) for v in self.variables}
+        row = row_of(parameters, self.parameters)
+        branches = [lambda model=model: _free(model).rates(state, row) for model in self.candidates]
+        extrapolated = self.on_extrapolation in ("warn", "ignore")
+        outside = branches[0] if extrapolated else lambda: self._lost(state)
+        return jax.lax.switch(self._index(row, state), [*branches, outside])
 
-    def _index(self, parameters: Parameters, times: tuple[Any, ...]) -> Any:
-        """Number of the newest surrogate that covers all values; their count where none does. Traceable."""
-        inside = [extrapolation.inside(parameters, times, model.ranges, model.horizon) for model in self.candidates]
-        return jnp.argmax(jnp.stack([*inside, jnp.asarray(True)]))
+    def _index(self, parameters: ParameterRow, *states: Any) -> Any:
+        """Number of the newest surrogate that covers parameters and times of states; their count where none does."""
+        inside = []
+        for model in self.candidates:
+            elapsed = tuple(clock.elapsed(state, model.horizon[0]) for state in states)
+            inside.append(extrapolation.inside(parameters, elapsed, model.ranges, model.horizon))
+        return _first(inside)
 
-    def _switched_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
+    def _switched_step(self, state: Any, dt: Any, parameters: ParameterRow, key: Array | None) -> Any:
         branches = [lambda model=model: _free(model).step(state, dt, parameters, key) for model in self.candidates]
-        end = state.time + jnp.asarray(dt, state.time.dtype)
         outside = {"warn": branches[0], "ignore": branches[0]}.get(
             self.on_extrapolation, lambda: self._outside(state, dt, parameters, key)
         )
-        return jax.lax.switch(self._index(parameters, (state.time, end)), [*branches, outside])
+        return jax.lax.switch(self._index(parameters, state, clock.advanced(state, dt)), [*branches, outside])
 
     def _outside(self, state: Any, dt: Any, parameters: Parameters, key: Array | None) -> Any:
         if self.on_extrapolation == "raise":
             # Traced values cannot raise.
-            lost = {v.name: jnp.full_like(getattr(state, v.name), jnp.nan) for v in self.variables}
-            return dataclasses.replace(state, time=state.time + jnp.asarray(dt, state.time.dtype), **lost)
+            return dataclasses.replace(clock.advanced(state, dt), **self._lost(state))
         # The simulator needs its own, mostly smaller step; a fixed number of them, so that reverse mode works.
-        n_steps = max(1, math.ceil(self.dt / self.replaces.dt - _ROUND_OFF))
+        n_steps = tolerances.whole_steps(self.dt, self.replaces.dt)
+        own = self.candidates[0].for_stepper(self.replaces, parameters)
 
         def one(state: Any, index: Any) -> tuple[Any, None]:
             own_key = None if key is None else jax.random.fold_in(key, index)
-            return self.replaces.step(state, dt / n_steps, parameters, key=own_key), None
+            return self.replaces.step(state, dt / n_steps, own, key=own_key), None
 
         indices = jnp.arange(n_steps, dtype=jnp.int32)
-        return jax.lax.scan(one, self.replaces.refresh(state, parameters), indices)[0]
+        return jax.lax.scan(one, self.replaces.refresh(state, own), indices)[0]
+
+    def _lost(self, state: Any) -> dict[str, Any]:
+        return {v.name: jnp.full_like(getattr(state, v.name), jnp.nan) for v in self.variables}
 
     def _enforce(self, parameters: Parameters, times: Any) -> None:
         if self.covering(parameters, times) is not None:
@@ -272,7 +283,9 @@ class SurrogateSelection:
         )
 
     def _require_key(self, key: Any) -> None:
-        if self.has_noise and key is None:
+        if key is not None:
+            random_key(key)
+        elif self.has_noise:
             raise ValueError(
                 "key=None: a surrogate of this selection has noise and needs a key, such as jax.random.key(0)"
             )
@@ -302,8 +315,9 @@ def _traced(parameters: Parameters, times: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((dict(parameters), times)))
 
 
-def _as_arrays(parameters: Parameters) -> dict[str, Array]:
-    return {name: jnp.asarray(value) for name, value in parameters.items()}
+def _first(inside: Sequence[Any]) -> Any:
+    """Number of the first that is true; their count where none is. Traceable."""
+    return jnp.argmax(jnp.stack([*inside, jnp.asarray(True)]))
 
 
 @jax.jit
@@ -311,56 +325,55 @@ def _step(selection: SurrogateSelection, state: Any, dt: Any, parameters: Any, k
     return selection._switched_step(state, dt, parameters, key)
 
 
-@functools.partial(jax.jit, static_argnames=("dt", "step_size", "n_steps"))
 def _solve(
     selection: SurrogateSelection,
     state: Any,
     times: Any,
-    parameters: Any,
+    parameters: ParameterRow,
     key: Any,
     dt: float | None,
-    step_size: float,
-    n_steps: int,
+    largest_step: float,
 ) -> Any:
+    saved, remainders = solving.split_times(state, times)
+    steps = [(selection.horizon, largest_step)]
+    steps += [(model.horizon, model.dt if dt is None else largest_step) for model in selection.candidates]
+    schedules = [solving.schedule_of(state, times, *step).rounded(saved.dtype) for step in steps]
+    return _compiled_solve(selection, state, saved, remainders, parameters, key, schedules)
+
+
+@jax.jit
+def _compiled_solve(
+    selection: SurrogateSelection,
+    state: Any,
+    saved: Any,
+    remainders: Any,
+    parameters: ParameterRow,
+    key: Any,
+    schedules: list[rollout.Schedule],
+) -> Any:
+    stepwise, *own = schedules
     branches = [
-        lambda model=model: _free(model).solve(state, times, parameters, key=key, dt=dt)
-        for model in selection.candidates
+        lambda model=model, schedule=schedule: solving.solved(
+            _free(model), state, saved, remainders, parameters, key, schedule
+        )
+        for model, schedule in zip(selection.candidates, own, strict=True)
     ]
+    everywhere = solving.along(state, saved, remainders)
     outside: Callable[[], Any] = branches[0]
     if selection.on_extrapolation == "fallback":
-        outside = functools.partial(_stepwise, selection, state, times, parameters, key, step_size, n_steps)
+        outside = functools.partial(
+            solving.stepwise,
+            selection._switched_step,
+            selection.horizon[0],
+            state,
+            saved,
+            remainders,
+            parameters,
+            key,
+            stepwise,
+        )
     elif selection.on_extrapolation == "raise":
-        outside = functools.partial(_lost, selection, state, times)
-    return jax.lax.switch(selection._index(parameters, (state.time, times[-1])), [*branches, outside])
-
-
-def _lost(selection: SurrogateSelection, state: Any, times: Any) -> Any:
-    """What `solve` gives outside all ranges under "raise": traced values cannot raise."""
-    everywhere = _along(state, times)
-    names = [v.name for v in selection.variables]
-    return dataclasses.replace(everywhere, **{n: jnp.full_like(getattr(everywhere, n), jnp.nan) for n in names})
-
-
-def _along(state: Any, times: Any) -> Any:
-    """The same state at all times."""
-    along = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state)
-    return dataclasses.replace(along, time=times)
-
-
-def _stepwise(
-    selection: SurrogateSelection, state: Any, times: Any, parameters: Any, key: Any, dt: float, n_steps: int
-) -> Any:
-    starts, sizes, real, done = rollout.schedule(state.time, times, dt, n_steps)
-    names = [v.name for v in selection.variables]
-
-    @jax.checkpoint
-    def advance(state: Any, row: Any) -> Any:
-        index, start, size, take = row
-        step_key = None if key is None else jax.random.fold_in(key, index)
-        moved = selection._switched_step(dataclasses.replace(state, time=start), size, parameters, step_key)
-        moved = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
-        return moved, {name: getattr(moved, name) for name in names}
-
-    _, trail = jax.lax.scan(advance, state, (jnp.arange(n_steps), starts, sizes, real))
-    saved = {n: jnp.concatenate([getattr(state, n)[None], trail[n]])[done] for n in names}
-    return dataclasses.replace(_along(state, times), **saved)
+        # Traced values cannot raise.
+        outside = functools.partial(dataclasses.replace, everywhere, **selection._lost(everywhere))
+    last = jax.tree.map(lambda leaf: leaf[-1], everywhere)
+    return jax.lax.switch(selection._index(parameters, state, last), [*branches, outside])

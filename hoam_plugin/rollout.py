@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,15 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, UInt32
 
+from hoam_plugin import tolerances
+
 # Field at one time: samples -> velocity.
 Velocity = Callable[[Any], Any]
 Noise = Literal["stratified", "independent"]
 Integrator = Literal["euler", "heun", "rk4"]
 INTEGRATORS = get_args(Integrator)
 
+# Of a step, where times are known in single precision only.
 _ROUND_OFF = 1e-5
 _BUCKET = 32
 
@@ -119,35 +122,56 @@ def _sorting_order(code: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
     return order
 
 
-def most_steps(state_time: Any, times: Any, horizon: tuple[float, float], dt: float) -> int:
-    """An upper bound, known while tracing, of the number of substeps that `schedule` lays out."""
-    n_saved = len(times)
-    if isinstance(times, jax.core.Tracer) or isinstance(state_time, jax.core.Tracer):
-        return math.ceil((horizon[1] - horizon[0]) / dt) + n_saved
-    gaps = np.diff(np.concatenate([[float(state_time)], np.asarray(times, np.float64)]))
-    exact = int(np.maximum(np.ceil(np.maximum(gaps, 0) / dt - _ROUND_OFF), 0).sum())
-    # Nearby schedules share one compilation; the padding costs at most a few empty steps.
-    return max(1, math.ceil(exact / _BUCKET) * _BUCKET)
+def most_steps(duration: float, n_saved: int, dt: float) -> int:
+    """An upper bound of the number of substeps that `schedule` lays out for any times within a duration."""
+    return math.ceil(duration / dt) + n_saved
 
 
-def schedule(
-    state_time: Float[Array, ""], times: Float[Array, " T"], dt: float, n_steps: int
-) -> tuple[Float[Array, " S"], Float[Array, " S"], Array, Array]:
-    """Equal substeps no longer than `dt` from `state_time` through all of `times`, as one flat, masked list.
+class Schedule(NamedTuple):
+    """Substeps one after the other: one flat, masked list.
 
-    Returns:
-        start time of each step, step sizes, whether each step is real (padding is not), and for each saved time the
-        number of steps taken before it.
+    Attributes:
+        starts: of each step.
+        sizes: of each step; 0 for padding.
+        real: whether each step is no padding.
+        done: for each saved time the number of steps taken before it.
     """
-    starts = jnp.concatenate([state_time[None], times[:-1]])
+
+    starts: Any
+    sizes: Any
+    real: Any
+    done: Any
+
+    def rounded(self, dtype: Any) -> Schedule:
+        """For compiled code: times known to the host and traced ones then have the same dtype."""
+        starts, sizes = (jnp.asarray(part, dtype) for part in (self.starts, self.sizes))
+        return Schedule(starts, sizes, jnp.asarray(self.real), jnp.asarray(self.done))
+
+
+def known_schedule(start: float, times: Float[np.ndarray, " T"], dt: float) -> Schedule:
+    """`schedule` in double precision on the host, padded so that nearby schedules share one compilation."""
+    starts = np.concatenate([[start], times[:-1]])
+    counts = [tolerances.whole_steps(gap, dt, max(abs(start), abs(times[-1]))) for gap in (times - starts).tolist()]
+    n_steps = max(1, math.ceil(sum(counts) / _BUCKET) * _BUCKET)
+    return _laid_out(np, starts, times, np.asarray(counts, np.int32), n_steps)
+
+
+def schedule(start: Float[Array, ""], times: Float[Array, " T"], dt: float, n_steps: int) -> Schedule:
+    """Equal substeps no longer than `dt` from `start` through all of `times`, of which no step count is known yet."""
+    starts = jnp.concatenate([start[None], times[:-1]])
     gaps = times - starts
     counts = jnp.maximum(jnp.ceil(gaps / dt - _ROUND_OFF), 0).astype(jnp.int32)
     # A gap of round-off size only still has to be taken, in one step; an empty one must not divide by zero.
     counts = jnp.where(gaps > 0, jnp.maximum(counts, 1), 0)
-    done = jnp.cumsum(counts)
-    step = jnp.arange(n_steps, dtype=jnp.int32)
-    interval = jnp.minimum(jnp.searchsorted(done, step, side="right"), len(times) - 1)
-    sizes = gaps / jnp.maximum(counts, 1).astype(gaps.dtype)
+    return _laid_out(jnp, starts, times, counts, n_steps)
+
+
+def _laid_out(numpy: Any, starts: Any, times: Any, counts: Any, n_steps: int) -> Schedule:
+    gaps = times - starts
+    done = numpy.cumsum(counts, dtype=numpy.int32)
+    step = numpy.arange(n_steps, dtype=numpy.int32)
+    interval = numpy.minimum(numpy.searchsorted(done, step, side="right"), len(times) - 1)
+    sizes = gaps / numpy.maximum(counts, 1).astype(gaps.dtype)
     within = (step - (done - counts)[interval]).astype(gaps.dtype)
     real = step < done[-1]
-    return starts[interval] + within * sizes[interval], jnp.where(real, sizes[interval], 0), real, done
+    return Schedule(starts[interval] + within * sizes[interval], numpy.where(real, sizes[interval], 0), real, done)

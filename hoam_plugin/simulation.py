@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import functools
 import json
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,17 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from hoam_plugin import clock, tolerances
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin.checks import increasing_times, parameter_table, positive_float, positive_int
+from hoam_plugin.checks import increasing_times, parameter_table, positive_float, positive_int, random_key
 from hoam_plugin.hardware import available_cores
 from hoam_plugin.progress import progress_bar
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.recording import MemorySink, Sink, ZarrSink
+from hoam_plugin.stepper_checks import require_stepper
 from hoam_plugin.steppers import Stepper, default_float, require_representable, state_from_samples
 from hoam_plugin.variables import Variable
-
-# A gap of a whole number of steps must not be cut into one more by round-off.
-_ROUND_OFF = 1e-9
 
 
 def simulate(
@@ -50,7 +47,7 @@ def simulate(
     shared by all runs and calls of the same shape; runs are spread over the host's processors.
 
     Args:
-        stepper: a simulator or a surrogate.
+        stepper: a simulator or a surrogate, or the name of one (see `hoam_plugin.stepper`).
         parameters: name to sequence; rows are runs; scalars broadcast; {} for a stepper without parameters.
         times: increasing times in physical units, or a quadrature rule, which is scaled to the stepper's horizon (its
             two ends are saved as well, with weight 0).
@@ -70,11 +67,13 @@ def simulate(
         FileExistsError: `store` exists.
         FloatingPointError: the run produced a non-finite sample.
     """
+    stepper = _resolved(stepper)
+    random_key(key)
     table = parameter_table(parameters, stepper.parameters)
     n_samples = positive_int("n_samples", n_samples)
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
     saved, weights = _saved_times(times, stepper.horizon, key)
-    n_runs = next((len(column) for column in table.values()), 1)
+    n_runs = next((len(column) for column in table.values()), _replicas(initial))
     if rates and not hasattr(stepper, "rates"):
         raise ValueError(f"rates=True: {type(stepper).__name__} does not declare the rates of its variables")
     start = _initial_states(stepper, initial, table, n_runs, n_samples)
@@ -91,12 +90,14 @@ def simulate(
         quadrature_weight=weights,
         coordinates=getattr(stepper, "coordinates", {}),
         attributes=_attributes(stepper, key, largest_step, times),
+        n_runs=n_runs,
     )
     if hasattr(stepper, "sample_coordinates"):
         frame = frame.assign_coords(stepper.sample_coordinates(n_samples))
     sink: Sink
     sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
-    n_steps = int(np.maximum(np.ceil(np.diff(saved) / largest_step - _ROUND_OFF), 1).sum()) + 1
+    latest = float(np.abs(saved).max())
+    n_steps = sum(tolerances.whole_steps(gap, largest_step, latest) for gap in np.diff(saved).tolist()) + 1
     stopped = threading.Event()
     workers, own_threads = _workers(n_runs)
     n_parts = stepper.parts(n_samples, available_cores() // workers) if hasattr(stepper, "parts") and own_threads else 1
@@ -108,7 +109,7 @@ def simulate(
     with pool, sink, progress_bar("simulate", n_runs * n_steps, show=progress) as advance_bar:
 
         def one_run(run: int, run_key: jax.Array) -> None:
-            row = {name: jnp.asarray(column[run], default_float()) for name, column in table.items()}
+            row = _row(stepper, {name: column[run] for name, column in table.items()})
             init_key, step_key = jax.random.split(run_key)
             state = start(run, row, init_key)
             records = _trajectory(advance, stepper, state, row, step_key, saved, largest_step, rates)
@@ -130,6 +131,13 @@ def simulate(
     return sink.result()
 
 
+def _row(stepper: Any, values: Mapping[str, float]) -> Mapping[str, Any]:
+    """The parameters of one run as the stepper wants them; a surrogate keeps all of their digits."""
+    if hasattr(stepper, "parameter_row"):
+        return stepper.parameter_row(values)
+    return {name: jnp.asarray(value, default_float()) for name, value in values.items()}
+
+
 def _trajectory(
     advance: Callable[..., Any],
     stepper: Stepper,
@@ -140,21 +148,23 @@ def _trajectory(
     largest_step: float,
     rates: bool,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    now = float(state.time)
-    tolerance = 1e-5 * max(1.0, abs(now))
-    if saved[0] < now - tolerance:
-        raise ValueError(f"times start at {saved[0]:g}, before the initial population's time {now:g}; start later")
+    now = clock.reading(state)
+    margin = tolerances.start_margin(now, saved, largest_step)
+    if saved[0] < now - margin:
+        raise ValueError(f"times start at {saved[0]:.9g}, before the initial population's time {now:.9g}; start later")
     for index, end in enumerate(saved.tolist()):
-        gap = end - now if end - now > tolerance or index else 0.0
-        n_steps = math.ceil(gap / largest_step - _ROUND_OFF)
+        gap = end - now if index or end - now > margin else 0.0
+        n_steps = tolerances.whole_steps(gap, largest_step, max(abs(end), abs(now)))
         start = state
+        if n_steps:
+            clock.warn_if_unresolved(state, gap / n_steps)
         while start is not None:
             state, record = advance(
                 stepper,
                 start,
                 jnp.asarray(gap / max(n_steps, 1), default_float()),
                 jnp.asarray(n_steps, jnp.int32),
-                jnp.asarray(end, default_float()),
+                clock.split(end, default_float()),
                 parameters,
                 jax.random.fold_in(key, index),
                 rates=rates,
@@ -169,14 +179,17 @@ def _advance_interval(
 ) -> tuple[Any, dict[str, Any]]:
     """Take `n_steps` equal steps, set the time to `end` exactly, and return the state and what is to be recorded."""
     # The trip count is data, so that any times share one compiled loop; records are made on the host, never transposed.
-    state = jax.lax.fori_loop(
-        0, n_steps, lambda i, s: stepper.step(s, size, parameters, key=jax.random.fold_in(key, i)), state
-    )
+    if hasattr(stepper, "advance"):
+        state = stepper.advance(state, size, n_steps, parameters, key)
+    else:
+        state = jax.lax.fori_loop(
+            0, n_steps, lambda i, s: stepper.step(s, size, parameters, key=jax.random.fold_in(key, i)), state
+        )
     return _recorded_state(stepper, state, end, parameters, rates)
 
 
 def _recorded_state(stepper: Any, state: Any, end: Any, parameters: Any, rates: bool) -> tuple[Any, dict[str, Any]]:
-    state = dataclasses.replace(state, time=end.astype(state.time.dtype))
+    state = clock.with_time(state, *end)
     record = {v.name: getattr(state, v.name) for v in stepper.variables}
     if rates:
         record |= {f"{name}_rate": value for name, value in stepper.rates(state, parameters).items()}
@@ -252,7 +265,7 @@ def _initial_states(
     if initial.sizes["run"] not in (1, n_runs):
         raise ValueError(f"initial has {initial.sizes['run']} runs but parameters has {n_runs}; give as many, in order")
     for name, column in ensembles.parameters(initial).items():
-        if initial.sizes["run"] == n_runs and name in table and not np.allclose(column, table[name], rtol=1e-6):
+        if initial.sizes["run"] == n_runs and name in table and not tolerances.all_same(table[name], column):
             raise ValueError(
                 f"initial has {name}={column.tolist()!r} but parameters has {table[name].tolist()!r}; "
                 "runs are matched in order, so give both the same values"
@@ -267,6 +280,20 @@ def _initial_states(
         return state_from_samples(stepper, chosen, time, row, key)
 
     return start
+
+
+def _replicas(initial: Any) -> int:
+    """The number of runs of a stepper without parameters: that of the initial ensemble."""
+    return initial.sizes.get("run", 1) if isinstance(initial, xr.Dataset) else 1
+
+
+def _resolved(stepper: Any) -> Any:
+    """A stepper, or the one of a name, as the command line takes them."""
+    if isinstance(stepper, str):
+        from hoam_plugin import registry
+
+        return registry.stepper(stepper)
+    return require_stepper("stepper", stepper)
 
 
 def _saved_times(times: Any, horizon: tuple[float, float], key: jax.Array) -> tuple[np.ndarray, np.ndarray | None]:

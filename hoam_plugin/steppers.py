@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin import clock
 from hoam_plugin.variables import Variable
 
 Parameters = Mapping[str, Any]
@@ -124,6 +125,14 @@ def require_representable(name: str, array: Any) -> None:
         )
 
 
+def as_jax(array: Any) -> Any:
+    """An array of JAX; what a file holds in another byte order is turned around."""
+    if isinstance(array, jax.Array):
+        return array
+    own = np.asarray(array)
+    return jnp.asarray(own.astype(own.dtype.newbyteorder("="), copy=False))
+
+
 def flatten_samples(state: Any, variables: Sequence[Variable]) -> Float[Array, "sample D"]:
     """The variables of a state side by side, in order, as one (sample, D) array."""
     columns = [jnp.reshape(getattr(state, v.name), (getattr(state, v.name).shape[0], -1)) for v in variables]
@@ -148,15 +157,15 @@ def state_from_samples(
     n_samples = next(iter(samples.values())).shape[0]
     for name, array in samples.items():
         require_representable(f"initial variable {name!r}", array)
-    fields = {name: jnp.asarray(np.asarray(array)) for name, array in samples.items()}
+    fields = {name: as_jax(array) for name, array in samples.items()}
     if getattr(stepper, "has_own_state", False):
         # A surrogate without a replaced stepper of the same variables: there is no `init` to take the structure from.
         surrogate: Any = stepper
-        return surrogate.state_from_samples(fields, jnp.asarray(time, default_float()))
+        return surrogate.state_from_samples(fields, time)
     template = jax.eval_shape(lambda k, p: stepper.init(k, n_samples, p), key, parameters)
-    aux = jax.tree.map(
-        lambda leaf: key if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros(leaf.shape, leaf.dtype),
-        template.aux,
-    )
-    state = dataclasses.replace(template, time=jnp.asarray(time, default_float()), aux=aux, **fields)
-    return stepper.refresh(state, parameters)
+
+    def empty(leaf: Any) -> Any:
+        return key if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros(leaf.shape, leaf.dtype)
+
+    state = jax.tree.map(empty, template)
+    return stepper.refresh(clock.with_time(dataclasses.replace(state, **fields), time), parameters)

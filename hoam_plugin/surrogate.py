@@ -15,15 +15,22 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin import extrapolation, kinetic_rollout, log_density, rollout, threaded_rollout
+from hoam_plugin import clock, extrapolation, kinetic_rollout, log_density, rollout, solving, threaded_rollout
+from hoam_plugin.centred_states import centred, remainders_for, with_centred
+from hoam_plugin.checks import positive_float, random_key, suggestion
 from hoam_plugin.driven import bound, embedding_of
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.normalisation import Normalisation
+from hoam_plugin.parameter_rows import ParameterRow, row_of
 from hoam_plugin.potential_interface import Potential, Weights
+from hoam_plugin.solving import require_times
+from hoam_plugin.stepper_checks import require_stepper
 from hoam_plugin.steppers import (
     Parameters,
-    flatten_samples,
+    as_jax,
+    default_float,
     replace_samples,
+    require_representable,
     state_type,
 )
 from hoam_plugin.structure import Structure
@@ -216,14 +223,23 @@ class Surrogate:
                 "this surrogate was trained on an ensemble that names no known stepper, so it cannot draw samples; "
                 "pass replaces= to fit or load, or initial= to simulate"
             )
-        state = self.replaces.init(key, n_samples, parameters)
+        state = self.replaces.init(key, n_samples, self.for_stepper(self.replaces, parameters))
         if self._replaces_all:
             return state
-        return state_type(self._names)(time=state.time, **{name: getattr(state, name) for name in self._names})
+        samples = {name: getattr(state, name) for name in self._names}
+        return clock.with_time(
+            self.state_from_samples(samples, state.time), state.time, clock.remainder_of(state, clock.TIME)
+        )
 
     def state_from_samples(self, samples: dict[str, Any], time: Any) -> Any:
         """A plain State (empty aux) of given samples, where no stepper of the same variables is replaced."""
-        return state_type(self._names)(time=time, **{name: samples[name] for name in self._names})
+        for name in self._names:
+            require_representable(f"variable {name!r} of samples", samples[name])
+        fields = {name: as_jax(samples[name]) for name in self._names}
+        dtype = time.dtype if isinstance(time, jax.Array) else default_float()
+        now = {"time": time} if isinstance(time, jax.core.Tracer) else clock.at(float(time), dtype)
+        kept = {**now.pop("remainder", {clock.TIME: jnp.zeros((), dtype)}), **remainders_for(fields, self.variables)}
+        return state_type(self._names)(**now, **fields, remainder=kept)
 
     @property
     def has_own_state(self) -> bool:
@@ -232,14 +248,18 @@ class Surrogate:
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
         """Rebuild what the replaced stepper keeps in `aux`, so that the state can go back to it."""
-        return self.replaces.refresh(state, parameters) if self._replaces_all else state
+        return (
+            self.replaces.refresh(state, self.for_stepper(self.replaces, parameters)) if self._replaces_all else state
+        )
 
     @property
     def diagnostics(self) -> Callable[[Any, Parameters], dict[str, Any]]:
         """The replaced stepper's diagnostics of the learned population, if it has any."""
         if not (self._replaces_all and hasattr(self.replaces, "diagnostics")):
             raise AttributeError("the replaced stepper has no diagnostics")
-        return lambda state, parameters: self.replaces.diagnostics(self.refresh(state, parameters), parameters)
+        return lambda state, parameters: self.replaces.diagnostics(
+            self.refresh(state, parameters), self.for_stepper(self.replaces, parameters)
+        )
 
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
@@ -251,15 +271,54 @@ class Surrogate:
         """Values along the extra dimensions of variables and diagnostics."""
         return getattr(self.replaces, "coordinates", {}) if self._replaces_all else {}
 
+    def for_stepper(self, stepper: Any, parameters: Parameters) -> dict[str, Any]:
+        """What another stepper takes of the parameters; a surrogate may have been trained over others as well.
+
+        Raises:
+            ValueError: a name that neither of them knows.
+        """
+        theirs = tuple(stepper.parameters)
+        known = {*theirs, *self.parameters}
+        unknown = [name for name in parameters if name not in known]
+        if unknown:
+            raise ValueError(f"parameters has the unknown name {unknown[0]!r}; {suggestion(unknown[0], known)}")
+        return {name: parameters[name] for name in theirs if name in parameters}
+
     # The learned side.
 
+    def parameter_row(self, parameters: Parameters) -> ParameterRow:
+        """The parameters of one run with all of their digits, which the methods below take as well.
+
+        Raises:
+            ValueError: unknown or missing names, or a value that is no scalar.
+        """
+        return row_of(parameters, self.parameters)
+
+    def in_range(self, parameters: Parameters, time: Any) -> Any:
+        """Whether parameters and time (physical units) lie in the trained ranges; traceable."""
+        elapsed = clock.since(time, self.horizon[0], default_float())
+        return extrapolation.inside(self.parameter_row(parameters), (elapsed,), self.ranges, self.horizon)
+
     def velocity(self, x: Float[Array, "... D"], time: Any, parameters: Parameters) -> Float[Array, "... D"]:
-        """Learned drift dx/dt (without the noise) of samples x, the variables flattened in order; physical units."""
-        return _velocity(self, jnp.asarray(x), time, _as_arrays(parameters))
+        """Learned drift dx/dt (without the noise) of samples x, the variables flattened in order; physical units.
+
+        Raises:
+            ValueError: an unknown or a missing parameter, or samples of another width.
+        """
+        x = jnp.asarray(x)
+        if x.shape[-1:] != (len(self.normalisation.periods),):
+            raise ValueError(
+                f"x has the shape {x.shape}; it must be (..., {len(self.normalisation.periods)}), the variables "
+                f"{list(self._names)!r} flattened in order"
+            )
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        elapsed = clock.since(time, self.horizon[0], dtype)
+        return _velocity(self, x, elapsed, self.parameter_row(parameters))
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Array]:
         """Learned drift of every variable."""
-        drift = self.velocity(flatten_samples(state, self.variables), state.time, parameters)
+        y = self.centred(state)
+        drift = _rates(self, y, clock.elapsed(state, self.horizon[0]).astype(y.dtype), self.parameter_row(parameters))
         moved = replace_samples(state, self.variables, drift, state.time)
         return {name: getattr(moved, name) for name in self._names}
 
@@ -267,13 +326,41 @@ class Surrogate:
         """Advance by `dt`; returns the State type that it was given, with `aux` passed through.
 
         Raises:
-            ValueError: no key although epsilon > 0, or a concrete parameter or time outside its range under "raise".
+            ValueError: no key although epsilon > 0, an unknown or a missing parameter, or a concrete parameter or time
+                outside its range under "raise".
+            TypeError: a key that is none.
         """
         self._require_key(key)
-        end = state.time + jnp.asarray(dt, state.time.dtype)
-        problem = self._violation(parameters, state.time) or self._violation(parameters, end)
-        extrapolation.enforce(self.on_extrapolation, problem)
-        return _step(self, state, dt, _as_arrays(parameters), key)
+        row = self.parameter_row(parameters)
+        clock.warn_if_unresolved(state, dt)
+        times: Any = ()
+        if not isinstance(state.time, jax.core.Tracer):
+            now = clock.reading(state)
+            times = [now] if isinstance(dt, jax.core.Tracer) else [now, now + float(dt)]
+        extrapolation.enforce(self.on_extrapolation, self._violation(parameters, np.asarray(times)))
+        return _step(self, state, dt, row, key)
+
+    def advance(self, state: Any, dt: Any, n_steps: Any, parameters: Parameters, key: Array) -> Any:
+        """Some equal steps, a traceable number of them, as `simulate` takes them between two saved times."""
+        row = self.parameter_row(parameters)
+        if self.on_extrapolation == "fallback":
+
+            def guarded(i: Any, state: Any) -> Any:
+                return self.guarded_step(state, dt, row, jax.random.fold_in(key, i))
+
+            return jax.lax.fori_loop(0, n_steps, guarded, state)
+        y = self.centred(state)
+        start, size = clock.elapsed(state, self.horizon[0]).astype(y.dtype), jnp.asarray(dt, y.dtype)
+
+        def step(i: Any, y: Any) -> Any:
+            return self._moved_by_step(y, start + i.astype(y.dtype) * size, size, row, jax.random.fold_in(key, i))
+
+        y = jax.lax.fori_loop(0, n_steps, step, y)
+        duration = n_steps.astype(y.dtype) * size
+        if self.on_extrapolation == "raise":
+            # Traced values cannot raise.
+            y = jnp.where(self._inside(row, start, start + duration), y, jnp.nan)
+        return self.with_centred(clock.advanced(state, duration), y)
 
     def solve(
         self, state: Any, times: Any, parameters: Parameters, *, key: Array | None = None, dt: float | None = None
@@ -284,19 +371,16 @@ class Surrogate:
         takes equal substeps no longer than `dt`.
 
         Raises:
-            ValueError: no key although epsilon > 0, times that are not increasing or lie before `state.time`, or a
-                concrete parameter or time outside its range under "raise".
+            ValueError: no key although epsilon > 0, times that are not increasing or lie before `state.time`, an
+                unknown or a missing parameter, or a concrete parameter or time outside its range under "raise".
+            TypeError: a key that is none.
         """
         self._require_key(key)
-        step_size = self.dt if dt is None else float(dt)
-        if not step_size > 0:
-            raise ValueError(f"dt={dt!r} must be a number above 0")
-        self._check_times(state, times)
-        extrapolation.enforce(self.on_extrapolation, self._violation(parameters, times))
-        n_steps = rollout.most_steps(state.time, times, self.horizon, step_size)
-        dtype = state.time.dtype
-        row = {name: jnp.asarray(parameters[name], dtype) for name in self.parameters}
-        return _solve(self, state, jnp.asarray(times, dtype), row, key, step_size, n_steps)
+        largest_step = positive_float("dt", self.dt if dt is None else dt)
+        row = self.parameter_row(parameters)
+        saved = require_times(state, times, largest_step)
+        extrapolation.enforce(self.on_extrapolation, self._violation(parameters, saved))
+        return solving.solve(self, state, saved, row, key, largest_step)
 
     def log_prob(
         self,
@@ -325,9 +409,10 @@ class Surrogate:
         Raises:
             ValueError: a parameter or the state's time outside its range under "raise".
         """
+        row = self.parameter_row(parameters)
         if self.on_extrapolation == "raise":
-            extrapolation.enforce("raise", self._violation(parameters, state.time))
-        return threaded_rollout.advance(self, state, dt, n_steps, parameters, key, pool, n_parts)
+            extrapolation.enforce("raise", self._violation(parameters, clock.reading(state)))
+        return threaded_rollout.advance(self, state, dt, n_steps, row, key, pool, n_parts)
 
     def check_domain(self, parameters: dict[str, np.ndarray], times: np.ndarray) -> None:
         """Apply the extrapolation policy to a whole table of parameters and times; `simulate` calls it first."""
@@ -339,36 +424,46 @@ class Surrogate:
 
         return save(self, path, overwrite=overwrite)
 
-    def _field(self, time: Any, parameters: Parameters, dtype: Any) -> Callable[[Any], Any]:
-        """The velocity at one time as a function of (sample, D) arrays; everything but the samples is formed once."""
-        learned = self.learned_drift(time, parameters, dtype)
+    # What follows takes centred samples y (see `Normalisation.centred`) and the time since the start of the horizon.
+
+    def centred(self, state: Any) -> Float[Array, "n D"]:
+        """The samples of a state, centred."""
+        return centred(state, self.variables, self.normalisation)
+
+    def with_centred(self, state: Any, y: Float[Array, "n D"]) -> Any:
+        """The state with other samples; periodic ones have to lie in their period."""
+        return with_centred(state, self.variables, self.normalisation, y)
+
+    def field(self, elapsed: Any, parameters: Parameters, dtype: Any) -> Callable[[Any], Any]:
+        """The drift at one time as a function of (sample, D) arrays; everything but the samples is formed once."""
+        learned = self.learned_drift(elapsed, parameters, dtype)
         if self.structure.kind == "gradient":
             return learned
         driven, dynamics = np.asarray(self.structure.driven), self.dynamics
-        return lambda x: dynamics.drift(x, time, parameters).at[:, driven].add(learned(x))
+        return lambda y: dynamics.drift(y, elapsed, parameters).at[:, driven].add(learned(y))
 
-    def learned_drift(self, time: Any, parameters: Parameters, dtype: Any) -> Callable[[Any], Any]:
+    def learned_drift(self, elapsed: Any, parameters: Parameters, dtype: Any) -> Callable[[Any], Any]:
         """The learned part at one time, of the driven columns, as a function of (sample, D) arrays; physical units."""
         norm = self.normalisation
         # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
         embedding, network = self.network()
-        condition = norm.condition(time, parameters, dtype)
+        condition = norm.condition(elapsed, parameters, dtype)
         modulation = network.modulations(weights, condition[None, :])[0]
         rate = self.driven_rate(dtype)
-        return lambda x: rate * network.drift_at_one_time(weights, embedding, norm.samples(x), modulation)
+        return lambda y: rate * network.drift_at_one_time(weights, embedding, norm.of_centred(y), modulation)
 
     def learned_drift_at_times(
-        self, x: Float[Array, "n D"], times: Float[Array, " T"], parameters: Parameters
+        self, y: Float[Array, "n D"], elapsed: Float[Array, " T"], parameters: Parameters
     ) -> Float[Array, "N Y"]:
         """The learned part of the drift of the same samples at several times, time after time; physical units."""
-        norm, dtype = self.normalisation, x.dtype
+        norm, dtype = self.normalisation, y.dtype
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
         embedding, network = self.network()
-        conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(times)
+        conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(elapsed)
         modulations = network.modulations(weights, conditions)
         return self.driven_rate(dtype) * network.drift(
-            weights, embedding, jnp.tile(norm.samples(x), (len(times), 1)), modulations
+            weights, embedding, jnp.tile(norm.of_centred(y), (len(elapsed), 1)), modulations
         )
 
     def network(self) -> tuple[Any, Any]:
@@ -381,49 +476,56 @@ class Surrogate:
         driven = np.asarray(self.structure.driven)
         return (self.normalisation.scale.astype(dtype)[driven] / self.normalisation.duration)[None, :]
 
-    def _guarded_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None, table: Any = None) -> Any:
+    def guarded_step(self, state: Any, dt: Any, parameters: ParameterRow, key: Array | None) -> Any:
+        """A step for compiled code: outside the trained ranges NaN, or the replaced stepper's under "fallback"."""
         if self.on_extrapolation in ("ignore", "warn"):
-            return self._learned_step(state, dt, parameters, key, table)
-        end = state.time + jnp.asarray(dt, state.time.dtype)
-        inside = extrapolation.inside(parameters, (state.time, end), self.ranges, self.horizon)
+            return self._learned_step(state, dt, parameters, key)
+        start = clock.elapsed(state, self.horizon[0])
+        inside = self._inside(parameters, start, start + jnp.asarray(dt, start.dtype))
         if self.on_extrapolation == "fallback":
+            own = self.for_stepper(self.replaces, parameters)
             return jax.lax.cond(
                 inside,
-                lambda: self._learned_step(state, dt, parameters, key, table),
-                lambda: self.replaces.step(self.replaces.refresh(state, parameters), dt, parameters, key=key),
+                lambda: self._learned_step(state, dt, parameters, key),
+                lambda: self.replaces.step(self.replaces.refresh(state, own), dt, own, key=key),
             )
-        moved = self._learned_step(state, dt, parameters, key, table)
+        moved = self._learned_step(state, dt, parameters, key)
         fields = {n: jnp.where(inside, getattr(moved, n), jnp.nan) for n in self._names}
         return dataclasses.replace(moved, **fields)
 
-    def _learned_step(self, state: Any, dt: Any, parameters: Parameters, key: Array | None, table: Any = None) -> Any:
-        x = flatten_samples(state, self.variables)
-        time, dt = state.time.astype(x.dtype), jnp.asarray(dt, x.dtype)
-        moved = self.moved(x, time, dt, parameters, self.increment(x, time, dt, parameters, key), table)
-        return self.with_samples(state, moved, state.time + dt.astype(state.time.dtype))
+    def _learned_step(self, state: Any, dt: Any, parameters: ParameterRow, key: Array | None) -> Any:
+        y = self.centred(state)
+        start, size = clock.elapsed(state, self.horizon[0]).astype(y.dtype), jnp.asarray(dt, y.dtype)
+        return self.with_centred(clock.advanced(state, dt), self._moved_by_step(y, start, size, parameters, key))
 
-    # The parts of a step; `hoam_plugin.threaded_rollout` puts them together in another way.
+    def _moved_by_step(
+        self, y: Float[Array, "n D"], elapsed: Any, dt: Any, parameters: Parameters, key: Array | None
+    ) -> Float[Array, "n D"]:
+        moved = self.moved(y, elapsed, dt, parameters, self.increment(y, elapsed, dt, parameters, key))
+        return self.normalisation.wrapped(moved)
+
+    # The parts of a step; `hoam_plugin.threaded_rollout` and `solving` put them together in other ways.
 
     def increment(
-        self, x: Float[Array, "n D"], time: Any, dt: Any, parameters: Parameters, key: Array | None
+        self, y: Float[Array, "n D"], elapsed: Any, dt: Any, parameters: Parameters, key: Array | None
     ) -> Float[Array, "n D"]:
         """The noise of a step of all samples."""
         if not self.has_noise:
-            return jnp.zeros_like(x)
+            return jnp.zeros_like(y)
         assert key is not None  # `_require_key` has seen to it
-        normals = rollout.NORMALS[self.noise](key, self.normalisation.samples(x))
-        return jnp.sqrt(dt) * self.noise_amplitude(x, time, parameters) * normals
+        normals = rollout.NORMALS[self.noise](key, self.normalisation.of_centred(y))
+        return jnp.sqrt(dt) * self.noise_amplitude(y, elapsed, parameters) * normals
 
-    def noise_amplitude(self, x: Float[Array, "n D"], time: Any, parameters: Parameters) -> Float[Array, "_ D"]:
+    def noise_amplitude(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "_ D"]:
         """Sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples."""
         if self.known_noise:
-            return self.dynamics.noise(x, time, parameters)
-        return (self.normalisation.scale.astype(x.dtype) * (self.epsilon / self.normalisation.duration**0.5))[None, :]
+            return self.dynamics.noise(y, elapsed, parameters)
+        return (self.normalisation.scale.astype(y.dtype) * (self.epsilon / self.normalisation.duration**0.5))[None, :]
 
     def moved(
         self,
-        x: Float[Array, "n D"],
-        time: Any,
+        y: Float[Array, "n D"],
+        elapsed: Any,
         dt: Any,
         parameters: Parameters,
         increment: Float[Array, "n D"],
@@ -431,83 +533,48 @@ class Surrogate:
     ) -> Float[Array, "n D"]:
         """Samples after a step with given noise; each moves by itself. `table`: see `kinetic_rollout.tables`."""
         if self.structure.kind == "kinetic" and self.integrator is None:
-            return kinetic_rollout.drift_kick_drift(self, x, time, dt, parameters, increment, table)
+            return kinetic_rollout.drift_kick_drift(self, y, elapsed, dt, parameters, increment, table)
 
         def field_at(t: Any) -> Callable[[Any], Any]:
-            return self._field(t, parameters, x.dtype)
+            return self.field(t, parameters, y.dtype)
 
         integrator = self.integrator or ("heun" if self.has_noise else "rk4")
         if integrator == "rk4":
-            return rollout.runge_kutta_4(field_at, x, time, dt)
+            return rollout.runge_kutta_4(field_at, y, elapsed, dt)
         one_step = rollout.euler if integrator == "euler" else rollout.stochastic_heun
-        return one_step(field_at, x, time, dt, increment)
+        return one_step(field_at, y, elapsed, dt, increment)
 
-    def with_samples(self, state: Any, x: Float[Array, "n D"], time: Any) -> Any:
-        """The state with these samples, periodic ones wrapped into their period."""
-        return replace_samples(state, self.variables, self.normalisation.wrapped(x), time)
+    def _inside(self, parameters: ParameterRow, *elapsed: Any) -> Any:
+        return extrapolation.inside(parameters, elapsed, self.ranges, self.horizon)
 
     def _violation(self, parameters: Any, times: Any) -> str | None:
         return extrapolation.violation(parameters, times, self.ranges, self.horizon)
 
     def _require_key(self, key: Any) -> None:
-        if self.has_noise and key is None:
+        if key is not None:
+            random_key(key)
+        elif self.has_noise:
             what = "that of its stepper" if self.known_noise else f"epsilon={self.epsilon:g}"
             raise ValueError(f"key=None: this surrogate has noise ({what}) and needs a key, such as jax.random.key(0)")
-
-    def _check_times(self, state: Any, times: Any) -> None:
-        if isinstance(times, jax.core.Tracer):
-            return
-        array = np.asarray(times, np.float64)
-        if array.ndim != 1 or array.size == 0 or (np.diff(array) <= 0).any():
-            raise ValueError(f"times={array.tolist()!r} must be a non-empty, strictly increasing list")
-        if not isinstance(state.time, jax.core.Tracer) and array[0] < float(state.time) * (1 - 1e-6) - 1e-6:
-            raise ValueError(
-                f"times start at {array[0]:g}, before state.time={float(state.time):g}; start there or later"
-            )
-
-
-def _as_arrays(parameters: Parameters) -> dict[str, Array]:
-    return {name: jnp.asarray(value) for name, value in parameters.items()}
 
 
 # Compiled whole also where the caller does not compile: operation by operation, a step takes seconds the first time.
 
 
 @jax.jit
-def _velocity(surrogate: Surrogate, x: Any, time: Any, parameters: Any) -> Any:
-    flat = x.reshape(-1, x.shape[-1])
-    return surrogate._field(time, parameters, x.dtype)(flat).reshape(x.shape)
+def _velocity(surrogate: Surrogate, x: Any, elapsed: Any, parameters: Any) -> Any:
+    y = surrogate.normalisation.centred(x.astype(elapsed.dtype)).reshape(-1, x.shape[-1])
+    return surrogate.field(elapsed, parameters, y.dtype)(y).reshape(x.shape).astype(x.dtype)
+
+
+@jax.jit
+def _rates(surrogate: Surrogate, y: Any, elapsed: Any, parameters: Any) -> Any:
+    return surrogate.field(elapsed, parameters, y.dtype)(y)
 
 
 @jax.jit
 def _step(surrogate: Surrogate, state: Any, dt: Any, parameters: Any, key: Any) -> Any:
-    return surrogate._guarded_step(state, dt, parameters, key)
-
-
-@functools.partial(jax.jit, static_argnames=("dt", "n_steps"))
-def _solve(surrogate: Surrogate, state: Any, times: Any, parameters: Any, key: Any, dt: float, n_steps: int) -> Any:
-    starts, sizes, real, done = rollout.schedule(state.time, times, dt, n_steps)
-    x = flatten_samples(state, surrogate.variables)
-    sizes_of_samples = sizes.astype(x.dtype)
-    tables = kinetic_rollout.tables(surrogate, starts.astype(x.dtype), sizes_of_samples, parameters, len(x))
-    plain = not any(surrogate.shapes) and not surrogate.has_noise and not surrogate.dynamics.has_driven_drift
-    if tables is not None and plain and surrogate.on_extrapolation != "fallback":
-        return kinetic_rollout.solve_with_tables(surrogate, state, times, parameters, sizes_of_samples, done, tables)
-
-    @jax.checkpoint
-    def advance(state: Any, row: Any) -> Any:
-        index, start, size, take, table = row
-        step_key = None if key is None else jax.random.fold_in(key, index)
-        state = dataclasses.replace(state, time=start)
-        moved = surrogate._guarded_step(state, size, parameters, step_key, table)
-        moved = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
-        return moved, {name: getattr(moved, name) for name in surrogate._names}
-
-    _, trail = jax.lax.scan(advance, state, (jnp.arange(n_steps), starts, sizes, real, tables))
-    first = {name: getattr(state, name) for name in surrogate._names}
-    saved = {name: jnp.concatenate([first[name][None], trail[name]])[done] for name in surrogate._names}
-    aux = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(times), *leaf.shape)), state.aux)
-    return dataclasses.replace(state, time=times, aux=aux, **saved)
+    return surrogate.guarded_step(state, dt, parameters, key)
 
 
 def require_known_physics(surrogate: Surrogate) -> Surrogate:
@@ -536,6 +603,7 @@ def required_stepper(replaces: Any, variables: tuple[Variable, ...]) -> Any:
         ValueError: it lacks one.
     """
     if replaces is not None:
+        require_stepper("replaces", replaces)
         have = [v.name for v in replaces.variables]
         missing = [v.name for v in variables if v.name not in have]
         if missing:

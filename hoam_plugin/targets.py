@@ -14,6 +14,7 @@ from jaxtyping import Float
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.losses import Loss, TrajectoryMatching, VelocityMatching
+from hoam_plugin.steppers import default_float
 
 # Below this share of the largest one, a mean square is that of rounding errors.
 _LEAST_MEAN_SQUARE = 1e-10
@@ -117,16 +118,17 @@ def _increments(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> n
 
 
 def _known(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice, samples: np.ndarray) -> np.ndarray:
-    row = ensembles.parameters(ds, run)
-    saved = ds["time"].values
+    norm = dynamics.normalisation
+    row, elapsed = ensembles.parameters(ds, run), ds["time"].values.astype(np.float64) - norm.horizon[0]
+    centred = samples.astype(default_float()) - np.asarray(norm.shift, default_float())
     return np.stack(
         [
-            np.asarray(_known_drift(dynamics, jnp.asarray(x), float(saved[i]), row))
-            for i, x in enumerate(samples, times.start)
+            np.asarray(_known_drift(dynamics, jnp.asarray(y), float(elapsed[i]), row))
+            for i, y in enumerate(centred, times.start)
         ]
     )
 
 
 @jax.jit
-def _known_drift(dynamics: Dynamics, x: jax.Array, time: Any, parameters: dict[str, Any]) -> jax.Array:
-    return dynamics.drift(x, time, parameters)
+def _known_drift(dynamics: Dynamics, y: jax.Array, elapsed: Any, parameters: dict[str, Any]) -> jax.Array:
+    return dynamics.drift(y, elapsed, parameters)

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from hoam_plugin.steppers import Parameters, flatten_samples
+from hoam_plugin import clock
+from hoam_plugin.steppers import Parameters
 
 if TYPE_CHECKING:
     from hoam_plugin.surrogate import Surrogate
@@ -48,18 +49,18 @@ def advance(
     n_parts: int,
 ) -> Any:
     """Take `n_steps` equal steps, without a look at the trained ranges."""
-    time = state.time
+    y, elapsed = _centred(model, state)
     if model.has_noise and model.noise == "stratified":
         # The noise of a step depends on where all samples are.
         for i in range(n_steps):
             # Waiting here keeps XLA from queueing what the threads should run side by side.
-            pieces = jax.block_until_ready(_divide_with_noise(model, state, dt, parameters, key, i, n_parts))
-            state = _unite(model, state, _on_threads(pool, _move, pieces, model, time, dt, parameters), time + dt)
-            time = state.time
-        return state
+            pieces = jax.block_until_ready(_divide_with_noise(model, y, elapsed, dt, parameters, key, i, n_parts))
+            y = _unite(model, _on_threads(pool, _move, pieces, model, elapsed, dt, parameters))
+            elapsed = elapsed + dt.astype(elapsed.dtype)
+        return _placed(model, state, y, n_steps * dt)
     parts = [(part, n_parts) for part in range(n_parts)]
-    moved = _on_threads(pool, _move_on, parts, model, state, dt, n_steps, parameters, key)
-    return _unite(model, state, moved, time + n_steps * dt)
+    moved = _on_threads(pool, _move_on, parts, model, y, elapsed, dt, n_steps, parameters, key)
+    return _placed(model, state, _unite(model, moved), n_steps * dt)
 
 
 def _on_threads(pool: ThreadPoolExecutor, function: Callable[..., Any], pieces: list[Any], *rest: Any) -> list[Any]:
@@ -70,13 +71,18 @@ def _on_threads(pool: ThreadPoolExecutor, function: Callable[..., Any], pieces: 
     return [now(pieces[0]), *(other.result() for other in others)]
 
 
+@jax.jit
+def _centred(model: Surrogate, state: Any) -> tuple[Any, Any]:
+    y = model.centred(state)
+    return y, clock.elapsed(state, model.horizon[0]).astype(y.dtype)
+
+
 @functools.partial(jax.jit, static_argnames="n_parts")
 def _divide_with_noise(
-    model: Surrogate, state: Any, dt: Any, parameters: Parameters, key: Array, i: Any, n_parts: int
+    model: Surrogate, y: Any, elapsed: Any, dt: Any, parameters: Parameters, key: Array, i: Any, n_parts: int
 ) -> list[Any]:
-    x = flatten_samples(state, model.variables)
-    increment = model.increment(x, state.time, dt.astype(x.dtype), parameters, jax.random.fold_in(key, i))
-    return list(zip(jnp.array_split(x, n_parts), jnp.array_split(increment, n_parts), strict=True))
+    increment = model.increment(y, elapsed, dt.astype(y.dtype), parameters, jax.random.fold_in(key, i))
+    return list(zip(jnp.array_split(y, n_parts), jnp.array_split(increment, n_parts), strict=True))
 
 
 # Threads of XLA's own would only be in the way.
@@ -84,32 +90,36 @@ _one_thread = functools.partial(jax.jit, compiler_options={"xla_disable_hlo_pass
 
 
 @_one_thread
-def _move(piece: tuple[Any, Any], model: Surrogate, time: Any, dt: Any, parameters: Parameters) -> Any:
-    x, increment = piece
-    return _in_chunks(
-        lambda a, b: model.moved(a, time.astype(x.dtype), dt.astype(x.dtype), parameters, b), x, increment
-    )
+def _move(piece: tuple[Any, Any], model: Surrogate, elapsed: Any, dt: Any, parameters: Parameters) -> Any:
+    y, increment = piece
+    return _in_chunks(lambda a, b: model.moved(a, elapsed, dt.astype(y.dtype), parameters, b), y, increment)
 
 
 @functools.partial(_one_thread, static_argnames="part")
 def _move_on(
-    part: tuple[int, int], model: Surrogate, state: Any, dt: Any, n_steps: Any, parameters: Parameters, key: Array
+    part: tuple[int, int],
+    model: Surrogate,
+    everything: Any,
+    start: Any,
+    dt: Any,
+    n_steps: Any,
+    parameters: Parameters,
+    key: Array,
 ) -> Any:
     """Several steps of one part; the noise of every step is its part of the noise for all."""
     which, n_parts = part
-    everything = flatten_samples(state, model.variables)
     dt = dt.astype(everything.dtype)
 
     def own(values: Any) -> Any:
         return jnp.array_split(values, n_parts)[which]
 
-    def step(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        x, time = carry
-        increment = own(model.increment(everything, time, dt, parameters, jax.random.fold_in(key, i)))
-        moved = _in_chunks(lambda a, b: model.moved(a, time, dt, parameters, b), x, increment)
-        return model.normalisation.wrapped(moved), time + dt
+    def step(i: Any, y: Any) -> Any:
+        elapsed = start + dt * i.astype(dt.dtype)
+        increment = own(model.increment(everything, elapsed, dt, parameters, jax.random.fold_in(key, i)))
+        moved = _in_chunks(lambda a, b: model.moved(a, elapsed, dt, parameters, b), y, increment)
+        return model.normalisation.wrapped(moved)
 
-    return jax.lax.fori_loop(0, n_steps, step, (own(everything), state.time.astype(everything.dtype)))[0]
+    return jax.lax.fori_loop(0, n_steps, step, own(everything))
 
 
 def _in_chunks(function: Callable[[Any, Any], Any], *arrays: Any) -> Any:
@@ -125,5 +135,10 @@ def _in_chunks(function: Callable[[Any, Any], Any], *arrays: Any) -> Any:
 
 
 @jax.jit
-def _unite(model: Surrogate, state: Any, pieces: list[Any], time: Any) -> Any:
-    return model.with_samples(state, jnp.concatenate(pieces), time.astype(state.time.dtype))
+def _unite(model: Surrogate, pieces: list[Any]) -> Any:
+    return model.normalisation.wrapped(jnp.concatenate(pieces))
+
+
+@jax.jit
+def _placed(model: Surrogate, state: Any, y: Any, duration: Any) -> Any:
+    return model.with_centred(clock.advanced(state, duration), y)

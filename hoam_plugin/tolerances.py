@@ -13,7 +13,7 @@ import numpy as np
 # Values often come from single precision, a few operations away from what was meant.
 _ULPS = 8
 ROUND_OFF = _ULPS * float(np.finfo(np.float32).eps)
-_ROUND_OFF_DOUBLE = _ULPS * float(np.finfo(np.float64).eps)
+DOUBLE_ROUND_OFF = _ULPS * float(np.finfo(np.float64).eps)
 # Different values stay different: no tolerance is more than this share of the smallest gap between them.
 _SHARE_OF_GAP = 1e-3
 # Round-off of a whole number of steps, relative to a step.
@@ -37,7 +37,7 @@ def tolerance(values: Any) -> float:
     """What a value may differ from one of `values` by round-off: far less than the gaps between these."""
     array = np.unique(np.asarray(values, np.float64))
     gaps = np.diff(array)
-    gaps = gaps[gaps > _ROUND_OFF_DOUBLE * _largest(array)]
+    gaps = gaps[gaps > DOUBLE_ROUND_OFF * _largest(array)]
     single = ROUND_OFF * _largest(array)
     return min(single, _SHARE_OF_GAP * float(gaps.min())) if gaps.size else single
 
@@ -55,16 +55,24 @@ def all_same(values: Any, others: Any) -> bool:
 
 def overshoot(low: float, high: float) -> float:
     """How far round-off in single precision may carry a value beyond a range, of which it is a small part."""
-    return 1e-5 * (high - low) + ROUND_OFF * max(abs(low), abs(high))
+    span, ulps = high - low, ROUND_OFF * max(abs(low), abs(high))
+    one = ulps / _ULPS
+    # A range that single precision cannot tell from one value; any other holds at least what rounds to its ends.
+    return ulps if span <= one else 1e-5 * span + min(ulps, max(_SHARE_OF_GAP * span, one))
+
+
+def start_margin(now: float, times: Any, dt: float) -> float:
+    """What the first of some times may differ from the time of a start by round-off, far less than a step or a gap."""
+    array = np.asarray(times, np.float64)
+    least = min([dt, *np.diff(array).tolist()])
+    return min(ROUND_OFF * max(abs(now), _largest(array)), _SHARE_OF_GAP * least)
 
 
 def equally_spaced(values: Any, share: float = 1e-5) -> bool:
     """Whether neighbours are equally far apart, up to a share of their distance and round-off."""
     array = np.asarray(values, np.float64)
     gaps = np.diff(array)
-    return (
-        bool(np.ptp(gaps) <= share * np.abs(gaps.mean()) + _ROUND_OFF_DOUBLE * _largest(array)) if gaps.size else True
-    )
+    return bool(np.ptp(gaps) <= share * np.abs(gaps.mean()) + DOUBLE_ROUND_OFF * _largest(array)) if gaps.size else True
 
 
 def whole_steps(length: float, largest: float, at: float = 0.0) -> int:
@@ -77,7 +85,7 @@ def whole_steps(length: float, largest: float, at: float = 0.0) -> int:
     """
     if length <= 0:
         return 0
-    slack = _ROUND_OFF_STEPS * max(1.0, length / largest) + _ROUND_OFF_DOUBLE * abs(at) / largest
+    slack = _ROUND_OFF_STEPS * max(1.0, length / largest) + DOUBLE_ROUND_OFF * abs(at) / largest
     return max(1, math.ceil(length / largest - min(slack, 0.5)))
 
 

@@ -20,10 +20,14 @@ from hoam_plugin.batches import TrainingData
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.hardware import available_cores
 from hoam_plugin.losses import Loss
+from hoam_plugin.normalisation import conditions_of
 from hoam_plugin.steppers import default_float
 from hoam_plugin.stratification import stratified_blocks, stratified_indices
 from hoam_plugin.targets import Targets, relative_importance, targets_of
 from hoam_plugin.training import Training
+
+# The least standard deviation of a coordinate at one time, as a share of that over all times.
+_LEAST_SPREAD = 1e-5
 
 # Points that fix the gauge of the potential; see `hoam_plugin.action_matching.interior_terms`.
 _REFERENCE_POINTS = 4
@@ -154,14 +158,11 @@ class TrainingSamples:
                     if samples.targets is not None:
                         importance.append(relative_importance(self._loss, samples.targets))
                     pool.append(samples.points[:, 0].reshape(-1, self._n_dims).copy())
-        times = jnp.asarray(self._ds["time"].values, self._dtype)
-        condition = jax.vmap(lambda t, row: self._normalisation.condition(t, row, self._dtype), (0, None))
-        rows = [ensembles.parameters(self._ds, run) for run in range(self._n_runs)]
         rng = np.random.default_rng(self._seed)
         candidates = np.concatenate(pool)
         return TrainingData(
             **held._asdict(),
-            conditions=jnp.stack([condition(times, row) for row in rows]),
+            conditions=jnp.stack([conditions_of(self._ds, self._normalisation, run) for run in range(self._n_runs)]),
             weights=jnp.asarray(node_weights.astype(self._dtype)),
             nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
             reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
@@ -184,12 +185,11 @@ class TrainingSamples:
         multiplicity, variance = (
             np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2)
         )
-        shift, scale = np.asarray(self._normalisation.shift), np.asarray(self._normalisation.scale)
         indices: Any = None
         for times, slab in ensembles.slabs(self._ds, run):
             wanted = None if self._targets is None else self._targets.of(run, times, slab)
             for i, raw in enumerate(slab, times.start):
-                normalised = ((raw[chosen] - shift) / scale).astype(self._dtype)
+                normalised = self._normalisation.raw_samples(raw[chosen], self._dtype)
                 if self._noisy:
                     self._require_spread(normalised, run, i)
                 if multiplicity is not None and variance is not None:
@@ -208,7 +208,7 @@ class TrainingSamples:
     def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
         """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
         for d, period in enumerate(self._normalisation.periods):
-            if period is None and points[:, d].std() < 1e-5:
+            if period is None and points[:, d].std() < _LEAST_SPREAD:
                 time = float(self._ds["time"][time_index])
                 raise ValueError(
                     f"coordinate {d} of the samples has no spread at time {time:g} in run {run}, where epsilon > 0 has "

@@ -1,0 +1,70 @@
+"""States as the learned dynamics sees them: samples measured from the mean of training, and back.
+
+A rollout adds small steps, which single precision loses far from 0. What rounding cuts off when samples go back into a
+state is kept in its `remainder`, where it has an entry for the variable; see `hoam_plugin.clock`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin import clock
+from hoam_plugin.normalisation import Normalisation
+from hoam_plugin.variables import Variable
+
+
+def centred(state: Any, variables: Sequence[Variable], normalisation: Normalisation) -> Float[Array, "n D"]:
+    """The samples of a state, centred, in single or double precision."""
+    kept = state.remainder if isinstance(getattr(state, "remainder", None), dict) else {}
+    values = [getattr(state, v.name) for v in variables]
+    dtype = jnp.float32
+    for value in values:
+        dtype = jnp.promote_types(dtype, value.dtype)
+    columns, start = [], 0
+    for variable, value in zip(variables, values, strict=True):
+        flat = value.reshape(len(value), -1).astype(dtype)
+        shift = normalisation.shift[start : start + flat.shape[1]].astype(dtype)
+        start += flat.shape[1]
+        own = flat - shift[None, :]
+        if variable.name in kept:
+            rest = clock.remainder_of(state, variable.name)
+            own = own + rest.reshape(flat.shape).astype(dtype)
+        columns.append(own)
+    return jnp.concatenate(columns, axis=-1)
+
+
+def with_centred(
+    state: Any, variables: Sequence[Variable], normalisation: Normalisation, y: Float[Array, "n D"]
+) -> Any:
+    """The state with other samples, rounded to its dtypes; the inverse of `centred`."""
+    kept = dict(state.remainder) if isinstance(getattr(state, "remainder", None), dict) else {}
+    fields, start = {}, 0
+    for variable in variables:
+        old = getattr(state, variable.name)
+        width = old[0].size if old.ndim > 1 else 1
+        own, shift = y[:, start : start + width], normalisation.shift[start : start + width].astype(y.dtype)[None, :]
+        start += width
+        value = (own + shift).astype(old.dtype)
+        fields[variable.name] = value.reshape(old.shape)
+        if variable.name in kept:
+            before = kept[variable.name]
+            kept[variable.name] = (own - (value.astype(y.dtype) - shift)).reshape(old.shape).astype(before.dtype)
+    if kept:
+        fields["remainder"] = kept
+    return dataclasses.replace(state, **fields)
+
+
+def remainders_for(samples: dict[str, Any], variables: Sequence[Variable]) -> dict[str, Any]:
+    """Empty remainders of the samples of a new state: those of variables on a torus are never far from 0."""
+    free = {v.name for v in variables if v.period is None}
+    return {
+        name: jnp.zeros(jnp.shape(x), jnp.float32)
+        for name, x in samples.items()
+        if name in free and np.dtype(x.dtype) != np.float64
+    }
