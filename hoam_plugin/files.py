@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from hoam_plugin.unfinished import Unfinished
+
+
+def as_path(path: Any, name: str = "path") -> Path:
+    """`path` as a Path, with a leading ~ as the home folder.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name}={path!r} must be a path, such as 'truth.zarr'")
+    return Path(os.path.expanduser(os.fsdecode(path)))
 
 
 def require_writable(path: str | os.PathLike[str], *, overwrite: bool, name: str = "path") -> Path:
-    """Check, before any long work, that `path` can be written.
+    """Check, before any long work, that `path` can be written; returns it as `as_path` does.
 
     Raises:
         FileExistsError: it exists and `overwrite` is false.
         OSError: its folder does not exist or cannot be written.
+        TypeError: it is no path.
     """
-    path = Path(path)
+    path = as_path(path, name)
     parent = path.absolute().parent
     if path.exists() and not overwrite:
         raise FileExistsError(f"{name}={str(path)!r} exists; choose another path or pass overwrite=True (--overwrite)")
@@ -36,26 +50,12 @@ def require_writable(path: str | os.PathLike[str], *, overwrite: bool, name: str
 def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to `path` when the block succeeds, removed when it fails.
 
-    Works for files and folders; an existing `path` is replaced only after the new content is complete.
+    Works for files and folders; an existing `path` is replaced only after the new content is complete. Nothing is left
+    beside it where a signal ends the process, as far as Python hears of it; see `hoam_plugin.unfinished`.
     """
-    path = Path(path)
-    aside = path.absolute().parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
-    try:
+    path = as_path(path).absolute()
+    aside = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
+    unfinished = Unfinished(path, aside, aside.with_suffix(".old"))
+    with unfinished:
         yield aside
-        if path.exists() and (path.is_dir() or aside.is_dir()):
-            # A folder cannot be replaced in one rename; the old one stays beside until the new one is in place.
-            old = aside.with_suffix(".old")
-            os.rename(path, old)
-            os.rename(aside, path)
-            _remove(old)
-        else:
-            os.replace(aside, path)
-    finally:
-        _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        unfinished.finish()

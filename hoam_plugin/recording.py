@@ -80,6 +80,11 @@ class ZarrSink:
         diagnostics: Sequence[Variable],
     ) -> None:
         self._path = require_writable(path, overwrite=False, name="store")
+        if ensembles.is_netcdf(self._path):
+            raise ValueError(
+                f"store={str(path)!r} names a netCDF file, but streaming writes a Zarr folder; name it .zarr, or save "
+                "the result by ensemble.save"
+            )
         self._frame = frame
         self._described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
         self._described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
@@ -116,7 +121,7 @@ class ZarrSink:
     def finish(self) -> None:
         """See `Sink`."""
         order = ensembles.order_attribute([*self._described, *map(str, self._frame.variables)])
-        self._frame.assign_attrs(order).to_zarr(self._aside, mode="a", consolidated=False)
+        ensembles.write_zarr(self._frame.assign_attrs(order), self._aside, mode="a")
 
     def result(self) -> xr.Dataset:
         """See `Sink`; the arrays stay on disk until they are used."""

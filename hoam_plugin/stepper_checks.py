@@ -1,29 +1,38 @@
-"""Whether an argument is a stepper; the slips that users make instead, each with what would be right."""
+"""Whether what somebody passes as a stepper is one, in a sentence that says what to pass instead."""
 
 from __future__ import annotations
 
 import inspect
+import os
 from typing import Any
 
-_NEEDED = ("variables", "parameters", "dt", "horizon", "init", "step", "refresh")
+_MEMBERS = ("variables", "parameters", "dt", "horizon", "init", "step", "refresh")
 
 
 def require_stepper(argument: str, value: Any) -> Any:
-    """`value`, if it is a stepper.
+    """`value`, if it has all members of a `Stepper`.
+
+    Args:
+        argument: its name, for the message.
+        value: what was passed.
 
     Raises:
-        TypeError: it is a factory that has not been called, a text, or an object that lacks what steppers have.
+        TypeError: a function or class that makes one, a name, a path or something else.
     """
-    if inspect.isroutine(value) or inspect.isclass(value):
-        name = getattr(value, "__name__", repr(value))
-        raise TypeError(f"{argument}={name} is a {_kind(value)} that makes steppers; call it, as in {name}()")
-    missing = [name for name in _NEEDED if not hasattr(value, name)]
+    if isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        raise TypeError(
+            f"{argument}={text!r} is a text; pass the stepper itself: hoam_plugin.stepper({text!r}) by its name, or "
+            "hoam_plugin.load(path) from a surrogate's file"
+        )
+    if inspect.isclass(value) or inspect.isroutine(value):
+        kind = "class" if inspect.isclass(value) else "function"
+        name = getattr(value, "__name__", type(value).__name__)
+        raise TypeError(f"{argument}={name} is a {kind}, not a stepper; call it, as in {argument}={name}()")
+    missing = [member for member in _MEMBERS if not hasattr(value, member)]
     if missing:
-        hint = f"; hoam_plugin.stepper({value!r}) gives the one of this name" if isinstance(value, str) else ""
-        lacks = ", ".join(map(repr, missing))
-        raise TypeError(f"{argument}={value!r:.80} is no stepper: {type(value).__name__} has no {lacks}{hint}")
+        raise TypeError(
+            f"{argument} is of the type {type(value).__name__}, which is no stepper: it lacks {', '.join(missing)}; "
+            "pass a simulator or a surrogate, such as hoam_plugin.stepper('two_stream')"
+        )
     return value
-
-
-def _kind(value: Any) -> str:
-    return "class" if inspect.isclass(value) else "function"

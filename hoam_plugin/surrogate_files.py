@@ -16,9 +16,10 @@ import xarray as xr
 
 from hoam_plugin import registry
 from hoam_plugin.driven import bound, embedding_of
-from hoam_plugin.files import require_writable, written_aside
+from hoam_plugin.files import as_path, require_writable, written_aside
 from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.potentials import POTENTIALS, description
+from hoam_plugin.stepper_checks import require_stepper
 from hoam_plugin.steppers import default_float
 from hoam_plugin.structure import structure_from
 from hoam_plugin.surrogate import Provenance, Surrogate, require_known_physics, required_stepper
@@ -98,9 +99,11 @@ def load(path: str | os.PathLike[str], *, replaces: Any = None) -> Surrogate:
         FileNotFoundError: there is no such file.
         ValueError: it is truncated, damaged or no surrogate, or `replaces` lacks one of its variables, or the known
             drift or noise that it was trained around.
-        TypeError: it holds float64 weights and JAX is in 32-bit mode.
+        TypeError: it holds float64 weights and JAX is in 32-bit mode, or `replaces` is no stepper.
     """
-    metadata, arrays = read(Path(path))
+    if replaces is not None:
+        require_stepper("replaces", replaces)
+    metadata, arrays = read(as_path(path))
     return _surrogate_of(metadata, arrays, replaces)
 
 

@@ -59,20 +59,83 @@ class Variable:
 
     @classmethod
     def from_attributes(cls, name: str, dims: Sequence[str], attributes: Mapping[str, Any]) -> Variable:
-        """The inverse of `attributes`; accepts attributes written by anybody (missing ones take the defaults)."""
+        """The inverse of `attributes`; accepts attributes written by anybody (missing ones take the defaults).
+
+        Raises:
+            ValueError: one that is no number, or no text, where it must be; arrays of one element count as it.
+        """
 
         def number(field: str) -> float | None:
-            return None if field not in attributes else float(np.asarray(attributes[field]).item())
+            return _number(name, field, attributes.get(field))
+
+        def text(field: str) -> str | None:
+            return text_attribute(name, field, attributes.get(field))
 
         low, high = number("bounds_low"), number("bounds_high")
         return cls(
             name=name,
             dims=tuple(dims),
             period=number("period"),
-            units=str(attributes.get("units", "1")),
-            velocity_of=attributes.get("velocity_of"),
-            long_name=str(attributes.get("long_name", "")),
+            units=text("units") or "1",
+            velocity_of=text("velocity_of") or None,
+            long_name=text("long_name") or "",
             scale=number("scale"),
             bounds=None if low is None or high is None else (low, high),
-            rate_of=attributes.get("rate_of"),
+            rate_of=text("rate_of") or None,
         )
+
+
+# What `Variable.from_attributes` reads.
+ATTRIBUTES = (
+    "units",
+    "long_name",
+    "period",
+    "velocity_of",
+    "scale",
+    "rate_of",
+    "bounds_low",
+    "bounds_high",
+)
+
+
+def text_attribute(name: str, field: str, value: Any) -> str | None:
+    """The attribute `field` of the variable `name` as text, or None without one.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if value is None:
+        return None
+    single = _single(value)
+    if isinstance(single, str):
+        return single
+    if field == "units" and isinstance(single, int | float):  # as in units=1, for dimensionless
+        return f"{single:g}"
+    raise ValueError(f"variable {name!r} has {field}={value!r}; it must be a text")
+
+
+def _single(value: Any) -> Any:
+    """The element of an array or list of one, decoded from bytes; other values as they are."""
+    array = np.asarray(value)
+    if array.dtype.kind in "OUSbiufcT" and array.size == 1:
+        value = array.reshape(()).item()
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _number(name: str, field: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    single = _single(value)
+    try:
+        number = math.nan if isinstance(single, bool | complex) else float(single)
+    except (TypeError, ValueError):
+        number = math.nan
+    positive = field in ("period", "scale")
+    if not math.isfinite(number) or (positive and number <= 0):
+        kind = "positive number" if positive else "number"
+        raise ValueError(f"variable {name!r} has {field}={value!r}; it must be a {kind}{_HINTS.get(field, '')}")
+    return number
+
+
+# How to give what one number cannot say.
+_HINTS = {"period": ", one for all components; make components of different periods variables of their own"}

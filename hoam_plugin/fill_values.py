@@ -1,0 +1,128 @@
+"""Numbers that stand for "no value" in files: finite, and no samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+# What netCDF puts where nothing was written, for float and double alike.
+NETCDF_FILL = 9.969209968386869e36
+_HABITS = (
+    *(sign * value for sign in (1, -1) for value in (999, 9999, 99999, 1e20, 1e30, 1e31, 1e34, 1e35, 1e36, 1e37)),
+    *(9.999e20, -9.99e8, -32767, -32768, -2147483647, -2147483648),
+    *(float(sign * np.finfo(dtype).max) for sign in (1, -1) for dtype in (np.float32, np.float64)),
+)
+_ATTRIBUTES = ("_FillValue", "missing_value")
+# A customary number is no sample where it lies as many times the range of the others away from them;
+_REFUSED_RANGES = 3.0
+# it is suspicious where it lies apart from them by this share of their range, again and again.
+_SUSPICIOUS_SHARE = 0.05
+
+
+@dataclasses.dataclass
+class _Found:
+    run: int
+    time: int
+    sample: int
+    count: int = 0
+
+
+class FillValues:
+    """Counts the fill values among the samples of one variable, which it is shown in pieces."""
+
+    def __init__(self, name: str, dtype: Any, attributes: Mapping[str, Any], encoding: Mapping[str, Any]) -> None:
+        self._name = name
+        self._declared = _in_dtype(_numbers(attributes), dtype)
+        # The declared value of packed numbers is a packed one.
+        packed = "scale_factor" in encoding or "add_offset" in encoding
+        unpacked = [] if packed else _numbers(encoding)
+        self._known = _in_dtype([NETCDF_FILL, *_HABITS, *unpacked, *self._declared], dtype)
+        self._netcdf = _in_dtype([NETCDF_FILL], dtype)
+        self._low, self._high = np.inf, -np.inf
+        self._found: dict[float, _Found] = {}
+
+    def look_at(self, run: int, start: int, values: np.ndarray, low: Any, high: Any) -> None:
+        """Take one piece into account.
+
+        Args:
+            run: its run.
+            start: index of its first time.
+            values: finite, of shape (time, sample, ...).
+            low: the least of them.
+            high: the largest.
+        """
+        # Only what lies outside of all others counts, so that one look at the ends spares looking at all values.
+        if low in self._known or high in self._known or len(self._declared):
+            match = np.isin(values, self._known)
+            for value in np.unique(values[match]):
+                where = np.argwhere(values == value)
+                time, sample = where[0][:2]
+                self._found.setdefault(float(value), _Found(run, start + int(time), int(sample))).count += len(where)
+            rest = values[~match]
+            low, high = (rest.min(), rest.max()) if rest.size else (np.inf, -np.inf)
+        self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
+
+    def judge(self) -> None:
+        """Say what has been found.
+
+        Raises:
+            ValueError: a declared fill value, or a customary one far from all other samples.
+
+        Warns:
+            UserWarning: one that could be a sample, but hardly is.
+        """
+        for value, found in self._found.items():
+            declared = value in self._declared
+            alone = self._low > self._high
+            gap = 0.0 if alone else max(self._low - value, value - self._high)
+            span = 0.0 if alone else self._high - self._low
+            far = span > 0 and gap > _REFUSED_RANGES * span
+            if declared or far or (value in self._netcdf and (alone or gap > _REFUSED_RANGES * span)):
+                raise ValueError(
+                    f"{self._sentence(value, found, declared)}; leave such runs, times or samples out, as in "
+                    "ds.isel(run=[0, 1])"
+                )
+            if span == 0 or (found.count > 1 and gap > _SUSPICIOUS_SHARE * span):
+                warnings.warn(
+                    f"{self._sentence(value, found, declared)}; if that is so, leave such runs, times or samples out",
+                    UserWarning,
+                    stacklevel=4,
+                )
+
+    def _sentence(self, value: float, found: _Found, declared: bool) -> str:
+        others = "" if self._low > self._high else f" (the others lie in [{self._low:g}, {self._high:g}])"
+        why = "declares" if declared else "customarily has"
+        return (
+            f"variable {self._name!r} is {value:g} in run {found.run}, first at time index {found.time}, sample "
+            f"{found.sample}, {found.count} times in all{others}, which a file {why} for values that were never written"
+        )
+
+
+def declared_in(encoding: Mapping[str, Any]) -> float | None:
+    """The finite fill value that a file declares, whose places are read as NaN."""
+    return next((value for value in _numbers(encoding) if np.isfinite(value)), None)
+
+
+def is_unwritten(values: np.ndarray) -> bool:
+    """Whether some values are what netCDF puts where nothing was written, of parameters or times."""
+    return values.dtype.kind == "f" and bool(np.isin(values, _in_dtype([NETCDF_FILL], values.dtype)).any())
+
+
+def _numbers(attributes: Mapping[str, Any]) -> list[float]:
+    found: list[float] = []
+    for name in _ATTRIBUTES:
+        array = np.asarray(attributes.get(name, []))
+        if array.dtype.kind in "fiu":
+            found.extend(array.astype(np.float64).ravel().tolist())
+    return found
+
+
+def _in_dtype(values: Any, dtype: Any) -> np.ndarray:
+    """The values as they lie in an array of a dtype, without those that it cannot hold."""
+    with np.errstate(over="ignore"):
+        array = np.asarray(values, np.float64).astype(dtype)
+    return np.unique(array[np.isfinite(array)])

@@ -1,0 +1,100 @@
+"""What is being written beside its final path, so that nothing half-written outlives the process.
+
+Exceptions, Ctrl-C among them, clear it away as they pass. A signal that ends the process raises none: by batch systems,
+which send SIGTERM, and closed terminals, which send SIGHUP, the process dies within a system call. While something is
+being written these signals therefore have a handler that clears away and then lets the signal do what it did before.
+Handlers can only be set in the main thread, and those of the user are left alone: a handler that raises is an exception
+like others, and one that returns wants the work to go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# A folder into which other threads are still writing is not empty at once.
+_ATTEMPTS, _PAUSE_SECONDS = 50, 0.02
+# A dict as an ordered set: its changes are atomic, which a lock within a signal handler would not be.
+_open: dict[Unfinished, None] = {}
+
+
+class Unfinished:
+    """A file or folder that is written at `aside`, to be renamed to `path`; a context that clears away what is left."""
+
+    def __init__(self, path: Path, aside: Path, old: Path) -> None:
+        self._path, self._aside, self._old = path, aside, old
+        self._process = os.getpid()
+
+    def __enter__(self) -> Unfinished:
+        _open[self] = None
+        _set_handlers()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
+        _open.pop(self, None)
+        _reset_handlers()
+
+    def finish(self) -> None:
+        """Put the complete content in its place."""
+        if self._path.exists() and (self._path.is_dir() or self._aside.is_dir()):
+            # A folder cannot be replaced in one rename; the old one stays beside until the new one is in place.
+            os.rename(self._path, self._old)
+            os.rename(self._aside, self._path)
+        else:
+            os.replace(self._aside, self._path)
+
+    def clear(self) -> None:
+        """Remove what lies aside, and put back what was at `path` if nothing took its place."""
+        if os.getpid() != self._process:  # a forked process has inherited it
+            return
+        if self._old.exists() and not self._path.exists():
+            os.rename(self._old, self._path)
+        for left in (self._aside, self._old):
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if not os.path.lexists(path):
+            return
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _set_handlers() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                with contextlib.suppress(ValueError):  # the main thread of a subinterpreter
+                    signal.signal(number, _end)
+
+
+def _reset_handlers() -> None:
+    if not _open and threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            if signal.getsignal(number) is _end:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Clear away what all threads are writing, and die by the signal."""
+    signal.signal(number, signal.SIG_DFL)
+    for unfinished in reversed(list(_open)):
+        unfinished.clear()
+    # Again: what another thread was just writing has come to an end by now.
+    time.sleep(_PAUSE_SECONDS)
+    for unfinished in reversed(list(_open)):
+        unfinished.clear()
+    signal.raise_signal(number)
