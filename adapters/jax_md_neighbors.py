@@ -19,12 +19,34 @@ class NeighborListOverflowError(RuntimeError):
     """A neighbour list had too little room for the neighbours that there were, so that the forces are wrong."""
 
 
+class CellSize:
+    """What a list holds as `cell_size`, with a comparison that works while tracing.
+
+    jax-md keeps an array there, among the static attributes. JAX compares those of all lists of one structure that have
+    been arguments of compiled functions in the process, a user's own among them, and a comparison of an array with
+    anything but itself is traced where JAX is tracing, so that it has no truth. Arrays leave the comparison to this.
+    """
+
+    # NumPy's numbers do so only then.
+    __array_ufunc__ = None
+
+    def __init__(self, value: Any) -> None:
+        self.value = np.asarray(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CellSize) and np.array_equal(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value.tobytes())
+
+    def __rtruediv__(self, length: Any) -> np.ndarray:
+        return np.asarray(length / self.value)
+
+
 def allocated(neighbor_fn: Any, position: Float[Array, "N dim"], keywords: Mapping[str, Any]) -> Any:
     """A list with room for the neighbours of a configuration; outside of compiled code."""
     neighbors = neighbor_fn.allocate(position, **keywords)
-    # A static attribute that jax-md may make an array, which cannot be compared while tracing.
-    size = neighbors.cell_size
-    return neighbors if size is None or np.ndim(size) else neighbors.set(cell_size=float(size))
+    return neighbors if neighbors.cell_size is None else neighbors.set(cell_size=CellSize(neighbors.cell_size))
 
 
 def rebuilt(neighbors: Any, position: Float[Array, "N dim"], keywords: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.adapters import jax_md_neighbors
+from hoam_plugin.adapters import jax_md_neighbors, jax_md_thermostats
 from hoam_plugin.adapters.jax_md_import import jax_md_quantity, usual_promotions
 from hoam_plugin.steppers import Parameters
 
@@ -25,12 +26,18 @@ def rates(stepper: JaxMDStepper, state: Any, parameters: Parameters) -> dict[str
     if not stepper.has_momentum:
         force = stepper.samples(_forces(stepper, state, values))
         return {"position": stepper.as_change(force / (mass * stepper.option("gamma", values)))}
-    momentum, force = stepper.momentum(state), stepper.samples(system.force)
+    momentum, units = stepper.momentum(state), stepper.setup.units
+    force = stepper.samples(system.force * units.energy)
     if has_friction(stepper):
         force = force - stepper.option("gamma", values) * momentum
     if "chain" in stepper.setup.fields:
-        friction_of_chain = system.chain.momentum[:, 0] / system.chain.mass[:, 0]
+        friction_of_chain = system.chain.momentum[:, 0] / system.chain.mass[:, 0] * (1 / units.time)
         force = force - stepper.samples(friction_of_chain[:, None, None] * stepper.replicas(momentum))
+    thermostat = jax_md_thermostats.RATES.get(stepper.simulation_name)
+    if thermostat is not None:
+        replicas = [stepper.replicas(samples) for samples in (momentum, momentum / mass, force)]
+        growth = thermostat(*replicas, functools.partial(stepper.option, values=values), stepper.dt)
+        force = force + stepper.samples(growth[:, None, None] * replicas[0])
     recorded = force / mass if stepper.record == "velocity" else force
     return {"position": stepper.as_change(momentum / mass), stepper.record: recorded}
 
@@ -65,7 +72,10 @@ def noise(stepper: JaxMDStepper, state: Any, parameters: Parameters) -> dict[str
         jnp.asarray(column).astype(dtype)[None] if stepper.view == "configuration" else jnp.asarray(column[0, 0], dtype)
     )
     if stepper.has_momentum:
-        return {stepper.record: jnp.sqrt(2 * gamma * kT * (mass if stepper.record == "momentum" else 1 / mass))}
+        # Roots one by one: kT m of an atom in joules and kilograms is no number of single precision.
+        amplitude = jnp.sqrt(2 * gamma) * jnp.sqrt(kT)
+        root = jnp.sqrt(mass)
+        return {stepper.record: amplitude * root if stepper.record == "momentum" else amplitude / root}
     amplitude = jnp.sqrt(2 * kT / (gamma * mass))
     if stepper.setup.to_position is None:
         return {"position": amplitude}
@@ -82,7 +92,7 @@ def diagnostics(stepper: JaxMDStepper, state: Any, parameters: Parameters) -> di
         found["potential_energy"] = jnp.mean(energies) / stepper.n_particles
     if stepper.has_momentum:
         momentum = stepper.momentum(state)
-        squares = jnp.mean(jnp.sum(momentum**2 / stepper.mass_of_samples(momentum), axis=-1))
+        squares = jnp.mean(jnp.sum(momentum * (momentum / stepper.mass_of_samples(momentum)), axis=-1))
         found |= {"kinetic_energy": squares / 2, "temperature": squares / stepper.setup.shape[1]}
     if "potential_energy" in found and "kinetic_energy" in found:
         found["total_energy"] = found["potential_energy"] + found["kinetic_energy"]

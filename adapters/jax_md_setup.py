@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin.adapters.jax_md_units import Units
 from hoam_plugin.steppers import Parameters
 
 # Attributes of jax-md's states that a State holds itself, or that a step is given.
@@ -24,7 +25,7 @@ class SystemCache:
     """What jax-md hands from step to step beside positions and momenta; every leaf has a leading axis of replicas.
 
     Attributes:
-        system: jax-md's state (force, thermostat) without what the State holds.
+        system: jax-md's state (force, thermostat) without what the State holds, in the units of the setup.
         neighbors: neighbour lists, or None.
     """
 
@@ -48,6 +49,7 @@ class Setup:
         is_energy: whether `energy_or_force_fn` returns an energy.
         fields: attributes of the simulation's state.
         shape: (N, dim).
+        units: in which jax-md computes.
     """
 
     simulation: Callable[..., Any]
@@ -61,6 +63,7 @@ class Setup:
     is_energy: bool
     fields: tuple[str, ...]
     shape: tuple[int, int]
+    units: Units
 
     def draw_position(self, key: Any, parameters: Parameters) -> Float[Array, "N dim"]:
         """Positions of one replica."""

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hoam_plugin.adapters import jax_md_neighbors, jax_md_spaces
+from hoam_plugin import tolerances
+from hoam_plugin.adapters import jax_md_checks, jax_md_neighbors, jax_md_spaces
 from hoam_plugin.adapters.jax_md_import import jax_md_simulate, usual_promotions
 from hoam_plugin.adapters.jax_md_setup import Setup
 from hoam_plugin.adapters.jax_md_stepper import JaxMDStepper, View
+from hoam_plugin.adapters.jax_md_units import Units, units_for
 from hoam_plugin.checks import positive_float
 from hoam_plugin.steppers import default_float, require_representable
 
@@ -47,7 +49,8 @@ def from_simulation(
     and `simulate` repeats what was wrong. Replicas are stepped one after another, which keeps their pairs in the cache.
 
     Args:
-        simulation: of `jax_md.simulate`: `nve`, `nvt_langevin`, `nvt_nose_hoover`, `brownian`, or one like them.
+        simulation: of `jax_md.simulate`: `nve`, `nvt_langevin`, `nvt_nose_hoover`, `brownian`, `nvk`, `temp_rescale`,
+            `temp_berendsen`, `temp_csvr`, or one like them at a constant volume.
         energy_or_force_fn: energy or force of the positions (N, dim) of one replica, called with `neighbor` where there
             is a `neighbor_fn`, and with all parameters and keywords that `simulation` does not take itself.
         shift_fn: moves positions.
@@ -60,7 +63,7 @@ def from_simulation(
         neighbor_fn: jax-md's `allocate` and `update`, where the energy wants neighbour lists.
         view: "one_body" (a sample is a particle of a replica, so that n_samples is a multiple of N; sample i is
             particle i modulo N) or "configuration" (a sample is a replica).
-        mass: of all particles, or one per particle.
+        mass: of all particles, or one per particle, of shape (N,) or (N, 1).
         record: "momentum", or "velocity" instead of it, which `fit(..., structure="kinetic")` needs for masses other
             than 1.
         horizon: default time range; by default a thousand steps.
@@ -69,42 +72,43 @@ def from_simulation(
 
     Raises:
         ImportError: without the extra `jax-md`.
-        TypeError: not a simulation that takes a time step, or float64 positions without `jax_enable_x64`.
-        ValueError: an argument out of its range, several periods, or a `box` that is not that of `shift_fn`.
+        TypeError: not a simulation that takes a time step, something else than a function where one is wanted, or
+            float64 positions without `jax_enable_x64`.
+        ValueError: a simulation that is not supported, such as `npt_nose_hoover`, an argument that is missing or out of
+            its range, several periods, or a `box` that is not that of `shift_fn`.
     """
     jax_md_simulate()
+    takes = jax_md_checks.arguments_of_simulation(simulation)
+    jax_md_checks.require_functions(energy_or_force_fn, shift_fn, neighbor_fn)
     dt = positive_float("dt", dt)
-    takes = _arguments("simulation", simulation)
-    if "dt" not in takes:
-        raise TypeError(f"simulation={simulation!r} must be one of jax_md.simulate with a time step dt, such as nve")
     for name, value, choices in (("view", view, get_args(View)), ("record", record, ("momentum", "velocity"))):
         if value not in choices:
             raise ValueError(f"{name}={value!r} must be {' or '.join(map(repr, choices))}")
-    t0, t1 = (0.0, _DEFAULT_STEPS * dt) if horizon is None else (float(t) for t in horizon)
-    if not t0 < t1:
-        raise ValueError(f"horizon={horizon!r} must be increasing")
-    parameters = tuple(parameters)
+    horizon = jax_md_checks.horizon((0.0, _DEFAULT_STEPS * dt) if horizon is None else horizon)
+    parameters = jax_md_checks.names(parameters)
     both = sorted(set(parameters) & set(sim_kwargs))
     if both:
         raise ValueError(f"parameters={parameters!r} and the constants both have {both!r}; give each once")
-    if "kT" not in parameters and "kT" not in sim_kwargs and ("kT" in takes or _name(simulation) == "nve"):
+    if (
+        "kT" not in parameters
+        and "kT" not in sim_kwargs
+        and ("kT" in takes or jax_md_checks.name_of(simulation) == "nve")
+    ):
         raise ValueError(f"kT is neither among parameters={parameters!r} nor given as a constant, such as kT=1.0")
     example = _example(position, parameters)
     n_particles, dim = example.shape
-    mass = np.asarray(mass)
-    if mass.shape not in ((), (n_particles,)) or not (np.isfinite(mass) & (mass > 0)).all():
-        raise ValueError(
-            f"mass={mass.tolist()!r} must be a positive number, or one for each of {n_particles} particles"
-        )
+    mass = jax_md_checks.masses(mass, n_particles)
     options = {n: v for n, v in sim_kwargs.items() if n == "kT" or n in takes}
+    jax_md_checks.require_complete(simulation, takes, (*options, *parameters))
     keywords = {n: v for n, v in sim_kwargs.items() if n not in options}
-    if "tau" in takes and "tau" not in parameters:
+    if "tau" in takes and takes["tau"].default is None and "tau" not in parameters:
         # jax-md's default depends on the step, which is not the same between all saved times.
         options.setdefault("tau", _STEPS_PER_TAU * dt)
     shift_keywords = {"box": keywords["box"]} if "box" in keywords else {}
     period = _period(box, dim)
     _require_box(shift_fn, dim, period, shift_keywords)
-    to_position = jax_md_spaces.displacement_map(shift_fn, dim, period, shift_keywords)
+    to_position = np.asarray(jax_md_spaces.displacement_map(shift_fn, dim, period, shift_keywords), np.float64)
+    jax_md_checks.require_forward(to_position)
     neighbors = None
     if neighbor_fn is not None:
         with usual_promotions():
@@ -117,11 +121,15 @@ def from_simulation(
         mass=mass,
         options=options,
         keywords=keywords,
-        to_position=None if jax_md_spaces.is_identity(to_position) else np.asarray(to_position, np.float64),
+        to_position=None if jax_md_spaces.is_identity(to_position) else to_position,
         is_energy=False,
         fields=(),
         shape=(n_particles, dim),
+        units=Units(),
     )
+    if jax_md_checks.name_of(simulation) in jax_md_checks.SUPPORTED:
+        distance = jax_md_spaces.distance_of_neighbours(np.asarray(example), period, to_position)
+        setup = dataclasses.replace(setup, units=units_for(mass, dt, distance, options))
     stepper = JaxMDStepper(
         neighbors=neighbors,
         setup=setup,
@@ -130,7 +138,7 @@ def from_simulation(
         view=view,
         record=record,
         dt=dt,
-        horizon=(t0, t1),
+        horizon=horizon,
     )
     return dataclasses.replace(stepper, setup=_completed(stepper, example))
 
@@ -160,7 +168,7 @@ def _completed(stepper: JaxMDStepper, example: Any) -> Setup:
 def _example(position: Any, parameters: Sequence[str]) -> Any:
     """Positions of one replica, to see their shape and, for neighbour lists, their density."""
     if callable(position):
-        n_arguments = len(_arguments("position", position))
+        n_arguments = jax_md_checks.n_arguments_of_position(position)
         values = {name: jnp.ones((), default_float()) for name in parameters}
         with usual_promotions():
             drawn = position(*(jax.random.key(0), values)[:n_arguments])
@@ -182,7 +190,7 @@ def _period(box: Any, dim: int) -> float | None:
     sides = np.asarray(box, np.float64)
     if sides.ndim == 2 and sides.shape == (dim, dim) and not (sides - np.diag(np.diag(sides))).any():
         sides = np.diag(sides)
-    if sides.ndim > 1 or not np.allclose(sides, sides.flat[0]):
+    if sides.ndim > 1 or not tolerances.same(sides.reshape(-1)[:1], sides.reshape(-1)).all():
         raise ValueError(
             f"box={np.asarray(box).tolist()!r} has not the same period along every axis, as a Variable needs; use "
             "fractional coordinates: space.periodic_general(box), positions in units of the box, and box=1.0"
@@ -200,14 +208,3 @@ def _require_box(shift_fn: Callable[..., Any], dim: int, period: float | None, k
         f"box={period:g}, but shift_fn does not wrap positions at that period; give the period that it wraps at, 1 for "
         "fractional coordinates"
     )
-
-
-def _arguments(name: str, function: Any) -> Any:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}={function!r} must be a function whose arguments can be seen") from error
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__name__", ""))

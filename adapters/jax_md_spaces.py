@@ -16,7 +16,10 @@ _PLACES = np.asarray([0.77, 1.27, -0.31])
 _ON_TORUS = np.asarray([0.77, 0.27, 0.69])
 # Free space leaves all of these where they are.
 _FAR = np.asarray([-1e3, -3.7, 0.77, 2.9, 1e3])
-_TOLERANCE = 1e-3
+# What rounding moves a position by, in periods or relative to where it is.
+_ROUND_OFF = 1e-5
+# Displacements, in periods, of which one moves positions by a part of the period, however long its unit is.
+_SIZES = 10.0 ** np.arange(-15, 16)
 
 
 def shifts_as(shift_fn: Callable[..., Any], dim: int, period: float | None, keywords: Mapping[str, Any]) -> Any:
@@ -34,7 +37,8 @@ def shifts_as(shift_fn: Callable[..., Any], dim: int, period: float | None, keyw
         rest = np.zeros((len(places), dim))
         landed = _shifted(shift_fn, places[:, None] * np.full(dim, length), rest, keywords)
         off = jnp.abs(landed / length - jnp.asarray(expected, landed.dtype)[:, None])
-        return jnp.all(off < jnp.asarray(_TOLERANCE * np.maximum(1, np.abs(expected)), off.dtype)[:, None])
+        allowed = np.abs(expected) if period is None else np.ones(len(places))
+        return jnp.all(off < jnp.asarray(_ROUND_OFF * allowed, off.dtype)[:, None])
 
     return _while_tracing(fits)
 
@@ -45,16 +49,20 @@ def displacement_map(shift_fn: Callable[..., Any], dim: int, period: float | Non
     jax-md gives its transformations derivatives that are not theirs, so that positions are shifted instead.
     """
     length = 1.0 if period is None else period
-    start = np.full((dim, dim), 0.5 * length)
 
-    def measured(size: Any) -> Any:
-        moved = _shifted(shift_fn, start, size * jnp.eye(dim, dtype=np.float32), keywords)
-        return ((moved - jnp.asarray(start, moved.dtype)) / size).T
+    def moved_by(sizes: Any) -> Any:
+        """How far displacements of these sizes move positions: (size, axis of the displacement, axis)."""
+        start = jnp.full((len(sizes) * dim, dim), 0.5 * length, np.float32)
+        displacement = (sizes[:, None, None] * jnp.eye(dim, dtype=np.float32)[None]).reshape(-1, dim)
+        return (_shifted(shift_fn, start, displacement, keywords) - start).reshape(-1, dim, dim)
 
     def matrix() -> Any:
-        first = measured(1e-2 * length)
-        # Fractional coordinates move by little: again, as far as round-off is small.
-        return first if is_identity(first) else measured(0.2 * length / jnp.max(jnp.abs(first)))
+        # Fractional coordinates move by little in a large box and by many periods in a small one.
+        sizes = jnp.asarray(_SIZES * length, np.float32)
+        far = jnp.max(jnp.abs(moved_by(sizes)), axis=(1, 2))
+        first = jnp.argmax(far > 0.02 * length)
+        size = sizes[first] * (0.2 * length / far[first])
+        return moved_by(size[None])[0].T / size
 
     return _while_tracing(matrix)
 
@@ -63,7 +71,21 @@ def is_identity(matrix: Any) -> bool:
     """Whether a matrix is known while tracing, and known to be the identity up to round-off."""
     if isinstance(matrix, jax.core.Tracer):
         return False
-    return bool(np.abs(np.asarray(matrix) - np.eye(len(matrix))).max() < _TOLERANCE)
+    return bool(np.abs(np.asarray(matrix) - np.eye(len(matrix))).max() < _ROUND_OFF)
+
+
+def distance_of_neighbours(position: np.ndarray, period: float | None, to_position: np.ndarray) -> float:
+    """A length of about the distance of neighbouring particles, in the unit of displacements.
+
+    Args:
+        position: (N, dim).
+        period: of the box.
+        to_position: see `displacement_map`.
+    """
+    n, dim = position.shape
+    spread = float(np.ptp(position, axis=0).max()) or float(np.abs(position).max()) or 1.0
+    unit = abs(float(np.linalg.det(to_position))) ** (1 / dim)
+    return (spread if period is None else period) / n ** (1 / dim) / unit
 
 
 def _shifted(shift_fn: Callable[..., Any], position: Any, displacement: Any, keywords: Mapping[str, Any]) -> Any:

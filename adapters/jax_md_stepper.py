@@ -13,9 +13,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin.adapters import jax_md_neighbors, jax_md_physics, jax_md_steps
+from hoam_plugin.adapters import jax_md_checks, jax_md_neighbors, jax_md_physics, jax_md_steps, jax_md_units
 from hoam_plugin.adapters.jax_md_neighbors import NeighborListOverflowError
 from hoam_plugin.adapters.jax_md_setup import NOT_CACHED, Setup, SystemCache
+from hoam_plugin.checks import parameter_row, random_key
 from hoam_plugin.steppers import Parameters, default_float, state_type
 from hoam_plugin.variables import Variable
 
@@ -59,6 +60,11 @@ class JaxMDStepper:
     def has_momentum(self) -> bool:
         """Whether particles have momenta, unlike in Brownian dynamics."""
         return "momentum" in self.setup.fields
+
+    @property
+    def simulation_name(self) -> str:
+        """Name of the simulation, if it is one of jax-md's own: its thermostat is known by that."""
+        return jax_md_checks.name_of(self.setup.simulation)
 
     @property
     def is_noisy(self) -> bool:
@@ -110,9 +116,13 @@ class JaxMDStepper:
         return found
 
     def check_run(self, parameters: dict[str, np.ndarray], dt: float) -> None:
-        """Raise ValueError for a negative temperature."""
-        if "kT" in parameters and (parameters["kT"] < 0).any():
-            raise ValueError(f"parameters['kT']={parameters['kT'].tolist()!r} must be at least 0")
+        """Raise ValueError for a negative temperature, or one of which single precision loses the momenta."""
+        if "kT" not in parameters:
+            return
+        kT = np.asarray(parameters["kT"], np.float64)
+        if (kT < 0).any():
+            raise ValueError(f"parameters['kT']={kT.tolist()!r} must be at least 0")
+        jax_md_units.require_resolved(kT, self.setup.mass, self.setup.units, default_float())
 
     # Moving.
 
@@ -120,10 +130,13 @@ class JaxMDStepper:
         """Draw positions, and momenta at kT, of whole replicas.
 
         Raises:
-            ValueError: in the one-body view, n_samples that is no multiple of the particles of a replica.
+            ValueError: in the one-body view, n_samples that is no multiple of the particles of a replica, or a missing
+                parameter.
+            TypeError: a key that is no JAX random key.
         """
         self.n_replicas(n_samples)
         self.values(parameters, default_float())
+        random_key(key)
         return self._with_enough_room(jax_md_steps.initial(self, key, n_samples, parameters), parameters)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
@@ -131,10 +144,13 @@ class JaxMDStepper:
 
         Raises:
             ValueError: no key although there is noise, or a missing parameter.
+            TypeError: a key that is no JAX random key.
             NeighborListOverflowError: outside of compiled code, a neighbour list overflowed.
         """
         if self.is_noisy and key is None:
             raise ValueError("key=None: the thermostat needs random numbers; pass a key, such as jax.random.key(0)")
+        if self.is_noisy:
+            random_key(key)
         self.values(parameters, default_float())
         moved = jax_md_steps.step(self, state, dt, parameters, key)
         if _is_known_to_overflow(moved):
@@ -215,12 +231,10 @@ class JaxMDStepper:
         """Physics parameters as arrays.
 
         Raises:
-            ValueError: one is missing.
+            ValueError: one is missing, unknown or no scalar.
         """
-        missing = [name for name in self.parameters if name not in parameters]
-        if missing:
-            raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; give {list(self.parameters)!r}")
-        return {name: jnp.asarray(parameters[name]).astype(dtype) for name in self.parameters}
+        row = parameter_row(parameters, self.parameters)
+        return {name: jnp.asarray(value).astype(dtype) for name, value in row.items()}
 
     def option(self, name: str, values: Mapping[str, Any]) -> Any:
         """An argument of the simulation: a physics parameter, a constant, or jax-md's default."""
@@ -240,11 +254,12 @@ class JaxMDStepper:
 
     def built(self, dt: Any, values: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """jax-md's `init_fn` and `apply_fn` at these parameters."""
-        setup = self.setup
+        setup, units = self.setup, self.setup.units
         own = {name: value for name, value in values.items() if name in setup.takes}
         # The keyword kT of nve's initial momenta is no argument of the simulation.
         options = {name: value for name, value in setup.options.items() if name in setup.takes}
-        return setup.simulation(setup.energy_or_force_fn, setup.shift_fn, dt=dt, **{**options, **own})
+        given = {name: units.argument(name, value) for name, value in {"dt": dt, **options, **own}.items()}
+        return setup.simulation(units.energy_or_force(setup.energy_or_force_fn), setup.shift_fn, **given)
 
     # Samples and replicas.
 
@@ -276,6 +291,10 @@ class JaxMDStepper:
         """Mass of every particle of a replica, of shape (N, 1)."""
         return np.broadcast_to(np.asarray(self.setup.mass).reshape(-1, 1), (self.n_particles, 1))
 
+    def mass_for_jax_md(self, dtype: Any) -> Float[Array, ...]:
+        """Mass of all particles or of every one, in the units in which jax-md computes."""
+        return jnp.asarray(np.asarray(self.setup.mass) / self.setup.units.mass).astype(dtype)
+
     def mass_of_samples(self, samples: Float[Array, ...]) -> Float[Array, ...]:
         """Mass of every particle of a population, with a last axis of length 1."""
         column = jnp.asarray(self.column_of_masses()).astype(samples.dtype)
@@ -292,13 +311,13 @@ class JaxMDStepper:
         matrix = self.setup.to_position
         return displacement if matrix is None else displacement @ jnp.asarray(matrix.T, displacement.dtype)
 
-    def state(self, time: Any, position: Any, momentum: Any, system: Any, neighbors: Any) -> Any:
-        """The State of replicas: positions and momenta (or None) of shape (replica, N, dim)."""
+    def state(self, now: Mapping[str, Any], position: Any, momentum: Any, system: Any, neighbors: Any) -> Any:
+        """The State of replicas: its clock, positions and momenta (or None) of shape (replica, N, dim)."""
         fields = {"position": self.samples(position)}
         if self.has_momentum:
             mass = jnp.asarray(self.column_of_masses()).astype(momentum.dtype)[None]
             fields[self.record] = self.samples(momentum / mass if self.record == "velocity" else momentum)
-        return state_type(tuple(fields))(time=time, aux=SystemCache(self.cached(system), neighbors), **fields)
+        return state_type(tuple(fields))(aux=SystemCache(self.cached(system), neighbors), **now, **fields)
 
     def cached(self, system: Any) -> Any:
         """jax-md's state without what the State holds."""

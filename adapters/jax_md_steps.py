@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from hoam_plugin import clock
 from hoam_plugin.adapters import jax_md_neighbors
 from hoam_plugin.adapters.jax_md_import import usual_promotions
 from hoam_plugin.adapters.jax_md_setup import NOT_CACHED
 from hoam_plugin.normalisation import wrapped
+from hoam_plugin.steppers import default_float
 
 if TYPE_CHECKING:
     from hoam_plugin.adapters.jax_md_stepper import JaxMDStepper
@@ -36,14 +38,14 @@ def _systems(stepper: JaxMDStepper, keys: Any, positions: Any, momenta: Any, par
     values = stepper.values(parameters, dtype)
     init_fn, _ = stepper.built(jnp.asarray(stepper.dt, dtype), values)
     takes = inspect.signature(init_fn).parameters
-    mass = jnp.asarray(setup.mass).astype(dtype)
+    mass = stepper.mass_for_jax_md(dtype)
     keywords = stepper.keywords(values) if _takes_any(takes) else {}
     if "kT" in takes:
-        keywords["kT"] = stepper.option("kT", values)
+        keywords["kT"] = setup.units.argument("kT", stepper.option("kT", values))
 
     def of_replica(row: tuple[Any, Any, Any, Any]) -> Any:
         key, position, momentum, neighbor = row
-        own = {} if momentum is None else {"momenta": momentum}
+        own = {} if momentum is None else {"momenta": momentum * (1 / setup.units.momentum)}
         if neighbor is not None and _takes_any(takes):
             own["neighbor"] = neighbor
         return init_fn(key, position, mass=mass, **own, **keywords)
@@ -69,9 +71,8 @@ def initial(stepper: JaxMDStepper, key: Any, n_samples: int, parameters: Any) ->
         positions = wrapped(positions, stepper.period)
     neighbors = lists(stepper, positions, stepper.neighbors)
     systems = _systems(stepper, keys, positions, None, parameters, neighbors)
-    momenta = systems.momentum if stepper.has_momentum else None
-    time = jnp.asarray(stepper.horizon[0], positions.dtype)
-    return stepper.state(time, positions, momenta, systems, neighbors)
+    momenta = systems.momentum * stepper.setup.units.momentum if stepper.has_momentum else None
+    return stepper.state(clock.at(stepper.horizon[0], default_float()), positions, momenta, systems, neighbors)
 
 
 @jax.jit
@@ -83,7 +84,7 @@ def refreshed(stepper: JaxMDStepper, state: Any, parameters: Any, room: Any) -> 
     keys = jax.random.split(jax.random.key(0), len(positions))
     neighbors = lists(stepper, positions, room)
     systems = _systems(stepper, keys, positions, momenta, parameters, neighbors)
-    return stepper.state(state.time, positions, momenta, systems, neighbors)
+    return stepper.state(_clock_of(state), positions, momenta, systems, neighbors)
 
 
 @jax.jit
@@ -91,7 +92,7 @@ def step(stepper: JaxMDStepper, state: Any, dt: Any, parameters: Any, key: Any) 
     """The State after one step; NaN where a list overflowed."""
     setup, dtype = stepper.setup, state.position.dtype
     values, size = stepper.values(parameters, dtype), jnp.asarray(dt, dtype)
-    mass = jnp.asarray(setup.mass).astype(dtype)
+    mass, unit = stepper.mass_for_jax_md(dtype), setup.units.momentum
     mass = mass[:, None] if mass.ndim else mass
     keywords = stepper.keywords(values)
     positions = stepper.replicas(state.position)
@@ -104,10 +105,11 @@ def step(stepper: JaxMDStepper, state: Any, dt: Any, parameters: Any, key: Any) 
         if neighbor is not None:
             neighbor = neighbor.update(position, **stepper.list_keywords)
             own["neighbor"] = neighbor
-        given = {"position": position, "momentum": momentum, "mass": mass, "rng": key}
+        scaled = None if momentum is None else momentum * (1 / unit)
+        given = {"position": position, "momentum": scaled, "mass": mass, "rng": key}
         system = system.set(**{name: value for name, value in given.items() if name in setup.fields})
         moved = stepper.built(size, values)[1](system, **own, **keywords)
-        momentum = moved.momentum if stepper.has_momentum else None
+        momentum = moved.momentum * unit if stepper.has_momentum else None
         return moved.position, momentum, stepper.cached(moved), neighbor
 
     rows = (keys, positions, momenta, state.aux.system, state.aux.neighbors)
@@ -119,8 +121,11 @@ def step(stepper: JaxMDStepper, state: Any, dt: Any, parameters: Any, key: Any) 
     if neighbors is not None:
         bad = jax_md_neighbors.overflowed(neighbors)
         position, momentum = jax.tree.map(lambda leaf: jnp.where(bad, jnp.nan, leaf), (position, momentum))
-    time = state.time + size.astype(state.time.dtype)
-    return stepper.state(time, position, momentum, system, neighbors)
+    return stepper.state(_clock_of(clock.advanced(state, dt)), position, momentum, system, neighbors)
+
+
+def _clock_of(state: Any) -> dict[str, Any]:
+    return {"time": state.time, "remainder": getattr(state, "remainder", ())}
 
 
 def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:

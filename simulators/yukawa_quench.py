@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.checks import positive_int
+from hoam_plugin import clock
+from hoam_plugin.checks import parameter_row, positive_int, random_key
 from hoam_plugin.simulators import yukawa_pairs
 from hoam_plugin.simulators.sampling import cosine_density_quantile
 from hoam_plugin.steppers import Parameters, state_type
@@ -151,10 +152,13 @@ class YukawaQuench:
         """Draw replicas of the modulated lattice; see the class.
 
         Raises:
-            ValueError: in the one-body view, n_samples that is no multiple of the particles of a replica.
+            ValueError: in the one-body view, n_samples that is no multiple of the particles of a replica; or a missing
+                or unknown parameter.
+            TypeError: a key that is no JAX random key.
         """
         n_replicas = self._n_replicas(n_samples)
-        shift_key, v_key = jax.random.split(key)
+        parameters = parameter_row(parameters, self.parameters)
+        shift_key, v_key = jax.random.split(random_key(key))
         shift = jax.random.uniform(shift_key, (n_replicas, 1, 2))
         side = math.isqrt(self.n_particles // 2)
         corners = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -166,26 +170,28 @@ class YukawaQuench:
         kT = jnp.asarray(parameters["kT"], position.dtype)
         v = jnp.sqrt(kT) * jax.random.normal(v_key, position.shape, position.dtype)
         position, v = self._samples(position), self._samples(v)
-        time = jnp.asarray(self.horizon[0], position.dtype)
-        state = YukawaState(time=time, x=position, v=v, aux=ForceCache(jnp.zeros_like(position)))
+        now = clock.at(self.horizon[0], position.dtype)
+        state = YukawaState(**now, x=position, v=v, aux=ForceCache(jnp.zeros_like(position)))
         return self.refresh(state, parameters)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
         """One BAOAB step of Langevin dynamics; with zero friction it is velocity Verlet.
 
         Raises:
-            ValueError: no key although friction > 0.
+            ValueError: no key although friction > 0, or a missing or unknown parameter.
+            TypeError: a key that is no JAX random key.
             ImportError: without the extra `jax-md`.
         """
         if self.friction > 0 and key is None:
             raise ValueError(
                 f"key=None: friction={self.friction:g} needs random numbers; pass a key, such as jax.random.key(0)"
             )
-        dtype = state.x.dtype
-        dt, kT, screening = (
-            jnp.asarray(value, dtype) for value in (dt, parameters["kT"], parameters["screening_length"])
-        )
-        if self.friction == 0:
+        dtype, row = state.x.dtype, parameter_row(parameters, self.parameters)
+        moved, size = clock.advanced(state, dt), jnp.asarray(dt, dtype)
+        kT, screening = (jnp.asarray(row[name], dtype) for name in self.parameters)
+        if self.friction > 0:
+            random_key(key)
+        else:
             # No noise is drawn; its amplitude sqrt(kT (1 - 1)) has no derivative.
             key, kT = jax.random.key(0), jax.lax.stop_gradient(kT)
         state_of_system, apply = _langevin(self.length, self.friction)
@@ -194,20 +200,18 @@ class YukawaQuench:
             key, position, v, force = row
             # The mass is 1, so that momenta are velocities.
             system = state_of_system(position, v, force, 1.0, key)
-            system = apply(system, dt=dt, kT=kT, screening_length=screening)
+            system = apply(system, dt=size, kT=kT, screening_length=screening)
             return system.position, system.momentum, system.force
 
         keys = jax.random.split(key, self._n_replicas(len(state.x)))
         replicas = [self._replicas(array) for array in (state.x, state.v, state.aux.force)]
         x, v, force = map(self._samples, jax.lax.map(of_replica, (keys, *replicas)))
-        return dataclasses.replace(
-            state, time=state.time + dt.astype(state.time.dtype), x=x, v=v, aux=ForceCache(force)
-        )
+        return dataclasses.replace(moved, x=x, v=v, aux=ForceCache(force))
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
         """Wrap positions into the box and sum the forces anew."""
         x = state.x - self.length * jnp.floor(state.x * (1 / self.length))
-        screening = jnp.asarray(parameters["screening_length"], x.dtype)
+        screening = jnp.asarray(parameter_row(parameters, self.parameters)["screening_length"], x.dtype)
         force = jax.lax.map(lambda one: yukawa_pairs.yukawa_forces(one, screening, self.length), self._replicas(x))
         return dataclasses.replace(state, x=x, aux=ForceCache(self._samples(force)))
 
@@ -221,12 +225,13 @@ class YukawaQuench:
 
     def noise(self, state: Any, parameters: Parameters) -> dict[str, Any]:
         """Amplitude of the thermal noise, sqrt(2 friction kT), on the velocities."""
-        return {"v": math.sqrt(2 * self.friction) * jnp.sqrt(jnp.asarray(parameters["kT"], state.v.dtype))}
+        kT = parameter_row(parameters, self.parameters)["kT"]
+        return {"v": math.sqrt(2 * self.friction) * jnp.sqrt(jnp.asarray(kT, state.v.dtype))}
 
     def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
         """Energies, momentum, density wave and pair distribution, means over the replicas."""
         position = self._replicas(state.x)
-        screening = jnp.asarray(parameters["screening_length"], position.dtype)
+        screening = jnp.asarray(parameter_row(parameters, self.parameters)["screening_length"], position.dtype)
 
         def of_pairs(one: Any) -> tuple[Any, Any]:
             energy = yukawa_pairs.yukawa_energy(one, screening, self.length)

@@ -1,0 +1,168 @@
+"""Checks of what `from_simulation` is given: one sentence each, before anything is compiled."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+# What jax-md's functions do to particles is known of these.
+SUPPORTED = (
+    "nve",
+    "nvt_langevin",
+    "nvt_nose_hoover",
+    "brownian",
+    "nvk",
+    "temp_rescale",
+    "temp_berendsen",
+    "temp_csvr",
+)
+# Energy, shift and time step are given by name or by place.
+_ALWAYS_GIVEN = 2
+
+
+def name_of(simulation: Any) -> str:
+    """Name of one of jax-md's own simulations; "" of any other."""
+    own = str(getattr(simulation, "__module__", "")).startswith("jax_md.")
+    return str(getattr(simulation, "__name__", "")) if own else ""
+
+
+def arguments_of_simulation(simulation: Any) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a simulation.
+
+    Raises:
+        TypeError: no function with a time step.
+        ValueError: a simulation of jax-md that is not supported.
+    """
+    takes = _arguments("simulation", simulation)
+    supported = ", ".join(SUPPORTED)
+    name = name_of(simulation)
+    if "pressure" in takes:
+        raise ValueError(
+            f"simulation={name or simulation!r} changes the box, which is constant in an ensemble of samples; use one "
+            f"at a constant volume, such as nvt_langevin (supported: {supported})"
+        )
+    if "dt" not in takes or (name and name not in SUPPORTED):
+        raise TypeError(
+            f"simulation={name or simulation!r} must be one of jax_md.simulate with a time step dt, not called: "
+            f"{supported}"
+        )
+    return takes
+
+
+def require_functions(energy_or_force_fn: Any, shift_fn: Any, neighbor_fn: Any) -> None:
+    """Raise TypeError for what is no function, such as the pair that jax-md returns."""
+    for name, value, pair in (
+        ("energy_or_force_fn", energy_or_force_fn, "energy.soft_sphere_neighbor_list returns (neighbor_fn, energy_fn)"),
+        ("shift_fn", shift_fn, "space.periodic returns (displacement_fn, shift_fn)"),
+    ):
+        if not callable(value):
+            raise TypeError(f"{name} is a {type(value).__name__} and must be a function; {pair}")
+    if hasattr(energy_or_force_fn, "allocate"):
+        raise TypeError(
+            "energy_or_force_fn is a neighbor_fn; energy.soft_sphere_neighbor_list returns (neighbor_fn, energy_fn)"
+        )
+    if neighbor_fn is not None and not hasattr(neighbor_fn, "allocate"):
+        raise TypeError(
+            f"neighbor_fn is a {type(neighbor_fn).__name__} and must have `allocate` and `update`; "
+            "energy.soft_sphere_neighbor_list returns (neighbor_fn, energy_fn)"
+        )
+
+
+def require_complete(simulation: Any, takes: Mapping[str, inspect.Parameter], given: Iterable[str]) -> None:
+    """Raise ValueError for an argument of the simulation that is neither a parameter nor a constant."""
+    known = {*given, "dt"}
+    missing = [
+        name
+        for place, (name, argument) in enumerate(takes.items())
+        if place >= _ALWAYS_GIVEN
+        and argument.default is argument.empty
+        and argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
+        and name not in known
+    ]
+    if missing:
+        raise ValueError(
+            f"{getattr(simulation, '__name__', 'simulation')} needs {missing!r}; give each as a constant, such as "
+            f"{missing[0]}=1.0, or among parameters"
+        )
+
+
+def require_forward(to_position: np.ndarray) -> None:
+    """Raise ValueError for a shift that moves positions against displacements, as a displacement function does."""
+    if (np.diag(to_position) < 0).all():
+        raise ValueError(
+            "shift_fn moves positions against the displacement, as displacement_fn does; space.free and space.periodic "
+            "return (displacement_fn, shift_fn)"
+        )
+
+
+def names(parameters: Any) -> tuple[str, ...]:
+    """Names of parameters as a tuple.
+
+    Raises:
+        TypeError: no sequence of strings.
+    """
+    found = None if isinstance(parameters, str | Mapping) or not isinstance(parameters, Iterable) else tuple(parameters)
+    if found is None or not all(isinstance(name, str) for name in found):
+        example = parameters if isinstance(parameters, str) else "kT"
+        raise TypeError(f"parameters={parameters!r} must be a tuple of names, such as ({example!r},)")
+    return found
+
+
+def horizon(value: Any) -> tuple[float, float]:
+    """A time range as floats.
+
+    Raises:
+        ValueError: not two increasing, finite numbers.
+    """
+    try:
+        t0, t1 = (float(t) for t in value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"horizon={value!r} must be two times, such as (0.0, 1.0)") from error
+    if not (math.isfinite(t0) and math.isfinite(t1) and t0 < t1):
+        raise ValueError(f"horizon={value!r} must be increasing and finite")
+    return t0, t1
+
+
+def masses(mass: Any, n_particles: int) -> np.ndarray:
+    """One mass, or one of each particle: an array of shape () or (N,); jax-md's own shape (N, 1) counts as that.
+
+    Raises:
+        ValueError: another shape, or a mass that is not positive.
+    """
+    given = np.asarray(mass)
+    own = given.reshape(-1) if given.shape in ((n_particles, 1), (1, 1), (1,)) else given
+    own = own.reshape(()) if own.shape == (1,) else own
+    is_number = own.dtype.kind in "fiu"
+    if own.shape not in ((), (n_particles,)) or not is_number or not (np.isfinite(own) & (own > 0)).all():
+        raise ValueError(
+            f"mass={given.tolist()!r} must be a positive number, or one for each of {n_particles} particles"
+        )
+    return own
+
+
+def n_arguments_of_position(position: Any) -> int:
+    """Whether a function that draws positions takes (key) or (key, parameters).
+
+    Raises:
+        TypeError: neither.
+    """
+    n_arguments = len(_arguments("position", position))
+    if n_arguments not in (1, 2):
+        raise TypeError(f"position={position!r} must be a function of (key) or (key, parameters), or an (N, dim) array")
+    return n_arguments
+
+
+def _arguments(name: str, function: Any) -> Mapping[str, inspect.Parameter]:
+    if not callable(function):
+        raise TypeError(
+            f"{name} is a {type(function).__name__} and must be a function, such as jax_md.simulate.nvt_langevin "
+            "itself, which from_simulation calls"
+        )
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}={function!r} must be a function whose arguments can be seen") from error
