@@ -22,7 +22,7 @@ from hoam_plugin.plot_parts import (
     require_suffix,
     run_index,
     run_label,
-    time_label,
+    time_labels,
 )
 
 
@@ -89,10 +89,12 @@ def animation(
     figure.canvas.draw()
     figure.set_layout_engine("none")
 
+    moments = dict(zip(frames, time_labels(truth, frames), strict=True))
+
     def draw(time: int) -> None:
         for mesh, (_, ds) in zip(meshes, named, strict=True):
             mesh.set_array(shown.density(ds, run, time).T)
-        heading.set_text(", ".join(filter(None, [run_label(truth, run), time_label(truth, time)])))
+        heading.set_text(", ".join(filter(None, [run_label(truth, run), moments[time]])))
 
     with written_aside(path) as aside:
         (_write_mp4 if path.suffix == ".mp4" else _write_gif)(figure, draw, frames, aside, frames_per_second)

@@ -1,7 +1,8 @@
 """Distances between two sets of samples: what the scores of `compare` are made of. Plain NumPy.
 
 Every distance sees a periodic coordinate x of period L as the point (cos 2 pi x / L, sin 2 pi x / L) or wrapped into
-one period, and any other coordinate in units of its `scale`, so that all of them are dimensionless.
+one period, and any other coordinate from its `centre` on in units of its `scale`, so that all of them are dimensionless
+and none depends on units or on where the origin lies. Differences from the centre are taken in double precision.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from hoam_plugin import ensemble as ensembles
+from hoam_plugin.tolerances import is_constant
+from hoam_plugin.variables import Variable
 
 N_BINS = 32
 N_DIRECTIONS = 32
@@ -38,6 +41,7 @@ class Coordinate:
         scale: unit in which distances measure it (not used where it is periodic).
         low: lower end of the histograms' range.
         high: upper end of the histograms' range.
+        centre: from where distances measure it (not used where it is periodic).
     """
 
     name: str
@@ -45,37 +49,57 @@ class Coordinate:
     scale: float
     low: float
     high: float
+    centre: float = 0.0
 
 
-def coordinates_of(truth: xr.Dataset) -> tuple[Coordinate, ...]:
+def coordinates_of(truth: xr.Dataset, others: Sequence[xr.Dataset] = ()) -> tuple[Coordinate, ...]:
     """The columns of `ensemble.samples(truth, ...)`: scale and range from the attributes, else from the truth itself.
 
     Without a `scale` a variable is measured in standard deviations pooled over all runs, times and samples, without
-    bounds its range is one period, or that of the truth's samples.
+    bounds its range is one period, or that of the truth's samples. Where the truth's samples are all equal, scale and
+    range are those of all ensembles together.
+
+    Args:
+        truth: an ensemble.
+        others: ensembles with the same variables in the same order.
     """
     columns = []
     for variable in ensembles.variables(truth):
-        array = truth[variable.name]
-        for column in np.asarray(array.values).reshape(*array.shape[:3], -1).transpose(3, 0, 1, 2):
-            low, high = variable.bounds or (0.0, variable.period or 0.0)
-            if low == high:
-                low, high = float(column.min()), float(column.max())
-            if low == high:
-                low, high = low - 0.5, high + 0.5
-            scale = variable.scale or float(np.std(column, dtype=np.float64)) or 1.0
-            columns.append(Coordinate(variable.name, variable.period, scale, low, high))
+        flat = _columns(truth[variable.name])
+        for i, column in enumerate(flat):
+            if len(others) and is_constant(column):
+                column = np.concatenate([column, *(_columns(ds[variable.name])[i] for ds in others)], axis=None)
+            columns.append(_coordinate(variable, column))
     return tuple(columns)
 
 
+def _columns(array: xr.DataArray) -> Float[np.ndarray, "component ..."]:
+    values = array.transpose(*ensembles.DIMS, ...).values
+    return values.reshape(*values.shape[:3], -1).transpose(3, 0, 1, 2)
+
+
+def _coordinate(variable: Variable, column: Float[np.ndarray, ...]) -> Coordinate:
+    low, high = variable.bounds or (0.0, variable.period or 0.0)
+    least, most = float(column.min()), float(column.max())
+    # Not the standard deviation of equal samples: it is the rounding error of their mean.
+    spread = 0.0 if is_constant(column) else float(np.std(column, dtype=np.float64))
+    scale = variable.scale or spread or variable.period or high - low or max(abs(least), abs(most)) or 1.0
+    if low == high:
+        low, high = (least, most) if spread else (least - scale / 2, most + scale / 2)
+    centre = 0.0 if variable.period else float(np.mean(column, dtype=np.float64))
+    return Coordinate(variable.name, variable.period, scale, low, high, centre)
+
+
 def embedded(x: Float[np.ndarray, "sample D"], coordinates: tuple[Coordinate, ...]) -> Float[np.ndarray, "sample F"]:
-    """Samples as dimensionless features: (cos, sin) of a periodic coordinate, others divided by their scale."""
+    """Samples as dimensionless features: (cos, sin) of a periodic coordinate, others from their centre, in scales."""
+    dtype = np.result_type(x.dtype, np.float32)
     features = []
-    for column, c in zip(x.T, coordinates, strict=True):
+    for column, c in zip(x.T.astype(np.float64), coordinates, strict=True):
         if c.period is None:
-            features.append(column / c.scale)
+            features.append(((column - c.centre) / c.scale).astype(dtype))
         else:
             # Wrapped first: the cosine of a large float32 angle would lose digits.
-            angle = (column / c.period - np.floor(column / c.period)) * (2 * math.pi)
+            angle = ((column / c.period - np.floor(column / c.period)) * (2 * math.pi)).astype(dtype)
             features += [np.cos(angle), np.sin(angle)]
     return np.stack(features, axis=-1)
 
@@ -121,7 +145,8 @@ def _bin_index(column: Float[np.ndarray, " sample"], c: Coordinate, n_bins: int)
     offset = column.astype(np.float64) - c.low
     if c.period is not None:
         offset -= c.period * np.floor(offset / c.period)
-    index = np.floor(offset * (n_bins / (c.high - c.low))).astype(np.int64)
+    # Clipped, since a sample that has run away may be too far off for a whole number.
+    index = np.floor(np.clip(offset * (n_bins / (c.high - c.low)), -1, n_bins + 1)).astype(np.int64)
     # As in np.histogram, the upper end of the range belongs to the last bin.
     index[(index == n_bins) & (offset <= c.high - c.low)] = n_bins - 1
     return np.where((index < 0) | (index >= n_bins), -1, index)
@@ -156,11 +181,15 @@ def sliced_wasserstein(a: Float[np.ndarray, "direction sample_a"], b: Float[np.n
     """
     n, m = a.shape[-1], b.shape[-1]
     if n == m:
-        return math.sqrt(np.mean((a - b) ** 2, dtype=np.float64))
+        return math.sqrt(np.mean(_squares(a, b)))
     levels = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
     widths = np.diff(levels, prepend=0) / (n * m)
-    squares = (a[:, (levels - 1) // m] - b[:, (levels - 1) // n]) ** 2
-    return math.sqrt(np.mean(squares @ widths, dtype=np.float64))
+    return math.sqrt(np.mean(_squares(a[:, (levels - 1) // m], b[:, (levels - 1) // n]) @ widths))
+
+
+def _squares(a: Float[np.ndarray, ...], b: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+    """Squared differences, of which those of samples that have run away would overflow in single precision."""
+    return np.subtract(a, b, dtype=np.float64) ** 2
 
 
 def sinkhorn_divergence(
@@ -169,7 +198,7 @@ def sinkhorn_divergence(
     """Debiased Sinkhorn divergence of random subsets of 1024 samples, squared Euclidean cost, by ott-jax.
 
     The regularisation is 0.05 times the truth's mean squared distance between two samples. Feydy et al. 2019
-    (arXiv:1810.08278).
+    (arXiv:1810.08278). Single precision sees the samples from the truth's mean, in units of that distance.
 
     Raises:
         ImportError: without the extra `ot`.
@@ -178,14 +207,18 @@ def sinkhorn_divergence(
     import jax.numpy as jnp
 
     divergence = sinkhorn_solver()
-    epsilon = _SINKHORN_EPSILON * 2 * float(np.var(truth, axis=0, dtype=np.float64).sum()) or 1.0
+    centre = np.mean(truth, axis=0, dtype=np.float64)
+    squared_distance = 2 * float(np.var(truth, axis=0, dtype=np.float64).sum())
+    if squared_distance == 0:
+        squared_distance = float(_squares(other, centre).sum(axis=-1).mean()) or 1.0
+    unit = math.sqrt(squared_distance)
     subsets = [
-        jnp.asarray(points[rng.choice(len(points), min(SINKHORN_SAMPLES, len(points)), replace=False)], jnp.float32)
-        for points in (truth, other)
+        points[rng.choice(len(points), min(SINKHORN_SAMPLES, len(points)), replace=False)] for points in (truth, other)
     ]
+    arrays = [jnp.asarray((points - centre) / unit, jnp.float32) for points in subsets]
     # ott-jax relies on the promotions that a user may have switched off.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return float(divergence(*subsets, jnp.asarray(epsilon, jnp.float32)))
+        return squared_distance * float(divergence(*arrays, jnp.asarray(_SINKHORN_EPSILON, jnp.float32)))
 
 
 @functools.cache

@@ -65,7 +65,8 @@ def fit_wave(
         inside = default_window(times, np.abs(signal))
     if inside.sum() < FEWEST_TIMES or not signal[inside].any():
         return WaveFit()
-    chosen_times, chosen = times[inside], signal[inside]
+    # Of magnitude 1: the fit ends at gradients that are small by absolute standards.
+    chosen_times, chosen = times[inside], signal[inside] / np.abs(signal[inside]).max()
     centre, half = (chosen_times[0] + chosen_times[-1]) / 2, (chosen_times[-1] - chosen_times[0]) / 2
     s = (chosen_times - centre) / half
     largest = min(MOST_WAVES, (len(s) - 1) // 3)

@@ -8,7 +8,9 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensemble as ensembles
+from hoam_plugin import labels
 from hoam_plugin.references import ENERGY
+from hoam_plugin.tolerances import all_same
 
 
 def valid(argument: str, ds: Any) -> xr.Dataset:
@@ -37,7 +39,7 @@ def matching(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     ds = _same_variables(argument, valid(argument, ds), truth)
     for name, column in ensembles.parameters(truth).items():
         other = ensembles.parameters(ds)[name]
-        if other.shape != column.shape or not np.allclose(other, column, rtol=1e-6):
+        if not all_same(column, other):
             raise ValueError(
                 f"{argument} has {name}={other.tolist()!r} but truth has {column.tolist()!r}; "
                 "runs are compared in order, so give both the same values"
@@ -49,10 +51,10 @@ def matching(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     times, own = ds["time"].values.astype(np.float64), truth["time"].values.astype(np.float64)
     if times.shape != own.shape:
         raise ValueError(f"{argument} has {times.size} saved times but truth has {own.size}; both need the same times")
-    gap = np.abs(times - own)
-    if gap.max() > 1e-6 * max(1.0, float(np.abs(own).max())):
-        i = int(gap.argmax())
-        raise ValueError(f"{argument} has time[{i}]={times[i]:g} but truth has {own[i]:g}; save both at the same times")
+    if not all_same(own, times):
+        i = int(np.abs(times - own).argmax())
+        other_time, own_time = (labels.number(time, [times[i], own[i]]) for time in (times[i], own[i]))
+        raise ValueError(f"{argument} has time[{i}]={other_time} but truth has {own_time}; save both at the same times")
     return ds
 
 
@@ -64,10 +66,10 @@ def training_for(training: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """
     training = _same_variables("training", valid("training", training), truth)
     if training.sizes["run"] == 1 and ensembles.parameter_names(training):
-        values = ensembles.parameters(training, 0)
+        named = ", ".join(f"{n}={labels.number(v)}" for n, v in ensembles.parameters(training, 0).items())
         raise ValueError(
-            f"training has one run only ({', '.join(f'{n}={v:g}' for n, v in values.items())}); interpolation in "
-            "the parameter needs at least two, so give more runs or training=None"
+            f"training has one run only ({named}); interpolation in the parameters needs at least two, so give more "
+            "runs or training=None"
         )
     return training
 
@@ -82,7 +84,7 @@ def _same_variables(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Data
             raise ValueError(
                 f"variable {variable.name!r} has components of shape {shapes[1]} in {argument} but {shapes[0]} in truth"
             )
-        if other.period != variable.period:
+        if not all_same(*([] if v.period is None else [v.period] for v in (variable, other))):
             raise ValueError(
                 f"variable {variable.name!r} has period={other.period!r} in {argument} but {variable.period!r} in "
                 "truth; set the attribute 'period' of both to the length of the torus, or of neither"

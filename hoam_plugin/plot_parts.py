@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensemble as ensembles
+from hoam_plugin import labels
 from hoam_plugin.distances import Coordinate, coordinates_of, histograms
 from hoam_plugin.pairing import matching, valid
 
@@ -25,13 +26,10 @@ _COLOUR_MAP = "magma"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, with a canvas of its own."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """An empty figure of a size in inches, with a canvas of its own, that shows itself in notebooks."""
+    from hoam_plugin.figures import Picture
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,12 +126,14 @@ def axis_label(ds: xr.Dataset, name: str) -> str:
     return label if units == "1" else f"{label} [{units}]"
 
 
-def time_label(ds: xr.Dataset, index: int) -> str:
-    """The saved time of an index, with units unless dimensionless."""
+def time_labels(ds: xr.Dataset, indices: Sequence[int]) -> list[str]:
+    """The saved times of some indices, told from each other, with units unless dimensionless."""
     units = ds["time"].attrs.get("units", "1")
-    return f"t = {float(ds['time'].values[index]):.2f}" + ("" if units == "1" else f" {units}")
+    texts = labels.times(ds["time"].values[list(indices)])
+    return [f"t = {text}" + ("" if units == "1" else f" {units}") for text in texts]
 
 
 def run_label(ds: xr.Dataset, run: int) -> str:
-    """The parameters of a run; empty without any."""
-    return ", ".join(f"{name} = {value:g}" for name, value in ensembles.parameters(ds, run).items())
+    """The parameters of a run, told from the others; empty for the only run without any."""
+    columns = ensembles.parameters(ds)
+    return labels.runs(columns, ds.sizes["run"])[run] if columns or ds.sizes["run"] > 1 else ""

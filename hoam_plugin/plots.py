@@ -6,7 +6,8 @@ Lines are in colours of the palette of Okabe and Ito, which colour-blind readers
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin import references
+from hoam_plugin import labels, references
 from hoam_plugin.animations import animation as animation
 from hoam_plugin.checks import positive_int
 from hoam_plugin.files import require_writable, written_aside
-from hoam_plugin.pairing import matching
+from hoam_plugin.pairing import matching, training_for
 from hoam_plugin.plot_parts import (
     Plane,
     axis_label,
@@ -30,17 +31,19 @@ from hoam_plugin.plot_parts import (
     require_suffix,
     run_index,
     run_label,
-    time_label,
+    time_labels,
 )
+from hoam_plugin.tolerances import tolerance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _TRUTH: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.6}
-_SURROGATE: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.6}
 _SURROGATE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
+_SURROGATE_STYLES: tuple[Any, ...] = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (2, 1)), (0, (8, 2)))
 _FLOOR: dict[str, Any] = {"color": "#56B4E9", "alpha": 0.5, "linewidth": 1.0}
+_INTERPOLATION: dict[str, Any] = {"color": "0.45", "linestyle": ":", "linewidth": 1.0}
 _LOSS: dict[str, Any] = {"color": "#0072B2"}
 _VALIDATION: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.6}
 _MOST_PANELS = 6
@@ -76,9 +79,10 @@ def phase_space(
     indices = _time_indices(truth, times)
     rows = [("truth", truth), *predictions.items()]
     densities = [[shown.density(ds, run, index) for index in indices] for _, ds in rows]
-    titles = [time_label(truth, index) for index in indices]
+    titles = time_labels(truth, indices)
     if len(shown.columns) == 1:
-        return _lines(truth, run, shown, dict(zip([label for label, _ in rows], densities, strict=True)), titles)
+        named = [(label, line) for (label, _), line in zip(rows, densities, strict=True)]
+        return _lines(truth, run, shown, named, titles)
 
     figure = new_figure(2.6 * len(indices) + 1.5, 2.4 * len(rows) + 0.8)
     panels = figure.subplots(len(rows), len(indices), sharex=True, sharey=True, squeeze=False)
@@ -111,7 +115,8 @@ def energy_curves(
         truth: an ensemble with `electric_energy`.
         prediction: another one of the same variables, runs and times, or several by name, or None.
         floor: a second truth; the band around the truth reaches as far to both sides as the ratio of the two.
-        training: the training runs, for the curve interpolated between the two neighbouring ones.
+        training: the training runs, for the curve interpolated linearly between those around each run; a panel says
+            why where it has none.
         runs: indices of the runs to draw; the first six by default.
 
     Raises:
@@ -122,7 +127,8 @@ def energy_curves(
     own_curves = _energy("truth", truth)
     others = {name: _energy(name, ds) for name, ds in predictions.items()}
     floor_curves = None if floor is None else _energy("floor", floor)
-    between = None if training is None else references.interpolated_energy(truth, training)
+    between = None if training is None else references.interpolated_energy(truth, training_for(training, truth))
+    varied = ", ".join(ensembles.parameter_names(truth))
     chosen = (
         range(min(_MOST_PANELS, truth.sizes["run"])) if runs is None else [run_index("runs", r, truth) for r in runs]
     )
@@ -140,10 +146,13 @@ def energy_curves(
             ratio = np.exp(np.abs(np.log(floor_curves[run] / own)))
             panel.fill_between(times, own / ratio, own * ratio, **_FLOOR, label="noise floor (second truth)")
         panel.plot(times, own, **_TRUTH, label="truth")
-        if between is not None:
-            panel.plot(times, between[run], color="0.45", linewidth=1.0, linestyle=":", label="interpolation in mu")
+        if between is not None and not isinstance(curve := between[run], str):
+            panel.plot(times, _drawable(curve), **_INTERPOLATION, label=f"interpolation in {varied}")
+        elif between is not None:
+            why = textwrap.fill(f"no interpolation: {between[run]}", 48)
+            panel.text(0.03, 0.03, why, fontsize="x-small", color=_INTERPOLATION["color"], transform=panel.transAxes)
         for i, (name, curves) in enumerate(others.items()):
-            panel.plot(times, curves[run], **_SURROGATE | {"color": _SURROGATE_COLOURS[i % 4]}, label=name)
+            panel.plot(times, curves[run], **_surrogate(i), label=name)
         panel.set_title(run_label(truth, run) or f"run {run}")
         panel.grid(alpha=0.25)
         panel.margins(x=0.01)
@@ -156,7 +165,7 @@ def energy_curves(
     units = truth[references.ENERGY].attrs.get("units", "1")
     for panel in panels[:, 0]:
         panel.set_ylabel("electric energy" + ("" if units == "1" else f" [{units}]"))
-    _legend_above(figure, panels[0, 0])
+    _legend_above(figure, panels.flat)
     return figure
 
 
@@ -237,30 +246,35 @@ def _matched(truth: xr.Dataset, prediction: Prediction) -> tuple[xr.Dataset, dic
 
 
 def _time_indices(truth: xr.Dataset, times: Sequence[float] | None) -> list[int]:
-    saved = truth["time"].values
+    saved = truth["time"].values.astype(np.float64)
     wanted = np.linspace(saved[0], saved[-1], 5)[1:] if times is None else np.asarray(times, np.float64)
-    tolerance = 1e-6 * max(1.0, float(np.abs(saved).max()))
     if wanted.ndim != 1 or not wanted.size:
         raise ValueError(f"times={times!r} must be a non-empty list of times")
-    if not (np.abs(wanted - (saved[0] + saved[-1]) / 2) <= (saved[-1] - saved[0]) / 2 + tolerance).all():
-        raise ValueError(f"times={times!r} must lie in the saved range [{saved[0]:g}, {saved[-1]:g}]")
+    margin = tolerance(saved)
+    if not ((wanted >= saved[0] - margin) & (wanted <= saved[-1] + margin)).all():
+        first, last = (labels.number(end, [*saved[[0, -1]], *wanted]) for end in saved[[0, -1]])
+        raise ValueError(f"times={times!r} must lie in the saved range [{first}, {last}]")
     return np.unique(np.abs(saved[:, None] - wanted).argmin(axis=0)).tolist()
 
 
 def _lines(
-    truth: xr.Dataset, run: int, shown: Plane, densities: dict[str, list[Float[np.ndarray, " bin"]]], titles: list[str]
+    truth: xr.Dataset,
+    run: int,
+    shown: Plane,
+    densities: list[tuple[str, list[Float[np.ndarray, " bin"]]]],
+    titles: list[str],
 ) -> Figure:
     figure = new_figure(2.8 * len(titles) + 0.6, 3.2)
     panels = figure.subplots(1, len(titles), sharex=True, sharey=True, squeeze=False)[0]
     for i, (panel, title) in enumerate(zip(panels, titles, strict=True)):
-        for (label, line), style in zip(densities.items(), (_TRUTH, _SURROGATE), strict=False):
-            panel.stairs(line[i], shown.edges[0], label=label, **style)
+        for j, (label, line) in enumerate(densities):
+            panel.stairs(line[i], shown.edges[0], label=label, **(_surrogate(j - 1) if j else _TRUTH))
         panel.set_title(title)
         panel.set_xlabel(axis_label(truth, shown.coordinates[0].name))
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("probability density")
     panels[0].set_ylim(bottom=0)
-    _legend_above(figure, panels[0], title=run_label(truth, run) or None)
+    _legend_above(figure, panels, title=run_label(truth, run) or None)
     return figure
 
 
@@ -269,15 +283,36 @@ def _energy(name: str, ds: xr.Dataset) -> Float[np.ndarray, "run time"]:
     if curves is None:
         names = ensembles.variable_names(ds)
         raise ValueError(f"{name} has no {references.ENERGY!r} over (run, time); its sample variables are {names!r}")
-    # Zero has no place on a logarithmic axis.
-    return np.maximum(curves, np.finfo(np.float64).tiny)
+    return _drawable(curves)
+
+
+def _drawable(curves: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+    """The curves without values of zero, which have no place on a logarithmic axis."""
+    return np.where(curves > 0, curves, np.nan)
+
+
+def _surrogate(index: int) -> dict[str, Any]:
+    """The line of one of several predictions."""
+    colour = _SURROGATE_COLOURS[index % len(_SURROGATE_COLOURS)]
+    return {"color": colour, "linestyle": _SURROGATE_STYLES[index % len(_SURROGATE_STYLES)], "linewidth": 1.6}
 
 
 def _running_median(values: Float[np.ndarray, " n"], half_width: int) -> Float[np.ndarray, " n"]:
-    padded = np.pad(values, half_width, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half_width + 1), axis=-1)
+    """Medians over windows that end where the values do, so that no value counts twice."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, min(2 * half_width + 1, len(values)))
+    result = np.empty(len(values))
+    result[half_width : half_width + len(windows)] = np.median(windows, axis=-1)
+    for i in [*range(half_width), *range(len(values) - half_width, len(values))]:
+        result[i] = np.median(values[max(0, i - half_width) : i + half_width + 1])
+    return result
 
 
-def _legend_above(figure: Figure, panel: Axes, title: str | None = None) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, title=title)
+def _legend_above(figure: Figure, panels: Iterable[Axes], title: str | None = None) -> None:
+    """One legend of all that any of the panels shows."""
+    named: dict[str, Any] = {}
+    for panel in panels:
+        handles, texts = panel.get_legend_handles_labels()
+        named |= dict(zip(texts, handles, strict=True))
+    figure.legend(
+        named.values(), named.keys(), loc="outside upper center", ncols=len(named), frameon=False, title=title
+    )

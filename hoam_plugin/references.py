@@ -1,4 +1,4 @@
-"""What a surrogate's scores stand beside: the noise floor, interpolation between training runs, and frozen samples."""
+"""What a surrogate's scores stand beside: a second truth or bootstrap, interpolation between runs, frozen samples."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
+from hoam_plugin import clock, labels
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.distances import Coordinate, coordinates_of, embedded, moments
+from hoam_plugin.parameter_interpolation import interpolation_weights
 from hoam_plugin.registry import rebuild_stepper
-from hoam_plugin.steppers import default_float, state_from_samples
+from hoam_plugin.steppers import as_jax, default_float, state_from_samples
+from hoam_plugin.tolerances import tolerance
 
 ENERGY = "electric_energy"
 
@@ -49,22 +52,29 @@ def energy_curves(ds: xr.Dataset) -> Float[np.ndarray, "run time"] | None:
     return ds[ENERGY].transpose("run", "time").values.astype(np.float64)
 
 
-def interpolated_energy(truth: xr.Dataset, training: xr.Dataset) -> Float[np.ndarray, "run time"]:
-    """The electric energy at the truth's parameters and times, interpolated between the neighbouring training runs.
+def interpolated_energy(truth: xr.Dataset, training: xr.Dataset) -> list[Float[np.ndarray, " time"] | str]:
+    """The electric energy at the truth's parameters and times, interpolated between training runs, run by run.
+
+    In its place, for a run outside the training runs' hull, the reason.
 
     Raises:
-        ValueError: see `Interpolation.curves`, or the training runs carry no electric energy.
+        ValueError: the training runs carry no electric energy.
     """
+    if energy_curves(training) is None:
+        raise ValueError(f"training carries no {ENERGY!r}; simulate it with a stepper that records it")
     times = truth["time"].values.astype(np.float64)
     few = training.isel(sample=slice(2))
     between = Interpolation(few, coordinates_of(few))
-    curves = []
+    found: list[Float[np.ndarray, " time"] | str] = []
     for run in range(truth.sizes["run"]):
-        energy = between.curves(ensembles.parameters(truth, run), times).energy
-        if energy is None:
-            raise ValueError(f"training carries no {ENERGY!r}; simulate it with a stepper that records it")
-        curves.append(energy)
-    return np.stack(curves)
+        try:
+            energy = between.curves(ensembles.parameters(truth, run), times).energy
+        except ValueError as error:
+            found.append(str(error))
+        else:
+            assert energy is not None
+            found.append(energy)
+    return found
 
 
 def samples_of(ds: xr.Dataset) -> Source:
@@ -134,22 +144,22 @@ def bootstrapped_energy(truth: xr.Dataset, seed: int, times: Int[np.ndarray, " t
             raise ValueError(str(error)) from error
         for i, time in enumerate(times.tolist()):
             chosen = bootstrap_indices(truth, seed, run, time)
-            fields = {name: jnp.asarray(array[time][chosen]) for name, array in arrays.items()}
-            energy[run, i] = _energy(stepper, template, jnp.asarray(saved[time], default_float()), fields, row)
+            fields = {name: as_jax(array[time][chosen]) for name, array in arrays.items()}
+            energy[run, i] = _energy(stepper, clock.with_time(template, float(saved[time])), fields, row)
     return energy
 
 
 @jax.jit
-def _energy(stepper: Any, template: Any, time: Any, fields: dict[str, Any], parameters: dict[str, Any]) -> Any:
-    state = stepper.refresh(dataclasses.replace(template, time=time, **fields), parameters)
+def _energy(stepper: Any, template: Any, fields: dict[str, Any], parameters: dict[str, Any]) -> Any:
+    state = stepper.refresh(dataclasses.replace(template, **fields), parameters)
     return stepper.diagnostics(state, parameters)[ENERGY]
 
 
 class Interpolation:
-    """Linear interpolation in the one physics parameter of the curves of the two neighbouring training runs.
+    """Linear interpolation, in the physics parameters, of the curves of the training runs around the truth's.
 
-    Curves are taken at the wanted times: exactly where the training ensemble saved them, else by cubic interpolation in
-    time (interpax), which is approximate.
+    Curves are taken at the wanted times: exactly where the training ensemble saved them, else by cubic splines in time,
+    which is approximate.
 
     Args:
         training: the training ensemble.
@@ -163,37 +173,27 @@ class Interpolation:
         self._cache: dict[int, Curves] = {}
 
     def curves(self, parameters: dict[str, float], times: Float[np.ndarray, " time"]) -> Curves:
-        """Interpolated curves at a parameter value and times (the same times in every call).
+        """Interpolated curves at parameter values and times (the same times in every call).
 
         Raises:
-            ValueError: not exactly one parameter, or a value or a time outside the training ensemble's range.
+            ValueError: no parameters, or values or times outside the training ensemble's.
         """
-        if len(parameters) != 1:
-            raise ValueError(f"it is defined for one physics parameter, and there are {len(parameters)}")
-        ((name, value),) = parameters.items()
-        column = self._training[name].values
-        tolerance = 1e-6 * float(np.ptp(column))
-        below, above = column <= value + tolerance, column >= value - tolerance
-        if not (below.any() and above.any()):
-            raise ValueError(f"{name}={value:g} is outside the training runs' [{column.min():g}, {column.max():g}]")
-        lower = int(np.flatnonzero(below)[np.argmax(column[below])])
-        upper = int(np.flatnonzero(above)[np.argmin(column[above])])
-        gap = float(column[upper] - column[lower])
-        weight = (value - float(column[lower])) / gap if gap > tolerance else 0.0
-        low, high = (self._at_times(run, times) for run in (lower, upper))
-        return low.map(lambda a, b: (1 - weight) * a + weight * b, high)
+        weights = interpolation_weights(ensembles.parameters(self._training), parameters)
+        first, *others = (self._at_times(run, times) for run in weights)
+        return first.map(lambda *arrays: np.tensordot(list(weights.values()), np.stack(arrays), 1), *others)
 
     def _at_times(self, run: int, times: Float[np.ndarray, " time"]) -> Curves:
         if run not in self._cache:
             saved = self._training["time"].values.astype(np.float64)
-            tolerance = 1e-6 * float(np.ptp(saved))
-            if times[0] < saved[0] - tolerance or times[-1] > saved[-1] + tolerance:
+            margin = tolerance(saved)
+            if times[0] < saved[0] - margin or times[-1] > saved[-1] + margin:
+                ends = [*times[[0, -1]], *saved[[0, -1]]]
+                ends = [labels.number(end, ends) for end in ends]
                 raise ValueError(
-                    f"the times [{times[0]:g}, {times[-1]:g}] are outside the training ensemble's "
-                    f"[{saved[0]:g}, {saved[-1]:g}]"
+                    f"the times [{ends[0]}, {ends[1]}] are outside the training ensemble's [{ends[2]}, {ends[3]}]"
                 )
             nearest = np.abs(saved[:, None] - times[None, :]).argmin(axis=0)
-            if np.abs(saved[nearest] - times).max() <= tolerance:
+            if np.abs(saved[nearest] - times).max() <= margin:
                 self._cache[run] = self._own_curves(run, nearest)
             else:
                 clipped = np.clip(times, saved[0], saved[-1])
@@ -207,18 +207,6 @@ class Interpolation:
 
 
 def _cubic_in_time(curves: Curves, saved: Float[np.ndarray, " saved"], times: Float[np.ndarray, " time"]) -> Curves:
-    import interpax
+    from scipy.interpolate import CubicSpline
 
-    energy = [] if curves.energy is None else [curves.energy[:, None]]
-    # Side by side, so that one shape is compiled.
-    table = np.concatenate([curves.mean, curves.covariance.reshape(len(saved), -1), *energy], axis=1)
-    arrays = [jnp.asarray(a, default_float()) for a in (times, saved, table)]
-    # interpax relies on the promotions that a user may have switched off.
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        result = np.asarray(interpax.interp1d(*arrays, method="cubic2", extrap=True), np.float64)
-    n_features = curves.mean.shape[1]
-    return Curves(
-        mean=result[:, :n_features],
-        covariance=result[:, n_features : n_features + n_features**2].reshape(-1, n_features, n_features),
-        energy=result[:, -1] if energy else None,
-    )
+    return curves.map(lambda table: CubicSpline(saved - saved[0], table)(times - saved[0]))

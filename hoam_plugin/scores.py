@@ -1,7 +1,11 @@
-"""`compare`: how far apart two ensembles are, always beside the noise floor, interpolation and frozen samples."""
+"""`compare`: how far apart two ensembles are, always beside references that say what the scores mean.
+
+Every score and every reference is defined in docs/scores.md.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,14 +13,20 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
-from hoam_plugin import distances, references
+from hoam_plugin import distances, labels, references
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin.distances import Coordinate
 from hoam_plugin.pairing import in_order_of_names, matching, training_for, valid
 from hoam_plugin.references import Curves, Interpolation, Source
+from hoam_plugin.tolerances import tolerance
 
-REFERENCES = ("surrogate", "noise_floor", "interpolation", "frozen")
+REFERENCES = ("surrogate", "noise_floor", "bootstrap", "interpolation", "frozen")
 N_SNAPSHOTS = 16
+
+# Differences of distances, in spans of the saved times, that late times may owe to rounding.
+_TIE = 1e-6
+# Columns of a footnote.
+_WIDTH = 110
 
 _CURVE_SCORES = {
     "electric_energy_error": "relative error of the electric energy, mean over saved times",
@@ -28,6 +38,14 @@ _SNAPSHOT_SCORES = {
     "sliced_wasserstein": "sliced 2-Wasserstein distance, mean over snapshots",
     "sinkhorn_divergence": f"debiased Sinkhorn divergence of {distances.SINKHORN_SAMPLES} samples, mean over snapshots",
 }
+
+_BOOTSTRAP = (
+    "the truth's samples drawn again with replacement, no noise floor: too low for independent samples, and far too "
+    "high for a quiet start"
+)
+_NO_FLOOR = "no floor was given: pass floor=, a second run of the truth with another key; 'bootstrap' stands for it"
+_NO_BOOTSTRAP = "not computed beside a noise floor"
+_CURVES_ONLY = "not defined: only scalar curves can be interpolated between runs"
 
 # A reference and the number of its ensemble.
 Name = tuple[str, int]
@@ -67,11 +85,19 @@ def compare(
     - `sliced_wasserstein`: sliced 2-Wasserstein distance, 32 fixed random directions, mean over the same snapshots.
     - `sinkhorn_divergence` (on demand): see `hoam_plugin.distances`, mean over the same snapshots.
 
-    The references are `surrogate` (the prediction); `noise_floor`, a second run of the truth: `floor`, else the truth's
-    samples drawn again with replacement at every time (which for independent samples shows about 1/sqrt 2 of the
-    distance between two runs, and for a quiet start more than it); `interpolation`, the truth's curves interpolated
-    linearly in the one physics parameter between the two neighbouring training runs; and `frozen`, the truth's samples
-    at the first saved time. A score that a reference does not have is NaN; its attribute `<reference>_note` says why.
+    The references are
+
+    - `surrogate`: the prediction.
+    - `noise_floor`: `floor`, a second run of the truth.
+    - `bootstrap`: without `floor`, what stands for it: the truth's samples drawn again with replacement at every time.
+      It is no noise floor: for independent samples it shows about 1/sqrt 2 of the distance between two runs (of
+      histograms with few samples in a bin, half), for a quiet start, whose samples are evenly spaced, up to 100 times
+      that distance.
+    - `interpolation`: the truth's curves interpolated linearly, in the physics parameters, between the training runs
+      around it.
+    - `frozen`: the truth's samples at the first saved time.
+
+    A score that a reference does not have is NaN; its attribute `<reference>_note` says why, as does `verdict_table`.
 
     Several predictions (surrogates trained with different seeds) or floors (runs of the truth with other seeds) give
     every score an uncertainty: the score is then their mean, and `<score>_spread` their sample standard deviation.
@@ -82,7 +108,8 @@ def compare(
             several of them that differ by chance only.
         training: the ensemble that the surrogate was trained on; its times may differ (then its curves are interpolated
             in time as well, which is approximate).
-        floor: a second truth with the same runs and times and another key, or several.
+        floor: a second truth with the same runs and times and another key, or several; without it there is no noise
+            floor.
         from_time: scores of curves (energy, mean, covariance) count saved times from here on only.
         sinkhorn: also compute the Sinkhorn divergence (slower; needs the extra `ot`).
         seed: seed of the bootstrap and of the Sinkhorn divergence's subsets.
@@ -104,16 +131,20 @@ def compare(
     if sinkhorn:
         distances.sinkhorn_solver()
 
-    coordinates = distances.coordinates_of(truth)
+    coordinates = distances.coordinates_of(truth, [*predictions, *floors])
     sources = {("surrogate", i): references.samples_of(ds) for i, ds in enumerate(predictions)}
     sources |= {("noise_floor", i): references.samples_of(ds) for i, ds in enumerate(floors)}
     if not floors:
-        sources["noise_floor", 0] = references.bootstrapped(truth, seed)
+        sources["bootstrap", 0] = references.bootstrapped(truth, seed)
     sources["frozen", 0] = references.frozen(truth)
     between = None if training is None else Interpolation(training, coordinates)
     energies, notes = _energies(truth, predictions, floors, times, seed)
+    scored = [*_CURVE_SCORES, *_SNAPSHOT_SCORES]
     if between is None:
         notes |= {(score, "interpolation"): ["no training ensemble was given"] for score in _CURVE_SCORES}
+    absent, reason = ("bootstrap", _NO_BOOTSTRAP) if floors else ("noise_floor", _NO_FLOOR)
+    notes |= {(score, absent): [reason] for score in scored}
+    notes |= {(score, "interpolation"): [_CURVES_ONLY] for score in _SNAPSHOT_SCORES}
     rows: list[Rows] = []
     for run in range(truth.sizes["run"]):
         own_source = references.samples_of(truth)
@@ -128,9 +159,8 @@ def compare(
         for name, other in curves.items():
             row[name] = row.get(name, {}) | _curve_scores(own, other)
         rows.append(row)
-    bootstrap = f"bootstrap of the truth's samples, seed {seed}; too high for a quiet start"
     attributes = {
-        "noise_floor": bootstrap if not floors else "a second truth ensemble",
+        **({"noise_floor": "a second truth ensemble"} if floors else {"bootstrap": f"{_BOOTSTRAP}, seed {seed}"}),
         "snapshot_times": truth["time"].values[snapshots].tolist(),
         "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
     }
@@ -140,25 +170,24 @@ def compare(
 def verdict_table(scores: xr.Dataset) -> str:
     """The scores as plain text: one row per score and run, one column per reference; "-" where there is none.
 
-    Scores of several ensembles are printed with their spread, as in "0.021 ± 0.003".
+    Scores of several ensembles are printed with their spread, as in "0.021 ± 0.003". References without any score are
+    left out; lines below the table say why, and what a bootstrap is.
 
     Args:
         scores: what `compare` returned.
     """
-    columns = ensembles.parameters(scores)
-    labels = [
-        ", ".join(f"{name} = {column[run]:g}" for name, column in columns.items()) or f"run {run}"
-        for run in range(scores.sizes["run"])
+    own = {str(name): array for name, array in scores.data_vars.items() if not str(name).endswith(_SPREAD)}
+    runs = labels.runs(ensembles.parameters(scores), scores.sizes["run"])
+    references_given = [str(reference) for reference in scores["reference"].values]
+    names = [
+        name for name in references_given if any(array.sel(reference=name).notnull().any() for array in own.values())
     ]
-    names = [str(reference) for reference in scores["reference"].values]
     lines = [["score", "run", *(name.replace("_", " ") for name in names)]]
-    for score, array in scores.data_vars.items():
-        if str(score).endswith(_SPREAD):
-            continue
+    for score, array in own.items():
         spread = scores.get(f"{score}{_SPREAD}", xr.full_like(array, np.nan))
-        for run, label in enumerate(labels):
+        for run, label in enumerate(runs):
             pairs = [ds.sel(reference=names).isel(run=run).values.tolist() for ds in (array, spread)]
-            title = str(score).replace("_", " ") if run == 0 else ""
+            title = score.replace("_", " ") if run == 0 else ""
             lines.append([title, label, *map(_cell, *pairs)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * width for width in widths]
@@ -166,7 +195,25 @@ def verdict_table(scores: xr.Dataset) -> str:
         [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]
         for line in [lines[0], rule, *lines[1:]]
     )
-    return "\n".join("  ".join(row).rstrip() for row in rows)
+    return "\n".join([*("  ".join(row).rstrip() for row in rows), *_footnotes(own, names)])
+
+
+def _footnotes(own: dict[str, xr.DataArray], names: list[str]) -> list[str]:
+    """What a bootstrap is, and why scores are missing."""
+    notes = (
+        [f"bootstrap: {_BOOTSTRAP}; pass a second run of the truth as floor (--floor)"] if "bootstrap" in names else []
+    )
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for score, array in own.items():
+        for reference in REFERENCES[1:]:
+            if note := array.attrs.get(f"{reference}_note"):
+                reasons.setdefault((reference, note), []).append(score.replace("_", " "))
+    for (reference, note), scores in reasons.items():
+        if reference in names:
+            notes.append(f"{reference.replace('_', ' ')} of {', '.join(scores)}: {note}")
+        elif reference == "interpolation" and note != _CURVES_ONLY:
+            notes.append(f"no interpolation: {note}")
+    return [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes]
 
 
 def _cell(value: float, spread: float) -> str:
@@ -176,22 +223,27 @@ def _cell(value: float, spread: float) -> str:
 
 
 def _curve_times(truth: xr.Dataset, from_time: float | None) -> Int[np.ndarray, " time"]:
-    times = truth["time"].values
+    times = truth["time"].values.astype(np.float64)
     if len(times) < 2:
-        raise ValueError(f"truth has one saved time only ({times[0]:g}); scores need two, since the first never counts")
+        raise ValueError(
+            f"truth has one saved time only ({labels.number(times[0])}); scores need two, since the first never counts"
+        )
     indices = np.arange(1, len(times))
     if from_time is not None:
-        indices = indices[times[1:] >= from_time]
+        indices = indices[times[1:] >= from_time - tolerance(times)]
         if not indices.size:
-            raise ValueError(f"from_time={from_time!r} is after the last saved time {times[-1]:g}; choose one before")
+            last = labels.number(times[-1], [from_time])
+            raise ValueError(f"from_time={from_time!r} is after the last saved time {last}; choose one before")
     return indices
 
 
 def _snapshots(truth: xr.Dataset) -> Int[np.ndarray, " snapshot"]:
     """Indices of the saved times nearest to 16 evenly spread ones, without the first saved time."""
-    times = truth["time"].values
-    wanted = times[0] + (times[-1] - times[0]) * np.arange(1, N_SNAPSHOTS + 1) / N_SNAPSHOTS
-    return np.unique(1 + np.abs(times[1:, None] - wanted[None, :]).argmin(axis=0))
+    times = truth["time"].values.astype(np.float64)
+    elapsed = (times - times[0]) / (times[-1] - times[0])
+    distance = np.abs(elapsed[1:, None] - np.arange(1, N_SNAPSHOTS + 1) / N_SNAPSHOTS)
+    # Of two saved times equally near the first, whatever rounding says.
+    return np.unique(1 + (distance <= distance.min(axis=0) + _TIE).argmax(axis=0))
 
 
 def _all_matching(name: str, given: xr.Dataset | Sequence[xr.Dataset], truth: xr.Dataset) -> list[xr.Dataset]:
@@ -221,10 +273,10 @@ def _energies(
             notes["electric_energy_error", "noise_floor"] = [f"floor has no {references.ENERGY!r}"]
     if not floors:
         try:
-            energies["noise_floor", 0] = references.bootstrapped_energy(truth, seed, times)
+            energies["bootstrap", 0] = references.bootstrapped_energy(truth, seed, times)
         except ValueError as error:
-            energies["noise_floor", 0] = missing
-            notes["electric_energy_error", "noise_floor"] = [str(error)]
+            energies["bootstrap", 0] = missing
+            notes["electric_energy_error", "bootstrap"] = [str(error)]
     frozen = np.broadcast_to(own[:, :1], (len(own), len(times)))
     return {_TRUTH: own[:, times], **energies, ("frozen", 0): frozen}, notes
 
@@ -292,8 +344,6 @@ def _dataset(truth: xr.Dataset, rows: list[Rows], notes: Notes, attributes: dict
         if score not in rows[0]["surrogate", 0]:
             continue
         described = {"units": "1", "long_name": long_name}
-        if score in _SNAPSHOT_SCORES:
-            described["interpolation_note"] = "not defined: only scalar curves can be interpolated between runs"
         for reference in REFERENCES:
             if (score, reference) in notes:
                 described[f"{reference}_note"] = "; ".join(notes[score, reference])

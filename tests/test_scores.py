@@ -129,7 +129,7 @@ def test_moments_of_the_embedding():
 def test_equal_ensembles_score_zero_in_every_run():
     truth = ensemble()
     scores = compare(truth, truth)
-    assert scores.sizes == {"reference": 4, "run": 2}
+    assert scores.sizes == {"reference": 5, "run": 2}
     assert scores["reference"].values.tolist() == list(REFERENCES)
     np.testing.assert_array_equal(scores["mu"], truth["mu"])
     for name in scores:
@@ -266,9 +266,12 @@ def test_interpolation_that_makes_no_sense_is_nan_with_the_reason():
     scores = compare(truth.isel(run=[0]), truth.isel(run=[0]), training=short)
     assert "are outside the training ensemble's [0, 2]" in scores["mean_error"].attrs["interpolation_note"]
 
-    two = [ds.assign_coords(nu=("run", np.arange(2.0))) for ds in (truth, ensemble())]
-    scores = compare(two[0], two[0], training=two[1])
-    assert "one physics parameter, and there are 2" in scores["mean_error"].attrs["interpolation_note"]
+    line = [ds.assign_coords(nu=("run", nu)) for ds, nu in ((truth, [0.5, 0.1]), (ensemble(), [0.0, 1.0]))]
+    scores = compare(line[0], line[0], training=line[1])
+    np.testing.assert_array_equal(np.isnan(score(scores, "mean_error", "interpolation")), [False, True])
+    line[0]["mu"] = "run", [1.5, 1.9]
+    note = compare(line[0], line[0], training=line[1])["mean_error"].attrs["interpolation_note"]
+    assert note == "run 1: mu=1.9, nu=0.1 is outside the hull of the training runs' parameters"
 
     scores = compare(truth, truth)
     assert scores["mean_error"].attrs["interpolation_note"] == "no training ensemble was given"
@@ -318,19 +321,17 @@ def test_bootstrap_has_the_size_of_sampling_noise_and_is_reproducible():
     scores = compare(truth, truth)
     # The root mean square of the mean's bootstrap error is sqrt(trace(covariance) / (3 n)), here trace = 1 + 1/4.
     expected = math.sqrt(1.25 / 3 / 4000)
-    assert score(scores, "mean_error", "noise_floor") == pytest.approx(expected, rel=0.5)
-    assert "bootstrap" in scores.attrs["noise_floor"]
+    assert score(scores, "mean_error", "bootstrap") == pytest.approx(expected, rel=0.5)
+    assert "drawn again with replacement, no noise floor" in scores.attrs["bootstrap"]
     xr.testing.assert_equal(scores, compare(truth, truth))
-    assert score(compare(truth, truth, seed=1), "mean_error", "noise_floor") != score(
-        scores, "mean_error", "noise_floor"
-    )
+    assert score(compare(truth, truth, seed=1), "mean_error", "bootstrap") != score(scores, "mean_error", "bootstrap")
 
 
 def test_bootstrap_of_an_unknown_stepper_has_no_energy_and_says_why():
     truth = ensemble()
     scores = compare(truth, truth)
-    assert np.isnan(score(scores, "electric_energy_error", "noise_floor")).all()
-    assert "stepper" in scores["electric_energy_error"].attrs["noise_floor_note"]
+    assert np.isnan(score(scores, "electric_energy_error", "bootstrap")).all()
+    assert "stepper" in scores["electric_energy_error"].attrs["bootstrap_note"]
 
 
 @functools.cache
@@ -344,18 +345,18 @@ def two_stream() -> xr.Dataset:
 def test_bootstrap_evaluates_the_energy_with_the_rebuilt_stepper():
     truth = two_stream()
     scores = compare(truth, truth)
-    error = float(score(scores, "electric_energy_error", "noise_floor")[0])
+    error = float(score(scores, "electric_energy_error", "bootstrap")[0])
     assert 0.0 < error < 1.0
-    assert "noise_floor_note" not in scores["electric_energy_error"].attrs
+    assert "bootstrap_note" not in scores["electric_energy_error"].attrs
 
 
 def test_bootstrap_energy_of_unsuitable_samples_says_why():
     truth = two_stream()
     part = truth[["x", "electric_energy"]]
-    note = compare(part, part)["electric_energy_error"].attrs["noise_floor_note"]
+    note = compare(part, part)["electric_energy_error"].attrs["bootstrap_note"]
     assert "the truth has the variables ['x'], its stepper needs ['x', 'v']" in note
     double = truth.assign({name: truth[name].astype(np.float64) for name in ("x", "v")})
-    assert "jax_enable_x64" in compare(double, double)["electric_energy_error"].attrs["noise_floor_note"]
+    assert "jax_enable_x64" in compare(double, double)["electric_energy_error"].attrs["bootstrap_note"]
 
 
 # Sinkhorn, files, table.
@@ -368,7 +369,7 @@ def test_sinkhorn_on_demand():
     scores = compare(truth, far, sinkhorn=True)
     # A shift of 6 is 3 in units of the scale.
     assert score(scores, "sinkhorn_divergence") == pytest.approx(9.0, rel=0.05)
-    assert score(scores, "sinkhorn_divergence", "noise_floor") < 0.2
+    assert score(scores, "sinkhorn_divergence", "bootstrap") < 0.2
 
 
 def test_sinkhorn_without_the_extra_names_it(monkeypatch):
@@ -397,11 +398,52 @@ def test_scores_survive_netcdf(tmp_path):
 def test_verdict_table():
     truth = ensemble(mu=[1.25, 1.75])
     other = truth.assign(electric_energy=truth["electric_energy"] * 1.25)
-    lines = verdict_table(compare(truth, other)).splitlines()
+    scores = compare(truth, other, floor=truth, training=ensemble(mu=[1.0, 2.0]))
+    lines = verdict_table(scores).splitlines()
     assert lines[0].split() == ["score", "run", "surrogate", "noise", "floor", "interpolation", "frozen"]
-    assert lines[2].split()[:8] == ["electric", "energy", "error", "mu", "=", "1.25", "0.25", "-"]
+    assert lines[2].split()[:8] == ["electric", "energy", "error", "mu", "=", "1.25", "0.25", "0"]
     assert lines[3].split()[:3] == ["mu", "=", "1.75"]
-    assert len(lines) == 2 + 2 * 5
+    assert lines[8].split()[:6] == ["histogram", "l1", "mu", "=", "1.25", "0"]
+    below = " ".join(" ".join(lines[2 + 2 * 5 :]).split())
+    assert below.startswith("interpolation of histogram l1, sliced wasserstein: not defined: only scalar curves")
+    assert "floor" not in below
+
+
+def test_verdict_table_without_a_floor_calls_the_bootstrap_by_its_name_and_says_what_it_is():
+    truth = ensemble(mu=[1.25, 1.75])
+    lines = verdict_table(compare(truth, truth, training=ensemble(mu=[1.5, 2.0]))).splitlines()
+    assert lines[0].split() == ["score", "run", "surrogate", "bootstrap", "interpolation", "frozen"]
+    below = " ".join(" ".join(lines[2 + 2 * 5 :]).split())
+    for phrase in (
+        "bootstrap: the truth's samples drawn again with replacement, no noise floor",
+        "far too high for a quiet start",
+        "--floor",
+        "bootstrap of electric energy error: the truth's attributes do not name a stepper",
+        "interpolation of electric energy error, mean error, covariance error: run 0: mu=1.25 is outside the training",
+    ):
+        assert phrase in below
+    assert "no interpolation: no training ensemble was given" in verdict_table(compare(truth, truth))
+
+
+def test_a_bootstrap_is_no_noise_floor():
+    truth = ensemble()
+    without, beside = compare(truth, truth), compare(truth, truth, floor=ensemble(seed=1))
+    for scores, empty in ((without, "noise_floor"), (beside, "bootstrap")):
+        for name in scores:
+            assert np.isnan(score(scores, name, empty)).all()
+    assert without["mean_error"].attrs["noise_floor_note"].startswith("no floor was given: pass floor=")
+    assert "noise_floor" not in without.attrs
+    assert "bootstrap" not in beside.attrs
+
+
+def test_bootstrap_of_a_quiet_start_is_far_above_the_floor():
+    stepper = simulators.two_stream(n_cells=64)
+    run = functools.partial(hoam.simulate, stepper, {"mu": [1.4]}, [0.0, 0.5], n_samples=4000, dt=0.1, progress=False)
+    truth, other = run(key=jax.random.key(0)), run(key=jax.random.key(1))
+    name = "electric_energy_error"
+    floor = score(compare(truth, other, floor=other), name, "noise_floor")
+    bootstrap = score(compare(truth, other), name, "bootstrap")
+    assert bootstrap > 5 * floor
 
 
 # Errors: one sentence, before any work.
