@@ -1,10 +1,20 @@
 """jax-md, both ways. Imported as `hoam_plugin.adapters.jax_md`; needs the extra `jax-md` at first use.
 
-`from_simulation` makes a simulation of jax-md a stepper; `nve`, `nvt_langevin`, `nvt_nose_hoover` and `brownian` put a
-surrogate in the place of jax-md's functions of the same names, `replacing` does so for a program that is not edited.
+`from_simulation` makes a simulation of jax-md a stepper; `nve`, `nvt_langevin`, `nvt_nose_hoover`, `brownian`, `nvk`,
+`temp_rescale`, `temp_berendsen` and `temp_csvr` put a surrogate in the place of jax-md's functions of the same names,
+`replacing` does so for a program that is not edited.
 """
 
-from hoam_plugin.adapters.jax_md_ensembles import brownian, nve, nvt_langevin, nvt_nose_hoover
+from hoam_plugin.adapters.jax_md_ensembles import (
+    brownian,
+    nve,
+    nvk,
+    nvt_langevin,
+    nvt_nose_hoover,
+    temp_berendsen,
+    temp_csvr,
+    temp_rescale,
+)
 from hoam_plugin.adapters.jax_md_neighbors import NeighborListOverflowError
 from hoam_plugin.adapters.jax_md_replacing import replacing
 from hoam_plugin.adapters.jax_md_simulation import from_simulation
@@ -18,7 +28,11 @@ __all__ = [
     "check",
     "from_simulation",
     "nve",
+    "nvk",
     "nvt_langevin",
     "nvt_nose_hoover",
     "replacing",
+    "temp_berendsen",
+    "temp_csvr",
+    "temp_rescale",
 ]

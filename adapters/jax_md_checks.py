@@ -20,6 +20,10 @@ SUPPORTED = (
     "temp_berendsen",
     "temp_csvr",
 )
+_PAIRS = {
+    "energy_or_force_fn": "energy.soft_sphere_neighbor_list returns (neighbor_fn, energy_fn)",
+    "shift_fn": "space.periodic returns (displacement_fn, shift_fn)",
+}
 # Energy, shift and time step are given by name or by place.
 _ALWAYS_GIVEN = 2
 
@@ -53,22 +57,24 @@ def arguments_of_simulation(simulation: Any) -> Mapping[str, inspect.Parameter]:
     return takes
 
 
-def require_functions(energy_or_force_fn: Any, shift_fn: Any, neighbor_fn: Any) -> None:
+def require_function(name: str, value: Any) -> None:
     """Raise TypeError for what is no function, such as the pair that jax-md returns."""
-    for name, value, pair in (
-        ("energy_or_force_fn", energy_or_force_fn, "energy.soft_sphere_neighbor_list returns (neighbor_fn, energy_fn)"),
-        ("shift_fn", shift_fn, "space.periodic returns (displacement_fn, shift_fn)"),
-    ):
-        if not callable(value):
-            raise TypeError(f"{name} is a {type(value).__name__} and must be a function; {pair}")
+    if callable(value):
+        return
+    pair = _PAIRS[name]
+    raise TypeError(f"{name} is a {type(value).__name__} and must be a function; {pair}")
+
+
+def require_functions(energy_or_force_fn: Any, shift_fn: Any, neighbor_fn: Any) -> None:
+    """Raise TypeError for what is no function, or another one."""
+    require_function("energy_or_force_fn", energy_or_force_fn)
+    require_function("shift_fn", shift_fn)
     if hasattr(energy_or_force_fn, "allocate"):
-        raise TypeError(
-            "energy_or_force_fn is a neighbor_fn; energy.soft_sphere_neighbor_list returns (neighbor_fn, energy_fn)"
-        )
+        raise TypeError(f"energy_or_force_fn is a neighbor_fn; {_PAIRS['energy_or_force_fn']}")
     if neighbor_fn is not None and not hasattr(neighbor_fn, "allocate"):
         raise TypeError(
             f"neighbor_fn is a {type(neighbor_fn).__name__} and must have `allocate` and `update`; "
-            "energy.soft_sphere_neighbor_list returns (neighbor_fn, energy_fn)"
+            f"{_PAIRS['energy_or_force_fn']}"
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
+from hoam_plugin.adapters.jax_md_checks import require_function
+from hoam_plugin.adapters.jax_md_given import substeps
 from hoam_plugin.adapters.jax_md_import import jax_md_simulate
-from hoam_plugin.adapters.jax_md_replacement import Replacement
+from hoam_plugin.adapters.jax_md_replacement import Beyond, Replacement
 from hoam_plugin.adapters.jax_md_samples import columns_of
 from hoam_plugin.surrogate import Surrogate
 
@@ -19,6 +21,7 @@ def nve(
     dt: Any = 1e-3,
     *,
     parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
     """`jax_md.simulate.nve` with a surrogate.
@@ -33,6 +36,9 @@ def nve(
         dt: time step.
         parameters: values of the surrogate's parameters that are not among the arguments. They may also be given as
             keywords to `init_fn`, or to `apply_fn` for one step.
+        beyond: what comes after the trained time range. "raise": what the surrogate's `on_extrapolation` says, by
+            default an error, or NaN in compiled code. "hold": the dynamics of the end of that range go on for ever,
+            which is right where they are stationary by then, as those of a thermostat in equilibrium.
         sim_kwargs: ignored, as jax-md does.
 
     Returns:
@@ -47,7 +53,7 @@ def nve(
             `on_extrapolation` says; traced values give NaN, see `check`), or a changed parameter that was not trained.
         FloatingPointError: outside of compiled code, NaN from the surrogate.
     """
-    return _pair("nve", surrogate, shift_fn, dt, {}, parameters)
+    return _pair("nve", surrogate, shift_fn, dt, {}, parameters, beyond)
 
 
 def nvt_langevin(
@@ -59,6 +65,7 @@ def nvt_langevin(
     center_velocity: bool = True,
     *,
     parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
     """`jax_md.simulate.nvt_langevin` with a surrogate; see `nve`.
@@ -72,12 +79,13 @@ def nvt_langevin(
         gamma: the surrogate's parameter of that name, if it has one; else the friction is that of the training.
         center_velocity: ignored, as jax-md does.
         parameters: see `nve`.
+        beyond: see `nve`.
         sim_kwargs: ignored, as jax-md does.
 
     Raises:
         ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
     """
-    return _pair("nvt_langevin", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters)
+    return _pair("nvt_langevin", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond)
 
 
 def brownian(
@@ -88,9 +96,10 @@ def brownian(
     gamma: Any = 0.1,
     *,
     parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
 ) -> Pair:
     """`jax_md.simulate.brownian` with a surrogate of positions alone; arguments and errors as in `nvt_langevin`."""
-    return _pair("brownian", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters)
+    return _pair("brownian", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond)
 
 
 def nvt_nose_hoover(
@@ -104,6 +113,7 @@ def nvt_nose_hoover(
     tau: Any = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
     """`jax_md.simulate.nvt_nose_hoover` with a surrogate; see `nvt_langevin`.
@@ -121,13 +131,101 @@ def nvt_nose_hoover(
         sy_steps: ignored.
         tau: reported in `state.chain`.
         parameters: see `nve`.
+        beyond: see `nve`.
         sim_kwargs: ignored, as jax-md does.
 
     Raises:
         ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
     """
     chain = (chain_length, dt * 100 if tau is None else tau)
-    return _pair("nvt_nose_hoover", surrogate, shift_fn, dt, {"kT": kT}, parameters, chain)
+    return _pair("nvt_nose_hoover", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond, chain)
+
+
+def nvk(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    kT: Any,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
+    **sim_kwargs: Any,
+) -> Pair:
+    """`jax_md.simulate.nvk` with a surrogate; arguments and errors as in `nvt_langevin`.
+
+    What the thermostat does is part of the learned dynamics, which keep the kinetic energy as well as that was learned.
+    """
+    return _pair("nvk", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond)
+
+
+def temp_rescale(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    kT: Any,
+    window: Any,
+    fraction: Any,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
+    **sim_kwargs: Any,
+) -> Pair:
+    """`jax_md.simulate.temp_rescale` with a surrogate; other arguments and errors as in `nvt_langevin`.
+
+    Args:
+        surrogate: see `nve`.
+        shift_fn: see `nve`.
+        dt: time step.
+        kT: temperature, see `nvt_langevin`.
+        window: the surrogate's parameter of that name, if it has one; else that of the training counts.
+        fraction: likewise.
+        parameters: see `nve`.
+        beyond: see `nve`.
+        sim_kwargs: ignored, as jax-md does.
+    """
+    constants = {"kT": kT, "window": window, "fraction": fraction}
+    return _pair("temp_rescale", surrogate, shift_fn, dt, constants, parameters, beyond)
+
+
+def temp_berendsen(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    kT: Any,
+    tau: Any,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
+    **sim_kwargs: Any,
+) -> Pair:
+    """`jax_md.simulate.temp_berendsen` with a surrogate; other arguments and errors as in `nvt_langevin`.
+
+    Args:
+        surrogate: see `nve`.
+        shift_fn: see `nve`.
+        dt: time step.
+        kT: temperature, see `nvt_langevin`.
+        tau: the surrogate's parameter of that name, if it has one; else that of the training counts.
+        parameters: see `nve`.
+        beyond: see `nve`.
+        sim_kwargs: ignored, as jax-md does.
+    """
+    return _pair("temp_berendsen", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond)
+
+
+def temp_csvr(
+    surrogate: Surrogate,
+    shift_fn: Callable[..., Any],
+    dt: Any,
+    kT: Any,
+    tau: Any,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    beyond: Beyond = "raise",
+    **sim_kwargs: Any,
+) -> Pair:
+    """`jax_md.simulate.temp_csvr` with a surrogate; arguments and errors as in `temp_berendsen`."""
+    return _pair("temp_csvr", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond)
 
 
 def _pair(
@@ -137,16 +235,19 @@ def _pair(
     dt: Any,
     constants: Mapping[str, Any],
     parameters: Mapping[str, Any] | None,
+    beyond: Beyond,
     chain: tuple[int, Any] | None = None,
 ) -> Pair:
     jax_md_simulate()
     columns = columns_of(surrogate, ensemble, has_momentum=ensemble != "brownian")
+    require_function("shift_fn", shift_fn)
+    if beyond not in get_args(Beyond):
+        raise ValueError(f"beyond={beyond!r} must be {' or '.join(map(repr, get_args(Beyond)))}")
     given = dict(parameters or {})
     strangers = sorted(set(given) - set(surrogate.parameters))
     if strangers:
         raise ValueError(
             f"parameters={given!r} has {strangers!r}, but the surrogate was trained over {list(surrogate.parameters)!r}"
         )
-    replacement = Replacement(ensemble, columns, surrogate, shift_fn, dt, constants, given, chain)
-    replacement.substeps(dt)
-    return replacement.pair()
+    substeps(surrogate, dt)
+    return Replacement(ensemble, columns, surrogate, shift_fn, dt, constants, given, chain, beyond).pair()

@@ -34,9 +34,10 @@ def replacing(name: str, surrogate: Surrogate, **options: Any) -> Iterator[None]
     name that was imported before (`from jax_md.simulate import nvt_langevin`) nor functions that were made before.
 
     Args:
-        name: "nve", "nvt_langevin", "nvt_nose_hoover" or "brownian".
+        name: "nve", "nvt_langevin", "nvt_nose_hoover", "brownian", "nvk", "temp_rescale", "temp_berendsen" or
+            "temp_csvr".
         surrogate: takes the place of the energy function.
-        options: further arguments, such as `parameters`.
+        options: further arguments, such as `parameters` or `beyond`.
 
     Raises:
         ImportError: without the extra `jax-md`.

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.steppers import flatten_samples, state_type
+from hoam_plugin import clock
+from hoam_plugin.steppers import state_type
 from hoam_plugin.surrogate import Surrogate
 
 _POSITIONS = ("position", "x", "r", "R", "q")
@@ -55,27 +56,46 @@ class Columns:
             "(N, dim) positions that match"
         )
 
-    def state(self, time: Any, position: Any, momentum: Any, mass: Any) -> Any:
-        """The surrogate's State of a system: each particle a sample, or all of them one."""
-        fields = {self.position: self._samples(position)}
+    def no_remainders(self, position: Any) -> dict[str, Any]:
+        """What rounding has cut off the positions and momenta of a new system: nothing."""
+        names = ("position",) if self.momentum is None else ("position", "momentum")
+        return {name: jnp.zeros_like(position) for name in names}
+
+    def state(self, system: Any) -> Any:
+        """The surrogate's State of one of jax-md's: each particle a sample, or all of them one."""
+        rest = {name: clock.remainder_of(system, name) for name in self.no_remainders(system.position)}
+        fields, remainder = {self.position: system.position}, {self.position: rest["position"]}
         if self.momentum is not None:
-            own = momentum / jnp.asarray(mass, momentum.dtype) if self.is_velocity else momentum
-            fields[self.momentum] = self._samples(own)
-        return state_type(self.names)(time=time, **{name: fields[name] for name in self.names})
+            mass = jnp.asarray(system.mass, system.momentum.dtype) if self.is_velocity else 1
+            fields[self.momentum], remainder[self.momentum] = system.momentum / mass, rest["momentum"] / mass
+        fields, remainder = ({n: self._samples(v) for n, v in values.items()} for values in (fields, remainder))
+        own = {name: fields[name] for name in self.names}
+        kept = {**remainder, clock.TIME: system.remainder[clock.TIME]}
+        return state_type(self.names)(time=system.time, remainder=kept, **own)
 
-    def momenta(self, state: Any, mass: Any, shape: tuple[int, ...]) -> Any:
-        """Momenta of a State, in the shape of jax-md; None where there are none."""
+    def with_momenta(self, system: Any, state: Any) -> Any:
+        """A system of jax-md with the momenta of a State of the surrogate."""
         if self.momentum is None:
-            return None
-        values = getattr(state, self.momentum).reshape(shape)
-        return values * jnp.asarray(mass, values.dtype) if self.is_velocity else values
+            return system
+        old, shape = system.momentum.dtype, system.momentum.shape
+        own = (getattr(state, self.momentum), clock.remainder_of(state, self.momentum))
+        mass = jnp.asarray(system.mass, old) if self.is_velocity else 1
+        momentum, rest = ((values.reshape(shape) * mass).astype(old) for values in own)
+        return system.set(momentum=momentum, remainder={**system.remainder, "momentum": rest})
 
-    def displacement(self, before: Any, after: Any, shape: tuple[int, ...]) -> Any:
-        """Change of positions between two States, in the shape of jax-md; the shortest one on a torus."""
-        change = getattr(after, self.position) - getattr(before, self.position)
-        if self.period is not None:
-            change = change - self.period * jnp.round(change * (1 / self.period))
-        return change.reshape(shape)
+    def change(self, system: Any, after: Any) -> Any:
+        """How a State's positions differ from those of a system of jax-md, by the shortest way on a torus.
+
+        What both have in `remainder` counts: it is the displacement that the dynamics made, not a difference of
+        rounded positions.
+        """
+        moved = getattr(after, self.position).reshape(system.position.shape) - system.position
+        rest = clock.remainder_of(after, self.position).reshape(system.position.shape)
+        return self.shortest(moved) + rest
+
+    def shortest(self, change: Any) -> Any:
+        """Changes of positions by the shortest way on a torus."""
+        return change if self.period is None else change - self.period * jnp.round(change * (1 / self.period))
 
     def force(self, rate: Float[Array, "n D"], mass: Any, shape: tuple[int, ...]) -> Any:
         """Rate of the momenta, from that of flattened samples."""
@@ -130,9 +150,10 @@ def columns_of(surrogate: Any, ensemble: str, has_momentum: bool) -> Columns:
 
 def learned_rate(surrogate: Surrogate, state: Any, parameters: Any) -> Float[Array, "n D"]:
     """The learned part of the drift of flattened samples; 0 in columns that are not learned."""
-    x = flatten_samples(state, surrogate.variables)
-    learned = surrogate.learned_drift(state.time.astype(x.dtype), parameters, x.dtype)(x)
-    return jnp.zeros_like(x).at[:, np.asarray(surrogate.structure.driven)].set(learned)
+    y = surrogate.centred(state)
+    elapsed = clock.elapsed(state, surrogate.horizon[0]).astype(y.dtype)
+    learned = surrogate.learned_drift(elapsed, parameters, y.dtype)(y)
+    return jnp.zeros_like(y).at[:, np.asarray(surrogate.structure.driven)].set(learned)
 
 
 def learned_rate_of_step(
@@ -142,9 +163,9 @@ def learned_rate_of_step(
 
     A step evaluates the network once, in its middle; another evaluation would double its cost.
     """
-    x, moved = (flatten_samples(state, surrogate.variables) for state in (before, after))
-    time, size = before.time.astype(x.dtype), jnp.asarray(dt, x.dtype)
-    rate = (moved - x - surrogate.increment(x, time, size, parameters, key)) / size
+    y, moved = (surrogate.centred(state) for state in (before, after))
+    elapsed, size = clock.elapsed(before, surrogate.horizon[0]).astype(y.dtype), jnp.asarray(dt, y.dtype)
+    rate = (moved - y - surrogate.increment(y, elapsed, size, parameters, key)) / size
     if surrogate.dynamics.has_driven_drift:
-        rate = rate - surrogate.dynamics.drift((x + moved) / 2, time, parameters)
+        rate = rate - surrogate.dynamics.drift((y + moved) / 2, elapsed, parameters)
     return rate

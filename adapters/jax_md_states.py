@@ -15,6 +15,10 @@ _REPLACED = {
     "nvt_langevin": "NVTLangevinState",
     "nvt_nose_hoover": "NVTNoseHooverState",
     "brownian": "BrownianState",
+    "nvk": "NVEState",
+    "temp_rescale": "NVEState",
+    "temp_berendsen": "NVEState",
+    "temp_csvr": "NVTLangevinState",
 }
 ENSEMBLES = tuple(_REPLACED)
 
@@ -23,8 +27,8 @@ ENSEMBLES = tuple(_REPLACED)
 def state_class(ensemble: str) -> type:
     """The class of states of an ensemble: a subclass of jax-md's.
 
-    Beside jax-md's attributes it has `rng` (always), `time` (the surrogate's), `time_lost` (what rounding has lost of
-    it) and `parameters` (physics parameters given to `init_fn`).
+    Beside jax-md's attributes it has `rng` (always), `time` (the surrogate's), `parameters` (physics parameters given
+    to `init_fn`) and `remainder` (what rounding has cut off time, positions and momenta; see `hoam_plugin.clock`).
 
     Raises:
         ImportError: without the extra `jax-md`.
@@ -32,7 +36,7 @@ def state_class(ensemble: str) -> type:
     base: Any = getattr(jax_md_simulate(), _REPLACED[ensemble])
     from jax_md import dataclasses
 
-    own = ["time", "time_lost", "parameters"]
+    own = ["time", "remainder", "parameters"]
     if "rng" not in {field.name for field in dataclasses.fields(base)}:
         own = ["rng", *own]
     attributes: dict[str, Any] = {"__annotations__": dict.fromkeys(own, Any), "__doc__": state_class.__doc__}
@@ -57,8 +61,9 @@ def check(state: Any) -> Any:
         if values is not None and not np.isfinite(np.asarray(values)).all():
             time = np.max(np.asarray(state.time))
             raise FloatingPointError(
-                f"NaN from the surrogate in state.{name}, at the latest at time {time:g}: the time or a parameter left "
-                "the trained range (see the surrogate's horizon, ranges and on_extrapolation), the box is not the "
-                "trained one, or the samples left all that was trained on"
+                f"NaN from the surrogate in state.{name}, at the latest at time {time:g}: the time left the trained "
+                "range (see the surrogate's horizon; with beyond='hold' its dynamics go on as at the end), a parameter "
+                "did (see its ranges and on_extrapolation), the box is not the trained one, or the samples left all "
+                "that was trained on"
             )
     return state

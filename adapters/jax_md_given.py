@@ -1,0 +1,86 @@
+"""Checks of what a program gives to a surrogate in jax-md's place: time steps, masses, constants, keywords."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hoam_plugin import tolerances
+from hoam_plugin.adapters.jax_md_stepper import JaxMDStepper
+from hoam_plugin.surrogate import Surrogate
+
+# Keywords that say where particles or what their neighbours are; the learned dynamics need none of them.
+_HARMLESS = ("t", "neighbor", "neighbors", "neighbor_idx", "nbrs", "nbr_lists", "box", "new_box", "perturbation")
+
+
+def substeps(surrogate: Surrogate, dt: Any) -> int | None:
+    """Steps of the surrogate's own size, or smaller, that make up `dt`; None where it is being traced.
+
+    Raises:
+        ValueError: a step that is not positive, or longer than the trained time range.
+    """
+    if isinstance(dt, jax.core.Tracer):
+        return None
+    duration = surrogate.horizon[1] - surrogate.horizon[0]
+    try:
+        size = float(np.asarray(dt))
+    except (TypeError, ValueError):
+        size = math.nan
+    if not (math.isfinite(size) and 0 < size <= duration + tolerances.overshoot(0.0, duration)):
+        raise ValueError(
+            f"dt={dt if math.isnan(size) else size!r} must be above 0 and at most {duration:g}, the length of the time "
+            "range that the surrogate was trained on"
+        )
+    return max(1, math.ceil(size / surrogate.dt * (1 - tolerances.ROUND_OFF)))
+
+
+def traced_substeps(surrogate: Surrogate, dt: Any) -> Any:
+    """The same of a time step that is being traced."""
+    return jnp.maximum(1, jnp.ceil(dt * (1 / surrogate.dt) * (1 - tolerances.ROUND_OFF))).astype(jnp.int32)
+
+
+def require_mass(surrogate: Surrogate, mass: Any) -> None:
+    """Raise ValueError for masses, in any of jax-md's shapes, that are not those of the training."""
+    replaced = surrogate.replaces
+    if not isinstance(replaced, JaxMDStepper) or isinstance(mass, jax.core.Tracer):
+        return
+    trained, given = np.asarray(replaced.setup.mass, np.float64), np.asarray(mass)
+    fits = given.size in (1, trained.size) or trained.size == 1
+    if not (fits and tolerances.same(np.ones(1), given.reshape(-1) / trained.reshape(-1)).all()):
+        raise ValueError(
+            f"mass={given.tolist()!r} is not the {trained.tolist()!r} that the surrogate was trained with; "
+            "give the same"
+        )
+
+
+def require_unchanged(ensemble: str, name: str, have: Any, value: Any) -> None:
+    """Raise ValueError for another value of a constant that the surrogate was not trained over."""
+    if value is have:
+        return
+    if isinstance(value, jax.core.Tracer) or isinstance(have, jax.core.Tracer):
+        changed = f"{name} is being traced and may change"
+    elif not tolerances.same(np.atleast_1d(have), np.atleast_1d(value)).all():
+        changed = f"{name}={np.asarray(value).tolist()!r} is not the {np.asarray(have).tolist()!r} of {ensemble}"
+    else:
+        return
+    raise ValueError(
+        f"{changed}, but the surrogate was not trained over {name}; leave it constant, or train over several values"
+    )
+
+
+def warn_of_ignored(surrogate: Surrogate, keywords: Mapping[str, Any]) -> None:
+    """Warn of floating-point keywords, which an energy would look at and the surrogate does not."""
+    for name, value in keywords.items():
+        is_number = isinstance(value, float | np.ndarray | np.floating | jax.Array)
+        if name not in _HARMLESS and is_number and jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            warnings.warn(
+                f"the keyword {name!r} is ignored: the surrogate was trained over {list(surrogate.parameters)!r}",
+                UserWarning,
+                stacklevel=4,
+            )
