@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin.simulators import DiffraxStepper
-from hoam_plugin.steppers import Parameters, default_float, flatten_samples, replace_samples, state_type
+from hoam_plugin.steppers import Parameters, default_float, replace_samples
 from hoam_plugin.variables import Variable
 
 
@@ -50,16 +50,11 @@ class PopulationStepper(DiffraxStepper):
     A step solves for the population as if it were one sample of n D coordinates: adaptive steps are shared.
     """
 
-    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
-        """One step of all samples.
-
-        Raises:
-            ValueError: as `DiffraxStepper.step`.
-        """
-        x = flatten_samples(state, self.variables)
-
+    def _increment(
+        self, x: Float[Array, "D n"], time: Any, dt: Any, values: Parameters, key: Any
+    ) -> Float[Array, "D n"]:
         def whole(function: Any) -> Any:
-            return lambda time, y, values: function(time, y.reshape(x.shape), values).reshape(-1)
+            return lambda time, y, values: function(time, y.reshape(x.T.shape), values).reshape(-1)
 
         one = DiffraxStepper(
             drift=whole(self.drift),
@@ -70,14 +65,11 @@ class PopulationStepper(DiffraxStepper):
             stepsize_controller=self.stepsize_controller,
             additive=self.additive,
         )
-        population = state_type(("x",))(time=state.time, x=x.reshape(1, -1))
-        moved = one.step(population, dt, parameters, key)
-        return replace_samples(state, self.variables, moved.x.reshape(x.shape), moved.time)
+        return one._increment(x.T.reshape(-1, 1), time, dt, values, key).reshape(x.T.shape).T
 
     def _of_samples(self, function: Any, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
-        x = flatten_samples(state, self.variables)
-        out = function(jnp.asarray(state.time).astype(x.dtype), x, self._values(parameters, x.dtype))
-        moved = replace_samples(state, self.variables, out, state.time)
+        x, time, values = self._arguments(state, parameters)
+        moved = replace_samples(state, self.variables, function(time, x, values), state.time)
         return {v.name: getattr(moved, v.name) for v in self.variables}
 
     def _is_diagonal(self) -> bool:

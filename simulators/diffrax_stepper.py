@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -25,7 +25,8 @@ class DiffraxStepper(ItoStepper):
     The functions say what happens to one sample; they are vectorised over the population, so that a fixed step is one
     call of the diffrax solver for all samples, with the random numbers of all drawn at once. The functions are static:
     make the stepper once and reuse it, since new functions (also equal lambdas) are compiled anew. Samples, time and
-    parameters enter them in the samples' dtype.
+    parameters enter them in the samples' dtype, of at least single precision: late times and positions far from 0 are
+    rounded to it. Steps lose nothing by that, since states carry what rounding cuts off the time and the samples.
 
         ou = DiffraxStepper(
             drift=lambda time, x, parameters: -parameters["theta"] * x,
@@ -59,6 +60,8 @@ class DiffraxStepper(ItoStepper):
         ValueError: an argument out of its range, or a solver that does not converge to the Ito solution.
         TypeError: a drift, diffusion or initial that is neither a function nor numbers.
     """
+
+    keeps_remainders: ClassVar[bool] = True
 
     drift: Callable[[Any, Any, Any], Any] = dataclasses.field(metadata=_STATIC)
     diffusion: Any = dataclasses.field(metadata=_STATIC)

@@ -39,6 +39,47 @@ class NoiseTerm(diffrax.ControlTerm):
         return vf * control if vf.ndim == control.ndim else jnp.sum(vf * control[None], axis=1)
 
 
+class FromSamples(diffrax.AbstractAdaptiveStepSizeController):
+    """A controller whose relative tolerance is that of the samples, where y is the way from them; args are their start.
+
+    Attributes:
+        controller: the one that decides.
+    """
+
+    controller: diffrax.AbstractAdaptiveStepSizeController
+
+    @property
+    def rtol(self) -> Any:
+        """Relative tolerance."""
+        return self.controller.rtol
+
+    @property
+    def atol(self) -> Any:
+        """Absolute tolerance."""
+        return self.controller.atol
+
+    @property
+    def norm(self) -> Any:  # type: ignore[override]
+        """The norm of an error."""
+        return self.controller.norm
+
+    def wrap(self, direction: Any) -> FromSamples:
+        """The controller for one direction of time."""
+        return FromSamples(self.controller.wrap(direction))
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any) -> Any:
+        """The end of the first step, which is given, and the controller's state."""
+        return self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
+
+    def adapt_step_size(
+        self, t0: Any, t1: Any, y0: Any, y1_candidate: Any, args: Any, y_error: Any, error_order: Any, state: Any
+    ) -> Any:
+        """Whether to keep a step, and the next one."""
+        return self.controller.adapt_step_size(
+            t0, t1, args + y0, args + y1_candidate, args, y_error, error_order, state
+        )
+
+
 def draw(key: Any, problem: Any, x: Float[Array, "D n"], time: Any, parameters: Parameters) -> Float[Array, "k M n"]:
     """Standard normal variates for a step of all samples: of the increments, and of the Levy areas a solver needs."""
     n_kinds = _brownian_kinds(solver_object(problem.solver))[0]
@@ -60,7 +101,9 @@ def fixed_step(
     parameters: Parameters,
     normals: Float[Array, "k M n"] | None,
 ) -> Float[Array, "D n"]:
-    """One step of the problem's solver for all samples.
+    """What one step of the problem's solver adds to all samples.
+
+    It solves for the way from the samples, y = x(t) - x(0), which keeps its digits however far from 0 the samples are.
 
     Args:
         problem: an `ItoStepper`.
@@ -73,12 +116,12 @@ def fixed_step(
     solver = solver_object(problem.solver)
     whole = isinstance(solver, diffrax.Euler | diffrax.AbstractERK | diffrax.AbstractSRK)
 
-    def step(y: Float[Array, "D ..."], normal: Float[Array, "k M ..."] | None) -> Float[Array, "D ..."]:
+    def step(x: Float[Array, "D ..."], normal: Float[Array, "k M ..."] | None) -> Float[Array, "D ..."]:
         path = None if normal is None else DrawnIncrement(_increment(normal))
         terms = _terms(problem, time, dt, parameters, path)
         start, end = jnp.zeros_like(dt), jnp.ones_like(dt)
-        state = solver.init(terms, start, end, y, None)
-        return solver.step(terms, start, end, y, None, state, False)[0]
+        state = solver.init(terms, start, end, jnp.zeros_like(x), x)
+        return solver.step(terms, start, end, jnp.zeros_like(x), x, state, False)[0]
 
     # Explicit schemes work on all samples as one state. Others need the Jacobian of a single sample.
     return step(x, normals) if whole else jax.vmap(step, in_axes=-1, out_axes=-1)(x, normals)
@@ -87,23 +130,31 @@ def fixed_step(
 def adaptive_step(
     problem: Any, x: Float[Array, "D n"], time: Any, dt: Float[Array, ""], parameters: Parameters, key: Any
 ) -> Float[Array, "D n"]:
-    """Each sample over `dt` in steps that its own error chooses; NaN where the solver gave up."""
+    """What each sample moves by over `dt`, in steps that its own error chooses; NaN where the solver gave up."""
     solver = solver_object(problem.solver)
-    controller = controller_object(problem.stepsize_controller, noisy=problem.is_noisy)
+    controller = FromSamples(controller_object(problem.stepsize_controller, noisy=problem.is_noisy))
     levy_area = _brownian_kinds(solver)[1]
     shape = (_n_sources(problem, x, time, parameters),) if problem.is_noisy else ()
 
-    def one(y: Float[Array, " D"], key: Any) -> Float[Array, " D"]:
+    def one(x: Float[Array, " D"], key: Any) -> Float[Array, " D"]:
         path = None
         if key is not None:
-            struct = jax.ShapeDtypeStruct(shape, y.dtype)
+            struct = jax.ShapeDtypeStruct(shape, x.dtype)
             path = diffrax.VirtualBrownianTree(0.0, 1.0, FINEST, struct, key, levy_area=levy_area)
         terms = _terms(problem, time, dt, parameters, path)
         end = jnp.ones_like(dt)
         solution = diffrax.diffeqsolve(
-            terms, solver, jnp.zeros_like(dt), end, end, y, stepsize_controller=controller, throw=False
+            terms,
+            solver,
+            jnp.zeros_like(dt),
+            end,
+            end,
+            jnp.zeros_like(x),
+            args=x,
+            stepsize_controller=controller,
+            throw=False,
         )
-        return jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys[-1], jnp.full_like(y, jnp.nan))
+        return jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys[-1], jnp.full_like(x, jnp.nan))
 
     keys = jax.random.split(key, x.shape[1]) if problem.is_noisy else None
     return jax.vmap(one, in_axes=(-1, 0), out_axes=-1)(x, keys)
@@ -112,7 +163,8 @@ def adaptive_step(
 def _terms(problem: Any, time: Any, dt: Any, parameters: Parameters, path: Any) -> Any:
     """The equation over one step, for one sample (D,) or for all in columns (D, n).
 
-    The step is scaled to [0, 1], which is exact for any dt, however late, also in float32.
+    The step is scaled to [0, 1], which is exact for any dt, however late, also in float32. y is the way from where the
+    samples were, which `args` holds.
     """
 
     def of_samples(function: Any, s: Any, y: Any) -> Any:
@@ -120,11 +172,13 @@ def _terms(problem: Any, time: Any, dt: Any, parameters: Parameters, path: Any) 
         return values(y) if y.ndim == 1 else jax.vmap(values, in_axes=-1, out_axes=-1)(y)
 
     def drift(s: Any, y: Any, args: Any) -> Any:
-        return dt * of_samples(lambda at, x, parameters: problem.drift(at, x, parameters), s, y)
+        return dt * of_samples(lambda at, x, parameters: problem.drift(at, x, parameters), s, args + y)
 
     def diffusion(s: Any, y: Any, args: Any) -> Any:
         if callable(problem.diffusion):
-            return jnp.sqrt(dt) * of_samples(lambda at, x, parameters: problem.diffusion(at, x, parameters), s, y)
+            return jnp.sqrt(dt) * of_samples(
+                lambda at, x, parameters: problem.diffusion(at, x, parameters), s, args + y
+            )
         amplitude = jnp.asarray(problem.diffusion, y.dtype)
         amplitude = amplitude if amplitude.ndim else jnp.full(y.shape[:1], amplitude)
         return jnp.sqrt(dt) * jnp.reshape(amplitude, amplitude.shape + (1,) * (y.ndim - 1))

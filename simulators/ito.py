@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.checks import positive_float
+from hoam_plugin import clock
+from hoam_plugin.checks import parameter_row, positive_float, random_key
 from hoam_plugin.simulators.diffrax_solvers import check_solver
 from hoam_plugin.steppers import (
     Parameters,
@@ -36,8 +38,15 @@ class ItoStepper:
     - `initial(key, n_samples, parameters) -> (n_samples, D)`;
     - `additive`: whether the diffusion does not depend on x;
     - `sizes`: lengths of the variables' extra dimensions, as (name, length) pairs;
-    - `solver` and `stepsize_controller`, see `DiffraxStepper`.
+    - `solver` and `stepsize_controller`, see `DiffraxStepper`;
+    - `keeps_remainders`: whether states also carry what rounding has cut off the samples.
+
+    A step finds increments, which are added to the samples once, so that no small number is added to a large one on the
+    way. The functions are given times, samples and parameters rounded to the samples' dtype, or to single precision
+    where that has fewer digits.
     """
+
+    keeps_remainders: ClassVar[bool] = False
 
     if TYPE_CHECKING:
         # What a subclass has, as a field, property or method.
@@ -61,14 +70,14 @@ class ItoStepper:
         """Draw `n_samples` samples of the initial distribution.
 
         Raises:
-            ValueError: a missing or non-finite parameter, or an initial sample of the wrong shape.
-            TypeError: samples that are not of JAX's default float type.
+            ValueError: a missing, unknown or non-finite parameter, or an initial sample of the wrong shape.
+            TypeError: samples that are not of JAX's default float type, or a key that is no JAX random key.
         """
-        values = self._values(parameters, default_float())
+        values = self._row(parameters, default_float())
         for name, value in values.items():
             if not isinstance(value, jax.core.Tracer) and not np.isfinite(value).all():
                 raise ValueError(f"parameters[{name!r}]={parameters[name]!r} must be a finite number")
-        x = self.initial(key, n_samples, values)
+        x = self.initial(random_key(key), n_samples, values)
         require_representable("what `initial` returns", x)
         x = jnp.asarray(x)
         if x.ndim != 2 or x.shape[0] != n_samples:
@@ -82,35 +91,43 @@ class ItoStepper:
             v.name: jnp.reshape(column, (n_samples, *shape))
             for v, column, shape in zip(self.variables, columns, shapes, strict=True)
         }
-        return state_type(tuple(fields))(time=jnp.asarray(self.horizon[0], x.dtype), **fields)
+        start = clock.at(self.horizon[0], _at_least_single(x.dtype))
+        if self.keeps_remainders:
+            start["remainder"] |= {name: jnp.zeros_like(samples) for name, samples in fields.items()}
+        return state_type(tuple(fields))(**start, **fields)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
         """One step of length `dt` for all samples; with a step size controller, as many as each sample needs.
 
         Raises:
-            ValueError: no key although there is noise, a missing parameter, or a drift or diffusion of the wrong shape.
+            ValueError: no key although there is noise, a missing or unknown parameter, or a drift or diffusion of the
+                wrong shape.
+            TypeError: with noise, a key that is no JAX random key.
         """
-        from hoam_plugin.simulators import diffrax_steps
-
         if self.is_noisy and key is None:
             raise ValueError("key=None: the noise needs random numbers; pass a key, such as jax.random.key(0)")
-        x = flatten_samples(state, self.variables).T
-        values = self._values(parameters, x.dtype)
+        key = random_key(key) if self.is_noisy else None
+        x = self._columns(state).T
         time, dt = jnp.asarray(state.time).astype(x.dtype), jnp.asarray(dt, x.dtype)
-        self._check_shapes(x, time, values)
-        if self.stepsize_controller is not None:
-            x = diffrax_steps.adaptive_step(self, x, time, dt, values, key)
-        else:
-            normals = diffrax_steps.draw(key, self, x, time, values) if self.is_noisy else None
-            x = diffrax_steps.fixed_step(self, x, time, dt, values, normals)
-        return replace_samples(state, self.variables, x.T, state.time + dt.astype(state.time.dtype))
+        increment = self._increment(x, time, dt, self._row(parameters, x.dtype), key)
+        return clock.advanced(self._moved(state, x, increment), dt)
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
-        """The state itself: nothing is cached."""
+        """The state itself: nothing is cached.
+
+        Raises:
+            ValueError: a missing or unknown parameter.
+        """
+        parameter_row(parameters, self.parameters)
         return state
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
-        """Drift of the variables, without the noise."""
+        """Drift of the variables, without the noise.
+
+        Raises:
+            ValueError: a missing or unknown parameter.
+        """
+        parameters = parameter_row(parameters, self.parameters)
         return self._of_samples(self.drift, state, parameters)
 
     @property
@@ -146,17 +163,50 @@ class ItoStepper:
 
     def _of_samples(self, function: Any, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
         """The value of `function(time, x, parameters)` at every sample, by variable."""
-        x = flatten_samples(state, self.variables)
-        time, values = jnp.asarray(state.time).astype(x.dtype), self._values(parameters, x.dtype)
+        x, time, values = self._arguments(state, parameters)
         out = jax.vmap(lambda sample: function(time, sample, values))(x)
         replaced = replace_samples(state, self.variables, out, state.time)
         return {v.name: getattr(replaced, v.name) for v in self.variables}
 
-    def _values(self, parameters: Parameters, dtype: Any) -> dict[str, Any]:
-        missing = [name for name in self.parameters if name not in parameters]
-        if missing:
-            raise ValueError(f"parameters={dict(parameters)!r} lacks {missing!r}; give {list(self.parameters)!r}")
-        return {name: jnp.asarray(parameters[name]).astype(dtype) for name in self.parameters}
+    def _arguments(self, state: Any, parameters: Parameters) -> tuple[Float[Array, "n D"], Any, dict[str, Any]]:
+        """Samples, time and parameters of one dtype."""
+        x = self._columns(state)
+        # What is known of a stepper may be asked for together with parameters that are not its own.
+        own = {name: parameters[name] for name in self.parameters if name in parameters}
+        return x, jnp.asarray(state.time).astype(x.dtype), self._row(own, x.dtype)
+
+    def _increment(
+        self, x: Float[Array, "D n"], time: Any, dt: Any, values: Parameters, key: Any
+    ) -> Float[Array, "D n"]:
+        """What a step adds to the samples, in columns."""
+        from hoam_plugin.simulators import diffrax_steps
+
+        self._check_shapes(x, time, values)
+        if self.stepsize_controller is not None:
+            return diffrax_steps.adaptive_step(self, x, time, dt, values, key)
+        normals = diffrax_steps.draw(key, self, x, time, values) if self.is_noisy else None
+        return diffrax_steps.fixed_step(self, x, time, dt, values, normals)
+
+    def _moved(self, state: Any, x: Float[Array, "D n"], increment: Float[Array, "D n"]) -> Any:
+        """The state with its samples moved; what rounding cuts off is kept where the state keeps remainders of them."""
+        names = [v.name for v in self.variables]
+        if not (self.keeps_remainders and set(names) <= set(state.remainder or ())):
+            return replace_samples(state, self.variables, (x + increment).T, state.time)
+        rests = dataclasses.replace(state, **{name: clock.remainder_of(state, name) for name in names})
+        x, rest = clock.two_sum(x, self._columns(rests).T + increment)
+        moved = replace_samples(state, self.variables, x.T, state.time)
+        # Samples of less than single precision lose some more.
+        rest = rest + (x - self._columns(moved).T) if x.dtype != getattr(state, names[0]).dtype else rest
+        kept = replace_samples(state, self.variables, rest.T, state.time)
+        return dataclasses.replace(moved, remainder={**state.remainder, **{n: getattr(kept, n) for n in names}})
+
+    def _columns(self, state: Any) -> Float[Array, "n D"]:
+        x = flatten_samples(state, self.variables)
+        return x.astype(_at_least_single(x.dtype))
+
+    def _row(self, parameters: Parameters, dtype: Any) -> dict[str, Any]:
+        row = parameter_row(parameters, self.parameters)
+        return {name: jnp.asarray(value).astype(dtype) for name, value in row.items()}
 
     def _check_shapes(self, x: Float[Array, "D n"], time: Any, values: Parameters) -> None:
         """Check what drift and diffusion return for one sample, without computing it."""
@@ -192,6 +242,10 @@ class ItoStepper:
     @staticmethod
     def _scalar() -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((), default_float())
+
+
+def _at_least_single(dtype: Any) -> Any:
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def check_numbers(

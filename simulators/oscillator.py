@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin import clock
+from hoam_plugin.checks import parameter_row, random_key
 from hoam_plugin.steppers import Parameters, state_type
 from hoam_plugin.variables import Variable
 
@@ -83,19 +85,28 @@ class Oscillator:
         return "oscillator", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
-        """Draw `n_samples` samples of the initial normal distribution."""
-        x_key, v_key = jax.random.split(key)
+        """Draw `n_samples` samples of the initial normal distribution.
+
+        Raises:
+            ValueError: any parameters.
+            TypeError: a key that is no JAX random key.
+        """
+        parameter_row(parameters, self.parameters)
+        x_key, v_key = jax.random.split(random_key(key))
         shape = (n_samples, len(self.position))
         x = self.width * jax.random.normal(x_key, shape)
         v = self.width * jax.random.normal(v_key, shape)
-        return OscillatorState(time=jnp.asarray(self.horizon[0], x.dtype), x=x + jnp.asarray(self.position)[None], v=v)
+        x = x + jnp.asarray(self.position)[None]
+        return OscillatorState(**clock.at(self.horizon[0], x.dtype), x=x, v=v)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
         """One step of any length dt >= 0, exact in law.
 
         Raises:
-            ValueError: no key although sigma > 0.
+            ValueError: no key although sigma > 0, or any parameters.
+            TypeError: with sigma > 0, a key that is no JAX random key.
         """
+        parameter_row(parameters, self.parameters)
         if self.sigma > 0 and key is None:
             raise ValueError(
                 f"key=None: sigma={self.sigma:g} needs random numbers; pass a key, such as jax.random.key(0)"
@@ -105,17 +116,27 @@ class Oscillator:
         x = cos * state.x + (sin / self.omega) * state.v
         v = cos * state.v - (self.omega * sin) * state.x
         if self.sigma > 0:
-            common, own = jax.random.normal(key, (2, *x.shape), x.dtype)
+            common, own = jax.random.normal(random_key(key), (2, *x.shape), x.dtype)
             to_v, to_x, alone = self._noise_factors(dt)
             x, v = x + to_x * common + alone * own, v + to_v * common
-        return dataclasses.replace(state, time=state.time + dt.astype(state.time.dtype), x=x, v=v)
+        return clock.advanced(dataclasses.replace(state, x=x, v=v), dt)
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
-        """The state itself: nothing is cached."""
+        """The state itself: nothing is cached.
+
+        Raises:
+            ValueError: any parameters.
+        """
+        parameter_row(parameters, self.parameters)
         return state
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample axis"]]:
-        """Drift of the variables, without the noise."""
+        """Drift of the variables, without the noise.
+
+        Raises:
+            ValueError: any parameters.
+        """
+        parameter_row(parameters, self.parameters)
         return {"x": state.v, "v": -(self.omega**2) * state.x}
 
     def noise(self, state: Any, parameters: Parameters) -> dict[str, float]:

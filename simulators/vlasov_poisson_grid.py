@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin.checks import positive_int
+from hoam_plugin import clock
+from hoam_plugin.checks import parameter_row, positive_int, random_key
 from hoam_plugin.simulators import distributions, fokker_planck, velocity_range
 from hoam_plugin.simulators.phase_space import PhaseSpaceState, phase_space_variables
 from hoam_plugin.simulators.phase_space_grid import PhaseSpaceGrid, at_positions
@@ -256,8 +257,11 @@ class VlasovPoissonGrid:
         """The initial distributions, and `n_samples` samples of them.
 
         Raises:
-            ValueError: fewer samples than species.
+            ValueError: fewer samples than species, or parameters other than `mu`.
+            TypeError: a key that is no JAX random key.
         """
+        parameters = parameter_row(parameters, self.parameters)
+        random_key(key)
         if n_samples < len(self.kinds):
             raise ValueError(f"n_samples={n_samples} must be at least the number of species, {len(self.kinds)}")
         f = tuple(self._initial_distribution(i) for i in range(len(self.kinds)))
@@ -273,18 +277,20 @@ class VlasovPoissonGrid:
                 own_v = distributions.quantile(u[:, 1], kind.beams)
             x, v = x.at[own].set(own_x), v.at[own].set(own_v)
         cache = GridCache(f, self._field(f, parameters))
-        return PhaseSpaceState(time=jnp.asarray(self.horizon[0], x.dtype), x=x, v=v, aux=cache)
+        return PhaseSpaceState(**clock.at(self.horizon[0], x.dtype), x=x, v=v, aux=cache)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
         """One step of distributions and samples.
 
         Raises:
-            ValueError: no key although collisions need random numbers for the samples.
+            ValueError: no key although collisions need random numbers for the samples, or parameters other than `mu`.
+            TypeError: with collisions, a key that is no JAX random key.
         """
         if self._collides and key is None:
             raise ValueError(
                 f"key=None: collisions={self.collisions!r} move the samples at random; pass jax.random.key(0)"
             )
+        parameters = parameter_row(parameters, self.parameters)
         f, field = state.aux.distributions, state.aux.electric_field
         dt = jnp.asarray(dt, field.dtype)
         f, v = self._kicked(f, field, dt / 2), state.v + dt / 2 * self._acceleration(field, state.x)
@@ -298,18 +304,27 @@ class VlasovPoissonGrid:
         x = self._wrapped(x)
         field = self._field(f, parameters)
         f, v = self._kicked(f, field, dt / 2), v + dt / 2 * self._acceleration(field, x)
-        time = state.time + dt.astype(state.time.dtype)
-        return dataclasses.replace(state, time=time, x=x, v=v, aux=GridCache(f, field))
+        return clock.advanced(dataclasses.replace(state, x=x, v=v, aux=GridCache(f, field)), dt)
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
-        """Estimate the distributions from the samples, by bilinear weights: as noisy as a particle code's field."""
+        """Estimate the distributions from the samples, by bilinear weights: as noisy as a particle code's field.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        parameters = parameter_row(parameters, self.parameters)
         x = self._wrapped(state.x)
         n = len(self.kinds)
         f = tuple(kind.density * self.grid(i).deposited(x[i::n], state.v[i::n]) for i, kind in enumerate(self.kinds))
         return dataclasses.replace(state, x=x, aux=GridCache(f, self._field(f, parameters)))
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
-        """Drift of the samples, without the noise of collisions."""
+        """Drift of the samples, without the noise of collisions.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        parameter_row(parameters, self.parameters)
         acceleration = self._acceleration(state.aux.electric_field, state.x)
         if self._collides:
             mean, _ = self._moments_at(state.aux.distributions, state.x)
@@ -317,9 +332,13 @@ class VlasovPoissonGrid:
         return {"x": state.v, "v": acceleration}
 
     def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
-        """Energies, momentum, mass and norm per electron of all species, and the field; see `diagnostic_variables`."""
+        """Energies, momentum, mass and norm per electron of all species, and the field; see `diagnostic_variables`.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
         f, field = state.aux.distributions, state.aux.electric_field
-        mu = jnp.asarray(parameters["mu"], field.dtype)
+        mu = jnp.asarray(parameter_row(parameters, self.parameters)["mu"], field.dtype)
         field_energy = mu**2 / 2 * jnp.mean(field**2)
         grids = [self.grid(i) for i in range(len(f))]
         each = list(zip(self.kinds, grids, f, strict=True))
@@ -364,7 +383,7 @@ class VlasovPoissonGrid:
     def _scattered(self, f: tuple[Any, ...], x: Any, v: Float[Array, " n"], dt: Any, key: Any) -> Float[Array, " n"]:
         """Collisions of the samples: the Ornstein-Uhlenbeck step whose law is that of the operator."""
         mean, temperature = self._moments_at(f, x)
-        normals = jax.random.normal(key, v.shape, v.dtype)
+        normals = jax.random.normal(random_key(key), v.shape, v.dtype)
         return relax(v, dt, self.collision_frequency, mean, jnp.sqrt(temperature), normals)
 
     def _moments_at(self, f: tuple[Any, ...], x: Float[Array, " n"]) -> tuple[Any, Any]:

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from hoam_plugin.checks import positive_int
+from hoam_plugin import clock, tolerances
+from hoam_plugin.checks import parameter_row, positive_int, random_key
 from hoam_plugin.simulators import delta_f, distributions, pic_grid, splitting
 from hoam_plugin.simulators import species as kinds_of_particles
 from hoam_plugin.simulators.phase_space import PhaseSpaceState, phase_space_variables
@@ -225,9 +226,11 @@ class VlasovPoissonPIC:
         """Draw `n_samples` particles from f0; see the class.
 
         Raises:
-            ValueError: fewer samples than species.
+            ValueError: fewer samples than species, or parameters other than `mu`.
+            TypeError: a key that is no JAX random key.
         """
-        kinds = self.kinds
+        kinds, parameters = self.kinds, parameter_row(parameters, self.parameters)
+        random_key(key)
         if n_samples < len(kinds):
             raise ValueError(f"n_samples={n_samples} must be at least the number of species, {len(kinds)}")
         if len(kinds) == 1:
@@ -247,7 +250,8 @@ class VlasovPoissonPIC:
             label=jnp.zeros_like(x) if self.deposit == "delta_f" else None,
         )
         kind = TransverseState if self.velocity_dimensions == 2 else PhaseSpaceState
-        return self.refresh(kind(jnp.asarray(self.horizon[0], x.dtype), *columns, aux=cache), parameters)
+        samples = dict(zip(("x", "v", "vy"), columns, strict=False))
+        return self.refresh(kind(**clock.at(self.horizon[0], x.dtype), **samples, aux=cache), parameters)
 
     def _draw(self, key: Array, n: int, one: Species) -> list[Any]:
         u = kinds_of_particles.uniform_points(key, n, 1 + self.velocity_dimensions, self.start)
@@ -259,18 +263,20 @@ class VlasovPoissonPIC:
         """One step: kick, drift, kick, or a fourth-order composition of three; with collisions half-way through.
 
         Raises:
-            ValueError: no key although there are collisions.
+            ValueError: no key although there are collisions, or parameters other than `mu`.
+            TypeError: with collisions, a key that is no JAX random key.
         """
         if self.collision_frequency and key is None:
             raise ValueError(
                 f"key=None: collision_frequency={self.collision_frequency:g} needs random numbers; pass a key, such as "
                 "jax.random.key(0)"
             )
+        parameters = parameter_row(parameters, self.parameters)
         dt = jnp.asarray(dt, state.x.dtype)
         moved = state
         for fraction in splitting.COMPOSITIONS[self.integrator]:
             moved = self._kick_drift_kick(moved, fraction * dt, parameters, key)
-        return dataclasses.replace(moved, time=state.time + dt.astype(state.time.dtype))
+        return clock.advanced(moved, dt)
 
     def _kick_drift_kick(self, state: Any, dt: Any, parameters: Parameters, key: Any) -> Any:
         velocities = (state.v + dt / 2 * state.aux.acceleration, *self._across(state))
@@ -293,7 +299,7 @@ class VlasovPoissonPIC:
         return moved, tuple(turned)
 
     def _collide(self, velocities: Any, dt: Any, key: Any) -> tuple[Any, ...]:
-        normals = jax.random.normal(key, (len(velocities), len(velocities[0])), velocities[0].dtype)
+        normals = jax.random.normal(random_key(key), (len(velocities), len(velocities[0])), velocities[0].dtype)
         means = (self.collision_mean, 0.0)
         return tuple(
             splitting.relax(v, dt, self.collision_frequency, mean, self._collision_width, own)
@@ -301,17 +307,28 @@ class VlasovPoissonPIC:
         )
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
-        """Rebuild the cached field and acceleration; positions are wrapped into the box."""
+        """Rebuild the cached field and acceleration; positions are wrapped into the box.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        parameters = parameter_row(parameters, self.parameters)
         x = state.x - self.length * jnp.floor(state.x * (1 / self.length))
         velocities = (state.v, *self._across(state))
         label = None
         if self.deposit == "delta_f":
-            is_start = state.time <= self.horizon[0]
+            start = self.horizon[0]
+            is_start = clock.elapsed(state, start) <= tolerances.start_margin(start, self.horizon, self.dt)
             label = delta_f.labels(x, velocities, self.kinds[0], self.length, self.mode, is_start)
         return dataclasses.replace(state, x=x, aux=self._field(x, velocities, label, parameters))
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
-        """Time derivatives of the variables; of collisions the friction, without the noise."""
+        """Time derivatives of the variables; of collisions the friction, without the noise.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        parameters = parameter_row(parameters, self.parameters)
         rates = {"x": state.v, "v": state.aux.acceleration}
         if self.velocity_dimensions == 2:
             frequency = self._gyrofrequency(state.x)
@@ -347,8 +364,12 @@ class VlasovPoissonPIC:
         return math.sqrt(self.collision_temperature / self.kinds[0].mass)
 
     def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
-        """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`."""
-        mu = jnp.asarray(parameters["mu"], state.x.dtype)
+        """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        mu = jnp.asarray(parameter_row(parameters, self.parameters)["mu"], state.x.dtype)
         field = state.aux.electric_field
         field_energy = mu**2 / 2 * jnp.mean(field**2)
         mass = self._amounts(state.x, [one.mass for one in self.kinds])

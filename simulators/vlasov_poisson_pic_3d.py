@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.checks import positive_int
+from hoam_plugin import clock
+from hoam_plugin.checks import parameter_row, positive_int, random_key
 from hoam_plugin.simulators import distributions, shape_functions, spectral_poisson, splitting
 from hoam_plugin.simulators import species as kinds_of_particles
 from hoam_plugin.simulators.pic_checks import check_shared_attributes, normalise_attributes
@@ -160,8 +161,14 @@ class VlasovPoissonPIC3D:
         )
 
     def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
-        """Draw `n_samples` particles from f0; see the class."""
-        u = kinds_of_particles.uniform_points(key, n_samples, 6, self.start)
+        """Draw `n_samples` particles from f0; see the class.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+            TypeError: a key that is no JAX random key.
+        """
+        parameters = parameter_row(parameters, self.parameters)
+        u = kinds_of_particles.uniform_points(random_key(key), n_samples, 6, self.start)
         one = Species("electrons", amplitude=self.amplitude, initial_density=self.initial_density)
         # The direction of the perturbation takes the two most even coordinates.
         columns = {
@@ -173,16 +180,21 @@ class VlasovPoissonPIC3D:
             "v3": distributions.quantile(u[:, 5], self.transverse_beams),
         }
         cache = FieldCache((jnp.zeros_like(u[:, 0]),) * 3, jnp.zeros((3, *self.n_cells), u.dtype))
-        state = PhaseSpaceState3D(time=jnp.asarray(self.horizon[0], u.dtype), **columns, aux=cache)
+        state = PhaseSpaceState3D(**clock.at(self.horizon[0], u.dtype), **columns, aux=cache)
         return self.refresh(state, parameters)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
-        """One step: kick, drift, kick, or a fourth-order composition of three; `key` is not used."""
+        """One step: kick, drift, kick, or a fourth-order composition of three; `key` is not used.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        parameters = parameter_row(parameters, self.parameters)
         dt = jnp.asarray(dt, state.x1.dtype)
         moved = state
         for fraction in splitting.COMPOSITIONS[self.integrator]:
             moved = self._kick_drift_kick(moved, fraction * dt, parameters)
-        return dataclasses.replace(moved, time=state.time + dt.astype(state.time.dtype))
+        return clock.advanced(moved, dt)
 
     def _kick_drift_kick(self, state: Any, dt: Any, parameters: Parameters) -> Any:
         half_kicked = [getattr(state, v) + dt / 2 * state.aux.acceleration[i] for i, v in enumerate(_VELOCITIES)]
@@ -193,19 +205,33 @@ class VlasovPoissonPIC3D:
         return dataclasses.replace(state, **moved, aux=cache)
 
     def refresh(self, state: Any, parameters: Parameters) -> Any:
-        """Rebuild the cached field and acceleration; positions are wrapped into the box."""
+        """Rebuild the cached field and acceleration; positions are wrapped into the box.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        parameters = parameter_row(parameters, self.parameters)
         positions = self._wrapped([getattr(state, x) for x in _POSITIONS])
         moved = dict(zip(_POSITIONS, positions, strict=True))
         return dataclasses.replace(state, **moved, aux=self._field(positions, parameters))
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
-        """Exact time derivatives of the variables."""
+        """Exact time derivatives of the variables.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        parameter_row(parameters, self.parameters)
         moving = {x: getattr(state, v) for x, v in zip(_POSITIONS, _VELOCITIES, strict=True)}
         return {**moving, **{v: state.aux.acceleration[i] for i, v in enumerate(_VELOCITIES)}}
 
     def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
-        """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`."""
-        mu = jnp.asarray(parameters["mu"], state.x1.dtype)
+        """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`.
+
+        Raises:
+            ValueError: parameters other than `mu`.
+        """
+        mu = jnp.asarray(parameter_row(parameters, self.parameters)["mu"], state.x1.dtype)
         field = state.aux.electric_field
         field_energy = jnp.mean(jnp.sum(field**2, axis=0)) / 2
         velocities = jnp.stack([getattr(state, v) for v in _VELOCITIES])
