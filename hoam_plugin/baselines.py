@@ -113,7 +113,7 @@ class SnapshotStepper:
         Raises:
             ValueError: a concrete time that is not the start of the horizon.
         """
-        if not isinstance(state.time, jax.core.Tracer) and not _starts(self.normalisation, clock.reading(state)):
+        if clock.is_known(state) and not _starts(self.normalisation, clock.reading(state)):
             raise ValueError(
                 f"the initial samples are of time {clock.reading(state):g}; snapshots are drawn from the population at "
                 f"the start of the trained horizon, {self.horizon[0]:g}"
@@ -136,7 +136,7 @@ class SnapshotStepper:
             )
         if self.method.needs_key and key is None:
             raise ValueError(f"key=None: {type(self.method).__name__} draws noise and needs a key: jax.random.key(0)")
-        if not isinstance(state.time, jax.core.Tracer) and not isinstance(dt, jax.core.Tracer):
+        if clock.is_known(state) and not isinstance(dt, jax.core.Tracer):
             self._require_inside(parameters, clock.reading(state) + float(dt))
         return _draw(self, clock.advanced(state, dt), row_of(parameters, self.parameters), key)
 

@@ -19,22 +19,25 @@ from hoam_plugin.normalisation import Normalisation
 from hoam_plugin.variables import Variable
 
 
+def compute_dtype(*dtypes: Any) -> Any:
+    """Double precision where any of the dtypes is, else single: half precision is too coarse to step in."""
+    return jnp.float64 if any(np.dtype(dtype).itemsize == 8 for dtype in dtypes) else jnp.float32
+
+
 def centred(state: Any, variables: Sequence[Variable], normalisation: Normalisation) -> Float[Array, "n D"]:
     """The samples of a state, centred, in single or double precision."""
     kept = state.remainder if isinstance(getattr(state, "remainder", None), dict) else {}
     values = [getattr(state, v.name) for v in variables]
-    dtype = jnp.float32
-    for value in values:
-        dtype = jnp.promote_types(dtype, value.dtype)
+    dtype = compute_dtype(*(value.dtype for value in values))
     columns, start = [], 0
     for variable, value in zip(variables, values, strict=True):
         flat = value.reshape(len(value), -1).astype(dtype)
-        shift = normalisation.shift[start : start + flat.shape[1]].astype(dtype)
+        origin = normalisation.origin[start : start + flat.shape[1]].astype(dtype)
         start += flat.shape[1]
-        own = flat - shift[None, :]
+        own = flat - origin[None, :]
         if variable.name in kept:
             rest = clock.remainder_of(state, variable.name)
-            own = own + rest.reshape(flat.shape).astype(dtype)
+            own = clock.rounded(own) + rest.reshape(flat.shape).astype(dtype)
         columns.append(own)
     return jnp.concatenate(columns, axis=-1)
 
@@ -48,13 +51,14 @@ def with_centred(
     for variable in variables:
         old = getattr(state, variable.name)
         width = old[0].size if old.ndim > 1 else 1
-        own, shift = y[:, start : start + width], normalisation.shift[start : start + width].astype(y.dtype)[None, :]
+        own, origin = y[:, start : start + width], normalisation.origin[start : start + width].astype(y.dtype)[None, :]
         start += width
-        value = (own + shift).astype(old.dtype)
-        fields[variable.name] = value.reshape(old.shape)
+        value = (own + origin).astype(old.dtype)
         if variable.name in kept:
-            before = kept[variable.name]
-            kept[variable.name] = (own - (value.astype(y.dtype) - shift)).reshape(old.shape).astype(before.dtype)
+            value, before = clock.rounded(value), kept[variable.name]
+            rest = own - clock.rounded(value.astype(y.dtype) - origin)
+            kept[variable.name] = rest.reshape(old.shape).astype(before.dtype)
+        fields[variable.name] = value.reshape(old.shape)
     if kept:
         fields["remainder"] = kept
     return dataclasses.replace(state, **fields)

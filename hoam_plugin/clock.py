@@ -22,15 +22,20 @@ TIME = "time"
 def split(value: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """Double-precision numbers as two of another dtype that add up to them: the rounded ones and the rest."""
     value = np.asarray(value, np.float64)
-    high = value.astype(dtype)
-    return high, (value - high.astype(np.float64)).astype(dtype)
+    high = np.asarray(value.astype(dtype))
+    return high, np.asarray((value - high).astype(dtype))
 
 
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     """The rounded sum of two floats and what rounding has cut off (Knuth 1969, section 4.2.2, theorem B)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
+    total = rounded(a + b)
+    part = rounded(total - a)
+    return total, rounded(a - rounded(total - part)) + rounded(b - part)
+
+
+def rounded(value: Any) -> Any:
+    """The value as it is rounded here: XLA would add up the constants of a chain of sums and differences first."""
+    return jax.lax.optimization_barrier(value)
 
 
 def at(time: float, dtype: Any) -> dict[str, Any]:
@@ -92,12 +97,22 @@ def since(time: Any, origin: float, dtype: Any, remainder: Any = None) -> Any:
         return jnp.asarray((np.asarray(time, np.float64) - origin).astype(dtype))
     high, low = split(origin, time.dtype)
     rest = -jnp.asarray(low) if remainder is None else remainder.astype(time.dtype) - low
-    return ((time - high) + rest).astype(dtype)
+    return (rounded(time - high) + rest).astype(dtype)
 
 
 def reading(state: Any) -> float:
-    """The concrete time of a state in double precision."""
-    return float(state.time) + float(np.asarray(remainder_of(state, TIME)))
+    """The concrete time of a state in double precision; also where other values are traced."""
+    time, kept = np.asarray(state.time), _kept(state)
+    rest = kept.get(TIME)
+    if rest is None or isinstance(rest, jax.core.Tracer) or time.dtype.kind != "f":
+        return float(time)
+    valid = abs(float(rest)) <= float(np.finfo(time.dtype).eps) * abs(float(time))
+    return float(time) + (float(rest) if valid else 0.0)
+
+
+def is_known(state: Any) -> bool:
+    """Whether the time of a state is concrete."""
+    return not isinstance(state.time, jax.core.Tracer)
 
 
 def remainder_of(state: Any, name: str) -> Any:

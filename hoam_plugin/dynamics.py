@@ -54,9 +54,9 @@ class Dynamics:
     def drift(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
         """B0 at centred samples and the time since the start of the horizon, physical units."""
         columns = [jnp.zeros_like(y[:, 0])] * y.shape[1]
-        shift = self.normalisation.shift.astype(y.dtype)
+        origin = self.normalisation.origin.astype(y.dtype)
         for position, velocity in self.structure.kinematics:
-            columns[position] = y[:, velocity] + shift[velocity]
+            columns[position] = y[:, velocity] + origin[velocity]
         drift = jnp.stack(columns, axis=-1)
         if self.has_driven_drift:
             declared = self._declared(self.stepper.known_drift, y, elapsed, parameters)

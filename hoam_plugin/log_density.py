@@ -117,7 +117,7 @@ def _transported(
             "needs a key, such as jax.random.key(0)"
         )
     largest_step = positive_float("dt", surrogate.dt if dt is None else dt)
-    known = not isinstance(state.time, jax.core.Tracer)
+    known = clock.is_known(state)
     # There is no simulator whose density could be fallen back to.
     policy = "raise" if surrogate.on_extrapolation == "fallback" else surrogate.on_extrapolation
     for time in (clock.reading(state) if known else state.time, end):

@@ -20,6 +20,9 @@ from hoam_plugin.steppers import Parameters, default_float
 
 _STATIC: dict[str, Any] = {"static": True}
 
+# Spreads between 0 and the mean beyond which samples are measured from their mean.
+_FAR = 8.0
+
 # Units in the last place that a standard deviation should have.
 _LEAST_RESOLVED = 16
 
@@ -59,19 +62,24 @@ class Normalisation:
         return self.horizon[1] - self.horizon[0]
 
     # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
-    # y = x - shift and on the time since the start of the horizon.
+    # y = x - origin and on the time since the start of the horizon.
+
+    @property
+    def origin(self) -> Float[Array, " D"]:
+        """Where samples are measured from: `shift` where their mean is far from 0 compared to their spread, else 0."""
+        return jnp.where(jnp.abs(self.shift) > _FAR * self.scale, self.shift, 0)
 
     def centred(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        """Samples measured from `shift`, physical units."""
-        return x - self._row(self.shift, x)
+        """Samples measured from `origin`, physical units."""
+        return x - self._row(self.origin, x)
 
     def physical(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The inverse of `centred`."""
-        return y + self._row(self.shift, y)
+        return y + self._row(self.origin, y)
 
     def of_centred(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """Centred samples in normalised units."""
-        return y / self._row(self.scale, y)
+        return (y - self._row(self.shift - self.origin, y)) / self._row(self.scale, y)
 
     def samples(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """Samples in normalised units."""
@@ -107,7 +115,7 @@ class Normalisation:
 
     def centred_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The inverse of `of_centred`."""
-        return z * self._row(self.scale, z)
+        return z * self._row(self.scale, z) + self._row(self.shift - self.origin, z)
 
     def wrapped(self, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
         """Samples in physical units, centred or not, with periodic coordinates wrapped into [0, period)."""

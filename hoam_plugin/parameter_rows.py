@@ -45,7 +45,7 @@ class ParameterRow(Mapping[str, Any]):
         """A value less an origin, an array of a floating dtype; the difference in another dtype."""
         value = self.rounded[name]
         rest = clock.valid_remainder(value, self.remainders[name])
-        return ((value - origin.astype(value.dtype)) + rest).astype(dtype)
+        return (clock.rounded(value - origin.astype(value.dtype)) + rest).astype(dtype)
 
 
 def row_of(parameters: Mapping[str, Any], expected: Sequence[str]) -> ParameterRow:
@@ -60,9 +60,8 @@ def row_of(parameters: Mapping[str, Any], expected: Sequence[str]) -> ParameterR
     values, remainders = {}, {}
     for name, value in parameter_row(parameters, expected).items():
         if isinstance(value, jax.Array):
-            floating = jnp.issubdtype(value.dtype, jnp.floating)
-            # Half precision is too coarse to compute with.
-            own = jnp.promote_types(value.dtype, jnp.float32) if floating else default_float()
+            wide = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize >= 4
+            own = value.dtype if wide else default_float()
             high, low = value.astype(own), jnp.zeros((), own)
         else:
             high, low = (jnp.asarray(part) for part in clock.split(np.asarray(value), default_float()))

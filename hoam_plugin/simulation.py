@@ -275,7 +275,7 @@ def _initial_states(
         require_representable(f"initial variable {name!r}", array)
     time = float(initial["time"].values[0])
 
-    def start(run: int, row: dict[str, jax.Array], key: jax.Array) -> Any:
+    def start(run: int, row: Mapping[str, Any], key: jax.Array) -> Any:
         chosen = {name: array[run % len(array)] for name, array in first.items()}
         return state_from_samples(stepper, chosen, time, row, key)
 

@@ -27,7 +27,7 @@ def require_times(state: Any, times: Any, largest_step: float) -> Any:
     if isinstance(times, jax.core.Tracer) or any(isinstance(t, jax.core.Tracer) for t in jax.tree.leaves(times)):
         return jnp.asarray(times)
     saved = increasing_times("times", times)
-    if not isinstance(state.time, jax.core.Tracer):
+    if clock.is_known(state):
         now = clock.reading(state)
         if saved[0] < now - tolerances.start_margin(now, saved, largest_step):
             raise ValueError(f"times start at {saved[0]:.9g}, before state.time={now:.9g}; start there or later")
@@ -39,7 +39,7 @@ def schedule_of(state: Any, times: Any, horizon: tuple[float, float], largest_st
 
     Counted on the host where state and times are known; else with room for a whole horizon.
     """
-    known = not isinstance(times, jax.Array) and not isinstance(state.time, jax.core.Tracer)
+    known = not isinstance(times, jax.Array) and clock.is_known(state)
     if known:
         # The first time may lie before that of the state by round-off.
         elapsed = np.maximum(times - horizon[0], clock.reading(state) - horizon[0])

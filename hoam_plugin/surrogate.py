@@ -16,7 +16,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin import clock, extrapolation, kinetic_rollout, log_density, rollout, solving, threaded_rollout
-from hoam_plugin.centred_states import centred, remainders_for, with_centred
+from hoam_plugin.centred_states import centred, compute_dtype, remainders_for, with_centred
 from hoam_plugin.checks import positive_float, random_key, suggestion
 from hoam_plugin.driven import bound, embedding_of
 from hoam_plugin.dynamics import Dynamics
@@ -311,8 +311,7 @@ class Surrogate:
                 f"x has the shape {x.shape}; it must be (..., {len(self.normalisation.periods)}), the variables "
                 f"{list(self._names)!r} flattened in order"
             )
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
-        elapsed = clock.since(time, self.horizon[0], dtype)
+        elapsed = clock.since(time, self.horizon[0], compute_dtype(x.dtype))
         return _velocity(self, x, elapsed, self.parameter_row(parameters))
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Array]:
@@ -334,7 +333,7 @@ class Surrogate:
         row = self.parameter_row(parameters)
         clock.warn_if_unresolved(state, dt)
         times: Any = ()
-        if not isinstance(state.time, jax.core.Tracer):
+        if clock.is_known(state):
             now = clock.reading(state)
             times = [now] if isinstance(dt, jax.core.Tracer) else [now, now + float(dt)]
         extrapolation.enforce(self.on_extrapolation, self._violation(parameters, np.asarray(times)))

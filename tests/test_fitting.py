@@ -114,7 +114,7 @@ def test_normalisation_sees_training_runs_only_and_periods() -> None:
 
 def test_runs_without_parameters_and_one_run() -> None:
     one = toy.moving_gaussian(speeds=(2.0,))
-    np.testing.assert_array_equal(normalisation_of(one).parameter_scale, 1.0)
+    np.testing.assert_array_equal(normalisation_of(one).parameter_scale, one["mu"].values)
     assert toy.small_surrogate(one.drop_vars("mu")).parameters == ()
 
 

@@ -86,7 +86,7 @@ def test_sorting_order_is_a_stable_argsort(n: int) -> None:
 @hypothesis.settings(max_examples=12)
 def test_schedule_lands_on_every_saved_time(gaps: list[float], wait: float, dt: float) -> None:
     times = (2.0 + wait + np.concatenate([[0.0], np.cumsum(gaps)])).astype(np.float32)
-    n_steps = rollout.most_steps(np.float32(2.0), times, (0.0, 10.0), dt)
+    n_steps = rollout.most_steps(float(times[-1]) - 2.0, len(times), dt)
     # One length for all examples, so that they share compiled code.
     starts, sizes, real, done = rollout.schedule(jnp.float32(2.0), jnp.asarray(times), dt, 512)
     assert bool((sizes <= dt * (1 + 1e-4)).all())
@@ -95,6 +95,11 @@ def test_schedule_lands_on_every_saved_time(gaps: list[float], wait: float, dt: 
     reached = np.concatenate([[2.0], 2.0 + np.cumsum(np.asarray(sizes, np.float64))])[np.asarray(done)]
     np.testing.assert_allclose(reached, times, atol=2e-5)
     np.testing.assert_allclose(starts[0], 2.0)
+    known = rollout.known_schedule(2.0, times.astype(np.float64), dt)
+    assert known.sizes.max() <= dt * (1 + 1e-8)
+    assert known.done[-1] == known.real.sum() <= n_steps
+    reached = np.concatenate([[2.0], 2.0 + np.cumsum(known.sizes)])[known.done]
+    np.testing.assert_allclose(reached, times, rtol=1e-12)
 
 
 def test_traced_times_get_an_upper_bound_of_steps() -> None:
@@ -103,7 +108,7 @@ def test_traced_times_get_an_upper_bound_of_steps() -> None:
 
     @jax.jit
     def lay_out(times: Any) -> Any:
-        bounds.append(rollout.most_steps(jnp.float32(0), times, horizon, dt))
+        bounds.append(rollout.most_steps(horizon[1] - horizon[0], len(times), dt))
         return rollout.schedule(jnp.float32(0), times, dt, bounds[-1])[3]
 
     for times in ([0.0, 1.0, 10.0], [9.8, 9.9, 10.0], [0.1, 0.2, 0.3]):

@@ -14,8 +14,7 @@ import toy
 import xarray as xr
 
 import hoam_plugin as hoam
-from hoam_plugin import simulation, threaded_rollout
-from hoam_plugin import surrogate as surrogates
+from hoam_plugin import simulation, solving, threaded_rollout
 from hoam_plugin.steppers import Stepper, flatten_samples
 
 TIMES = np.asarray([0.0, 1.0, 2.5, 4.0])
@@ -161,10 +160,10 @@ def test_surrogate_passes_through_jit_as_an_argument(model: hoam.Surrogate, stat
 
 def test_new_parameters_do_not_recompile(model: hoam.Surrogate, state: Any) -> None:
     model.solve(state, TIMES, {"mu": 1.3}, dt=0.5)
-    before = surrogates._solve._cache_size()
+    before = solving.solved._cache_size()
     model.solve(state, TIMES, {"mu": 1.61}, dt=0.5)
     model.solve(state, TIMES, {"mu": 1.77}, dt=0.5)
-    assert surrogates._solve._cache_size() == before
+    assert solving.solved._cache_size() == before
 
 
 def test_noise_needs_a_key_and_is_reproducible(noisy: hoam.Surrogate, state: Any) -> None:
@@ -377,7 +376,7 @@ def test_foreign_ensemble_has_no_init_but_runs_from_its_own_samples() -> None:
 def test_surrogate_of_fewer_variables_has_its_own_state(plasma: xr.Dataset) -> None:
     model = toy.small_surrogate(plasma[["v", "quadrature_weight"]])
     state = model.init(jax.random.key(2), 32, {"mu": 1.4})
-    assert [f.name for f in dataclasses.fields(state)] == ["time", "v", "aux"]
+    assert [f.name for f in dataclasses.fields(state)] == ["time", "v", "aux", "remainder"]
     np.testing.assert_array_equal(state.v, toy.small_plasma().init(jax.random.key(2), 32, {"mu": 1.4}).v)
     out = hoam.simulate(model, {"mu": 1.4}, [0.0, 1.0], key=jax.random.key(0), n_samples=32, progress=False)
     assert list(out.data_vars) == ["v"]
