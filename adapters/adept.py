@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from hoam_plugin import clock
 from hoam_plugin.adapters.packing import Packed, packed
-from hoam_plugin.checks import positive_float, suggestion
-from hoam_plugin.steppers import Parameters, state_type
+from hoam_plugin.checks import positive_float, random_key, suggestion
+from hoam_plugin.steppers import Parameters, default_float, state_type
 from hoam_plugin.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -64,11 +66,10 @@ class Advance(Packed):
         parameters = self._parameters(args)
         samples = {name: y[entry] for name, entry in self.names}
         dtype = next(iter(samples.values())).dtype
-        time = jnp.asarray(t).astype(dtype)
-        state = self._state(time, samples)
+        state = state_type(tuple(samples))(**_time(t, dtype), **samples)
         if self.surrogate.on_extrapolation == "fallback":
             state = self.surrogate.refresh(state, parameters)
-        key = None if self.key is None else jax.random.fold_in(self.key, self._index(time))
+        key = None if self.key is None else jax.random.fold_in(self.key, self._index(t))
         moved = self.surrogate.step(state, dt, parameters, key=key)
         following = {entry: getattr(moved, name) for name, entry in self.names}
         for entry, value in self._diagnosed(moved, parameters).items():
@@ -98,9 +99,6 @@ class Advance(Packed):
         entries = dict(self.names)
         return {entries[v.name]: v.period for v in self.surrogate.variables if v.period is not None}
 
-    def _state(self, time: Any, samples: Mapping[str, Any]) -> Any:
-        return state_type(tuple(samples))(time=time, **samples)
-
     def _diagnosed(self, state: Any, parameters: Parameters) -> dict[str, Any]:
         if not self.recorded:
             return {}
@@ -117,9 +115,19 @@ class Advance(Packed):
             )
         return {name: given[name] for name in self.surrogate.parameters}
 
-    def _index(self, time: Any) -> Any:
+    def _index(self, t: Any) -> Any:
         """Number of the step that starts at a time."""
-        return jnp.round((time - self.surrogate.horizon[0]) / self.dt).astype(jnp.int32)
+        elapsed = clock.since(t, self.surrogate.horizon[0], default_float())
+        return jnp.round(elapsed / self.dt).astype(jnp.int32)
+
+
+def _time(t: Any, dtype: Any) -> dict[str, Any]:
+    """The fields `time` and `remainder` of a state at t, which may have more digits than the samples."""
+    if not isinstance(t, jax.Array):
+        return clock.at(float(t), dtype)
+    t = t if jnp.issubdtype(t.dtype, jnp.floating) else t.astype(default_float())
+    time = clock.rounded(t.astype(dtype))
+    return {"time": time, "remainder": {clock.TIME: (t - time.astype(t.dtype)).astype(dtype)}}
 
 
 def vector_field(
@@ -147,6 +155,10 @@ def vector_field(
 
     Raises:
         ValueError: unknown variables or diagnostics, a dt that is not positive, or noise without a key.
+        TypeError: a key that is no JAX random key.
+
+    Warns:
+        UserWarning: in the precision of t the surrogate's times cannot resolve `dt`.
     """
     variables = [v.name for v in surrogate.variables]
     entries = {name: name for name in variables} | dict(names or {})
@@ -159,9 +171,13 @@ def vector_field(
             raise ValueError(f"recorded has the unknown diagnostic {name!r}; {suggestion(name, diagnostics)}")
     if surrogate.has_noise and key is None:
         raise ValueError("key=None: this surrogate has noise and needs a key, such as jax.random.key(0)")
-    return Advance(
-        *packed(surrogate), key, positive_float("dt", dt), tuple(entries.items()), tuple(dict(recorded or {}).items())
-    )
+    if key is not None:
+        random_key(key)
+    dt = positive_float("dt", dt)
+    # diffrax adds dt to a t that keeps no remainder.
+    latest = max(surrogate.horizon, key=abs)
+    clock.warn_if_unresolved(state_type(())(time=np.asarray(latest, default_float())), dt)
+    return Advance(*packed(surrogate), key, dt, tuple(entries.items()), tuple(dict(recorded or {}).items()))
 
 
 def __getattr__(name: str) -> Any:

@@ -17,8 +17,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from hoam_plugin import clock, tolerances
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin.checks import parameter_table, positive_int
+from hoam_plugin.checks import parameter_table, positive_int, random_key
+from hoam_plugin.ensemble_schema import is_label
+from hoam_plugin.stepper_checks import require_stepper
 from hoam_plugin.steppers import Parameters, default_float, state_type
 from hoam_plugin.surrogate import Surrogate, require_known_physics, required_stepper
 from hoam_plugin.variables import Variable
@@ -43,7 +46,8 @@ def grid_state(solver: VlasovPoissonGrid, state: Any, parameters: Parameters) ->
     missing = [name for name in ("x", "v") if not hasattr(state, name)]
     if missing:
         raise ValueError(f"state={type(state).__name__} lacks the variables {missing!r}; it must hold x and v")
-    own = _state_of(state.time, state.x, state.v)
+    rest = {clock.TIME: clock.remainder_of(state, clock.TIME)}
+    own = _state_of(jnp.asarray(state.time), state.x, state.v, rest)
     return solver.refresh(own, parameters)
 
 
@@ -90,17 +94,18 @@ def draw(
     from hoam_plugin.simulators.species import uniform_points
     from hoam_plugin.simulators.tabulated_density import samples_of_table
 
-    n_samples = positive_int("n_samples", n_samples)
+    n_samples, key = positive_int("n_samples", n_samples), random_key(key)
     if np.shape(f) != (len(x), len(v)):
         raise ValueError(f"f has the shape {np.shape(f)}; it must be (x, v) = {(len(x), len(v))}")
     dx, _ = _spacing("x", x), _spacing("v", v)
-    density = jnp.maximum(jnp.asarray(f, default_float()), 0)
+    density = jnp.maximum(jnp.asarray(f if isinstance(f, jax.Array) else ensembles.native(f), default_float()), 0)
     if not isinstance(density, jax.core.Tracer) and not float(jnp.sum(density)) > 0:
         raise ValueError("f holds nothing above zero; it must be a density")
     u = uniform_points(key, n_samples, 2, start)
     length = dx * len(x)
     own_x, own_v = samples_of_table(u.astype(density.dtype), density, length, float(v[0]), float(v[-1]))
-    shifted = own_x + float(x[0])
+    # The first node within the box: of an origin far off, single precision would leave nothing of the positions.
+    shifted = own_x + float(np.asarray(x[0], np.float64) % length)
     wrapped = shifted - length * jnp.floor(shifted / length)
     return {"x": jnp.where(wrapped < length, wrapped, 0), "v": own_v}
 
@@ -118,7 +123,7 @@ def in_place_of(surrogate: Surrogate, solver: VlasovPoissonGrid) -> Surrogate:
     Raises:
         ValueError: other variables, another box, other parameters, or other known physics than that of the training.
     """
-    required_stepper(solver, surrogate.variables)
+    required_stepper(require_stepper("solver", solver), surrogate.variables)
     own = {v.name: v.period for v in surrogate.variables}
     theirs = {v.name: v.period for v in solver.variables}
     if set(own) != set(theirs) or any(_differ(own[name], theirs[name]) for name in own):
@@ -192,7 +197,8 @@ def from_adept(
             any name that begins with v, such as adept's `v_electron`.
         key: JAX random key.
         n_samples: samples per run and time.
-        parameters: name to one value per run; by default the coordinates along `run`, or scalar ones.
+        parameters: name to one value per run; by default the coordinates along `run`, or scalar ones, without
+            bookkeeping such as `seed`.
         f: name of the distribution.
         e: name of the field along x; None for none.
         start: as in `draw`.
@@ -212,22 +218,27 @@ def from_adept(
             f"{f!r} has the dims {ds[f].dims!r}; it must have (t, x, v), and run in front for several runs"
         )
     runs = ds if "run" in ds[f].dims else ds.expand_dims("run")
-    table = _run_parameters(runs, parameters)
-    density = runs[f].transpose("run", "t", "x", velocity[0]).values
+    table, key = _run_parameters(runs, parameters), random_key(key)
+    density = ensembles.native(runs[f].transpose("run", "t", "x", velocity[0]).values)
+    if not np.isfinite(density).all():
+        raise ValueError(f"{f!r} holds non-finite values; a density must be finite everywhere")
     x, v = runs["x"].values, runs[velocity[0]].values
     length = _spacing("x", x) * len(x)
     # The same points at all times: then what differs between them is the density.
     draw_all = jax.jit(jax.vmap(lambda key, own: draw(key, own, x, v, n_samples, start), in_axes=(None, 0)))
-    drawn = [draw_all(run_key, own) for run_key, own in zip(jax.random.split(key, len(density)), density, strict=True)]
+    # Of the order of one, so that single precision holds densities in any units.
+    unit = float(np.abs(density).max()) or 1.0
+    keys = jax.random.split(key, len(density))
+    drawn = [draw_all(run_key, own / unit) for run_key, own in zip(keys, density, strict=True)]
     samples = {name: np.stack([np.asarray(one[name]) for one in drawn]) for name in ("x", "v")}
     described = [Variable("distribution", dims=("cell", "velocity"), long_name="phase-space density")]
     recorded = {"distribution": density}
     if e is not None:
-        field = runs[e].transpose("run", "t", "x").values
+        field = ensembles.native(runs[e].transpose("run", "t", "x").values)
         described.append(Variable("electric_field", dims=("cell",), long_name="electric field at the nodes"))
         recorded["electric_field"] = field
         if "mu" in table:
-            energy = table["mu"][:, None] ** 4 / 2 * np.mean(field**2, axis=-1)
+            energy = table["mu"][:, None] ** 4 / 2 * np.mean(field.astype(np.float64) ** 2, axis=-1)
             described.append(Variable("electric_energy", long_name="mu^2 times the field energy"))
             recorded["electric_energy"] = energy
     bounds = (float(v[0]), float(v[-1]))
@@ -254,15 +265,15 @@ def _deposited(ensemble: xr.Dataset, solver: VlasovPoissonGrid) -> dict[str, np.
         for time in range(ensemble.sizes["time"]):
             here = ensemble.isel(run=run, time=time)
             x, v = (jnp.asarray(here[name].values, default_float()) for name in ("x", "v"))
-            f, e = on_grid(_state_of(jnp.zeros((), x.dtype), x, v), row)
+            f, e = on_grid(_state_of(jnp.zeros((), x.dtype), x, v, {}), row)
             densities.append(np.asarray(f))
             fields.append(np.asarray(e))
     shape = (ensemble.sizes["run"], ensemble.sizes["time"])
     return {"f": np.stack(densities).reshape(*shape, *densities[0].shape), "e": np.stack(fields).reshape(*shape, -1)}
 
 
-def _state_of(time: Any, x: Any, v: Any) -> Any:
-    return state_type(("x", "v"))(time=time, x=x, v=v)
+def _state_of(time: Any, x: Any, v: Any, remainder: Any) -> Any:
+    return state_type(("x", "v"))(time=time, x=x, v=v, remainder=remainder)
 
 
 def _run_parameters(runs: xr.Dataset, given: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
@@ -272,7 +283,7 @@ def _run_parameters(runs: xr.Dataset, given: Mapping[str, Any] | None) -> dict[s
         found = {
             str(name): np.broadcast_to(np.asarray(coord.values, np.float64), (n_runs,))
             for name, coord in runs.coords.items()
-            if name != "run" and coord.dims in ((), ("run",)) and coord.dtype.kind in "fiu"
+            if name != "run" and coord.dims in ((), ("run",)) and coord.dtype.kind in "fiub" and not is_label(coord)
         }
         given = found
     table = parameter_table(given, list(given))
@@ -292,10 +303,12 @@ def _spacing(name: str, nodes: Any) -> float:
     """
     array = np.asarray(nodes, np.float64)
     steps = np.diff(array)
-    if array.ndim != 1 or steps.size == 0 or not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
+    # Nodes far from the origin, in the precision of their file, are uneven by its round-off.
+    uneven = 1e-3 * steps.mean() + tolerances.resolution(nodes) if steps.size else 0.0
+    if array.ndim != 1 or steps.size == 0 or not (steps > 0).all() or np.ptp(steps) > uneven:
         raise ValueError(f"{name}={array.tolist()!r} must be evenly spaced, increasing nodes")
     return float((array[-1] - array[0]) / len(steps))
 
 
 def _differ(a: float | None, b: float | None) -> bool:
-    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > 1e-6 * abs(b))
+    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > tolerances.tolerance(b))

@@ -43,11 +43,8 @@ def validate(ds: Any) -> xr.Dataset:
     names = variable_names(ds)
     if not names:
         raise ValueError(f"no data variable of the ensemble has all of the dims {DIMS}: it has {list(ds.data_vars)!r}")
-    for name in recorded_names(ds):
-        _validate_samples(ds[name])
-    described = {name: _described(ds, name) for name in names}
-    for name in set(recorded_names(ds)) - set(names):
-        _validate_rate(ds, name)
+    described = {name: _described(ds, name).attributes() for name in names}
+    described |= {name: {"rate_of": _variable_of_rate(ds, name)} for name in recorded_names(ds) if name not in names}
     for name in parameter_names(ds):
         values = ds[name].values
         if not np.isfinite(values).all():
@@ -64,6 +61,8 @@ def validate(ds: Any) -> xr.Dataset:
                 "it must have the one dim 'time' and sum to 1 (after a selection of times, drop it: "
                 "ds.drop_vars('quadrature_weight'))"
             )
+    for name in recorded_names(ds):
+        _validate_samples(ds[name])
     return _in_native_order(_with_plain_attributes(ds, described)).transpose(*DIMS, ...)
 
 
@@ -121,24 +120,29 @@ def _described(ds: xr.Dataset, name: str) -> Variable:
     return described
 
 
-def _validate_rate(ds: xr.Dataset, name: str) -> None:
+def _variable_of_rate(ds: xr.Dataset, name: str) -> str:
     of = text_attribute(name, "rate_of", ds[name].attrs["rate_of"])
-    if of not in variable_names(ds):
+    if of is None or of not in variable_names(ds):
         raise ValueError(
             f"variable {name!r} has rate_of={of!r}, but the ensemble's variables are {variable_names(ds)!r}; name one "
             f"of them, or drop it by ds.drop_vars({name!r})"
         )
+    return of
 
 
-def _with_plain_attributes(ds: xr.Dataset, described: dict[str, Variable]) -> xr.Dataset:
-    """Attributes such as period=[8.0], or texts as bytes, as what they were read as."""
+def _with_plain_attributes(ds: xr.Dataset, described: dict[str, dict[str, Any]]) -> xr.Dataset:
+    """Attributes such as period=[8.0], or texts as bytes, as what they were read as; those that are None left out."""
     changed = {}
-    for name, variable in described.items():
-        own, plain = ds[name].attrs, variable.attributes()
-        odd = [f for f in ATTRIBUTES if f in own and f in plain and type(own[f]) not in (str, int, float)]
+    for name, plain in described.items():
+        own = ds[name].attrs
+        odd = {
+            field: plain.get(field)
+            for field, types in ATTRIBUTES.items()
+            if field in own and type(own[field]) not in types and (field in plain or own[field] is None)
+        }
         if odd:
             changed[name] = ds[name].variable.copy(deep=False)
-            changed[name].attrs = {**own, **{field: plain[field] for field in odd}}
+            changed[name].attrs = {field: value for field, value in {**own, **odd}.items() if value is not None}
     return ds.assign(changed) if changed else ds
 
 

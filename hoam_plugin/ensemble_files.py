@@ -56,6 +56,8 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
     for name in {*ds.variables, *ds.dims}:
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(f"the name {name!r} cannot be written to a file; rename it: ds.rename({{{name!r}: 'x'}})")
+    # No file holds an index of several levels; the levels stay coordinates.
+    ds = ds.reset_index([dim for dim in ds.dims if dim in ds.indexes and ds.indexes[dim].nlevels > 1])
     with written_aside(path) as aside:
         if is_netcdf(path):
             require_netcdf()
@@ -128,10 +130,14 @@ def _as_written(ds: xr.Dataset) -> xr.Dataset:
     order = json.loads(ds.attrs.get(_ORDER, "[]"))
     names = [n for n in order if n in ds.variables] + sorted(set(map(str, ds.variables)) - set(order))
     # Texts come back in NumPy's type of variable width, which little else takes.
-    variables = {n: v.astype(str) if v.dtype.kind == "T" else v for n in names for v in [ds.variables[n]]}
+    variables = {n: _of_fixed_width(v) if v.dtype.kind == "T" else v for n in names for v in [ds.variables[n]]}
     data = {n: v for n, v in variables.items() if n in ds.data_vars}
     coords = {n: v for n, v in variables.items() if n in ds.coords}
     return xr.Dataset(data, coords, {k: v for k, v in ds.attrs.items() if k != _ORDER})
+
+
+def _of_fixed_width(texts: xr.Variable) -> xr.Variable:
+    return texts.copy(data=texts.values.astype(object).astype(str))
 
 
 def _is_surrogate(path: Path) -> bool:

@@ -55,7 +55,6 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = as_path(path).absolute()
     aside = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
-    unfinished = Unfinished(path, aside, aside.with_suffix(".old"))
-    with unfinished:
+    with Unfinished(path, aside) as unfinished:
         yield aside
         unfinished.finish()

@@ -94,11 +94,11 @@ class FillValues:
                 )
 
     def _sentence(self, value: float, found: _Found, declared: bool) -> str:
-        others = "" if self._low > self._high else f" (the others lie in [{self._low:g}, {self._high:g}])"
-        why = "declares" if declared else "customarily has"
+        others = "" if self._low > self._high else f", while the others lie in [{self._low:g}, {self._high:g}]"
         return (
-            f"variable {self._name!r} is {value:g} in run {found.run}, first at time index {found.time}, sample "
-            f"{found.sample}, {found.count} times in all{others}, which a file {why} for values that were never written"
+            f"variable {self._name!r} holds {value:g}, which files {'declare' if declared else 'often have'} for what "
+            f"was never written, in run {found.run}, first at time index {found.time}, sample {found.sample} "
+            f"({found.count} in all{others})"
         )
 
 

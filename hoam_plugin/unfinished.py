@@ -28,9 +28,10 @@ _open: dict[Unfinished, None] = {}
 class Unfinished:
     """A file or folder that is written at `aside`, to be renamed to `path`; a context that clears away what is left."""
 
-    def __init__(self, path: Path, aside: Path, old: Path) -> None:
-        self._path, self._aside, self._old = path, aside, old
-        self._process = os.getpid()
+    def __init__(self, path: Path, aside: Path) -> None:
+        self._path, self._aside = path, aside
+        self._old, self._gone = aside.with_suffix(".old"), aside.with_suffix(".gone")
+        self._process, self._ended = os.getpid(), False
 
     def __enter__(self) -> Unfinished:
         _open[self] = None
@@ -44,6 +45,8 @@ class Unfinished:
 
     def finish(self) -> None:
         """Put the complete content in its place."""
+        if self._ended:
+            raise InterruptedError(f"{str(self._path)!r} is not written: the process is being ended")
         if self._path.exists() and (self._path.is_dir() or self._aside.is_dir()):
             # A folder cannot be replaced in one rename; the old one stays beside until the new one is in place.
             os.rename(self._path, self._old)
@@ -57,8 +60,20 @@ class Unfinished:
             return
         if self._old.exists() and not self._path.exists():
             os.rename(self._old, self._path)
-        for left in (self._aside, self._old):
+        for left in (self._aside, self._old, self._gone):
             _remove(left)
+
+    def end(self) -> None:
+        """Put a file in the place of a folder, so that other threads that are still writing into it fail and stop."""
+        self._ended = True
+        for _ in range(_ATTEMPTS):
+            if os.getpid() != self._process or self._aside.is_file():
+                return
+            with contextlib.suppress(OSError):
+                if self._aside.is_dir():
+                    _remove(self._gone)
+                    os.rename(self._aside, self._gone)
+                self._aside.touch(exist_ok=False)
 
 
 def _remove(path: Path) -> None:
@@ -91,10 +106,11 @@ def _reset_handlers() -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     """Clear away what all threads are writing, and die by the signal."""
     signal.signal(number, signal.SIG_DFL)
-    for unfinished in reversed(list(_open)):
-        unfinished.clear()
-    # Again: what another thread was just writing has come to an end by now.
+    mine = list(reversed(_open))
+    for unfinished in mine:
+        unfinished.end()
     time.sleep(_PAUSE_SECONDS)
-    for unfinished in reversed(list(_open)):
-        unfinished.clear()
+    for unfinished in mine:
+        with contextlib.suppress(OSError):
+            unfinished.clear()
     signal.raise_signal(number)

@@ -85,17 +85,11 @@ class Variable:
         )
 
 
-# What `Variable.from_attributes` reads.
-ATTRIBUTES = (
-    "units",
-    "long_name",
-    "period",
-    "velocity_of",
-    "scale",
-    "rate_of",
-    "bounds_low",
-    "bounds_high",
-)
+# What `Variable.from_attributes` reads, and the types that it comes to.
+ATTRIBUTES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("units", "long_name", "velocity_of", "rate_of"), (str,)),
+    **dict.fromkeys(("period", "scale", "bounds_low", "bounds_high"), (float, int)),
+}
 
 
 def text_attribute(name: str, field: str, value: Any) -> str | None:
