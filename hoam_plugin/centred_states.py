@@ -32,7 +32,7 @@ def centred(state: Any, variables: Sequence[Variable], normalisation: Normalisat
     columns, start = [], 0
     for variable, value in zip(variables, values, strict=True):
         flat = value.reshape(len(value), -1).astype(dtype)
-        origin = normalisation.origin[start : start + flat.shape[1]].astype(dtype)
+        origin = normalisation.origin(dtype)[start : start + flat.shape[1]]
         start += flat.shape[1]
         own = flat - origin[None, :]
         if variable.name in kept:
@@ -51,7 +51,7 @@ def with_centred(
     for variable in variables:
         old = getattr(state, variable.name)
         width = old[0].size if old.ndim > 1 else 1
-        own, origin = y[:, start : start + width], normalisation.origin[start : start + width].astype(y.dtype)[None, :]
+        own, origin = y[:, start : start + width], normalisation.origin(y.dtype)[None, start : start + width]
         start += width
         value = (own + origin).astype(old.dtype)
         if variable.name in kept:

@@ -54,7 +54,7 @@ class Dynamics:
     def drift(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
         """B0 at centred samples and the time since the start of the horizon, physical units."""
         columns = [jnp.zeros_like(y[:, 0])] * y.shape[1]
-        origin = self.normalisation.origin.astype(y.dtype)
+        origin = self.normalisation.origin(y.dtype)
         for position, velocity in self.structure.kinematics:
             columns[position] = y[:, velocity] + origin[velocity]
         drift = jnp.stack(columns, axis=-1)

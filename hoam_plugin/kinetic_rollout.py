@@ -36,7 +36,7 @@ def drift_kick_drift(
     positions, velocities = (np.asarray(columns) for columns in zip(*model.structure.kinematics, strict=True))
     middle = elapsed + dt / 2
     # Of a fast beam the mean velocity and what differs from it are added one after the other.
-    mean_drift = (dt / 2 * model.normalisation.origin.astype(y.dtype)[velocities])[None, :]
+    mean_drift = (dt / 2 * model.normalisation.origin(y.dtype)[velocities])[None, :]
     y = y.at[:, positions].add(mean_drift + dt / 2 * y[:, velocities])
     v, noise = y[:, velocities], increment[:, velocities]
     dynamics = model.dynamics
@@ -102,7 +102,7 @@ def moved_with_tables(
         tables: the forces at the middle of the steps.
     """
     ((position, velocity),) = model.structure.kinematics
-    length, mean = _period(model, position, y.dtype), model.normalisation.origin.astype(y.dtype)[velocity]
+    length, mean = _period(model, position, y.dtype), model.normalisation.origin(y.dtype)[velocity]
 
     def advance(carry: tuple[Any, Any], row: Any) -> tuple[Any, Any]:
         q, v = carry

@@ -64,22 +64,22 @@ class Normalisation:
     # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
     # y = x - origin and on the time since the start of the horizon.
 
-    @property
-    def origin(self) -> Float[Array, " D"]:
+    def origin(self, dtype: Any) -> Float[Array, " D"]:
         """Where samples are measured from: `shift` where their mean is far from 0 compared to their spread, else 0."""
-        return jnp.where(jnp.abs(self.shift) > _FAR * self.scale, self.shift, 0)
+        shift = self.shift.astype(dtype)
+        return jnp.where(jnp.abs(shift) > _FAR * self.scale.astype(dtype), shift, 0)
 
     def centred(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """Samples measured from `origin`, physical units."""
-        return x - self._row(self.origin, x)
+        return x - self._row(self.origin(x.dtype), x)
 
     def physical(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The inverse of `centred`."""
-        return y + self._row(self.origin, y)
+        return y + self._row(self.origin(y.dtype), y)
 
     def of_centred(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """Centred samples in normalised units."""
-        return (y - self._row(self.shift - self.origin, y)) / self._row(self.scale, y)
+        return (y - self._row(self._mean(y.dtype), y)) / self._row(self.scale, y)
 
     def samples(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """Samples in normalised units."""
@@ -115,7 +115,7 @@ class Normalisation:
 
     def centred_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The inverse of `of_centred`."""
-        return z * self._row(self.scale, z) + self._row(self.shift - self.origin, z)
+        return z * self._row(self.scale, z) + self._row(self._mean(z.dtype), z)
 
     def wrapped(self, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
         """Samples in physical units, centred or not, with periodic coordinates wrapped into [0, period)."""
@@ -131,6 +131,10 @@ class Normalisation:
         shift, scale = self.parameter_shift.astype(dtype), self.parameter_scale.astype(dtype)
         row = {name: condition[1 + i] * scale[i] + shift[i] for i, name in enumerate(self.parameters)}
         return self.duration * ((condition[0] + 1) / 2), row
+
+    def _mean(self, dtype: Any) -> Float[Array, " D"]:
+        """Of centred samples."""
+        return self.shift.astype(dtype) - self.origin(dtype)
 
     @staticmethod
     def _row(values: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:

@@ -120,7 +120,7 @@ def _increments(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> n
 def _known(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice, samples: np.ndarray) -> np.ndarray:
     norm = dynamics.normalisation
     row, elapsed = ensembles.parameters(ds, run), ds["time"].values.astype(np.float64) - norm.horizon[0]
-    centred = samples.astype(default_float()) - np.asarray(norm.origin, default_float())
+    centred = samples.astype(default_float()) - np.asarray(norm.origin(default_float()))
     return np.stack(
         [
             np.asarray(_known_drift(dynamics, jnp.asarray(y), float(elapsed[i]), row))

@@ -16,8 +16,8 @@ ROUND_OFF = _ULPS * float(np.finfo(np.float32).eps)
 DOUBLE_ROUND_OFF = _ULPS * float(np.finfo(np.float64).eps)
 # Different values stay different: no tolerance is more than this share of the smallest gap between them.
 _SHARE_OF_GAP = 1e-3
-# Round-off of a whole number of steps, relative to a step.
-_ROUND_OFF_STEPS = 1e-9
+# By how much of a step a gap may exceed a whole number of them: at least, and for times rounded to single precision.
+_LEAST_EXCESS, _MOST_EXCESS = 1e-5, 1e-3
 
 
 def resolution(values: Any) -> float:
@@ -76,7 +76,7 @@ def equally_spaced(values: Any, share: float = 1e-5) -> bool:
 
 
 def whole_steps(length: float, largest: float, at: float = 0.0) -> int:
-    """The number of equal steps no longer than `largest` that make up `length`.
+    """The number of equal steps no longer than `largest`, but for round-off, that make up `length`.
 
     Args:
         length: not negative.
@@ -85,8 +85,8 @@ def whole_steps(length: float, largest: float, at: float = 0.0) -> int:
     """
     if length <= 0:
         return 0
-    slack = _ROUND_OFF_STEPS * max(1.0, length / largest) + DOUBLE_ROUND_OFF * abs(at) / largest
-    return max(1, math.ceil(length / largest - min(slack, 0.5)))
+    excess = min(_LEAST_EXCESS + ROUND_OFF * abs(at) / largest, _MOST_EXCESS)
+    return max(1, math.ceil(length / largest - excess))
 
 
 def _largest(array: np.ndarray) -> float:

@@ -96,7 +96,7 @@ def test_schedule_lands_on_every_saved_time(gaps: list[float], wait: float, dt: 
     np.testing.assert_allclose(reached, times, atol=2e-5)
     np.testing.assert_allclose(starts[0], 2.0)
     known = rollout.known_schedule(2.0, times.astype(np.float64), dt)
-    assert known.sizes.max() <= dt * (1 + 1e-8)
+    assert known.sizes.max() <= dt * (1 + 1e-3)
     assert known.done[-1] == known.real.sum() <= n_steps
     reached = np.concatenate([[2.0], 2.0 + np.cumsum(known.sizes)])[known.done]
     np.testing.assert_allclose(reached, times, rtol=1e-12)
