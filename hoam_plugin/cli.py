@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,8 +14,11 @@ from cyclopts import App, CycloptsError
 
 from hoam_plugin import cli_commands
 
+EXIT_FAULT = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+# Set to anything, it shows where in the code a fault of ours happened.
+TRACEBACK = "HOAM_TRACEBACK"
 
 app = App(
     name="hoam",
@@ -30,7 +35,7 @@ app.command(cli_commands.demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 after an error, 130 after Ctrl-C.
+    """Run the command line and return its exit code: 0, 2 after an error, 1 after a fault of ours, 130 after Ctrl-C.
 
     Args:
         arguments: the words after `hoam`; those of the process by default.
@@ -41,6 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CycloptsError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         _say("error", str(error))
         return EXIT_ERROR
+    except MemoryError as error:
+        _say("error", f"out of memory: {error}; take fewer samples, times or runs")
+        return EXIT_ERROR
+    except Exception as error:
+        if TRACEBACK in os.environ:
+            traceback.print_exc()
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(at.filename)}, line {at.lineno}"
+        _say(
+            "fault",
+            f"{type(error).__name__}: {error} ({where}); this is a fault of hoam or of a stepper, which "
+            f"{TRACEBACK}=1 hoam ... shows in full",
+        )
+        return EXIT_FAULT
     except KeyboardInterrupt as interrupt:
         _say("interrupted", str(interrupt) or "nothing was written")
         return EXIT_INTERRUPTED

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from hoam_plugin.checks import positive_float, positive_int
 from hoam_plugin.cli_parsing import (
+    Location,
     Output,
     Overwrite,
     Whole,
@@ -23,9 +24,8 @@ from hoam_plugin.cli_parsing import (
     parse_times,
     require_input,
     require_output,
-    save_dataset,
 )
-from hoam_plugin.files import written_aside
+from hoam_plugin.files import as_path, written_aside
 
 # A larger training ensemble stays on disk.
 _LARGEST_IN_MEMORY = 1 << 30
@@ -37,7 +37,7 @@ def list_steppers() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hoam_plugin import registry
+    from hoam_plugin import labels, registry
 
     columns = ("name", "parameters", "variables", "times", "dt", "kind", "scores", "from")
     table = Table(*columns, box=None, header_style="bold")
@@ -48,14 +48,16 @@ def list_steppers() -> None:
             continue
         ranges = getattr(stepper, "ranges", {})
         parameters = [
-            f"{name} {ranges[name][0]:g} to {ranges[name][1]:g}" if name in ranges else name
+            f"{name} {' to '.join(labels.number(end, ranges[name]) for end in ranges[name])}"
+            if name in ranges
+            else name
             for name in stepper.parameters
         ]
         table.add_row(
             listing.name,
             ", ".join(parameters),
             ", ".join(v.name for v in stepper.variables),
-            f"{stepper.horizon[0]:g} to {stepper.horizon[1]:g}",
+            " to ".join(labels.number(end, stepper.horizon) for end in stepper.horizon),
             f"{stepper.dt:g}",
             listing.kind + (", default" if listing.default else ""),
             ", ".join(f"{name} {value:.3g}" for name, value in listing.scores.items()),
@@ -76,7 +78,7 @@ def simulate(
     samples: Whole | None = None,
     nodes: str | None = None,
     times: str | None = None,
-    initial: Path | None = None,
+    initial: Location | None = None,
     dt: float | None = None,
     rates: Annotated[bool, Parameter(negative=())] = False,
     on_extrapolation: str | None = None,
@@ -88,7 +90,7 @@ def simulate(
 
     Args:
         stepper: a name (see `hoam list`) or the path of a saved surrogate, such as model.hoam.
-        output: where the ensemble goes: a Zarr folder, or netCDF if it ends in .nc.
+        output: where the ensemble goes: a Zarr folder, or netCDF if it ends in .nc, .nc4, .cdf or .h5.
         param: physics parameters, one run per value: mu=1.2:1.9:8 (first:last:count), mu=1.25,1.85 or mu=1.4 (for all
             runs); several parameters, each with its own --param, are paired in order. Those of --initial by default.
         samples: samples per run; 25000, or as many as --initial has.
@@ -103,7 +105,7 @@ def simulate(
         overwrite: replace an existing output once the new one is complete.
         progress: show a progress bar.
     """
-    require_output(output, overwrite=overwrite, inputs=(Path(stepper), initial))
+    require_output(output, overwrite=overwrite, inputs=(as_path(stepper), initial))
     require_input("--initial", initial)
     if nodes is not None and times is not None:
         raise ValueError(f"--nodes={nodes!r} and --times={times!r} exclude each other; give one of them")
@@ -132,7 +134,7 @@ def simulate(
         "progress": progress,
     }
     began = time.perf_counter()
-    if output.suffix == ".nc":
+    if ensembles.is_netcdf(output):
         ds = run(runner, parameters, saved, **options)
         ensembles.save(ds, output, overwrite=overwrite)
     else:
@@ -144,11 +146,11 @@ def simulate(
 
 
 def fit(
-    ensemble: Path,
+    ensemble: Location,
     /,
     *,
     output: Output,
-    structure: Literal["gradient", "kinetic", "field"] = "gradient",
+    structure: Literal["gradient", "kinetic", "field"] | None = None,
     recipe: Literal["quick", "quality", "paper"] = "quick",
     iterations: Whole | None = None,
     samples: Whole | None = None,
@@ -160,7 +162,7 @@ def fit(
     rank: Whole | None = None,
     hyper_width: Whole | None = None,
     harmonics: Whole | None = None,
-    validate: Path | None = None,
+    validate: Location | None = None,
     patience: Whole | None = None,
     seed: Whole = 0,
     resume: Annotated[bool, Parameter(negative=())] = False,
@@ -172,8 +174,8 @@ def fit(
     Args:
         ensemble: the training runs, as written by `hoam simulate`.
         output: the surrogate's file, such as model.hoam.
-        structure: what is learned: gradient, a potential that moves all variables (the paper); kinetic, the force
-            alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
+        structure: what is learned: gradient (the default), a potential that moves all variables (the paper); kinetic,
+            the force alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
         recipe: the settings to start from, with --structure gradient: quick takes a minute or two on two cores, quality
             ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
         iterations: steps of the optimiser.
@@ -215,11 +217,12 @@ def fit(
     from hoam_plugin.training_run import TrainingInterrupted
 
     ds = ensembles.load(ensemble, lazy=True)
-    if structure == "gradient":
+    kind = structure or "gradient"
+    if kind == "gradient":
         quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
         settings: dict[str, Any] = quick if recipe == "quick" else getattr(recipes, recipe)()
     elif recipe != "quick":
-        raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {structure!r}")
+        raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {kind!r}")
     else:
         matched = has_rates(ds)
         settings = {
@@ -243,9 +246,10 @@ def fit(
             if value is None:
                 continue
             if not hasattr(settings.get(name), field):
-                raise ValueError(f"--{field.replace('_', '-')}={value!r} does not go with --structure={structure}")
+                raise ValueError(f"--{field.replace('_', '-')}={value!r} does not go with --structure={kind}")
             settings[name] = dataclasses.replace(settings[name], **{field: value})
-    settings["structure"] = structure
+    if structure is not None:
+        settings["structure"] = structure
     if ds.nbytes <= _LARGEST_IN_MEMORY:
         ds = ds.load()
     began = time.perf_counter()
@@ -276,20 +280,22 @@ def fit(
 
 
 def compare(
-    truth: Path,
-    prediction: Path,
+    truth: Location,
+    prediction: Location,
     /,
-    *more: Path,
-    training: Path | None = None,
-    floor: Path | None = None,
+    *more: Location,
+    training: Location | None = None,
+    floor: Location | None = None,
     from_time: float | None = None,
     sinkhorn: Annotated[bool, Parameter(negative=())] = False,
-    plot: Path | None = None,
+    plot: Location | None = None,
     plot_run: Whole = 0,
-    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    output: Output | None = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Print how far apart two ensembles are, beside the noise floor, interpolation in mu and frozen samples.
+    """Print how far apart two ensembles are, beside noise floor, interpolation in the parameters and frozen samples.
+
+    The project's docs/scores.md defines the scores.
 
     Args:
         truth: what the simulator did.
@@ -297,12 +303,13 @@ def compare(
         more: further predictions that differ by chance only (surrogates of other seeds): scores are then means, with
             their spread. The picture shows the first.
         training: the runs that the surrogate was trained on, for the column of interpolation.
-        floor: a second truth with another seed, for the noise floor; else the truth's samples are drawn again.
+        floor: a second truth with another seed, for the noise floor; without it the truth's samples are drawn again
+            (bootstrap), which says less.
         from_time: scores of curves (energy, mean, covariance) count times from here on only.
         sinkhorn: also the Sinkhorn divergence (slower; needs the extra `ot`).
         plot: draw truth and prediction in phase space: panels (.png, .pdf, .svg, .jpg) or moving (.gif).
         plot_run: index of the run that is drawn.
-        output: write the scores to a Zarr folder, or to netCDF if it ends in .nc.
+        output: write the scores to a Zarr folder, or to netCDF if it ends in .nc, .nc4, .cdf or .h5.
         overwrite: replace existing outputs.
     """
     inputs = {"TRUTH": truth, "PREDICTION": prediction, "--training": training, "--floor": floor}
@@ -336,7 +343,7 @@ def compare(
     elif plot is not None:
         plots.animation(own, other, plot, run=plot_run, overwrite=overwrite)
     if output is not None:
-        save_dataset(result, output)
+        ensembles.write(result, output)
 
 
 def demo(
@@ -365,6 +372,11 @@ def demo(
         iterations: steps of the optimiser.
     """
     require_output(output, overwrite=overwrite)
+    sizes = {"samples": (samples, 1), "runs": (runs, 2), "nodes": (nodes, 2), "saved-times": (saved_times, 2)}
+    for name, (value, least) in sizes.items():
+        positive_int(f"--{name}", value, least)
+    if iterations is not None:
+        positive_int("--iterations", iterations)
 
     from hoam_plugin.demo import Sizes, run_demo
 

@@ -11,16 +11,15 @@ import numpy as np
 from cyclopts import Parameter
 
 from hoam_plugin.checks import positive_int, suggestion
-from hoam_plugin.files import require_writable, written_aside
+from hoam_plugin.files import as_path, require_writable
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from hoam_plugin.quadrature import Rule
 
 # By these a folder that `hoam demo` wrote is recognised.
 DEMO_FILES = ("model.hoam", "summary.txt")
 
+_LARGEST = 2**63
 _RULES = {
     "gauss": "gauss_legendre",
     "simpson": "simpson",
@@ -35,11 +34,15 @@ def _whole(kind: Any, tokens: Sequence[Any]) -> int:
     number = float(tokens[0].value)
     if number != int(number):
         raise ValueError(f"{tokens[0].value!r} is not a whole number")
+    if abs(number) >= _LARGEST:
+        raise ValueError(f"{tokens[0].value!r} is too large; whole numbers lie below 2^63")
     return int(number)
 
 
 Whole = Annotated[int, Parameter(converter=_whole)]
-Output = Annotated[Path, Parameter(name=("--output", "-o"))]
+# A path, in which a leading ~ is the home folder: shells leave it alone in --output=~/truth.zarr.
+Location = Annotated[Path, Parameter(converter=lambda _, tokens: as_path(tokens[0].value))]
+Output = Annotated[Location, Parameter(name=("--output", "-o"))]
 Overwrite = Annotated[bool, Parameter(negative=())]
 
 
@@ -118,13 +121,17 @@ def find_stepper(text: str, on_extrapolation: str | None = None) -> Any:
     """
     from hoam_plugin import registry, surrogate_files
 
-    is_path = text.endswith(".hoam") or os.sep in text or Path(text).exists()
+    is_path = text.endswith(".hoam") or os.sep in text or as_path(text).exists()
     if text in registry.names() or not is_path:
         if on_extrapolation is not None:
             raise ValueError(
                 f"--on-extrapolation={on_extrapolation!r} applies to a saved surrogate (model.hoam), not to {text!r}"
             )
         return registry.stepper(text)
+    if as_path(text).is_dir():
+        raise ValueError(
+            f"{text!r} is a folder, not a surrogate; give the name of a stepper or a file such as model.hoam"
+        )
     model = surrogate_files.load(text)
     return model if on_extrapolation is None else model.with_options(on_extrapolation=on_extrapolation)  # type: ignore[arg-type]
 
@@ -149,10 +156,11 @@ def require_output(
             f"{argument}={str(path)!r} is a folder that hoam did not write, so that --overwrite leaves it alone; "
             "choose another path"
         )
-    if path.suffix == ".nc":
-        from hoam_plugin.ensemble import require_netcdf
+    if path.suffix:
+        from hoam_plugin.ensemble_files import is_netcdf, require_netcdf
 
-        require_netcdf()
+        if is_netcdf(path):
+            require_netcdf()
     return path
 
 
@@ -166,14 +174,3 @@ def require_input(argument: str, path: Path | None) -> None:
     """Raise FileNotFoundError, naming the argument, where an input does not exist."""
     if path is not None and not path.exists():
         raise FileNotFoundError(f"{argument}={str(path)!r} does not exist; give the path of a saved ensemble")
-
-
-def save_dataset(ds: xr.Dataset, path: Path) -> None:
-    """Write any Dataset, such as scores, to Zarr or, where `path` ends in .nc, to netCDF; it replaces what is there."""
-    # Text of fixed width has no place in the Zarr format.
-    ds = ds.assign_coords({name: c.astype(object) for name, c in ds.coords.items() if c.dtype.kind == "U"})
-    with written_aside(path) as aside:
-        if path.suffix == ".nc":
-            ds.to_netcdf(aside, engine="netcdf4")
-        else:
-            ds.to_zarr(aside, consolidated=False)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin import plots, quadrature, registry
-from hoam_plugin.cli_parsing import DEMO_FILES, save_dataset
+from hoam_plugin.cli_parsing import DEMO_FILES
 from hoam_plugin.files import written_aside
 from hoam_plugin.fitting import fit
 from hoam_plugin.recipes import velocity_training
@@ -104,7 +104,7 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
             ensembles_by_name |= {f"surrogate_{STRUCTURES[label]}": ds for label, ds in predictions.items()}
             for name, ds in ensembles_by_name.items():
                 ensembles.save(ds, folder / f"{name}.zarr")
-            save_dataset(scores, folder / "scores.zarr")
+            ensembles.write(scores, folder / "scores.zarr")
             models["force"].save(folder / DEMO_FILES[0])
             models["potential"].save(folder / "gradient.hoam")
 

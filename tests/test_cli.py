@@ -153,9 +153,51 @@ def test_compare_prints_the_verdict_and_writes_scores_and_picture(
     assert hoam_command("compare", truth, prediction, "--training", training, *outputs) == 0
     assert "electric energy error  mu = 1.25" in capsys.readouterr().out
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
-    scores = xr.open_zarr(tmp_path / "scores.zarr", consolidated=False)
+    # Opens without a warning.
+    scores = xr.open_zarr(tmp_path / "scores.zarr")
     assert scores["histogram_l1"].sel(reference="surrogate").shape == (2,)
     assert bool((scores["electric_energy_error"].sel(reference="interpolation") > 0).all())
+
+
+def test_compare_says_what_stands_for_the_floor_where_none_is_given(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, prediction = folder / "held.zarr", folder / "pred.zarr"
+    capsys.readouterr()
+    assert hoam_command("compare", truth, prediction) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "surrogate bootstrap frozen" in printed
+    assert "bootstrap: the truth's samples drawn again with replacement, no noise floor" in printed
+    assert "no interpolation: no training ensemble was given" in printed
+    assert hoam_command("compare", truth, prediction, "--floor", truth, "-o", tmp_path / "scores.nc4") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "surrogate noise floor frozen" in printed
+    assert "bootstrap" not in printed
+    with xr.open_dataset(tmp_path / "scores.nc4") as scores:
+        assert float(scores["histogram_l1"].sel(reference="noise_floor").max()) == 0.0
+
+
+def test_home_folder_in_every_path(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("held.zarr", "pred.zarr"):
+        (tmp_path / name).symlink_to(folder / name)
+    assert hoam_command("compare", "~/held.zarr", "~/pred.zarr", "--floor=~/held.zarr", "--output=~/scores.zarr") == 0
+    assert hoam_command("simulate", "duffing", "-p", "mu=1.3", "--samples", 4, "--times", "0,1", "-o", "~/d.zarr") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"held.zarr", "pred.zarr", "scores.zarr", "d.zarr"}
+
+
+def test_faults_get_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fault() -> None:
+        raise KeyError("mu")
+
+    monkeypatch.setattr(registry, "catalogue", fault)
+    assert hoam_command("list") == 1
+    line = capsys.readouterr().err
+    assert line.startswith("hoam: fault: KeyError: 'mu' (test_cli.py, line ")
+    assert line.count("\n") == 1
+    monkeypatch.setenv("HOAM_TRACEBACK", "1")
+    assert hoam_command("list") == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_forget_surrogates")
@@ -172,6 +214,7 @@ def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert {"phase_space.gif", "model.hoam", "gradient.hoam", "scores.zarr"} <= written
     assert hoam.load(output / "model.hoam").structure.kind == "kinetic"
     assert "histogram l1" in (output / "summary.txt").read_text()
+    assert "noise_floor" in xr.open_zarr(output / "scores.zarr")["reference"].values.tolist()
     assert n_iterations(output / "model.hoam") == ITERATIONS
     assert hoam_command(*words) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -245,6 +288,9 @@ def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error: F
         (["simulate", "two_stream", "-p", "mu=1.4", "--dt", "-0.1"], ["--dt=-0.1", "above 0"]),
         (["simulate", "two_stream", "-p", "mu=1.4", "--initial", "none.zarr"], ["--initial='none.zarr'"]),
         (["simulate", "two_stream", "-p", "mu=1.4", "--on-extrapolation", "warn"], ["saved surrogate"]),
+        (["simulate", ".", "-p", "mu=1.4"], ["'.' is a folder, not a surrogate"]),
+        (["simulate", "two_stream", "-p", "mu=1.4", "--seed", "1e30"], ["--seed", "below 2^63"]),
+        (["demo", "--runs", "1"], ["--runs=1", "at least 2"]),
         (["fit", "none.zarr"], ["ENSEMBLE='none.zarr'", "does not exist"]),
         (["compare", "none.zarr", "none.zarr"], ["TRUTH='none.zarr'"]),
     ],
@@ -276,7 +322,7 @@ def test_damaged_files_are_named(folder: Path, tmp_path: Path, error: FailingCom
     damaged = tmp_path / "damaged.hoam"
     damaged.write_bytes((folder / "model.hoam").read_bytes()[:1000])
     assert "truncated" in error("simulate", damaged, "-p", "mu=1.4", "-o", tmp_path / "a.zarr")
-    assert "not a readable" in error("fit", folder / "model.hoam", "-o", tmp_path / "b.hoam")
+    assert "is a surrogate, not an ensemble" in error("fit", folder / "model.hoam", "-o", tmp_path / "b.hoam")
 
 
 def test_unwritable_folder_is_named(error: FailingCommand, tmp_path: Path) -> None:
