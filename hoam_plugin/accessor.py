@@ -28,7 +28,7 @@ class EnsembleAccessor:
 
         return ensemble.validate(self._ds)
 
-    def sel_run(self, **values: float) -> xr.Dataset:
+    def sel_run(self, **values: Any) -> xr.Dataset:
         """The runs with these parameters, as in `sel_run(mu=1.4)`; `run` stays a dim. See `ensemble.sel_run`."""
         from hoam_plugin import ensemble
 

@@ -137,7 +137,7 @@ def _parameter_attributes(name: str) -> dict[str, str]:
     return {**attributes, ROLE: PARAMETER} if has_bookkeeping_name(name) else attributes
 
 
-def sel_run(ds: xr.Dataset, **values: float) -> xr.Dataset:
+def sel_run(ds: xr.Dataset, **values: Any) -> xr.Dataset:
     """The runs whose parameters (or other numbers along `run`) equal the given values; `run` stays a dim.
 
     Values are equal that differ by round-off of single precision, and by far less than two values of the ensemble do.
@@ -150,8 +150,8 @@ def sel_run(ds: xr.Dataset, **values: float) -> xr.Dataset:
         if name not in run_columns(ds):
             raise ValueError(f"the ensemble has no parameter {name!r}; it has {parameter_names(ds)!r}")
         number = numeric_array(name, value)
-        if number.size != 1:
-            raise ValueError(f"{name}={value!r} must be one number; select several runs by ds.isel(run=[...])")
+        if number.size != 1 or not np.isfinite(number).all():
+            raise ValueError(f"{name}={value!r} must be one finite number; ds.isel(run=[...]) selects several runs")
         column = ds[name].values.astype(np.float64)
         mask &= np.abs(column - number.item()) <= tolerances.tolerance(column)
     if not mask.any():
