@@ -48,7 +48,9 @@ def start(simulator: Any, theta: Any, points: Any) -> Any:
 
 def log_energy(stepper: Any, theta: Any, times: Any, points: Any, dt: float | None = None) -> Any:
     """Logarithm of the electric energy at `times`: a differentiable function of theta, by surrogate or simulator."""
-    parameters = {"mu": jnp.asarray(MU), **dict(zip(NAMES, theta, strict=True))}
+    known = {"mu": jnp.asarray(MU), **dict(zip(NAMES, theta, strict=True))}
+    # The simulator needs to know the start as samples alone.
+    parameters = {name: known[name] for name in stepper.parameters}
     state = start(getattr(stepper, "replaces", stepper), theta, points)
     return jnp.log(diagnostic_over_time(stepper, state, times, parameters, dt=dt))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -11,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin import clock, tolerances
 from hoam_plugin.checks import increasing_times, positive_float
-from hoam_plugin.steppers import Parameters, Stepper
-
-_ROUND_OFF = 1e-9
+from hoam_plugin.steppers import Parameters, Stepper, default_float
 
 
 def diagnostic_over_time(
@@ -45,7 +43,8 @@ def diagnostic_over_time(
         start: the state's time where that is traced, as inside `jit`; the first of `times` by default.
 
     Raises:
-        ValueError: times that are not increasing, no such diagnostic, or a dt that is not positive.
+        ValueError: times that are not increasing or start before the state's, no such diagnostic, or a dt that is not
+            positive.
     """
     saved = increasing_times("times", times)
     largest = positive_float("dt", stepper.dt if dt is None else dt)
@@ -57,17 +56,22 @@ def diagnostic_over_time(
     def diagnostic(state: Any) -> Any:
         return observed.diagnostics(state, parameters)[name]
 
-    if not isinstance(state.time, jax.core.Tracer):
-        start = float(state.time)
+    if clock.is_known(state):
+        start = clock.reading(state)
     elif start is None:
         start = float(saved[0])
+    margin = tolerances.start_margin(start, saved, largest)
+    if saved[0] < start - margin:
+        raise ValueError(f"times start at {saved[0]:.9g}, before the state's time {start:.9g}; start there or later")
+    if saved[0] <= start + margin:
+        start = float(saved[0])
     # A number that is known while tracing: else a surrogate has to reckon with steps over its whole horizon.
-    state = dataclasses.replace(state, time=np.asarray(start, state.time.dtype))
+    state = _at_known_time(state, start)
     if hasattr(stepper, "solve"):
         return jax.lax.map(diagnostic, observed.solve(state, saved, parameters, key=key, dt=largest))
-    state = dataclasses.replace(state, time=jnp.asarray(state.time))
+    state = clock.with_time(state, start)
     gaps = np.diff(np.concatenate([[start], saved]))
-    n_steps = max(1, math.ceil(gaps.max() / largest - _ROUND_OFF))
+    n_steps = max(1, tolerances.whole_steps(float(gaps.max()), largest, max(abs(start), abs(float(saved[-1])))))
 
     @jax.checkpoint
     def interval(state: Any, row: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -86,3 +90,12 @@ def diagnostic_over_time(
     rows = (jnp.arange(len(gaps), dtype=jnp.int32)[rest], jnp.asarray(gaps[rest], state.time.dtype))
     _, values = jax.lax.scan(interval, state, rows)
     return jnp.concatenate([jnp.stack(at_start), values]) if at_start else values
+
+
+def _at_known_time(state: Any, time: float) -> Any:
+    """The state at another time, in arrays of NumPy, which stay known while a function is traced."""
+    high, low = clock.split(time, getattr(state.time, "dtype", default_float()))
+    kept = getattr(state, "remainder", None)
+    if isinstance(kept, dict) and clock.TIME in kept:
+        state = dataclasses.replace(state, remainder={**kept, clock.TIME: low})
+    return dataclasses.replace(state, time=high)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin import clock
+from hoam_plugin.centred_states import compute_dtype, remainders_for
 from hoam_plugin.checks import parameter_row, positive_float, random_key
 from hoam_plugin.simulators.diffrax_solvers import check_solver
 from hoam_plugin.steppers import (
@@ -91,9 +92,9 @@ class ItoStepper:
             v.name: jnp.reshape(column, (n_samples, *shape))
             for v, column, shape in zip(self.variables, columns, shapes, strict=True)
         }
-        start = clock.at(self.horizon[0], _at_least_single(x.dtype))
+        start = clock.at(self.horizon[0], compute_dtype(x.dtype))
         if self.keeps_remainders:
-            start["remainder"] |= {name: jnp.zeros_like(samples) for name, samples in fields.items()}
+            start["remainder"] |= remainders_for(fields, self.variables)
         return state_type(tuple(fields))(**start, **fields)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
@@ -189,20 +190,24 @@ class ItoStepper:
 
     def _moved(self, state: Any, x: Float[Array, "D n"], increment: Float[Array, "D n"]) -> Any:
         """The state with its samples moved; what rounding cuts off is kept where the state keeps remainders of them."""
-        names = [v.name for v in self.variables]
-        if not (self.keeps_remainders and set(names) <= set(state.remainder or ())):
+        kept = [v.name for v in self.variables if v.name in (state.remainder or ())]
+        if not (self.keeps_remainders and kept):
             return replace_samples(state, self.variables, (x + increment).T, state.time)
-        rests = dataclasses.replace(state, **{name: clock.remainder_of(state, name) for name in names})
-        x, rest = clock.two_sum(x, self._columns(rests).T + increment)
+        fields = {v.name: clock.remainder_of(state, v.name).astype(x.dtype) for v in self.variables}
+        rests = dataclasses.replace(state, **fields)
+        x, rest = clock.two_sum(x, flatten_samples(rests, self.variables).T + increment)
         moved = replace_samples(state, self.variables, x.T, state.time)
-        # Samples of less than single precision lose some more.
-        rest = rest + (x - self._columns(moved).T) if x.dtype != getattr(state, names[0]).dtype else rest
-        kept = replace_samples(state, self.variables, rest.T, state.time)
-        return dataclasses.replace(moved, remainder={**state.remainder, **{n: getattr(kept, n) for n in names}})
+        if x.dtype != getattr(state, kept[0]).dtype:
+            # Samples of less than single precision lose some more.
+            rest = rest + (x - self._columns(moved).T)
+        rests = replace_samples(rests, self.variables, rest.T, state.time)
+        return dataclasses.replace(
+            moved, remainder={**state.remainder, **{name: getattr(rests, name) for name in kept}}
+        )
 
     def _columns(self, state: Any) -> Float[Array, "n D"]:
         x = flatten_samples(state, self.variables)
-        return x.astype(_at_least_single(x.dtype))
+        return x.astype(compute_dtype(x.dtype))
 
     def _row(self, parameters: Parameters, dtype: Any) -> dict[str, Any]:
         row = parameter_row(parameters, self.parameters)
@@ -242,10 +247,6 @@ class ItoStepper:
     @staticmethod
     def _scalar() -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((), default_float())
-
-
-def _at_least_single(dtype: Any) -> Any:
-    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def check_numbers(
