@@ -44,6 +44,13 @@ _SURROGATE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
 _SURROGATE_STYLES: tuple[Any, ...] = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (2, 1)), (0, (8, 2)))
 _FLOOR: dict[str, Any] = {"color": "#56B4E9", "alpha": 0.5, "linewidth": 1.0}
 _INTERPOLATION: dict[str, Any] = {"color": "0.45", "linestyle": ":", "linewidth": 1.0}
+_REASON: dict[str, Any] = {
+    "fontsize": "x-small",
+    "color": "0.3",
+    "ha": "right",
+    "zorder": 5,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+}
 _LOSS: dict[str, Any] = {"color": "#0072B2"}
 _VALIDATION: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.6}
 _MOST_PANELS = 6
@@ -150,7 +157,7 @@ def energy_curves(
             panel.plot(times, _drawable(curve), **_INTERPOLATION, label=f"interpolation in {varied}")
         elif between is not None:
             why = textwrap.fill(f"no interpolation: {between[run]}", 48)
-            panel.text(0.03, 0.03, why, fontsize="x-small", color=_INTERPOLATION["color"], transform=panel.transAxes)
+            panel.text(0.97, 0.03, why, transform=panel.transAxes, **_REASON)
         for i, (name, curves) in enumerate(others.items()):
             panel.plot(times, curves[run], **_surrogate(i), label=name)
         panel.set_title(run_label(truth, run) or f"run {run}")
@@ -241,6 +248,8 @@ def _matched(truth: xr.Dataset, prediction: Prediction) -> tuple[xr.Dataset, dic
     if prediction is None:
         return paired(truth, None)[0], {}
     named = {"surrogate": prediction} if isinstance(prediction, xr.Dataset) else prediction
+    if "truth" in named:
+        raise ValueError("prediction has the name 'truth', by which the truth itself is drawn; choose another")
     checked = {name: paired(truth, ds) for name, ds in named.items()}
     return paired(truth, None)[0], {name: ds for name, (_, ds) in checked.items() if ds is not None}
 

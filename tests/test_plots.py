@@ -1,3 +1,4 @@
+import io
 import shutil
 
 import numpy as np
@@ -32,6 +33,10 @@ def ensemble(mu=(1.25, 1.5), seed=0, energy=True) -> xr.Dataset:
     )
 
 
+def with_parameters(*mu: float) -> xr.Dataset:
+    return ensemble().assign_coords(mu=("run", list(mu)))
+
+
 def labels(axes) -> list[str]:
     return [line.get_label() for line in axes.get_lines()]
 
@@ -51,6 +56,56 @@ def test_phase_space_of_one_coordinate_is_lines():
     assert len(figure.axes) == 4
     assert [patch.get_label() for patch in figure.axes[0].patches] == ["truth", "surrogate"]
     assert figure.axes[0].get_xlabel() == "velocity v"
+
+
+def test_every_prediction_of_one_coordinate_is_drawn_in_a_line_of_its_own():
+    names = ["force", "potential", "field", "baseline"]
+    figure = plots.phase_space(ensemble(), {n: ensemble(seed=i + 1) for i, n in enumerate(names)}, variables=["v"])
+    for panel in figure.axes:
+        assert [patch.get_label() for patch in panel.patches] == ["truth", *names]
+        looks = {(str(patch.get_edgecolor()), str(patch.get_linestyle())) for patch in panel.patches}
+        assert len(looks) == 5
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["truth", *names]
+
+
+@pytest.mark.parametrize("times", [TIMES * 1e-13, 1e6 + TIMES / 1e3, 1e9 + TIMES, -TIMES[::-1], TIMES * 1e20])
+def test_panels_of_different_times_have_different_titles(times):
+    ds = ensemble().assign_coords(time=("time", times, {"units": "s"}))
+    titles = [panel.get_title() for panel in plots.phase_space(ds).axes[:4]]
+    shown = [float(title.removeprefix("t = ").removesuffix(" s")) for title in titles]
+    np.testing.assert_allclose(shown, times[[4, 8, 12, 16]], rtol=0, atol=0.05 * np.ptp(times) / 4)
+    assert len(set(titles)) == 4
+
+
+def test_runs_of_nearly_equal_parameters_or_of_none_have_different_titles():
+    for mu in ((1e6, 1e6 + 0.5), (4e-21, 8e-21), (1.2345678, 1.2345679)):
+        titles = [panel.get_title() for panel in plots.energy_curves(with_parameters(*mu)).axes]
+        np.testing.assert_allclose([float(title.removeprefix("mu = ")) for title in titles], mu, rtol=1e-9)
+        assert len(set(titles)) == 2
+    assert plots.phase_space(with_parameters(1e6, 1e6 + 0.5), run=1).get_suptitle() == "mu = 1000000.5"
+    twice = with_parameters(1.5, 1.5)
+    assert [panel.get_title() for panel in plots.energy_curves(twice).axes] == ["mu = 1.5 (run 0)", "mu = 1.5 (run 1)"]
+    without = ensemble().drop_vars("mu")
+    assert [panel.get_title() for panel in plots.energy_curves(without).axes] == ["run 0", "run 1"]
+    assert plots.phase_space(without, run=1).get_suptitle() == "run 1"
+
+
+def test_pictures_in_si_units_and_far_from_the_origin():
+    ds = ensemble()
+    for scale, shift in ((1e-24, 0.0), (1.0, 1e5), (1e20, 0.0)):
+        v = (ds["v"].dims, (ds["v"].values * scale + shift).astype(np.float32))
+        shown = plane(ds.assign(v=v), ["v"], 20)
+        (own,) = plane(ds.assign(v=(ds["v"].dims, ds["v"].values)), ["v"], 20).edges
+        np.testing.assert_allclose((shown.edges[0] - shift) / scale, own, atol=0.02)
+        assert shown.density(ds.assign(v=v), 0, 3).sum() * np.diff(shown.edges[0])[0] == pytest.approx(1.0)
+        plots.phase_space(ds.assign(v=v)).canvas.draw()
+
+
+def test_figures_show_themselves_in_notebooks():
+    # IPython asks for this method; it knows matplotlib's own figures only once pyplot is set up.
+    with Image.open(io.BytesIO(plots.energy_curves(ensemble())._repr_png_())) as image:
+        assert image.format == "PNG"
+        assert image.width > 500
 
 
 def test_densities_integrate_to_one_and_wrap():
@@ -83,6 +138,41 @@ def test_energy_curves_of_chosen_runs_without_anything_beside():
     figure = plots.energy_curves(ensemble(mu=(1.0, 1.1, 1.2, 1.3)), runs=[3, 0])
     assert [panel.get_title() for panel in figure.axes] == ["mu = 1.3", "mu = 1"]
     assert labels(figure.axes[0]) == ["truth"]
+
+
+def test_energy_curves_beside_interpolation_in_any_number_of_parameters():
+    truth, training = ensemble(), ensemble(mu=(1.0, 2.0), seed=3)
+    panels = plots.energy_curves(truth, training=training).axes
+    assert [labels(panel) for panel in panels] == [["truth", "interpolation in mu"]] * 2
+    corners = ensemble(mu=(1.0, 2.0, 1.0, 2.0), seed=3).assign_coords(nu=("run", [0.0, 0.0, 1.0, 1.0]))
+    figure = plots.energy_curves(truth.assign_coords(nu=("run", [0.5, 7.0])), training=corners)
+    assert labels(figure.axes[0]) == ["truth", "interpolation in mu, nu"]
+    wanted = np.average(corners["electric_energy"].values, axis=0, weights=[0.375, 0.125, 0.375, 0.125])
+    np.testing.assert_allclose(figure.axes[0].get_lines()[1].get_ydata(), wanted)
+    # Where there is none, the panel says why.
+    assert labels(figure.axes[1]) == ["truth"]
+    (reason,) = (" ".join(text.get_text().split()) for text in figure.axes[1].texts)
+    assert reason == "no interpolation: nu=7 is outside the training runs' [0, 1]"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["truth", "interpolation in mu, nu"]
+
+
+def test_energies_of_zero_leave_a_gap_and_the_axis_alone():
+    ds = ensemble()
+    ds["electric_energy"][0, 3] = 0.0
+    panel = plots.energy_curves(ds).axes[0]
+    assert np.isnan(panel.get_lines()[0].get_ydata()[3])
+    assert panel.get_ylim()[0] > 0.1
+
+
+def test_running_median_does_not_end_on_the_last_value():
+    n = 4000
+    loss = -1.04 + 0.3 * np.random.default_rng(0).standard_normal(n)
+    loss[0], loss[-1] = 5.0, -0.15
+    history = xr.Dataset({"loss": ("iteration", loss)}, {"iteration": np.arange(n)})
+    median = plots.loss_history(history).axes[0].get_lines()[1].get_ydata()
+    assert np.abs(median + 1.04).max() < 0.3
+    assert median[-1] == np.median(loss[-41:])
+    assert median[2000] == np.median(loss[1960:2041])
 
 
 def test_loss_history_draws_loss_median_and_validation():
@@ -163,6 +253,7 @@ def test_wrong_arguments_get_one_sentence():
         (lambda: plots.phase_space(truth, times=[]), r"times=\[\] must be a non-empty list"),
         (lambda: plots.phase_space(truth, bins=0), "bins=0 must be a whole number of at least 2"),
         (lambda: plots.phase_space(truth, truth.isel(run=[0])), "prediction has mu="),
+        (lambda: plots.phase_space(truth, {"truth": truth}), "prediction has the name 'truth'"),
         (lambda: plots.energy_curves(truth, runs=[5]), "runs=5 must be the index of a run"),
         (lambda: plots.energy_curves(truth, runs=[]), r"runs=\[\] is empty"),
         (lambda: plots.energy_curves(ensemble(energy=False)), "truth has no 'electric_energy'"),
