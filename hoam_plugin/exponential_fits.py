@@ -8,6 +8,8 @@ import math
 import numpy as np
 from jaxtyping import Bool, Complex, Float
 
+from hoam_plugin.tolerances import tolerance
+
 MOST_WAVES = 4
 FEWEST_TIMES = 8
 
@@ -55,7 +57,8 @@ def fit_wave(
     """
     if window is not None:
         low, high = window
-        inside = (times >= low) & (times <= high)
+        margin = tolerance(times)
+        inside = (times >= low - margin) & (times <= high + margin)
         if not low < high or inside.sum() < FEWEST_TIMES:
             raise ValueError(
                 f"window={(low, high)!r} holds {int(inside.sum())} saved times; it must be increasing and hold at "

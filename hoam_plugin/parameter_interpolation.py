@@ -69,7 +69,7 @@ def _within(name: str, value: float, levels: Float[np.ndarray, " level"]) -> flo
 
 
 def _on_grid(
-    rows: Int[np.ndarray, "row axis"], grid: list[Float[np.ndarray, " level"]], point: list[float]
+    rows: Int[np.ndarray, "row axis"], grid: list[Float[np.ndarray, " _"]], point: list[float]
 ) -> Float[np.ndarray, " row"]:
     weights = np.ones(len(rows))
     for index, levels, value in zip(rows.T, grid, point, strict=True):
@@ -79,7 +79,7 @@ def _on_grid(
 
 
 def _in_simplex(
-    rows: Int[np.ndarray, "row axis"], grid: list[Float[np.ndarray, " level"]], point: list[float]
+    rows: Int[np.ndarray, "row axis"], grid: list[Float[np.ndarray, " _"]], point: list[float]
 ) -> Float[np.ndarray, " row"] | None:
     """Weights by linear programming, or None outside the hull.
 

@@ -205,7 +205,7 @@ def loss_history(history: xr.Dataset) -> Figure:
     if drawn.size:
         # A few wild first iterations would flatten the rest.
         low, high = np.quantile(drawn, [0.002, 0.99])
-        margin = 0.08 * (high - low) or 1.0
+        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
         panel.set_ylim(low - margin, high + margin)
     panel.set_xlabel("iteration")
     panel.set_ylabel("loss")

@@ -142,6 +142,25 @@ def test_signals_too_short_for_the_rule_give_nan():
     assert fit["rate"].dims == ("mode",)
 
 
+@pytest.mark.parametrize("scale", [1e-24, 1e12])
+@pytest.mark.parametrize(("second", "start"), [(1e-12, 0.0), (1.0, 1e6), (1e9, -3e12)])
+def test_rates_do_not_depend_on_units_and_origins(scale, second, start):
+    near = signal((1.0, 0.2j + 1.0), (0.5, -0.1j - 0.7), noise=1e-3)
+    own = diagnostics.growth_rate(near)
+    far = (near * scale).assign_coords(time=start + second * TIMES)
+    fit = diagnostics.growth_rate(far)
+    for name, unit in {"rate": 1 / second, "rate_error": 1 / second, "frequency": 1 / second, "residual": 1.0}.items():
+        assert float(fit[name]) == pytest.approx(float(own[name]) * unit, rel=1e-4)
+    assert int(fit["n_waves"]) == int(own["n_waves"])
+    assert float(fit["window_end"]) == pytest.approx(start + second * float(own["window_end"]), rel=1e-12)
+
+
+def test_a_window_may_be_rounded():
+    given = (float(np.float32(TIMES[7])), float(np.float32(TIMES[16])))
+    fit = diagnostics.growth_rate(signal((1.0, 0.1j)), window=given)
+    assert [float(fit["window_start"]), float(fit["window_end"])] == [TIMES[7], TIMES[16]]
+
+
 def test_wrong_signals_and_windows_are_named():
     with pytest.raises(ValueError, match=r"window=\(0.0, 1.0\) holds 7 saved times"):
         diagnostics.growth_rate(signal((1.0, 0.3j)), window=(0.0, 1.0))
@@ -192,6 +211,29 @@ def test_modes_of_a_recorded_field():
         diagnostics.field_spectrum(ds, [16])
     with pytest.raises(ValueError, match=r"evenly spaced by 0\.0625"):
         diagnostics.field_spectrum(ds.assign_coords(cell=at**2))
+
+
+@pytest.mark.parametrize("metre", [1e-24, 2.0**20])
+def test_spectra_do_not_depend_on_units_and_origins(metre):
+    rng = np.random.default_rng(0)
+    x = np.round(rng.uniform(0, 2, (1, 3, 300)) * 64) / 64
+    field = np.cos(np.pi * (np.arange(40) + 0.5) / 20)[None, None] * np.ones((1, 3, 1))
+
+    def moved(unit: float, turns: int) -> xr.Dataset:
+        cells = unit * (np.arange(40) + 0.5) / 20
+        more = {"electric_field": (("run", "time", "cell"), field * 1e-24)}
+        return ensemble(unit * (x + 2 * turns), period=2 * unit, **more).assign_coords(cell=cells)
+
+    plain, far = moved(1.0, 0), moved(metre, 0 if metre < 1 else 50_000)
+    for quantity in ("density", "electric_field"):
+        one, other = (diagnostics.field_spectrum(ds, [1, 2], quantity=quantity) for ds in (plain, far))
+        np.testing.assert_allclose(other["amplitude"], one["amplitude"], rtol=1e-4, atol=1e-30)
+        np.testing.assert_allclose(other["wavenumber"] * metre, one["wavenumber"])
+    energies = [diagnostics.electric_energy(ds, n_modes=4) for ds in (plain, far)]
+    np.testing.assert_allclose(energies[1] / metre**2, energies[0], rtol=1e-4)
+    uneven = far.assign_coords(cell=far["cell"].values * np.linspace(0.9, 1.1, 40))
+    with pytest.raises(ValueError, match="evenly spaced by"):
+        diagnostics.field_spectrum(uneven, [1])
 
 
 def test_wrong_spectra_are_named(as_installed):
