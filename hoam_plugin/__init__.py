@@ -4,11 +4,13 @@ Public names are listed here and load on first use, so that `import hoam_plugin`
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from hoam_plugin.accessor import register_with_xarray as _register_with_xarray
 
 if TYPE_CHECKING:
+    __version__: str
     from hoam_plugin import diagnostics as diagnostics
     from hoam_plugin import dispersion as dispersion
     from hoam_plugin import ensemble as ensemble
@@ -63,6 +65,8 @@ __all__ = sorted((*_MODULES, *_HOMES))
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("hoam-plugin")
     if name in _HOMES:
         value = getattr(importlib.import_module(f"hoam_plugin.{_HOMES[name]}"), name)
         globals()[name] = value

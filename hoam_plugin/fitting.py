@@ -17,9 +17,11 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensemble as ensembles
-from hoam_plugin import registry
+from hoam_plugin import registry, tolerances
+from hoam_plugin.checks import random_key
 from hoam_plugin.driven import bound, embedding_of
 from hoam_plugin.dynamics import Dynamics
+from hoam_plugin.explained import warn_of_unexplained
 from hoam_plugin.files import require_writable
 from hoam_plugin.losses import (
     DICE,
@@ -36,7 +38,7 @@ from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, VectorField, d
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
 from hoam_plugin.recipes import VELOCITY_TIME_HARMONICS, velocity_field, velocity_training
 from hoam_plugin.resolution import resolved_time_harmonics
-from hoam_plugin.steppers import require_representable
+from hoam_plugin.steppers import require_field_name, require_representable
 from hoam_plugin.structure import Kind, Structure, structure_of, with_metric
 from hoam_plugin.surrogate import Provenance, Surrogate, required_stepper
 from hoam_plugin.targets import has_rates, require_targets
@@ -52,7 +54,7 @@ def fit(
     ensemble: xr.Dataset,
     *,
     key: jax.Array,
-    structure: Kind = "gradient",
+    structure: Kind | None = None,
     potential: Potential | VectorField | None = None,
     loss: Loss | None = None,
     training: Training | None = None,
@@ -66,12 +68,14 @@ def fit(
     """Learn the population dynamics of an ensemble, by default by higher-order action matching (arXiv:2410.12000).
 
     The defaults are quick settings: one to two minutes on two processor cores for 8 runs of 256 nodes. Where the
-    ensemble carries enough for something more accurate than the default, one line on standard error says so.
+    ensemble carries enough for something more accurate and no structure is named, one line on standard error says so;
+    where recorded rates show that the learned drift explains almost nothing of the motion, a warning does.
 
     Args:
         ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
         key: JAX random key; the same key gives the same surrogate.
-        structure: what is learned. "gradient": all variables move along the gradient of the learned potential.
+        structure: what is learned. "gradient" (the default): all variables move along the gradient of the learned
+            potential.
             "kinetic": positions move with their velocities (variables that declare `velocity_of`), exactly, with the
             friction and the noise that the stepper declares as `known_drift` and `noise`; the force is learned.
             "field": a free vector field in all variables, with the stepper's `noise`.
@@ -109,10 +113,13 @@ def fit(
             times; the error holds the last good surrogate.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
     """
+    random_key(key)
     ds = ensembles.validate(ensemble)
     variables = ensembles.variables(ds)
+    for variable in variables:
+        require_field_name(variable.name)
     shapes = tuple(ds[v.name].shape[3:] for v in variables)
-    split = structure_of(structure, variables, [math.prod(shape) for shape in shapes])
+    split = structure_of(structure or "gradient", variables, [math.prod(shape) for shape in shapes])
     loss = _loss_for(split, ds, _of_type("loss", loss, type(None), *LOSSES.values()))
     matched = isinstance(loss, VelocityMatching)
     default = CoLoRA if split.kind == "gradient" else velocity_field if matched else VectorField
@@ -127,6 +134,7 @@ def fit(
     node_weights = _node_weights(ds, loss)
     attribute = str(ds.attrs.get("stepper", ""))
     replaced = required_stepper(registry.rebuild_stepper(ds) if replaces is None else replaces, variables)
+    ensembles.require_parameters_declared(ds, None if replaced is None else replaced.parameters)
     if options.patience is not None and validate is None:
         raise ValueError(f"patience={options.patience!r} needs validation runs; pass validate= or patience=None")
     held_out = None if validate is None else _validation_runs(ds, validate)
@@ -143,7 +151,7 @@ def fit(
     embedding = embedding_of(potential, normalisation, split)
     setup = Setup(bound(potential, split, embedding), embedding, loss, options)
     samples = TrainingSamples(ds, dynamics, node_weights, loss, options, jax.random.fold_in(key, 1))
-    if progress and structure == "gradient":
+    if progress and structure is None:
         _say_what_else(ds)
 
     def surrogate(weights: Any, history: xr.Dataset) -> Surrogate:
@@ -175,7 +183,9 @@ def fit(
     run = TrainingRun(setup, samples, key, surrogate, path, validation)
     if resume is not None:
         run.resume(Path(resume))
-    return run.train(progress=progress)
+    model = run.train(progress=progress)
+    warn_of_unexplained(model, ds, options.iterations)
+    return model
 
 
 def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
@@ -189,13 +199,14 @@ def time_weights(ds: xr.Dataset, rule: Rule | None) -> np.ndarray:
     if rule is None or rule.random:
         if rule is None and "quadrature_weight" in ds:
             return ds["quadrature_weight"].values.astype(np.float64)
-        if len(times) % 2 and len(times) >= 3 and np.allclose(np.diff(tau), 1 / (len(times) - 1), rtol=1e-5):
+        if len(times) % 2 and len(times) >= 3 and tolerances.equally_spaced(times):
             return simpson(len(times)).nodes_and_weights()[1]
         return trapezoid_weights(times)
     nodes, rule_weights = rule.nodes_and_weights()
     weights = np.zeros(len(tau))
     nearest = np.abs(tau[:, None] - nodes[None, :]).argmin(axis=0)
-    if np.abs(tau[nearest] - nodes).max() > 1e-5:
+    # A share of the time range, beside what single precision leaves of late times.
+    if np.abs(tau[nearest] - nodes).max() * (times[-1] - times[0]) > tolerances.overshoot(times[0], times[-1]):
         raise ValueError(
             f"quadrature={rule} does not match the {len(times)} saved times on [{times[0]:g}, {times[-1]:g}]; simulate "
             "with times=that rule, or use quadrature=None, which picks a rule for the saved times"
@@ -212,7 +223,7 @@ def _validation_runs(training_runs: xr.Dataset, validate: xr.Dataset) -> xr.Data
                 f"validate has the {what} {find(ds)!r}; they must be those of the ensemble, {find(training_runs)!r}"
             )
     first, last = (float(training_runs["time"][i]) for i in (0, -1))
-    if not np.allclose(ds["time"].values[[0, -1]], [first, last], rtol=1e-6, atol=1e-6 * (last - first)):
+    if np.abs(ds["time"].values[[0, -1]] - [first, last]).max() > tolerances.overshoot(first, last):
         raise ValueError(
             f"validate has times from {float(ds['time'][0]):g} to {float(ds['time'][-1]):g}; it must span the times of "
             f"the ensemble, {first:g} to {last:g}"

@@ -177,6 +177,10 @@ class SurrogateSelection:
 
     # The learned side.
 
+    def parameter_row(self, parameters: Parameters) -> ParameterRow:
+        """The parameters of one run with all of their digits; see `Surrogate.parameter_row`."""
+        return row_of(parameters, self.parameters)
+
     def check_domain(self, parameters: dict[str, np.ndarray], times: np.ndarray) -> None:
         """Apply the policy to a whole table of parameters and times; `simulate` calls it first."""
         n_rows = max((len(column) for column in parameters.values()), default=1)
@@ -190,7 +194,7 @@ class SurrogateSelection:
             ValueError: no key although a surrogate has noise, or concrete values outside all ranges under "raise".
         """
         self._require_key(key)
-        row = row_of(parameters, self.parameters)
+        row = self.parameter_row(parameters)
         if not _traced(row, (state.time, dt)):
             now = clock.reading(state)
             times = np.asarray([now, now + float(dt)])
@@ -209,7 +213,7 @@ class SurrogateSelection:
             ValueError: as `Surrogate.solve`.
         """
         self._require_key(key)
-        row = row_of(parameters, self.parameters)
+        row = self.parameter_row(parameters)
         largest_step = positive_float("dt", self.dt if dt is None else dt)
         saved = solving.require_times(state, times, largest_step)
         if not _traced(row, (state.time, saved)):
@@ -221,7 +225,7 @@ class SurrogateSelection:
 
     def velocity(self, x: Float[Array, "... D"], time: Any, parameters: Parameters) -> Float[Array, "... D"]:
         """Learned drift dx/dt of samples x, see `Surrogate.velocity`; outside NaN, unless the policy ignores it."""
-        x, row = jnp.asarray(x), row_of(parameters, self.parameters)
+        x, row = jnp.asarray(x), self.parameter_row(parameters)
         branches = [lambda model=model: _free(model).velocity(x, time, row) for model in self.candidates]
         extrapolated = self.on_extrapolation in ("warn", "ignore")
         outside = branches[0] if extrapolated else lambda: jnp.full_like(x, jnp.nan)
@@ -230,7 +234,7 @@ class SurrogateSelection:
 
     def rates(self, state: Any, parameters: Parameters) -> dict[str, Array]:
         """Learned drift of every variable."""
-        row = row_of(parameters, self.parameters)
+        row = self.parameter_row(parameters)
         branches = [lambda model=model: _free(model).rates(state, row) for model in self.candidates]
         extrapolated = self.on_extrapolation in ("warn", "ignore")
         outside = branches[0] if extrapolated else lambda: self._lost(state)

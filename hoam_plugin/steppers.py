@@ -14,7 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin import clock
+from hoam_plugin.jax_releases import require_sound_release
 from hoam_plugin.variables import Variable
+
+# All compiled parts import this module.
+require_sound_release()
 
 Parameters = Mapping[str, Any]
 

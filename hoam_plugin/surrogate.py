@@ -15,7 +15,16 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin import clock, extrapolation, kinetic_rollout, log_density, rollout, solving, threaded_rollout
+from hoam_plugin import (
+    clock,
+    description,
+    extrapolation,
+    kinetic_rollout,
+    log_density,
+    rollout,
+    solving,
+    threaded_rollout,
+)
 from hoam_plugin.centred_states import centred, compute_dtype, remainders_for, with_centred
 from hoam_plugin.checks import positive_float, random_key, suggestion
 from hoam_plugin.driven import bound, embedding_of
@@ -78,7 +87,7 @@ class Provenance:
         "provenance",
     ],
 )
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Surrogate:
     """A learned drift that moves samples so that the population follows the physics.
 
@@ -127,6 +136,10 @@ class Surrogate:
     noise: rollout.Noise = "stratified"
     integrator: rollout.Integrator | None = None
     provenance: Provenance = Provenance()
+
+    def __repr__(self) -> str:
+        """What it is, in ten lines; the weights are left out."""
+        return description.of_surrogate(self)
 
     @property
     def history(self) -> xr.Dataset | None:

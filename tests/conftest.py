@@ -1,19 +1,35 @@
 """Test configuration: annotations checked at run time, no implicit promotion of dtypes or ranks."""
 
-import importlib.metadata
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
 
-# Most of the suite's time is compilation; this spares two thirds of it. Benchmarks and notebooks run optimised code.
-# A version of XLA that does not know a flag would stop the process.
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-    quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
+# Most of the time of the suite is compilation; this spares two thirds of it. Benchmarks, notebooks and what tests the
+# compiler itself run optimised code.
+_QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
+
+def _compile_quickly() -> None:
+    """Set the flags where the XLA in use knows them: one that does not would stop the process."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    # Worker processes inherit what the first one has found out.
+    if "HOAM_TEST_XLA_FLAGS" not in os.environ:
+        os.environ["HOAM_TEST_XLA_FLAGS"] = flags
+        tried = f"{flags} {_QUICK_TO_COMPILE}"
+        program = "import jax; jax.jit(lambda x: x + 1)(1.0)"
+        run = subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "XLA_FLAGS": tried}, capture_output=True
+        )
+        if run.returncode == 0:
+            os.environ["XLA_FLAGS"] = tried
+
+
+_compile_quickly()
 jaxtyping.install_import_hook(["hoam_plugin"], "beartype.beartype")
 
 import hypothesis  # noqa: E402
