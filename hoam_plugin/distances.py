@@ -207,7 +207,7 @@ def sinkhorn_divergence(
     import jax.numpy as jnp
 
     divergence = sinkhorn_solver()
-    centre = np.mean(truth, axis=0, dtype=np.float64)
+    centre = np.asarray(np.mean(truth, axis=0, dtype=np.float64))
     squared_distance = 2 * float(np.var(truth, axis=0, dtype=np.float64).sum())
     if squared_distance == 0:
         squared_distance = float(_squares(other, centre).sum(axis=-1).mean()) or 1.0

@@ -34,7 +34,7 @@ def interpolation_weights(columns: Mapping[str, np.ndarray], parameters: Mapping
         ValueError: no parameters, or a point outside the runs' hull.
     """
     if not columns:
-        raise ValueError("it lies between runs of different parameters, and these runs have none")
+        raise ValueError("the runs have no parameters in which to interpolate")
     axes = [_levels(column) for column in columns.values()]
     point = [_within(name, parameters[name], levels) for name, (levels, _) in zip(columns, axes, strict=True)]
     rows, row_of_run = np.unique(np.stack([index for _, index in axes], axis=1), axis=0, return_inverse=True)
@@ -43,7 +43,7 @@ def interpolation_weights(columns: Mapping[str, np.ndarray], parameters: Mapping
     if weights is None:
         named = ", ".join(f"{name}={labels.number(parameters[name], column)}" for name, column in columns.items())
         raise ValueError(f"{named} is outside the hull of the training runs' parameters")
-    result = {}
+    result: dict[int, float] = {}
     for row in np.flatnonzero(weights > _LEAST_WEIGHT).tolist():
         runs = np.flatnonzero(row_of_run.reshape(-1) == row).tolist()
         result |= {run: float(weights[row]) / len(runs) for run in runs}

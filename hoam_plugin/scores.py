@@ -40,8 +40,8 @@ _SNAPSHOT_SCORES = {
 }
 
 _BOOTSTRAP = (
-    "the truth's samples drawn again with replacement, no noise floor: too low for independent samples, and far too "
-    "high for a quiet start"
+    "the truth's samples drawn again with replacement, no noise floor: too low where small differences grow, and far "
+    "too high for a quiet start"
 )
 _NO_FLOOR = "no floor was given: pass floor=, a second run of the truth with another key; 'bootstrap' stands for it"
 _NO_BOOTSTRAP = "not computed beside a noise floor"
@@ -90,9 +90,8 @@ def compare(
     - `surrogate`: the prediction.
     - `noise_floor`: `floor`, a second run of the truth.
     - `bootstrap`: without `floor`, what stands for it: the truth's samples drawn again with replacement at every time.
-      It is no noise floor: for independent samples it shows about 1/sqrt 2 of the distance between two runs (of
-      histograms with few samples in a bin, half), for a quiet start, whose samples are evenly spaced, up to 100 times
-      that distance.
+      It is no noise floor: too low where small differences between two runs grow with time (and at best 1/sqrt 2 of
+      their distance), and up to 100 times too high for a quiet start, whose samples are evenly spaced.
     - `interpolation`: the truth's curves interpolated linearly, in the physics parameters, between the training runs
       around it.
     - `frozen`: the truth's samples at the first saved time.
@@ -127,6 +126,9 @@ def compare(
     predictions = _all_matching("prediction", prediction, truth)
     floors = [] if floor is None else _all_matching("floor", floor, truth)
     training = None if training is None else training_for(training, truth)
+    no_training = None if training is not None else "no training ensemble was given"
+    if training is not None and not ensembles.parameter_names(truth):
+        training, no_training = None, "the runs have no parameters in which to interpolate"
     times, snapshots = _curve_times(truth, from_time), _snapshots(truth)
     if sinkhorn:
         distances.sinkhorn_solver()
@@ -140,8 +142,8 @@ def compare(
     between = None if training is None else Interpolation(training, coordinates)
     energies, notes = _energies(truth, predictions, floors, times, seed)
     scored = [*_CURVE_SCORES, *_SNAPSHOT_SCORES]
-    if between is None:
-        notes |= {(score, "interpolation"): ["no training ensemble was given"] for score in _CURVE_SCORES}
+    if no_training is not None:
+        notes |= {(score, "interpolation"): [no_training] for score in _CURVE_SCORES}
     absent, reason = ("bootstrap", _NO_BOOTSTRAP) if floors else ("noise_floor", _NO_FLOOR)
     notes |= {(score, absent): [reason] for score in scored}
     notes |= {(score, "interpolation"): [_CURVES_ONLY] for score in _SNAPSHOT_SCORES}

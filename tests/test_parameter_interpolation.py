@@ -85,5 +85,5 @@ def test_a_hull_ends_where_its_runs_do():
     np.testing.assert_allclose(edge, [0, 0.5, 0.5], atol=1e-6)
     with pytest.raises(ValueError, match=r"a=0.8, b=0.8 is outside the hull of the training runs' parameters"):
         interpolation_weights(triangle, {"a": 0.8, "b": 0.8})
-    with pytest.raises(ValueError, match="these runs have none"):
+    with pytest.raises(ValueError, match="no parameters in which to interpolate"):
         interpolation_weights({}, {})

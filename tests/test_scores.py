@@ -2,6 +2,7 @@ import builtins
 import functools
 import math
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -281,6 +282,55 @@ def test_interpolation_that_makes_no_sense_is_nan_with_the_reason():
     assert "no 'electric_energy'" in scores["electric_energy_error"].attrs["interpolation_note"]
 
 
+def test_interpolation_between_the_corners_of_a_grid_of_two_parameters():
+    def runs(mu, nu, **options) -> xr.Dataset:
+        ds = ensemble(mu=mu, **options)
+        return ds.assign(electric_energy=ds["electric_energy"] + np.asarray(nu)[:, None]).assign_coords(nu=("run", nu))
+
+    truth, training = runs([1.5, 1.2], [0.1, 0.45], seed=1), runs([1.0, 2.0, 1.0, 2.0], [0.0, 0.0, 0.5, 0.5])
+    scores = compare(truth, truth, training=training)
+    np.testing.assert_allclose(score(scores, "electric_energy_error", "interpolation"), 0.0, atol=1e-12)
+    assert (score(scores, "mean_error", "interpolation") < 0.1).all()
+    assert "interpolation_note" not in scores["mean_error"].attrs
+    # Three of the corners are a triangle, with the first run inside and the second outside.
+    scores = compare(truth, truth, training=training.isel(run=[0, 1, 2]))
+    np.testing.assert_allclose(score(scores, "electric_energy_error", "interpolation"), [0.0, np.nan], atol=1e-9)
+    note = scores["mean_error"].attrs["interpolation_note"]
+    assert note == "run 1: mu=1.2, nu=0.45 is outside the hull of the training runs' parameters"
+
+
+def test_interpolation_of_replicas():
+    truth = ensemble(mu=[1.5, 1.5])
+    scores = compare(truth, truth, training=ensemble(mu=[1.0, 2.0, 2.0, 1.0]))
+    np.testing.assert_allclose(score(scores, "electric_energy_error", "interpolation"), 0.0, atol=1e-12)
+    assert "mu = 1.5 (run 1)" in verdict_table(scores)
+    without = truth.drop_vars("mu")
+    scores = compare(without, without, training=without)
+    note = "the runs have no parameters in which to interpolate"
+    assert scores["mean_error"].attrs["interpolation_note"] == note
+    assert f"no interpolation: {note}" in verdict_table(scores)
+    assert "  run 1  " in verdict_table(scores)
+
+
+def test_interpolation_in_time_of_late_runs_in_small_units():
+    energy = lambda mu, t: mu * (2 + np.sin(t))  # noqa: E731
+    truth = ensemble(mu=[1.5], energy=energy)
+    training = ensemble(mu=[1.0, 2.0], times=np.linspace(0.0, 4.0, 23), energy=energy)
+    own = score(compare(truth, truth, training=training), "electric_energy_error", "interpolation")
+    late = [
+        ds.assign(electric_energy=ds["electric_energy"] * 1e-48).assign_coords(time=1e6 + 1e-3 * ds["time"])
+        for ds in (truth, training)
+    ]
+    scores = compare(late[0], late[0], training=late[1])
+    np.testing.assert_allclose(score(scores, "electric_energy_error", "interpolation"), own, atol=1e-7)
+
+
+def test_bootstrap_takes_samples_in_the_byte_order_of_a_file():
+    truth = two_stream()
+    swapped = truth.assign({name: truth[name].astype(">f4") for name in ("x", "v")})
+    xr.testing.assert_equal(compare(swapped, truth), compare(truth, truth))
+
+
 def test_noise_floor_against_a_second_truth():
     truth, second, other = ensemble(), ensemble(seed=1), ensemble(seed=2)
     second = second.assign(electric_energy=second["electric_energy"] * 1.1)
@@ -496,3 +546,21 @@ def test_one_saved_time_is_too_few():
 def test_not_an_ensemble():
     with pytest.raises(TypeError, match=r"prediction: an ensemble must be an xarray\.Dataset"):
         valid("prediction", np.zeros(3))
+
+
+def test_page_of_scores_runs_and_defines_every_score_and_reference():
+    page = (Path(__file__).parent.parent / "docs" / "scores.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for large, small in {
+        "two_stream()": "two_stream(n_cells=64, dt=0.5)",
+        "(0, 40, 129)": "(0, 4, 5)",
+        "n_samples=25_000": "n_samples=64, progress=False",
+    }.items():
+        assert large in block
+        block = block.replace(large, small)
+    scope: dict = {}
+    exec(compile(block, "scores.md", "exec"), scope)
+    scores = scope["scores"]
+    assert np.isfinite(scores["electric_energy_error"].sel(reference="interpolation")).all()
+    for name in [*scores, *REFERENCES, "sinkhorn_divergence"]:
+        assert f"| `{name}`" in page
