@@ -136,7 +136,7 @@ def _with_plain_attributes(ds: xr.Dataset, described: dict[str, dict[str, Any]])
     for name, plain in described.items():
         own = ds[name].attrs
         odd = {
-            field: plain.get(field)
+            field: None if own[field] is None else plain[field]
             for field, types in ATTRIBUTES.items()
             if field in own and type(own[field]) not in types and (field in plain or own[field] is None)
         }

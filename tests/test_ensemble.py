@@ -8,11 +8,13 @@ import sys
 import jax
 import numpy as np
 import pytest
+import toy
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoam_plugin import ensemble as ensembles
+from hoam_plugin import recording
 from hoam_plugin.variables import Variable
 
 X = Variable("x", period=50.0, units="m", long_name="position", bounds=(0.0, 50.0))
@@ -206,6 +208,104 @@ def test_a_truncated_netcdf_file_says_so(ds, tmp_path):
         ensembles.load(path)
 
 
+# Names, formats and readers of files
+
+NETCDF_SUFFIXES = [".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".netcdf", ".NC", ".Nc4"]
+
+
+@pytest.mark.parametrize("suffix", NETCDF_SUFFIXES)
+def test_netcdf_files_are_written_and_read_under_all_their_names(ds, tmp_path, suffix):
+    path = ensembles.save(ds, tmp_path / f"e{suffix}")
+    assert path.is_file()
+    assert_bitwise(ds, ensembles.load(path))
+    with pytest.raises(ValueError, match=r"store=.* names a netCDF file, but streaming writes a Zarr folder"):
+        recording.ZarrSink(tmp_path / f"s{suffix}", ds, (X, V, Q), ())
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_files_are_read_by_their_content_whatever_their_name(ds, tmp_path):
+    netcdf = ensembles.save(ds, tmp_path / "e.nc").rename(tmp_path / "e.dat")
+    folder = ensembles.save(ds, tmp_path / "e.zarr").rename(tmp_path / "e.v1.2")
+    assert_bitwise(ds, ensembles.load(netcdf))
+    assert_bitwise(ds, ensembles.load(folder))
+    ds[["x", "q"]].to_netcdf(tmp_path / "three.nc", engine="scipy", format="NETCDF3_64BIT")  # big-endian on disk
+    back = ensembles.load(tmp_path / "three.nc")
+    assert all(variable.dtype.isnative for variable in back.variables.values())
+    np.testing.assert_array_equal(back["q"], ds["q"])
+
+
+def test_a_leading_tilde_is_the_home_folder(ds, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.zarr", "b.nc"):
+        assert ensembles.save(ds, f"~/{name}") == tmp_path / name
+        assert_bitwise(ds, ensembles.load(f"~/{name}"))
+    with recording.ZarrSink("~/c.zarr", ensembles.frame([0.0], {"mu": [1.0]}), (V,), ()) as sink:
+        sink.put(0, 0, {"v": np.zeros(3, np.float32)})
+        sink.finish()
+    assert sink.result().sizes["sample"] == 3
+    assert sorted(os.listdir(tmp_path)) == ["a.zarr", "b.nc", "c.zarr"]
+
+
+def test_plain_xarray_opens_what_is_written_without_a_warning(ds, tmp_path):
+    ds = ds.assign_coords(label=("run", ["one", "two", "three"]), sign=("run", [True, False, True]))
+    ensembles.save(ds, tmp_path / "saved.zarr")
+    frame = ensembles.frame([0.0, 1.0], {"mu": [1.0]})
+    with recording.ZarrSink(tmp_path / "streamed.zarr", frame, (V, Q), (ENERGY,)) as sink:
+        for time in range(2):
+            record = {"v": np.full(3, time, np.float32), "q": np.zeros((3, 2)), "electric_energy": np.ones(())}
+            sink.put(0, time, record)
+        sink.finish()
+    saved, streamed = (xr.open_zarr(tmp_path / name).load() for name in ("saved.zarr", "streamed.zarr"))
+    assert saved["label"].values.tolist() == ["one", "two", "three"]
+    np.testing.assert_array_equal(saved["x"], ds["x"])
+    assert list(streamed["v"].values.ravel()) == [0, 0, 0, 1, 1, 1]
+    assert_bitwise(ds, ensembles.load(tmp_path / "saved.zarr"))
+    assert ensembles.load(tmp_path / "saved.zarr", lazy=True)["label"].dtype == ds["label"].dtype
+    assert ensembles.variable_names(ensembles.load(tmp_path / "streamed.zarr")) == ["v", "q"]
+
+
+def test_stores_of_the_version_before_load(ds, tmp_path):
+    order = ensembles.order_attribute(map(str, ds.variables))
+    ds.assign_attrs(order).to_zarr(tmp_path / "before.zarr", consolidated=False)
+    assert_bitwise(ds, ensembles.load(tmp_path / "before.zarr"))
+
+
+@pytest.mark.parametrize("name", ["scores.zarr", "scores.nc"])
+def test_a_table_of_scores_is_named_as_such(tmp_path, name):
+    scores = xr.Dataset({"mean_error": (("reference", "run"), np.ones((2, 1)))}, {"reference": ["frozen", "bootstrap"]})
+    ensembles.write(scores, tmp_path / name)
+    with (xr.open_zarr if name.endswith("zarr") else xr.open_dataset)(tmp_path / name) as opened:
+        assert opened["reference"].values.tolist() == ["frozen", "bootstrap"]
+    for lazy in (False, True):
+        with pytest.raises(ValueError, match=r"is a table of scores, as `compare` returns it, not an ens.*xarray.open"):
+            ensembles.load(tmp_path / name, lazy=lazy)
+
+
+def test_a_surrogate_is_named_as_such(tmp_path):
+    path = toy.gaussian_surrogate().save(tmp_path / "m.hoam")
+    with pytest.raises(ValueError, match=r"is a surrogate, not an ensemble; hoam_plugin\.load reads it"):
+        ensembles.load(path)
+
+
+def test_names_that_no_file_holds_are_refused_before_anything_is_written(ds, tmp_path):
+    for bad in (
+        ds.rename(electric_energy="energy/field"),
+        ds.rename(cell="a/b"),
+        ds.assign({3: ("time", np.zeros(4))}),
+    ):
+        for name in ("e.zarr", "e.nc"):
+            with pytest.raises(ValueError, match=r"the name .* cannot be written to a file; rename it"):
+                ensembles.save(bad, tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_index_of_several_levels_is_saved_as_its_levels(ds, tmp_path):
+    nested = ds.set_index(run=["mu", "nu"])
+    for name in ("e.zarr", "e.nc"):
+        back = ensembles.load(ensembles.save(nested, tmp_path / name))
+        assert ensembles.parameters(back)["nu"].tolist() == [0.1, 0.1, 0.3]
+
+
 # Validation
 
 
@@ -320,6 +420,82 @@ def test_anybodys_dataset_is_accepted_in_any_order_of_dims():
     assert foreign["theta"].dims[0] == "sample"
 
 
+@pytest.mark.parametrize("name", ["position/x", "x-y", "lambda", "aux", "remainder"])
+def test_names_that_no_state_can_hold_are_refused(ds, name):
+    with pytest.raises(ValueError, match=f"the variable name {name!r} cannot be a field of a State; rename it"):
+        ensembles.validate(ds.rename(x=name))
+
+
+@pytest.mark.parametrize("dask", [False, True])
+def test_numbers_come_in_the_byte_order_of_the_machine(ds, dask):
+    swapped = ds.assign({name: ds[name].astype(">f8") for name in ("v", "electric_energy")})
+    swapped = swapped.assign(x=ds["x"].astype(">f4")).assign_coords(
+        time=ds["time"].astype(">f8"), mu=ds["mu"].astype(">f4")
+    )
+    assert not swapped["x"].dtype.isnative
+    assert not swapped["time"].dtype.isnative
+    valid = ensembles.validate(swapped.chunk() if dask else swapped)
+    assert all(variable.dtype.isnative for variable in valid.variables.values())
+    np.testing.assert_array_equal(valid["v"], ds["v"])
+    assert valid["x"].attrs == ds["x"].attrs
+    assert not swapped["x"].dtype.isnative
+    assert ensembles.native(swapped["x"].values).dtype == np.float32
+    assert ensembles.native(own := ds["x"].values) is own
+
+
+def test_samples_of_half_precision_are_taken_and_those_of_extended_precision_named(ds):
+    assert ensembles.validate(ds.assign(x=ds["x"].astype(np.float16)))["x"].dtype == np.float16
+    with pytest.raises(TypeError, match=r"variable 'x' has dtype .*, which JAX lacks; convert by \.astype\('float"):
+        ensembles.validate(ds.assign(x=ds["x"].astype(np.longdouble)))
+
+
+def test_attributes_come_as_plain_numbers_and_texts(ds, tmp_path):
+    ds["x"].attrs.update(period=[50.0], units=b"m", scale=np.float32(2), long_name=None, comment=[1, 2])
+    ds = ds.assign(x_rate=(("run", "time", "sample"), np.zeros((3, 4, 5)), {"rate_of": b"x"}))
+    valid = ensembles.validate(ds)
+    expected = {"period": 50.0, "units": "m", "scale": 2.0, "bounds_low": 0.0, "bounds_high": 50.0, "comment": [1, 2]}
+    assert valid["x"].attrs == expected
+    assert valid["x_rate"].attrs == {"rate_of": "x"}
+    assert ds["x"].attrs["period"] == [50.0]
+    assert ensembles.load(ensembles.save(ds, tmp_path / "e.nc"))["x"].attrs["period"] == 50.0
+
+
+def test_what_attributes_name_must_be_there(ds):
+    with pytest.raises(ValueError, match="variable 'v' has velocity_of='v'; it must be the name of its position"):
+        ensembles.validate(ds.assign(v=ds["v"].assign_attrs(velocity_of="v")))
+    rates = ds["x"].assign_attrs(rate_of="X")
+    with pytest.raises(ValueError, match=r"variable 'dx' has rate_of='X', but the ensemble's variables are \['x', "):
+        ensembles.validate(ds.assign(dx=rates))
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        (np.arange(4).astype("M8[s]"), r"time=\(ds\.time - ds\.time\[0\]\) / np\.timedelta64\(1, 's'\)"),
+        (np.arange(4).astype("m8[s]"), r"such as ds\.assign_coords\(time=ds\.time / np\.timedelta64\(1, 's'\)\)"),
+    ],
+)
+def test_dates_come_with_their_remedy(ds, times, says):
+    dated = ds.assign_coords(time=times)
+    with pytest.raises(TypeError, match=says):
+        ensembles.validate(dated)
+    seconds = (dated.time - dated.time[0]) / np.timedelta64(1, "s")
+    assert ensembles.validate(dated.assign_coords(time=seconds))["time"].values.tolist() == [0, 1, 2, 3]
+
+
+def test_times_that_single_precision_cannot_tell_apart_are_explained(ds):
+    times = 1e6 + np.arange(4) * 0.01
+    ensembles.validate(ds.assign_coords(time=times))
+    with pytest.raises(ValueError, match=r"follows time\[0\].*; time is float32, which may have rounded .* as float64"):
+        ensembles.validate(ds.assign_coords(time=times.astype(np.float32)))
+    assert ensembles.validate(ds.assign_coords(time=np.arange(4)))["time"].values.tolist() == [0, 1, 2, 3]
+
+
+def test_empty_components_are_named(ds):
+    with pytest.raises(ValueError, match=r"variable 'q' has the shape \(3, 4, 5, 0\); no dim may be empty"):
+        ensembles.validate(ds.isel(axis=slice(0)))
+
+
 # Selection
 
 
@@ -351,6 +527,8 @@ def test_subsamples_are_random_reproducible_and_without_replacement(ds):
         ensembles.subsample(ds, 6, key=jax.random.key(0))
     with pytest.raises(ValueError, match="n_samples=0 must be a whole number of at least 1"):
         ensembles.subsample(ds, 0, key=jax.random.key(0))
+    with pytest.raises(TypeError, match=r"key=0 must be a JAX random key, such as jax\.random\.key\(0\)"):
+        ensembles.subsample(ds, 3, key=0)
 
 
 def test_recorded_rates_are_not_variables(ds):

@@ -54,3 +54,44 @@ def test_foreign_attributes_may_be_missing_or_numpy_values():
 def test_nonsense_is_refused_in_one_sentence(wrong, says):
     with pytest.raises(ValueError, match=says):
         Variable(**wrong)
+
+
+@pytest.mark.parametrize("value", [8, 8.0, [8.0], np.asarray([[8.0]]), np.float32(8), np.asarray(8.0), "8.0", b"8"])
+@pytest.mark.parametrize("field", ["period", "scale"])
+def test_one_number_in_any_wrapping_is_a_number(field, value):
+    assert getattr(Variable.from_attributes("q", [], {field: value}), field) == 8.0
+
+
+@pytest.mark.parametrize("value", ["m", b"m", ["m"], np.asarray([b"m"]), np.asarray(["m"], object), np.str_("m")])
+def test_one_text_in_any_wrapping_is_a_text(value):
+    variable = Variable.from_attributes(
+        "q", [], {"units": value, "velocity_of": value, "rate_of": value, "long_name": value}
+    )
+    assert variable == Variable("q", units="m", velocity_of="m", rate_of="m", long_name="m")
+    assert Variable.from_attributes("q", [], {"units": 1}).units == "1"
+    assert Variable.from_attributes("q", [], {"units": None, "velocity_of": "", "period": None}) == Variable("q")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"period": [8.0, 9.0]}, r"variable 'q' has period=\[8\.0, 9\.0\]; it must be a positive number, one for all"),
+        ({"period": np.ones(3)}, r"variable 'q' has period=array\(.*\); it must be a positive number"),
+        ({"period": "2 pi"}, "variable 'q' has period='2 pi'; it must be a positive number"),
+        ({"period": True}, "variable 'q' has period=True"),
+        ({"period": np.nan}, "variable 'q' has period=nan"),
+        ({"period": 1j}, "variable 'q' has period=1j"),
+        ({"period": []}, r"variable 'q' has period=\[\]"),
+        ({"period": {}}, "variable 'q' has period={}"),
+        ({"scale": "log"}, "variable 'q' has scale='log'; it must be a positive number"),
+        ({"scale": -1}, "variable 'q' has scale=-1"),
+        ({"bounds_low": "a", "bounds_high": 1.0}, "variable 'q' has bounds_low='a'; it must be a number"),
+        ({"bounds_low": 2.0, "bounds_high": 1.0}, r"bounds=\(2\.0, 1\.0\) of variable 'q'"),
+        ({"units": ["m", "s"]}, r"variable 'q' has units=\['m', 's'\]; it must be a text"),
+        ({"velocity_of": 3}, "variable 'q' has velocity_of=3; it must be a text"),
+        ({"rate_of": ["x", "y"]}, "variable 'q' has rate_of="),
+    ],
+)
+def test_attributes_that_mean_nothing_name_the_variable(attributes, says):
+    with pytest.raises(ValueError, match=says):
+        Variable.from_attributes("q", [], attributes)

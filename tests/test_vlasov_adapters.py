@@ -121,6 +121,31 @@ def test_a_single_run_with_adept_names_and_cell_centres_is_read():
         vlasov.to_adept(plain[["x", "v"]])
 
 
+@pytest.mark.parametrize("unit", [1e-45, 1.0, 1e45])
+def test_densities_of_any_unit_byte_order_and_origin_are_read_alike(unit):
+    saved = vlasov.to_adept(grid_runs().isel(run=[0]))
+    plain = vlasov.from_adept(saved, key=KEY, n_samples=512)
+    length = plain["x"].attrs["period"]
+    # A box that begins a whole number of lengths off.
+    other = saved.assign(f=(saved["f"].astype(np.float64) * unit).astype(">f8"), e=saved["e"].astype(">f4"))
+    other = other.assign_coords(x=saved["x"].astype(np.float64) + 1e6 * length, seed=3, t=saved["t"].astype(">f8"))
+    moved = vlasov.from_adept(other, key=KEY, n_samples=512)
+    assert hoam.ensemble.parameter_names(moved) == ["mu"]
+    for name in ("x", "v", "electric_energy"):
+        np.testing.assert_allclose(moved[name], plain[name], rtol=1e-4, atol=1e-4)
+    assert moved["distribution"].dtype == np.float64
+
+
+def test_an_integer_is_no_key_and_a_hole_no_density(as_installed):
+    saved = vlasov.to_adept(grid_runs().isel(run=[0]))
+    with pytest.raises(TypeError, match=r"key=0 must be a JAX random key"):
+        vlasov.from_adept(saved, key=0, n_samples=8)
+    with pytest.raises(ValueError, match="'f' holds non-finite values"):
+        vlasov.from_adept(saved.assign(f=saved["f"].where(saved["f"] < 0.1)), key=KEY, n_samples=8)
+    with pytest.raises(TypeError, match="solver=two_stream is a function"):
+        vlasov.in_place_of(toy.plasma_surrogate(), simulators.two_stream)
+
+
 def test_a_surrogate_steps_in_the_place_of_an_adept_code():
     field, model = particle_field(), model_on_grid()
     # So close to the boundary that some cross it in every step.
@@ -179,6 +204,29 @@ def test_the_noise_of_a_step_depends_on_its_time_and_the_key():
     assert float(jnp.max(jnp.abs(first - later))) > 0.01
     shorter = field.advanced(0.0, y, {"mu": 1.5}, 0.0)["y"]
     np.testing.assert_array_equal(shorter, 0)
+
+
+def test_late_times_step_as_early_ones_where_t_resolves_them(x64):
+    model = dataclasses.replace(toy.gaussian_surrogate(), epsilon=0.3)
+    norm = model.normalisation
+    first, last = norm.horizon
+    y = {"y": jnp.linspace(-1, 1, 8, dtype=jnp.float32)}
+    moved = []
+    for offset in (0.0, 1e6):
+        shifted = dataclasses.replace(norm, horizon=(first + offset, last + offset))
+        field = adept.vector_field(dataclasses.replace(model, normalisation=shifted), 0.01, key=KEY)
+        steps = [field(jnp.asarray(first + offset + 0.01 * i), y, {"mu": 1.5})["y"] for i in (0, 1)]
+        assert float(jnp.max(jnp.abs(steps[0] - steps[1]))) > 0.01
+        moved.append(steps)
+    np.testing.assert_allclose(moved[1], moved[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_clock_that_cannot_resolve_the_step_is_named():
+    model = toy.gaussian_surrogate()
+    norm = model.normalisation
+    late = dataclasses.replace(norm, horizon=(1e6, 1e6 + 2))
+    with pytest.warns(UserWarning, match=r"time 1e\+06 is float32 and resolves .*, too little for dt=0\.01"):
+        adept.vector_field(dataclasses.replace(model, normalisation=late), 0.01)
 
 
 def test_what_does_not_fit_an_adept_step_is_refused():
