@@ -17,7 +17,7 @@ from hoam_plugin.cli_parsing import DEMO_FILES
 from hoam_plugin.files import written_aside
 from hoam_plugin.fitting import fit
 from hoam_plugin.recipes import velocity_training
-from hoam_plugin.scores import REFERENCES, compare, verdict_table
+from hoam_plugin.scores import compare, verdict_table
 from hoam_plugin.simulation import simulate
 from hoam_plugin.stopwatch import Stopwatch, peak_memory
 from hoam_plugin.structure import Kind
@@ -134,11 +134,11 @@ def _scores(
     held: xr.Dataset, predictions: dict[str, xr.Dataset], *, training: xr.Dataset, floor: xr.Dataset
 ) -> xr.Dataset:
     """One table of all surrogates, in the place of the reference "surrogate"."""
-    tables = [
-        compare(held, ds, training=training, floor=floor).assign_coords(reference=[label, *REFERENCES[1:]])
-        for label, ds in predictions.items()
+    tables = [compare(held, ds, training=training, floor=floor) for ds in predictions.values()]
+    own = [
+        table.isel(reference=slice(1)).assign_coords(reference=[label])
+        for label, table in zip(predictions, tables, strict=True)
     ]
-    own = [table.isel(reference=slice(1)) for table in tables]
     return xr.concat([*own, tables[0].isel(reference=slice(1, None))], "reference", combine_attrs="override")
 
 

@@ -43,8 +43,7 @@ _BOOTSTRAP = (
     "the truth's samples drawn again with replacement, no noise floor: too low where small differences grow, and far "
     "too high for a quiet start"
 )
-_NO_FLOOR = "no floor was given: pass floor=, a second run of the truth with another key; 'bootstrap' stands for it"
-_NO_BOOTSTRAP = "not computed beside a noise floor"
+_NO_FLOOR = "none was given: pass floor=, a second run of the truth with another key; 'bootstrap' stands in its place"
 _CURVES_ONLY = "not defined: only scalar curves can be interpolated between runs"
 
 # A reference and the number of its ensemble.
@@ -89,9 +88,9 @@ def compare(
 
     - `surrogate`: the prediction.
     - `noise_floor`: `floor`, a second run of the truth.
-    - `bootstrap`: without `floor`, what stands for it: the truth's samples drawn again with replacement at every time.
-      It is no noise floor: too low where small differences between two runs grow with time (and at best 1/sqrt 2 of
-      their distance), and up to 100 times too high for a quiet start, whose samples are evenly spaced.
+    - `bootstrap`: without `floor`, what stands in its place: the truth's samples drawn again with replacement at every
+      time. It is no noise floor: too low where small differences between two runs grow with time (and at best 1/sqrt 2
+      of their distance), and up to 100 times too high for a quiet start, whose samples are evenly spaced.
     - `interpolation`: the truth's curves interpolated linearly, in the physics parameters, between the training runs
       around it.
     - `frozen`: the truth's samples at the first saved time.
@@ -141,11 +140,8 @@ def compare(
     sources["frozen", 0] = references.frozen(truth)
     between = None if training is None else Interpolation(training, coordinates)
     energies, notes = _energies(truth, predictions, floors, times, seed)
-    scored = [*_CURVE_SCORES, *_SNAPSHOT_SCORES]
     if no_training is not None:
         notes |= {(score, "interpolation"): [no_training] for score in _CURVE_SCORES}
-    absent, reason = ("bootstrap", _NO_BOOTSTRAP) if floors else ("noise_floor", _NO_FLOOR)
-    notes |= {(score, absent): [reason] for score in scored}
     notes |= {(score, "interpolation"): [_CURVES_ONLY] for score in _SNAPSHOT_SCORES}
     rows: list[Rows] = []
     for run in range(truth.sizes["run"]):
@@ -162,7 +158,8 @@ def compare(
             row[name] = row.get(name, {}) | _curve_scores(own, other)
         rows.append(row)
     attributes = {
-        **({"noise_floor": "a second truth ensemble"} if floors else {"bootstrap": f"{_BOOTSTRAP}, seed {seed}"}),
+        "noise_floor": "a second truth ensemble" if floors else _NO_FLOOR,
+        **({} if floors else {"bootstrap": f"{_BOOTSTRAP}, seed {seed}"}),
         "snapshot_times": truth["time"].values[snapshots].tolist(),
         "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
     }
@@ -341,15 +338,16 @@ def _curve_scores(truth: Curves, other: Curves) -> Row:
 
 def _dataset(truth: xr.Dataset, rows: list[Rows], notes: Notes, attributes: dict[str, object]) -> xr.Dataset:
     data: dict[str, Any] = {}
+    present = [name for name in REFERENCES if name == "interpolation" or any(name == other for other, _ in rows[0])]
     several = any(number > 0 for _, number in rows[0])
     for score, long_name in (_CURVE_SCORES | _SNAPSHOT_SCORES).items():
         if score not in rows[0]["surrogate", 0]:
             continue
         described = {"units": "1", "long_name": long_name}
-        for reference in REFERENCES:
+        for reference in present:
             if (score, reference) in notes:
                 described[f"{reference}_note"] = "; ".join(notes[score, reference])
-        values = [[_values(row, reference, score) for row in rows] for reference in REFERENCES]
+        values = [[_values(row, reference, score) for row in rows] for reference in present]
         means = [[np.mean(v) if v else np.nan for v in line] for line in values]
         data[score] = (("reference", "run"), np.asarray(means), described)
         if several:
@@ -357,7 +355,7 @@ def _dataset(truth: xr.Dataset, rows: list[Rows], notes: Notes, attributes: dict
             about = {"units": "1", "long_name": f"sample standard deviation over seeds of the {long_name}"}
             data[score + _SPREAD] = (("reference", "run"), np.asarray(spreads), about)
     coords: dict[Any, Any] = {name: coord for name, coord in truth.coords.items() if coord.dims == ("run",)}
-    coords["reference"] = ("reference", list(REFERENCES), {"long_name": "what is compared with the truth"})
+    coords["reference"] = ("reference", present, {"long_name": "what is compared with the truth"})
     return xr.Dataset(data, coords, {**ensembles.creation_attributes(), **attributes})
 
 
