@@ -7,14 +7,19 @@ y holds samples with their variables flattened in order, shape (..., D); args ar
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from hoam_plugin.checks import random_key
+from hoam_plugin.steppers import default_float
 from hoam_plugin.surrogate import Surrogate
 from hoam_plugin.variables import Variable
 
 
-def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None) -> Any:
+def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None, centred: bool = False) -> Any:
     """A surrogate as `terms` of `diffrax.diffeqsolve`, with y of shape (..., D) and args the dict of parameters.
 
     Without noise, an `ODETerm`; with noise, a `MultiTerm` of an `ODETerm` and a `ControlTerm` whose diffusion returns a
@@ -31,18 +36,26 @@ def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None) -> Any:
     arrays to keep it. Solvers without `dt0` look ahead to choose the first step; give `dt0` where the solve starts
     close to the end of the horizon.
 
+    diffrax adds steps to times and samples in their own precision. Single precision loses them late, or far from 0,
+    which is said when terms are made; with `centred=True` nothing is lost.
+
     Args:
         surrogate: a trained surrogate.
         key: JAX random key of the noise.
         path: in the place of `key`: a diffrax path (Brownian motion or any other control) of the shape of y.
+        centred: measure t from the start of the trained horizon, and y from `surrogate.normalisation.origin`, as
+            `surrogate.centred(state)` gives it; `surrogate.with_centred(state, y)` goes back to physical units.
 
     Raises:
+        TypeError: no surrogate, or a key that is no JAX random key.
         ValueError: noise and neither key nor path, or the other way round; both of them; or the policy "fallback",
             since there is no state that could go back to a simulator. In a solve: a parameter missing from args, or y
             of another width. Times and parameters outside the trained ranges are traced in a solve, so that "raise"
             gives NaN there.
     """
     _require_policy(surrogate)
+    if key is not None:
+        random_key(key)
     if key is not None and path is not None:
         raise ValueError(
             "key and path are both given; path= is a Brownian motion in the place of the one that key= makes"
@@ -59,10 +72,12 @@ def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None) -> Any:
         )
     from hoam_plugin.adapters import diffrax_terms
 
-    return diffrax_terms.terms(surrogate, key, path)
+    if not centred:
+        _warn_if_unresolved(surrogate)
+    return diffrax_terms.terms(surrogate, key, path, centred)
 
 
-def solver(surrogate: Surrogate) -> Any:
+def solver(surrogate: Surrogate, *, centred: bool = False) -> Any:
     """The surrogate's own step as a diffrax solver for `terms(surrogate)` or `terms(surrogate, key=key)`.
 
     The same integrator as in `Surrogate.solve`, and the same noise from the same key: with the same constant steps, the
@@ -71,15 +86,20 @@ def solver(surrogate: Surrogate) -> Any:
 
     Args:
         surrogate: the one that the terms were made of.
+        centred: as in `terms`.
 
     Raises:
-        ValueError: the policy "fallback". In a solve: terms of anything else, or noise given as a path.
+        TypeError: no surrogate.
+        ValueError: the policy "fallback". In a solve: terms of anything else or with another `centred`, or noise given
+            as a path.
     """
     _require_policy(surrogate)
     from hoam_plugin.adapters.diffrax_solver import OwnStep
     from hoam_plugin.adapters.packing import Packed, packed
 
-    return OwnStep(Packed(*packed(surrogate)))
+    if not centred:
+        _warn_if_unresolved(surrogate)
+    return OwnStep(Packed(*packed(surrogate)), centred)
 
 
 def from_terms(
@@ -118,9 +138,12 @@ def from_terms(
         known: (t, y, args) -> dy/dt, a part of the drift that a kinetic surrogate need not learn.
 
     Raises:
-        TypeError: terms of another kind.
+        TypeError: terms of another kind or a function that makes them, one name in the place of a list, or an `initial`
+            that is no function.
         ValueError: variables that do not fit y, or as `DiffraxStepper`.
     """
+    if isinstance(parameters, str):
+        raise TypeError(f"parameters={parameters!r} must be a list of names, such as ({parameters!r},)")
     # The one place where an adapter needs a simulator: `DiffraxStepper` is what steps somebody else's equation.
     from hoam_plugin.adapters import diffrax_problem
 
@@ -139,9 +162,45 @@ def from_terms(
     )
 
 
+# The share of a step that rounding times or samples may cost.
+_UNRESOLVED = 1e-2
+
+
+def _warn_if_unresolved(surrogate: Surrogate) -> None:
+    """Warn where single precision loses steps at the trained times or samples."""
+    if default_float() == np.float64:
+        return
+    advice = (
+        "; pass centred=True, which measures both from the training data, or call jax.config.update("
+        "'jax_enable_x64', True) at start-up"
+    )
+    latest = float(np.abs(surrogate.horizon).max())
+    tick = float(np.spacing(np.float32(latest)))
+    if tick > _UNRESOLVED * surrogate.dt:
+        warnings.warn(
+            f"float32 resolves {tick:.2g} at the trained time {latest:g}, too little for steps of "
+            f"dt={surrogate.dt:.3g}{advice}",
+            UserWarning,
+            stacklevel=3,
+        )
+    norm = surrogate.normalisation
+    shift, scale = np.abs(np.asarray(norm.shift, np.float64)), np.asarray(norm.scale, np.float64)
+    ulp = np.spacing(shift.astype(np.float32)).astype(np.float64)
+    step = scale * min(surrogate.dt / norm.duration, 1.0)
+    worst = int(np.argmax(ulp / step))
+    if ulp[worst] > _UNRESOLVED * step[worst]:
+        warnings.warn(
+            f"float32 resolves {ulp[worst]:.2g} at the mean {shift[worst]:g} of y[..., {worst}], too little for steps "
+            f"of about {step[worst]:.2g} (the spread {scale[worst]:.3g} times dt over the horizon){advice}",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def _require_policy(surrogate: Surrogate) -> None:
     if not isinstance(surrogate, Surrogate):
-        raise TypeError(f"surrogate={surrogate!r} must be a Surrogate, such as hoam.load(path) returns")
+        what = getattr(surrogate, "__name__", repr(surrogate))
+        raise TypeError(f"surrogate={what} must be a Surrogate, such as hoam.load(path) returns")
     if surrogate.on_extrapolation == "fallback":
         raise ValueError(
             "on_extrapolation='fallback' needs a simulator's state, which samples in a diffrax solve do not have; use "

@@ -6,6 +6,7 @@ An adapter may use simulators here, where somebody else's equation becomes one.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ def stepper(
 ) -> DiffraxStepper:
     """See `hoam_plugin.adapters.diffrax.from_terms`; `numerics` are arguments of `DiffraxStepper`."""
     drift_term, noise_term = _parts(terms)
+    if not callable(initial):
+        raise TypeError(f"initial={initial!r} must be a function (key, n_samples, args) -> y0 of a whole population")
     sample = _one_sample(initial, parameters)
     shapes = tuple(leaf.shape[1:] for leaf in jax.tree.leaves(sample))
     layout = Layout(jax.tree.structure(sample), shapes)
@@ -117,6 +120,9 @@ def stepper(
 
 
 def _parts(terms: Any) -> tuple[Any, Any]:
+    if inspect.isroutine(terms) or inspect.isclass(terms):
+        name = getattr(terms, "__name__", "function")
+        raise TypeError(f"terms={name} is no term but what makes one; call it, as in terms={name}(...)")
     parts: tuple[Any, ...] = terms.terms if isinstance(terms, diffrax.MultiTerm) else (terms,)
     fits = isinstance(parts[0], diffrax.ODETerm) and len(parts) < 3
     if not fits or not all(isinstance(part, diffrax.ControlTerm) for part in parts[1:]):

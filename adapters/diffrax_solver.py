@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from hoam_plugin.adapters.diffrax_terms import BrownianMotion, Drift, condition
+from hoam_plugin.adapters.diffrax_terms import BrownianMotion, Drift, condition, samples
 from hoam_plugin.adapters.packing import Packed
 
 _ORDERS = {"euler": 1, "heun": 2, "rk4": 4}
@@ -22,6 +23,7 @@ class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
     """
 
     packed: Packed
+    centred: bool = eqx.field(static=True)
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., diffrax.LocalLinearInterpolation]] = diffrax.LocalLinearInterpolation
@@ -47,14 +49,15 @@ class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
     ) -> tuple[Any, None, dict[str, Any], Any, Any]:
         """One step; positions are not wrapped, so that they can be interpolated."""
         model, key = self.packed.surrogate, self._key(terms)
-        x = y0.reshape(-1, y0.shape[-1])
+        y = samples(model, y0, self.centred).reshape(-1, y0.shape[-1])
         # diffrax lets time run backwards by a change of its sign. The end as well has to lie in the trained range.
         direction = _parts(terms)[0].direction
-        (time, parameters), (end, _) = (condition(model, direction * t, x, args) for t in (t0, t1))
-        dt = end - time
+        (start, row), (end, _) = (condition(model, direction * t, y0, args, self.centred) for t in (t0, t1))
+        dt = end - start
         step_key = None if key is None else jax.random.fold_in(key, solver_state)
-        increment = model.increment(model.normalisation.wrapped(x), time, dt, parameters, step_key)
-        y1 = model.moved(x, time, dt, parameters, increment).reshape(y0.shape)
+        increment = model.increment(model.normalisation.wrapped(y), start, dt, row, step_key)
+        moved = model.moved(y, start, dt, row, increment)
+        y1 = (moved if self.centred else model.normalisation.physical(moved)).reshape(y0.shape).astype(y0.dtype)
         return y1, None, {"y0": y0, "y1": y1}, solver_state + 1, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
@@ -65,7 +68,7 @@ class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
         """The key of the noise in terms that belong to a surrogate.
 
         Raises:
-            ValueError: other terms, or noise that is not known by its key.
+            ValueError: other terms, samples measured in another way, or noise that is not known by its key.
         """
         parts = [getattr(part, "term", part) for part in _parts(terms)]
         if not isinstance(getattr(parts[0], "vector_field", None), Drift):
@@ -73,6 +76,11 @@ class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
                 f"terms={type(parts[0]).__name__}: solver(surrogate) takes steps of terms(surrogate) alone; for other "
                 "terms, such as those that BacksolveAdjoint solves backwards, name another solver, as in "
                 "BacksolveAdjoint(solver=diffrax.Tsit5())"
+            )
+        if parts[0].vector_field.centred != self.centred:
+            raise ValueError(
+                f"terms: solver(surrogate, centred={self.centred}) needs terms(surrogate, centred={self.centred}), "
+                "which measure samples and times in the same way"
             )
         if not self.packed.surrogate.has_noise:
             return None

@@ -12,8 +12,11 @@ import jax.numpy as jnp
 import lineax
 import numpy as np
 
-from hoam_plugin import extrapolation
+from hoam_plugin import clock, extrapolation
 from hoam_plugin.adapters.packing import Packed, packed
+from hoam_plugin.centred_states import compute_dtype
+from hoam_plugin.parameter_rows import ParameterRow
+from hoam_plugin.steppers import default_float
 from hoam_plugin.surrogate import Surrogate
 
 _STATIC = {"static": True}
@@ -24,26 +27,34 @@ _FINEST = 64
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drift(Packed):
-    """A surrogate's drift as a vector field (t, y, args); its weights are leaves, as `BacksolveAdjoint` wants them."""
+    """A surrogate's drift as a vector field (t, y, args); its weights are leaves, as `BacksolveAdjoint` wants them.
+
+    Attributes:
+        centred: whether y is measured from the surrogate's origin and t from the start of its horizon.
+    """
+
+    centred: bool = dataclasses.field(default=False, metadata=_STATIC)
 
     def __call__(self, t: Any, y: Any, args: Any) -> Any:
         """The drift at samples y of shape (..., D), in their dtype."""
-        surrogate = self.surrogate
-        return surrogate.velocity(y, *condition(surrogate, t, y, args))
+        elapsed, row = condition(self.surrogate, t, y, args, self.centred)
+        return _drift(self.surrogate, samples(self.surrogate, y, self.centred), elapsed, row).astype(y.dtype)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Diffusion(Packed):
-    """The amplitude of a surrogate's noise, as a diagonal operator on arrays of the shape of y."""
+    """The amplitude of a surrogate's noise, as a diagonal operator on arrays of the shape of y; see `Drift`."""
+
+    centred: bool = dataclasses.field(default=False, metadata=_STATIC)
 
     def __call__(self, t: Any, y: Any, args: Any) -> lineax.DiagonalLinearOperator:
         """The operator at samples y of shape (..., D)."""
         surrogate = self.surrogate
-        time, parameters = condition(surrogate, t, y, args)
-        flat = y.reshape(-1, y.shape[-1])
-        amplitude = surrogate.noise_amplitude(flat, time, parameters)
-        return lineax.DiagonalLinearOperator(jnp.broadcast_to(amplitude, flat.shape).reshape(y.shape))
+        elapsed, row = condition(surrogate, t, y, args, self.centred)
+        flat = samples(surrogate, y, self.centred).reshape(-1, y.shape[-1])
+        amplitude = surrogate.noise_amplitude(flat, elapsed, row)
+        return lineax.DiagonalLinearOperator(jnp.broadcast_to(amplitude, flat.shape).reshape(y.shape).astype(y.dtype))
 
 
 class Interval(NamedTuple):
@@ -99,18 +110,37 @@ class NoiseTerm(diffrax.ControlTerm):
         return super().prod(vf, control)
 
 
-def terms(surrogate: Surrogate, key: Any, path: Any) -> Any:
+def terms(surrogate: Surrogate, key: Any, path: Any, centred: bool) -> Any:
     """See `hoam_plugin.adapters.diffrax.terms`."""
-    drift = diffrax.ODETerm(Drift(*packed(surrogate)))
+    drift = diffrax.ODETerm(Drift(*packed(surrogate), centred))
     if key is None and path is None:
         return drift
     if path is None:
-        path = BrownianMotion(key=key, t0=surrogate.horizon[0], t1=surrogate.horizon[1], tol=surrogate.dt / _FINEST)  # type: ignore[call-arg]
-    return diffrax.MultiTerm(drift, NoiseTerm(Diffusion(*packed(surrogate)), path))
+        start, end = (0.0, surrogate.normalisation.duration) if centred else surrogate.horizon
+        path = BrownianMotion(key=key, t0=start, t1=end, tol=surrogate.dt / _FINEST)  # type: ignore[call-arg]
+    return diffrax.MultiTerm(drift, NoiseTerm(Diffusion(*packed(surrogate), centred), path))
 
 
-def condition(surrogate: Surrogate, t: Any, y: Any, args: Any) -> tuple[Any, dict[str, Any]]:
-    """Time and parameters in the dtype of the samples, NaN where the surrogate does not extrapolate.
+@jax.jit
+def _drift(surrogate: Surrogate, y: Any, elapsed: Any, row: ParameterRow) -> Any:
+    return surrogate.field(elapsed, row, y.dtype)(y.reshape(-1, y.shape[-1])).reshape(y.shape)
+
+
+def samples(surrogate: Surrogate, y: Any, centred: bool) -> Any:
+    """Centred samples in the dtype of the arithmetic."""
+    y = y.astype(compute_dtype(y.dtype))
+    return y if centred else surrogate.normalisation.centred(y)
+
+
+def condition(surrogate: Surrogate, t: Any, y: Any, args: Any, centred: bool) -> tuple[Any, ParameterRow]:
+    """Time since the start of the horizon, NaN where the surrogate does not extrapolate, and the parameters.
+
+    Args:
+        surrogate: of which they are.
+        t: time, physical units; if `centred` since the start of the horizon.
+        y: samples, for their shape and dtype.
+        args: the parameters, and whatever other terms want.
+        centred: see `Drift`.
 
     Raises:
         ValueError: a missing parameter, samples of another width, or a concrete time or parameter outside its range.
@@ -131,11 +161,14 @@ def condition(surrogate: Surrogate, t: Any, y: Any, args: Any) -> tuple[Any, dic
         )
     if not jnp.issubdtype(y.dtype, jnp.floating):
         raise TypeError(f"y has dtype {y.dtype}; samples must be floating-point numbers")
-    parameters = {name: jnp.asarray(given[name]).astype(y.dtype) for name in surrogate.parameters}
-    time, policy = jnp.asarray(t).astype(y.dtype), surrogate.on_extrapolation
-    problem = extrapolation.violation(given, t, surrogate.ranges, surrogate.horizon)
-    extrapolation.enforce(policy, problem)
+    row = surrogate.parameter_row({name: given[name] for name in surrogate.parameters})
+    start, policy = surrogate.horizon[0], surrogate.on_extrapolation
+    whole = isinstance(t, jax.Array) and not jnp.issubdtype(t.dtype, jnp.floating)
+    elapsed = clock.since(t.astype(default_float()) if whole else t, 0.0 if centred else start, compute_dtype(y.dtype))
+    if not isinstance(t, jax.core.Tracer):
+        now = np.asarray(t, np.float64) + (start if centred else 0.0)
+        extrapolation.enforce(policy, extrapolation.violation(row, now, surrogate.ranges, surrogate.horizon))
     if policy == "raise":
-        inside = extrapolation.inside(parameters, (time,), surrogate.ranges, surrogate.horizon)
-        time = jnp.where(inside, time, jnp.nan)
-    return time, parameters
+        inside = extrapolation.inside(row, (elapsed,), surrogate.ranges, surrogate.horizon)
+        elapsed = jnp.where(inside, elapsed, jnp.nan)
+    return elapsed, row

@@ -82,6 +82,8 @@ def _examine(solver: Any, *, noisy: bool, additive: bool, controller: Any) -> tu
     import diffrax
 
     if not isinstance(solver, diffrax.AbstractSolver):
+        if isinstance(solver, type) and issubclass(solver, diffrax.AbstractSolver):
+            raise TypeError(f"solver={solver.__name__} is a class; call it, as in solver=diffrax.{solver.__name__}()")
         raise TypeError(f"solver={solver!r} must be the name of a diffrax solver, such as 'Euler', or such an object")
     try:
         hash(solver)

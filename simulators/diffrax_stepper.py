@@ -11,7 +11,7 @@ import numpy as np
 
 from hoam_plugin.checks import positive_int
 from hoam_plugin.simulators.ito import ItoStepper
-from hoam_plugin.steppers import Parameters
+from hoam_plugin.steppers import Parameters, require_field_name
 from hoam_plugin.variables import Variable
 
 _STATIC = {"static": True}
@@ -57,8 +57,10 @@ class DiffraxStepper(ItoStepper):
         known: (time, x, parameters) -> (D,), a part of the drift that a kinetic surrogate need not learn, or None.
 
     Raises:
-        ValueError: an argument out of its range, or a solver that does not converge to the Ito solution.
-        TypeError: a drift, diffusion or initial that is neither a function nor numbers.
+        ValueError: an argument out of its range, a variable's name that no State can hold, or a solver that does not
+            converge to the Ito solution.
+        TypeError: a drift, diffusion or initial that is neither a function nor numbers, or one name or variable in the
+            place of a list.
     """
 
     keeps_remainders: ClassVar[bool] = True
@@ -82,6 +84,10 @@ class DiffraxStepper(ItoStepper):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be a function")
         if self.known is not None and not callable(self.known):
             raise TypeError(f"known={self.known!r} must be a function or None")
+        if isinstance(self.parameters, str):
+            raise TypeError(f"parameters={self.parameters!r} must be a list of names, such as ({self.parameters!r},)")
+        if isinstance(self.variables, Variable):
+            raise TypeError(f"variables={self.variables.name!r} must be a list of them, such as (variable,)")
         if not self.variables:
             raise ValueError("variables=() must name at least one variable, such as (Variable('x', dims=('axis',)),)")
         for name, value in (
@@ -92,6 +98,8 @@ class DiffraxStepper(ItoStepper):
             ("sizes", _pairs(self.sizes, self.variables)),
         ):
             object.__setattr__(self, name, value)
+        for variable in self.variables:
+            require_field_name(variable.name)
         if not callable(self.diffusion):
             object.__setattr__(self, "additive", True)
         self.check_numerics()

@@ -65,7 +65,7 @@ class FromSamples(diffrax.AbstractAdaptiveStepSizeController):
 
     def wrap(self, direction: Any) -> FromSamples:
         """The controller for one direction of time."""
-        return FromSamples(self.controller.wrap(direction))
+        return FromSamples(self.controller.wrap(direction))  # type: ignore[call-arg, arg-type]
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any) -> Any:
         """The end of the first step, which is given, and the controller's state."""
@@ -132,7 +132,7 @@ def adaptive_step(
 ) -> Float[Array, "D n"]:
     """What each sample moves by over `dt`, in steps that its own error chooses; NaN where the solver gave up."""
     solver = solver_object(problem.solver)
-    controller = FromSamples(controller_object(problem.stepsize_controller, noisy=problem.is_noisy))
+    controller = FromSamples(controller_object(problem.stepsize_controller, noisy=problem.is_noisy))  # type: ignore[call-arg]
     levy_area = _brownian_kinds(solver)[1]
     shape = (_n_sources(problem, x, time, parameters),) if problem.is_noisy else ()
 

@@ -197,6 +197,114 @@ def test_what_does_not_fit_the_noise_is_refused():
         diffrax.diffeqsolve(terms(noisy(), path=path), solver(noisy()), 0.0, 1.0, 0.1, jnp.zeros((3, 1)), **args)
 
 
+FAR, LATE = 1e5, 1e6
+
+
+def far_and_late(model: hoam.Surrogate) -> hoam.Surrogate:
+    """The same surrogate, as if trained on samples around 1e5 from time 1e6 on."""
+    norm = model.normalisation
+    horizon = (norm.horizon[0] + LATE, norm.horizon[1] + LATE)
+    shifted = dataclasses.replace(norm, shift=norm.shift + FAR, horizon=horizon)
+    return dataclasses.replace(model, normalisation=shifted)
+
+
+@pytest.mark.parametrize("kind", ["own", "adaptive", "own with noise", "tree"])
+def test_centred_solves_are_the_same_wherever_samples_and_times_are(kind):
+    near = toy.gaussian_surrogate() if kind in ("own", "adaptive") else noisy()
+    far = far_and_late(near)
+    key = None if kind in ("own", "adaptive") else KEY
+    y0 = jax.random.normal(jax.random.key(1), (32, 1))
+
+    def ends(model: hoam.Surrogate, y: Any) -> Any:
+        own = kind.startswith("own")
+        scheme = solver(model, centred=True) if own else diffrax.Tsit5() if kind == "adaptive" else diffrax.Heun()
+        # A relative tolerance would be that of y, and so another one.
+        control = {"stepsize_controller": diffrax.PIDController(rtol=0.0, atol=1e-4)} if kind == "adaptive" else {}
+        problem = terms(model, key=key, centred=True)
+        dt = jnp.asarray(0.125)
+        return diffrax.diffeqsolve(problem, scheme, 0.0, HORIZON, dt, y, args={"mu": 1.5}, **control).ys[-1]
+
+    # Samples of the one are measured from 0, as their mean is near it, and those of the other from their mean.
+    mean = near.normalisation.shift[None, :]
+    assert not np.any(near.normalisation.origin(y0.dtype))
+    np.testing.assert_allclose(ends(far, y0 - mean) + mean, ends(near, y0), atol=2e-5)
+    assert float(jnp.std(ends(near, y0) - y0 - jnp.mean(ends(near, y0) - y0))) > 1e-3
+
+
+def test_centred_samples_are_those_of_states():
+    far = far_and_late(toy.gaussian_surrogate())
+    y0 = jax.random.normal(jax.random.key(1), (8, 1))
+    start = far.with_centred(far.state_from_samples({"y": jnp.zeros(8)}, LATE), y0)
+    np.testing.assert_allclose(far.centred(start), y0, atol=1e-6)
+    solved = far.solve(start, [LATE + 1.0], {"mu": 1.5}, dt=0.125)
+    problem = (terms(far, centred=True), solver(far, centred=True))
+    end = diffrax.diffeqsolve(*problem, 0.0, 1.0, jnp.asarray(0.125), y0, args={"mu": 1.5}).ys[-1]
+    np.testing.assert_allclose(far.centred(jax.tree.map(lambda leaf: leaf[0], solved)), end, atol=2e-5)
+    with pytest.raises(ValueError, match=r"time 1000003 is outside the trained horizon \[1000000, 1000002\]"):
+        problem[0].vector_field(3.0, y0, {"mu": 1.5})
+
+
+def test_single_precision_that_loses_steps_is_said():
+    model = toy.gaussian_surrogate()
+    norm = model.normalisation
+    late = dataclasses.replace(
+        model, normalisation=dataclasses.replace(norm, horizon=(LATE, LATE + norm.duration)), dt=0.125
+    )
+    with pytest.warns(UserWarning, match=r"float32 resolves 0\.062 at the trained time 1e\+06, .* pass centred=True"):
+        terms(late)
+    with pytest.warns(UserWarning, match=r"too little for steps of dt=0\.125"):
+        solver(late)
+    far = dataclasses.replace(model, normalisation=dataclasses.replace(norm, shift=norm.shift + FAR))
+    with pytest.warns(UserWarning, match=r"float32 resolves 0\.0078 at the mean 100002 of y\[\.\.\., 0\]"):
+        terms(far)
+    # Nothing to say of a solve that is centred, or of double precision.
+    terms(late, centred=True), solver(far, centred=True)
+
+
+@pytest.mark.usefixtures("x64")
+def test_double_precision_needs_no_centre():
+    near = toy.gaussian_surrogate()
+    far = far_and_late(near)
+    y = jax.random.normal(jax.random.key(1), (8, 1))
+    means = [model.normalisation.shift.astype(float)[None, :] for model in (near, far)]
+    here = terms(near).vector_field(0.5, y + means[0], {"mu": 1.5})
+    there = terms(far).vector_field(LATE + 0.5, y + means[1], {"mu": 1.5})
+    np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)
+
+
+def test_terms_and_solver_have_to_measure_alike():
+    model = toy.gaussian_surrogate()
+    with pytest.raises(ValueError, match=r"solver\(surrogate, centred=True\) needs terms\(surrogate, centred=True\)"):
+        diffrax.diffeqsolve(
+            terms(model), solver(model, centred=True), 0.0, 1.0, 0.1, jnp.zeros((3, 1)), args={"mu": 1.5}
+        )
+
+
+def test_args_may_hold_what_other_terms_want():
+    field = terms(toy.gaussian_surrogate()).vector_field
+    y = jnp.ones((3, 1))
+    np.testing.assert_array_equal(field(0.5, y, {"mu": 1.5, "force": 2.0}), field(0.5, y, {"mu": [1.5]}))
+
+
+def test_functions_and_numbers_in_the_place_of_what_they_make(as_installed):
+    with pytest.raises(TypeError, match="key=0 must be a JAX random key"):
+        terms(noisy(), key=0)
+    with pytest.raises(TypeError, match="surrogate=gaussian_surrogate must be a Surrogate"):
+        terms(toy.gaussian_surrogate)
+    with pytest.raises(TypeError, match="surrogate='two_stream' must be a Surrogate"):
+        solver("two_stream")
+
+    def problem() -> Any:
+        return diffrax.ODETerm(lambda t, y, args: -y)
+
+    with pytest.raises(TypeError, match=r"terms=problem is no term .* call it, as in terms=problem\(\.\.\.\)"):
+        from_terms(problem, initial=lambda key, n, args: jnp.ones((n, 1)))
+    with pytest.raises(TypeError, match=r"initial=1\.0 must be a function"):
+        from_terms(problem(), initial=1.0)
+    with pytest.raises(TypeError, match="parameters='rate' must be a list of names"):
+        from_terms(problem(), initial=lambda key, n, args: jnp.ones((n, 1)), parameters="rate")
+
+
 def test_times_beyond_the_horizon_follow_the_policy():
     model = toy.gaussian_surrogate()
     y = jnp.zeros((3, 1))
@@ -275,6 +383,8 @@ def test_a_batched_problem_of_interacting_samples_becomes_a_stepper():
     assert x.mean() == pytest.approx(2.0, abs=0.05)
     assert x.var() == pytest.approx(np.exp(-2) + 0.125 * (1 - np.exp(-2)), rel=0.1)
     state = stepper.init(KEY, 8, {"rate": 1.0})
+    with pytest.raises(ValueError, match=r"lacks \['rate'\]"):
+        stepper.step(state, 0.1, {}, key=KEY)
     np.testing.assert_allclose(stepper.noise(state, {"rate": 1.0})["x"], 0.5)
     np.testing.assert_allclose(jnp.mean(stepper.rates(state, {"rate": 1.0})["x"]), 0, atol=1e-6)
 
