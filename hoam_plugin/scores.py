@@ -5,7 +5,6 @@ Every score and every reference is defined in docs/scores.md.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,14 +18,14 @@ from hoam_plugin.distances import Coordinate
 from hoam_plugin.pairing import in_order_of_names, matching, training_for, valid
 from hoam_plugin.references import Curves, Interpolation, Source
 from hoam_plugin.tolerances import tolerance
+from hoam_plugin.verdicts import CURVES_ONLY, SPREAD
+from hoam_plugin.verdicts import verdict_table as verdict_table
 
 REFERENCES = ("surrogate", "noise_floor", "bootstrap", "interpolation", "frozen")
 N_SNAPSHOTS = 16
 
 # Differences of distances, in spans of the saved times, that late times may owe to rounding.
 _TIE = 1e-6
-# Columns of a footnote.
-_WIDTH = 110
 
 _CURVE_SCORES = {
     "electric_energy_error": "relative error of the electric energy, mean over saved times",
@@ -44,12 +43,10 @@ _BOOTSTRAP = (
     "too high for a quiet start"
 )
 _NO_FLOOR = "none was given: pass floor=, a second run of the truth with another key; 'bootstrap' stands in its place"
-_CURVES_ONLY = "not defined: only scalar curves can be interpolated between runs"
 
 # A reference and the number of its ensemble.
 Name = tuple[str, int]
 _TRUTH: Name = ("truth", 0)
-_SPREAD = "_spread"
 
 # One value per score; reasons why a reference lacks a score, keyed by (score, reference).
 Row = dict[str, float]
@@ -142,7 +139,7 @@ def compare(
     energies, notes = _energies(truth, predictions, floors, times, seed)
     if no_training is not None:
         notes |= {(score, "interpolation"): [no_training] for score in _CURVE_SCORES}
-    notes |= {(score, "interpolation"): [_CURVES_ONLY] for score in _SNAPSHOT_SCORES}
+    notes |= {(score, "interpolation"): [CURVES_ONLY] for score in _SNAPSHOT_SCORES}
     rows: list[Rows] = []
     for run in range(truth.sizes["run"]):
         own_source = references.samples_of(truth)
@@ -164,61 +161,6 @@ def compare(
         "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
     }
     return _dataset(truth, rows, notes, attributes)
-
-
-def verdict_table(scores: xr.Dataset) -> str:
-    """The scores as plain text: one row per score and run, one column per reference; "-" where there is none.
-
-    Scores of several ensembles are printed with their spread, as in "0.021 ± 0.003". References without any score are
-    left out; lines below the table say why, and what a bootstrap is.
-
-    Args:
-        scores: what `compare` returned.
-    """
-    own = {str(name): array for name, array in scores.data_vars.items() if not str(name).endswith(_SPREAD)}
-    runs = labels.runs(ensembles.parameters(scores), scores.sizes["run"])
-    references_given = [str(reference) for reference in scores["reference"].values]
-    names = [
-        name for name in references_given if any(array.sel(reference=name).notnull().any() for array in own.values())
-    ]
-    lines = [["score", "run", *(name.replace("_", " ") for name in names)]]
-    for score, array in own.items():
-        spread = scores.get(f"{score}{_SPREAD}", xr.full_like(array, np.nan))
-        for run, label in enumerate(runs):
-            pairs = [ds.sel(reference=names).isel(run=run).values.tolist() for ds in (array, spread)]
-            title = score.replace("_", " ") if run == 0 else ""
-            lines.append([title, label, *map(_cell, *pairs)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * width for width in widths]
-    rows = (
-        [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]
-        for line in [lines[0], rule, *lines[1:]]
-    )
-    return "\n".join([*("  ".join(row).rstrip() for row in rows), *_footnotes(own, names)])
-
-
-def _footnotes(own: dict[str, xr.DataArray], names: list[str]) -> list[str]:
-    """What a bootstrap is, and why scores are missing."""
-    notes = (
-        [f"bootstrap: {_BOOTSTRAP}; pass a second run of the truth as floor (--floor)"] if "bootstrap" in names else []
-    )
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for score, array in own.items():
-        for reference in REFERENCES[1:]:
-            if note := array.attrs.get(f"{reference}_note"):
-                reasons.setdefault((reference, note), []).append(score.replace("_", " "))
-    for (reference, note), scores in reasons.items():
-        if reference in names:
-            notes.append(f"{reference.replace('_', ' ')} of {', '.join(scores)}: {note}")
-        elif reference == "interpolation" and note != _CURVES_ONLY:
-            notes.append(f"no interpolation: {note}")
-    return [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes]
-
-
-def _cell(value: float, spread: float) -> str:
-    if np.isnan(value):
-        return "-"
-    return f"{value:.3g}" if np.isnan(spread) else f"{value:.3g} ± {spread:.1g}"
 
 
 def _curve_times(truth: xr.Dataset, from_time: float | None) -> Int[np.ndarray, " time"]:
@@ -353,7 +295,7 @@ def _dataset(truth: xr.Dataset, rows: list[Rows], notes: Notes, attributes: dict
         if several:
             spreads = [[np.std(v, ddof=1) if len(v) > 1 else np.nan for v in line] for line in values]
             about = {"units": "1", "long_name": f"sample standard deviation over seeds of the {long_name}"}
-            data[score + _SPREAD] = (("reference", "run"), np.asarray(spreads), about)
+            data[score + SPREAD] = (("reference", "run"), np.asarray(spreads), about)
     coords: dict[Any, Any] = {name: coord for name, coord in truth.coords.items() if coord.dims == ("run",)}
     coords["reference"] = ("reference", present, {"long_name": "what is compared with the truth"})
     return xr.Dataset(data, coords, {**ensembles.creation_attributes(), **attributes})
