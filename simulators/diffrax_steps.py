@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any, ClassVar
@@ -43,29 +44,20 @@ class FromSamples(diffrax.AbstractAdaptiveStepSizeController):
     """A controller whose relative tolerance is that of the samples, where y is the way from them; args are their start.
 
     Attributes:
-        controller: the one that decides.
+        rtol: relative tolerance.
+        atol: absolute tolerance.
+        norm: of an error.
+        controller: the one that decides, of these tolerances.
     """
 
-    controller: diffrax.AbstractAdaptiveStepSizeController
-
-    @property
-    def rtol(self) -> Any:
-        """Relative tolerance."""
-        return self.controller.rtol
-
-    @property
-    def atol(self) -> Any:
-        """Absolute tolerance."""
-        return self.controller.atol
-
-    @property
-    def norm(self) -> Any:  # type: ignore[override]
-        """The norm of an error."""
-        return self.controller.norm
+    rtol: Any
+    atol: Any
+    norm: Any
+    controller: Any
 
     def wrap(self, direction: Any) -> FromSamples:
         """The controller for one direction of time."""
-        return FromSamples(self.controller.wrap(direction))  # type: ignore[call-arg, arg-type]
+        return dataclasses.replace(self, controller=self.controller.wrap(direction))
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any) -> Any:
         """The end of the first step, which is given, and the controller's state."""
@@ -132,7 +124,8 @@ def adaptive_step(
 ) -> Float[Array, "D n"]:
     """What each sample moves by over `dt`, in steps that its own error chooses; NaN where the solver gave up."""
     solver = solver_object(problem.solver)
-    controller = FromSamples(controller_object(problem.stepsize_controller, noisy=problem.is_noisy))  # type: ignore[call-arg]
+    own: Any = controller_object(problem.stepsize_controller, noisy=problem.is_noisy)
+    controller = FromSamples(rtol=own.rtol, atol=own.atol, norm=own.norm, controller=own)
     levy_area = _brownian_kinds(solver)[1]
     shape = (_n_sources(problem, x, time, parameters),) if problem.is_noisy else ()
 
