@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -94,6 +96,36 @@ def require_complete(simulation: Any, takes: Mapping[str, inspect.Parameter], gi
             f"{getattr(simulation, '__name__', 'simulation')} needs {missing!r}; give each as a constant, such as "
             f"{missing[0]}=1.0, or among parameters"
         )
+
+
+def require_known(
+    energy_or_force_fn: Any, neighbor_fn: Any, takes: Mapping[str, inspect.Parameter], names: Iterable[str]
+) -> None:
+    """Raise ValueError for an energy that wants lists and gets none; warn of names that look like slips."""
+    try:
+        own = inspect.signature(energy_or_force_fn).parameters
+    except (TypeError, ValueError):
+        return
+    if neighbor_fn is None and "neighbor" in own and own["neighbor"].default is inspect.Parameter.empty:
+        raise ValueError(
+            "neighbor_fn=None, but energy_or_force_fn wants `neighbor`; give the neighbor_fn that came with it"
+        )
+    for name in names:
+        near = () if name in takes or name in own else difflib.get_close_matches(name, takes, n=1, cutoff=0.8)
+        if near:
+            warnings.warn(
+                f"{name!r} is no argument of the simulation and goes to energy_or_force_fn; did you mean {near[0]!r}?",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+def require_numbers(name: str, value: Any) -> None:
+    """Raise TypeError for what is no number or array of numbers."""
+    dtype = getattr(value, "dtype", None)
+    found = np.asarray(value).dtype if dtype is None else dtype
+    if not isinstance(found, np.dtype) or found.kind not in "fiuV":
+        raise TypeError(f"{name}={value!r} must be numbers, not {found}")
 
 
 def require_forward(to_position: np.ndarray) -> None:

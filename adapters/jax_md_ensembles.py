@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from hoam_plugin.adapters.jax_md_checks import require_function
-from hoam_plugin.adapters.jax_md_given import substeps
+from hoam_plugin.adapters.jax_md_given import require_own_options, substeps
 from hoam_plugin.adapters.jax_md_import import jax_md_simulate
 from hoam_plugin.adapters.jax_md_replacement import Beyond, Replacement
 from hoam_plugin.adapters.jax_md_samples import columns_of
@@ -53,7 +53,7 @@ def nve(
             `on_extrapolation` says; traced values give NaN, see `check`), or a changed parameter that was not trained.
         FloatingPointError: outside of compiled code, NaN from the surrogate.
     """
-    return _pair("nve", surrogate, shift_fn, dt, {}, parameters, beyond)
+    return _pair("nve", surrogate, shift_fn, dt, {}, parameters, beyond, sim_kwargs)
 
 
 def nvt_langevin(
@@ -85,7 +85,7 @@ def nvt_langevin(
     Raises:
         ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
     """
-    return _pair("nvt_langevin", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond)
+    return _pair("nvt_langevin", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond, sim_kwargs)
 
 
 def brownian(
@@ -99,7 +99,7 @@ def brownian(
     beyond: Beyond = "raise",
 ) -> Pair:
     """`jax_md.simulate.brownian` with a surrogate of positions alone; arguments and errors as in `nvt_langevin`."""
-    return _pair("brownian", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond)
+    return _pair("brownian", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond, {})
 
 
 def nvt_nose_hoover(
@@ -138,7 +138,7 @@ def nvt_nose_hoover(
         ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
     """
     chain = (chain_length, dt * 100 if tau is None else tau)
-    return _pair("nvt_nose_hoover", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond, chain)
+    return _pair("nvt_nose_hoover", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond, sim_kwargs, chain)
 
 
 def nvk(
@@ -155,7 +155,7 @@ def nvk(
 
     What the thermostat does is part of the learned dynamics, which keep the kinetic energy as well as that was learned.
     """
-    return _pair("nvk", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond)
+    return _pair("nvk", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond, sim_kwargs)
 
 
 def temp_rescale(
@@ -184,7 +184,7 @@ def temp_rescale(
         sim_kwargs: ignored, as jax-md does.
     """
     constants = {"kT": kT, "window": window, "fraction": fraction}
-    return _pair("temp_rescale", surrogate, shift_fn, dt, constants, parameters, beyond)
+    return _pair("temp_rescale", surrogate, shift_fn, dt, constants, parameters, beyond, sim_kwargs)
 
 
 def temp_berendsen(
@@ -210,7 +210,7 @@ def temp_berendsen(
         beyond: see `nve`.
         sim_kwargs: ignored, as jax-md does.
     """
-    return _pair("temp_berendsen", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond)
+    return _pair("temp_berendsen", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond, sim_kwargs)
 
 
 def temp_csvr(
@@ -225,7 +225,7 @@ def temp_csvr(
     **sim_kwargs: Any,
 ) -> Pair:
     """`jax_md.simulate.temp_csvr` with a surrogate; arguments and errors as in `temp_berendsen`."""
-    return _pair("temp_csvr", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond)
+    return _pair("temp_csvr", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond, sim_kwargs)
 
 
 def _pair(
@@ -236,6 +236,7 @@ def _pair(
     constants: Mapping[str, Any],
     parameters: Mapping[str, Any] | None,
     beyond: Beyond,
+    ignored: Mapping[str, Any],
     chain: tuple[int, Any] | None = None,
 ) -> Pair:
     jax_md_simulate()
@@ -243,6 +244,9 @@ def _pair(
     require_function("shift_fn", shift_fn)
     if beyond not in get_args(Beyond):
         raise ValueError(f"beyond={beyond!r} must be {' or '.join(map(repr, get_args(Beyond)))}")
+    require_own_options(ignored)
+    if not isinstance(parameters, Mapping | None):
+        raise TypeError(f"parameters={parameters!r} must be a dict of name to value, such as {{'sigma': 1.0}}")
     given = dict(parameters or {})
     strangers = sorted(set(given) - set(surrogate.parameters))
     if strangers:

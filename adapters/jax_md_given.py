@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import warnings
 from collections.abc import Mapping
@@ -59,6 +60,34 @@ def require_mass(surrogate: Surrogate, mass: Any) -> None:
         )
 
 
+def require_start(shape: tuple[int, ...], mass: Any, momenta: Any, kT: Any) -> None:
+    """Raise ValueError for masses, momenta or a temperature that do not fit the positions of a system.
+
+    Args:
+        shape: (N, dim) of the positions.
+        mass: of all particles, or one for each, of shape (N,) or (N, 1).
+        momenta: of the shape of positions, or None.
+        kT: temperature.
+    """
+    if _shape(mass) not in ((), (shape[0],), (shape[0], 1)):
+        raise ValueError(f"mass is {_said(mass)} and must be a number, or one for each of the {shape[0]} particles")
+    if momenta is not None and _shape(momenta) != shape:
+        raise ValueError(f"momenta is {_said(momenta)} and must be numbers of the shape {shape} of the positions")
+    if kT is not None and _shape(kT) != ():
+        raise ValueError(f"kT is {_said(kT)} and must be a number")
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of numbers, or None for anything else."""
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    return np.shape(value) if isinstance(dtype, np.dtype) and dtype.kind in "fiuV" else None
+
+
+def _said(value: Any) -> str:
+    """A value in a message, or what it is."""
+    return f"of the shape {np.shape(value)}" if np.ndim(value) else repr(value)
+
+
 def require_unchanged(ensemble: str, name: str, have: Any, value: Any) -> None:
     """Raise ValueError for another value of a constant that the surrogate was not trained over."""
     if value is have:
@@ -72,6 +101,14 @@ def require_unchanged(ensemble: str, name: str, have: Any, value: Any) -> None:
     raise ValueError(
         f"{changed}, but the surrogate was not trained over {name}; leave it constant, or train over several values"
     )
+
+
+def require_own_options(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for ignored keywords that are near misses of the two that are not jax-md's."""
+    for name in options:
+        near = difflib.get_close_matches(name, ("parameters", "beyond"), n=1, cutoff=0.8)
+        if near and near[0] != name:
+            raise ValueError(f"{name!r} is no keyword; did you mean {near[0]!r}?")
 
 
 def warn_of_ignored(surrogate: Surrogate, keywords: Mapping[str, Any]) -> None:

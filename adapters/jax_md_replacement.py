@@ -68,6 +68,7 @@ class Replacement:
         random_key(key)
         shape = np.shape(R)
         self.columns.require_shape(shape)
+        jax_md_given.require_start(shape, mass, momenta, kT)
         jax_md_given.require_mass(self.surrogate, mass)
         fits = self._fits(shape[1], keywords)
         own = {n: keywords.pop(n) for n in self.surrogate.parameters if n in keywords}

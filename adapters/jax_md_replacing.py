@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hoam_plugin.adapters import jax_md_ensembles
+from hoam_plugin.adapters.jax_md_given import require_own_options
 from hoam_plugin.adapters.jax_md_import import jax_md_simulate
 from hoam_plugin.adapters.jax_md_samples import columns_of
 from hoam_plugin.adapters.jax_md_states import ENSEMBLES
@@ -41,13 +42,16 @@ def replacing(name: str, surrogate: Surrogate, **options: Any) -> Iterator[None]
 
     Raises:
         ImportError: without the extra `jax-md`.
-        TypeError: not a surrogate.
+        TypeError: not a surrogate, or a name that is no string.
         ValueError: another name, or variables that are not those of the ensemble.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name is a {type(name).__name__} and must be the name of an ensemble, such as 'nvt_langevin'")
     if name not in ENSEMBLES:
-        raise ValueError(f"name={name!r} cannot be replaced; {suggestion(str(name), ENSEMBLES)}")
+        raise ValueError(f"name={name!r} cannot be replaced; {suggestion(name, ENSEMBLES)}")
     simulate = jax_md_simulate()
     columns_of(surrogate, name, has_momentum=name != "brownian")
+    require_own_options(options)
     ours = getattr(jax_md_ensembles, name)
 
     def replaced(*args: Any, **kwargs: Any) -> Any:

@@ -104,6 +104,7 @@ def from_simulation(
     if "tau" in takes and takes["tau"].default is None and "tau" not in parameters:
         # jax-md's default depends on the step, which is not the same between all saved times.
         options.setdefault("tau", _STEPS_PER_TAU * dt)
+    jax_md_checks.require_known(energy_or_force_fn, neighbor_fn, takes, (*keywords, *parameters))
     shift_keywords = {"box": keywords["box"]} if "box" in keywords else {}
     period = _period(box, dim)
     _require_box(shift_fn, dim, period, shift_keywords)
@@ -174,6 +175,7 @@ def _example(position: Any, parameters: Sequence[str]) -> Any:
             drawn = position(*(jax.random.key(0), values)[:n_arguments])
     else:
         drawn = position
+    jax_md_checks.require_numbers("position", drawn)
     require_representable("position", drawn)
     example = jnp.asarray(drawn)
     if example.ndim != 2 or not jnp.issubdtype(example.dtype, jnp.floating):
@@ -187,6 +189,7 @@ def _example(position: Any, parameters: Sequence[str]) -> Any:
 def _period(box: Any, dim: int) -> float | None:
     if box is None:
         return None
+    jax_md_checks.require_numbers("box", box)
     sides = np.asarray(box, np.float64)
     if sides.ndim == 2 and sides.shape == (dim, dim) and not (sides - np.diag(np.diag(sides))).any():
         sides = np.diag(sides)

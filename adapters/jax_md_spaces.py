@@ -89,8 +89,16 @@ def distance_of_neighbours(position: np.ndarray, period: float | None, to_positi
 
 
 def _shifted(shift_fn: Callable[..., Any], position: Any, displacement: Any, keywords: Mapping[str, Any]) -> Any:
-    with usual_promotions():
-        moved = shift_fn(jnp.asarray(position, jnp.float32), jnp.asarray(displacement, jnp.float32), **keywords)
+    try:
+        with usual_promotions():
+            moved = shift_fn(jnp.asarray(position, jnp.float32), jnp.asarray(displacement, jnp.float32), **keywords)
+    except jax.errors.JAXTypeError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"shift_fn does not move (N, dim) positions by displacements ({error}); space.free and space.periodic "
+            "return (displacement_fn, shift_fn)"
+        ) from error
     return moved.astype(jnp.float32)
 
 

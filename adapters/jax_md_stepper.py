@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from hoam_plugin.adapters import jax_md_checks, jax_md_neighbors, jax_md_physics, jax_md_steps, jax_md_units
 from hoam_plugin.adapters.jax_md_neighbors import NeighborListOverflowError
 from hoam_plugin.adapters.jax_md_setup import NOT_CACHED, Setup, SystemCache
-from hoam_plugin.checks import parameter_row, random_key
+from hoam_plugin.checks import parameter_row, positive_int, random_key
 from hoam_plugin.steppers import Parameters, default_float, state_type
 from hoam_plugin.variables import Variable
 
@@ -134,10 +134,9 @@ class JaxMDStepper:
                 parameter.
             TypeError: a key that is no JAX random key.
         """
-        self.n_replicas(n_samples)
-        self.values(parameters, default_float())
-        random_key(key)
-        return self._with_enough_room(jax_md_steps.initial(self, key, n_samples, parameters), parameters)
+        self.n_replicas(positive_int("n_samples", n_samples))
+        row = parameter_row(parameters, self.parameters)
+        return self._with_enough_room(jax_md_steps.initial(self, random_key(key), n_samples, row), row)
 
     def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
         """One step of the simulation, in every replica. Where a neighbour list overflows, all samples become NaN.
@@ -151,8 +150,7 @@ class JaxMDStepper:
             raise ValueError("key=None: the thermostat needs random numbers; pass a key, such as jax.random.key(0)")
         if self.is_noisy:
             random_key(key)
-        self.values(parameters, default_float())
-        moved = jax_md_steps.step(self, state, dt, parameters, key)
+        moved = jax_md_steps.step(self, state, dt, parameter_row(parameters, self.parameters), key)
         if _is_known_to_overflow(moved):
             raise NeighborListOverflowError(
                 "neighbour-list overflow: a list has room for too few neighbours, so that the step was not taken; "
@@ -164,7 +162,8 @@ class JaxMDStepper:
         """Wrap positions into the box, build the neighbour lists and compute the forces."""
         neighbors = getattr(state.aux, "neighbors", None)
         neighbors = self.neighbors if neighbors is None else jax.tree.map(lambda leaf: leaf[0], neighbors)
-        return self._with_enough_room(jax_md_steps.refreshed(self, state, parameters, neighbors), parameters)
+        row = parameter_row(parameters, self.parameters)
+        return self._with_enough_room(jax_md_steps.refreshed(self, state, row, neighbors), row)
 
     def recover(self, before: Any, after: Any, parameters: Parameters) -> Any:
         """A state to repeat steps from whose neighbour lists overflowed, or None if all is well.

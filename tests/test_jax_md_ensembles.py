@@ -125,11 +125,17 @@ def system(period=L):
 
 
 SHIFT = system()[1]
+# Beside kT.
+FURTHER = {"temp_rescale": (0.05, 0.5), "temp_berendsen": (0.5,), "temp_csvr": (0.5,)}
 MAKE = {
     "nve": lambda m, shift=SHIFT, dt=0.05, **k: md.nve(m, shift, dt, **k),
     "nvt_langevin": lambda m, shift=SHIFT, dt=0.05, **k: md.nvt_langevin(m, shift, dt, 0.2, **k),
     "nvt_nose_hoover": lambda m, shift=SHIFT, dt=0.05, **k: md.nvt_nose_hoover(m, shift, dt, 0.2, **k),
     "brownian": lambda m, shift=SHIFT, dt=0.05, **k: md.brownian(m, shift, dt, 0.2, **k),
+    "nvk": lambda m, shift=SHIFT, dt=0.05, **k: md.nvk(m, shift, dt, 0.2, **k),
+    "temp_rescale": lambda m, shift=SHIFT, dt=0.05, **k: md.temp_rescale(m, shift, dt, 0.2, 0.05, 0.5, **k),
+    "temp_berendsen": lambda m, shift=SHIFT, dt=0.05, **k: md.temp_berendsen(m, shift, dt, 0.2, 0.5, **k),
+    "temp_csvr": lambda m, shift=SHIFT, dt=0.05, **k: md.temp_csvr(m, shift, dt, 0.2, 0.5, **k),
 }
 
 
@@ -192,9 +198,9 @@ def some_slow(*quick):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in MAKE]
 
 
-@pytest.mark.parametrize("name", some_slow("nve", "nvt_nose_hoover"))
+@pytest.mark.parametrize("name", some_slow("nve", "nvt_nose_hoover", "temp_csvr"))
 def test_a_program_for_jax_md_runs_with_the_surrogate_in_place_of_the_energy(name):
-    arguments = {"nve": ()}.get(name, (0.2,))
+    arguments = () if name == "nve" else (0.2, *FURTHER.get(name, ()))
     with as_users_do():
         state, log = program(
             name, lambda energy_fn, shift, dt: getattr(md, name)(for_ensemble(name), shift, dt, *arguments)
@@ -297,6 +303,14 @@ def test_positions_stream_on_the_torus_and_momenta_are_those_that_jax_md_draws()
     assert (np.asarray(moved.force) == 0).all() or np.abs(moved.force).max() < 1e-4
 
 
+@pytest.mark.parametrize("name", [name for name in MAKE if name not in ("nve", "brownian")])
+def test_momenta_are_drawn_as_jax_md_draws_them(name):
+    init, _ = MAKE[name](free(surrogate()))
+    with as_users_do():
+        theirs, _ = getattr(simulate, name)(lambda R, **_: jnp.zeros_like(R), SHIFT, 0.05, 0.2, *FURTHER.get(name, ()))
+        np.testing.assert_allclose(begin(name, init).momentum, begin(name, theirs).momentum, atol=1e-6)
+
+
 def test_positions_move_through_the_shift_function_only():
     calls = []
 
@@ -386,6 +400,103 @@ def test_fallback_takes_the_step_of_the_simulator():
     np.testing.assert_allclose(beyond.position, np.mod(GRID + 1.0, L), atol=1e-5)
 
 
+# Digits.
+
+
+def shifted(model, position=0.0, time=0.0):
+    """A surrogate as one trained on the same dynamics far from the origin, or late."""
+    norm = model.normalisation
+    moved = norm.shift.at[:2].set(position)
+    horizon = (norm.horizon[0] + time, norm.horizon[1] + time)
+    return dataclasses.replace(model, normalisation=dataclasses.replace(norm, shift=moved, horizon=horizon))
+
+
+def many(apply, state, n):
+    return jax.jit(lambda s: jax.lax.fori_loop(0, n, lambda i, s: apply(s), s))(state)
+
+
+@pytest.mark.parametrize("names", [("position", "momentum"), ("position",)])
+def test_far_from_the_origin_particles_move_as_near_it(names):
+    far = 1e5
+    with as_users_do():
+        _, shift = space.free()
+    model, ensemble = surrogate(names, period=None), "nve" if len(names) > 1 else "brownian"
+    start = np.random.default_rng(1).standard_normal((N, 2)).astype(np.float32)
+    # What float32 can hold there.
+    start = (start + np.float32(far)) - np.float32(far)
+    near, off = (MAKE[ensemble](m, shift, dt=0.01) for m in (shifted(model), shifted(model, position=far)))
+    states = [
+        many(apply, begin(ensemble, init, R=R), 200)
+        for (init, apply), R in ((near, start), (off, start + np.float32(far)))
+    ]
+    moved = np.asarray(states[0].position, np.float64) - start
+    assert np.abs(moved).max() > 0.1
+    there = np.asarray(states[1].position, np.float64) + np.asarray(states[1].remainder["position"], np.float64)
+    np.testing.assert_allclose(there - far, states[0].position, atol=1e-3 * np.abs(moved).max())
+    # The positions themselves as well as float32 resolves them.
+    np.testing.assert_allclose(states[1].position - np.float32(far), states[0].position, atol=0.005)
+
+
+@pytest.mark.parametrize("start", [1e5, 1e6])
+def test_late_clocks_keep_their_digits(start):
+    model = surrogate()
+    early, late = (MAKE["nve"](m, dt=0.01) for m in (shifted(model), shifted(model, time=start)))
+    states = [many(apply, begin("nve", init), 300) for init, apply in (early, late)]
+    assert float(states[1].time) + float(states[1].remainder["time"]) - start == pytest.approx(3.0, rel=1e-5)
+    for name in ("position", "momentum", "force"):
+        np.testing.assert_allclose(getattr(states[1], name), getattr(states[0], name), atol=1e-4)
+    eager = late[1](states[1])
+    assert float(eager.time) + float(eager.remainder["time"]) - start == pytest.approx(3.01, rel=1e-5)
+
+
+def in_units(model, length, mass, time):
+    """The same surrogate in other units, of kT as well; its variables are positions and, if any, velocities."""
+    norm, kT = model.normalisation, mass * length**2 / time**2
+    units = jnp.asarray([length, length, length / time, length / time][: len(norm.periods)], jnp.float32)
+    scaled = dataclasses.replace(
+        norm,
+        shift=norm.shift * units,
+        scale=norm.scale * units,
+        parameter_shift=norm.parameter_shift * kT,
+        parameter_scale=norm.parameter_scale * kT,
+        horizon=tuple(t * time for t in norm.horizon),
+    )
+    described = tuple(dataclasses.replace(v, period=v.period and v.period * length) for v in model.variables)
+    ranges = tuple((name, low * kT, high * kT) for name, low, high in model.parameter_ranges)
+    return dataclasses.replace(
+        model, normalisation=scaled, variables=described, parameter_ranges=ranges, dt=model.dt * time
+    )
+
+
+@pytest.mark.parametrize(("length", "mass", "time"), [(3e-10, 1e-26, 1e-12), (1e6, 1e20, 1e8)])
+@pytest.mark.parametrize("name", ["nvt_nose_hoover", "brownian"])
+def test_in_any_units_everything_is_the_same(name, length, mass, time):
+    kT, momentum = mass * length**2 / time**2, mass * length / time
+    model = surrogate(("x",) if name == "brownian" else ("x", "v"))
+    scaled = in_units(model, length, mass, time)
+    with as_users_do():
+        _, shift = space.periodic(L * length)
+    plain_init, plain = getattr(md, name)(model, SHIFT, 0.05, 0.2)
+    init, apply = getattr(md, name)(scaled, shift, 0.05 * time, 0.2 * kT)
+    states = [
+        begin(name, plain_init, mass=2.0),
+        begin(name, init, R=(GRID * length).astype(np.float32), mass=2.0 * mass),
+    ]
+    # In joules and kilograms, float32 has no number for kT m.
+    for _ in range(2):
+        if name != "brownian":
+            np.testing.assert_allclose(states[1].momentum / momentum, states[0].momentum, atol=2e-5)
+            np.testing.assert_allclose(states[1].force / (momentum / time), states[0].force, atol=2e-5)
+            energies = [s.chain.kinetic_energy for s in states]
+            assert float(energies[1]) / kT == pytest.approx(float(energies[0]), rel=1e-4)
+            assert all(float(m) > 0 for m in states[1].chain.mass)
+        off = np.abs(states[1].position / length - states[0].position)
+        assert np.minimum(off, L - off).max() < 1e-4
+        states = [many(plain, states[0], 20), many(apply, states[1], 20)]
+    with pytest.raises(ValueError, match="outside the trained range"):
+        apply(states[1], kT=0.9 * kT)
+
+
 # Time.
 
 
@@ -402,6 +513,34 @@ def test_time_adds_up_to_the_end_of_the_horizon_and_then_is_refused():
     assert np.isnan(beyond.position).all()
     with pytest.raises(FloatingPointError, match="NaN from the surrogate"):
         md.check(beyond)
+
+
+@pytest.mark.parametrize("dt", [0.05, 0.5])
+def test_held_dynamics_go_on_as_at_the_end_of_the_horizon(dt):
+    model = surrogate()
+    init, apply = md.nve(model, SHIFT, dt, beyond="hold")
+    within, _ = MAKE["nve"](model, dt=dt)
+    state = begin("nve", init)
+    run = jax.jit(lambda s: jax.lax.fori_loop(0, round(6 / dt), lambda i, s: apply(s), s))
+    late = md.check(run(state))
+    # Time goes on; the dynamics are those of the last step.
+    assert float(late.time) == pytest.approx(6.0, rel=1e-6)
+    at_the_end = late.set(time=jnp.asarray(4.0 - dt, late.time.dtype))
+    _, as_trained = MAKE["nve"](model, dt=dt)
+    np.testing.assert_allclose(apply(late).momentum, as_trained(at_the_end).momentum, atol=1e-5)
+    later = late.set(time=jnp.asarray(700.0, late.time.dtype))
+    np.testing.assert_allclose(apply(later).momentum, apply(late).momentum, atol=1e-5)
+    # Before that it is the same as without.
+    np.testing.assert_array_equal(apply(state).momentum, as_trained(begin("nve", within)).momentum)
+
+
+def test_what_comes_beyond_the_horizon_is_one_of_two(as_installed):
+    with pytest.raises(ValueError, match="beyond='stop' must be 'raise' or 'hold'"):
+        md.nve(surrogate(), SHIFT, 0.05, beyond="stop")
+    with md.replacing("nve", surrogate(), beyond="hold"):
+        init, apply = simulate.nve(lambda R: R, SHIFT, 0.05)
+    late = begin("nve", init).set(time=jnp.asarray(9.0))
+    assert np.isfinite(apply(late).position).all()
 
 
 # Refusals.
@@ -507,6 +646,58 @@ def test_other_parameters_are_bound_or_given_as_keywords():
         apply(begin("nve", init), sigma=3.0)
     with pytest.raises(ValueError, match=r"parameters=.* has \['tau'\]"):
         MAKE["nve"](model, parameters={"tau": 1.0})
+
+
+def test_slips_are_named(as_installed):
+    model, R = surrogate(), jnp.asarray(GRID)
+    init, _ = MAKE["nve"](model)
+    for match, options in (
+        (r"mass is of the shape \(5,\) .* one for each of the 36 particles", {"mass": jnp.ones(5)}),
+        ("mass is 'a' and must be a number", {"mass": "a"}),
+        (r"momenta is of the shape \(3, 2\) and must be numbers of the shape \(36, 2\)", {"momenta": jnp.ones((3, 2))}),
+        ("kT is 'a' and must be a number", {"kT": "a"}),
+    ):
+        with pytest.raises(ValueError, match=match):
+            init(KEY, R, **{"kT": 0.2, **options})
+    with pytest.raises(TypeError, match=r"key=0 must be a JAX random key, such as jax\.random\.key\(0\)"):
+        init(0, R, kT=0.2)
+    with pytest.raises(TypeError, match=r"shift_fn is a tuple and must be a function; space\.periodic returns"):
+        md.nve(model, system(), 0.05)
+    with pytest.raises(ValueError, match="shift_fn does not move"):
+        begin("nve", md.nve(model, system()[0], 0.05)[0])
+    with pytest.raises(ValueError, match="dt='x' must be above 0"):
+        md.nve(model, SHIFT, "x")
+    with pytest.raises(ValueError, match="'byond' is no keyword; did you mean 'beyond'"):
+        md.nve(model, SHIFT, 0.05, byond="hold")
+    with pytest.raises(TypeError, match="parameters='kT' must be a dict"):
+        md.nve(model, SHIFT, 0.05, parameters="kT")
+    with pytest.raises(TypeError, match="name is a Surrogate and must be the name of an ensemble"):
+        md.replacing(model, "nve").__enter__()
+
+
+def test_a_constant_in_joules_is_told_from_another():
+    kT = 4e-21
+    init, apply = md.nvt_langevin(surrogate(parameters=()), SHIFT, 0.05, kT)
+    state = begin("nvt_langevin", init, mass=1e-26)
+    # float32 has no number for kT m, but for the momenta.
+    assert np.std(state.momentum) == pytest.approx(np.sqrt(kT * 1e-26), rel=0.3)
+    apply(state, kT=np.float32(kT))
+    for other in (3 * kT, 1.001 * kT):
+        with pytest.raises(ValueError, match=r"not trained over kT"):
+            apply(state, kT=other)
+
+
+def test_masses_of_any_shape_are_those_of_the_training():
+    stepper = md.from_simulation(
+        simulate.nve, lambda R, **_: 0.0 * R.sum(), SHIFT, dt=0.05, position=GRID, box=L, mass=np.full((N, 1), 2e-26)
+    )
+    model = dataclasses.replace(surrogate(), replaces=stepper)
+    init, _ = MAKE["nve"](model)
+    for mass in (2e-26, jnp.full(N, 2e-26), jnp.full((N, 1), 2e-26)):
+        begin("nve", init, mass=mass)
+    for mass in (2.001e-26, 4e-26, np.where(np.arange(N) == 3, 3e-26, 2e-26)):
+        with pytest.raises(ValueError, match="that the surrogate was trained with"):
+            begin("nve", init, mass=mass)
 
 
 def test_states_of_jax_md_itself_are_refused():

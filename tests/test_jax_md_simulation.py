@@ -11,6 +11,7 @@ import pytest
 
 import hoam_plugin as hoam
 from hoam_plugin.adapters.jax_md import NeighborListOverflowError, from_simulation
+from hoam_plugin.adapters.jax_md_spaces import displacement_map
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.normalisation import normalisation_of
 from hoam_plugin.structure import structure_of
@@ -405,3 +406,172 @@ def test_a_missing_jax_md_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax_md", None)
     with pytest.raises(ImportError, match="needs the extra 'jax-md'"):
         trap()
+
+
+# Units, clocks, slips.
+
+
+@pytest.mark.parametrize("shape", [(), (8,), (8, 1)])
+def test_masses_have_any_of_the_shapes_of_jax_md(shape):
+    with as_users_do():
+        theirs = simulate.nve(spring, FREE, 0.05)[0](KEY, cloud(KEY), kT=0.5, mass=jnp.full(shape, 2.0)).mass
+    stepper, plain = trap(mass=theirs), trap(mass=np.full(shape[:1], 2.0))
+    np.testing.assert_array_equal(stepper.setup.mass, plain.setup.mass)
+    state = stepper.init(KEY, 16, {"kT": 0.5})
+    np.testing.assert_array_equal(state.momentum, plain.init(KEY, 16, {"kT": 0.5}).momentum)
+
+
+UNITS = [(3e-10, 1e-26, 1e-21), (1e6, 1e20, 1e10)]
+THERMOSTATS = {
+    "nve": {},
+    "nvt_langevin": {"gamma": 0.5},
+    "brownian": {"gamma": 0.5},
+    "nvt_nose_hoover": {"tau": 0.5},
+    "nvk": {},
+    "temp_rescale": {"window": 0.02, "fraction": 0.5},
+    "temp_berendsen": {"tau": 0.5},
+    "temp_csvr": {"tau": 0.5},
+}
+
+
+@functools.cache
+def gas_in_units(name, length=1.0, mass=1.0, unit=1.0, fractional=False, lists=False):
+    """The ensemble of a small gas, in multiples of the units of length, mass and energy."""
+    time = length * np.sqrt(mass / unit)
+    scale = {"window": unit, "tau": time, "gamma": 1 / time}
+    options = {key: value * scale.get(key, 1) for key, value in THERMOSTATS[name].items()}
+    points = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape(-1, 2) + 0.5
+    start = points + 0.1 * np.random.default_rng(0).standard_normal(points.shape)
+    with as_users_do():
+        box = 3.0 * length
+        displacement, shift = space.periodic_general(box) if fractional else space.periodic(box)
+        soft = {"sigma": 1.2 * length, "epsilon": unit}
+        if lists:
+            found = energy.soft_sphere_neighbor_list(displacement, box, dr_threshold=0.2 * length, **soft)
+            options["neighbor_fn"], energy_fn = found
+        else:
+            energy_fn = energy.soft_sphere_pair(displacement, **soft)
+    stepper = from_simulation(
+        getattr(simulate, name),
+        energy_fn,
+        shift,
+        dt=0.02 * time,
+        position=(start / 3 if fractional else start * length).astype(np.float32),
+        box=1.0 if fractional else box,
+        mass=mass,
+        **options,
+    )
+    ds = run(stepper, np.asarray([0.0, 0.2, 0.4]) * time, {"kT": 0.3 * unit}, n_samples=9, rates=True)
+    lengths = {"position": 1 / 3 if fractional else length, "momentum": mass * length / time}
+    units = lengths | {f"{n}_rate": u / time for n, u in lengths.items()} | {"potential_energy": unit}
+    units |= {"temperature": unit, "kinetic_energy": unit}
+    return {n: values(ds, n).astype(np.float64) / u for n, u in units.items() if n in ds}
+
+
+@pytest.mark.parametrize("units", UNITS, ids=["SI", "large"])
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("nvt_langevin", "nvt_nose_hoover") else pytest.param(n, marks=pytest.mark.slow) for n in THERMOSTATS],
+)
+def test_in_any_units_a_simulation_is_the_same(name, units):
+    """In kilograms and seconds p^2, kT m and dt p are too small for float32, so that jax-md alone would do nothing."""
+    plain, scaled = gas_in_units(name), gas_in_units(name, *units)
+    assert plain.keys() == scaled.keys()
+    for variable, expected in plain.items():
+        np.testing.assert_allclose(scaled[variable], expected, atol=2e-5 * np.abs(expected).max(), err_msg=variable)
+    if "temperature" in plain:
+        assert plain["temperature"].min() > 0.1
+
+
+@pytest.mark.parametrize("options", [{"fractional": True}, {"lists": True}], ids=str)
+def test_so_it_is_in_fractional_coordinates_and_with_lists(options):
+    plain, scaled = (gas_in_units("nve", *units, **options) for units in ((), UNITS[0]))
+    for variable, expected in plain.items():
+        np.testing.assert_allclose(scaled[variable], expected, atol=1e-4 * np.abs(expected).max(), err_msg=variable)
+
+
+def test_momenta_that_no_number_can_hold_are_refused():
+    def own(energy_or_force_fn, shift_fn, dt, kT):
+        return simulate.nvt_langevin(energy_or_force_fn, shift_fn, dt, kT)
+
+    stepper = trap(own, mass=1e-26, dt=1e-15)
+    with pytest.raises(ValueError, match=r"kT=4e-21 times the mass 1e-26 is no number of float32"):
+        run(stepper, [0.0, 1e-15], {"kT": 4e-21})
+
+
+@pytest.mark.parametrize("start", [1e5, 1e6])
+def test_late_clocks_keep_their_digits(start):
+    early, late = (trap(dt=0.01, horizon=(t, t + 1)) for t in (0.0, start))
+    a, b = (run(s, s.horizon[0] + np.linspace(0, 1, 3)) for s in (early, late))
+    np.testing.assert_allclose(values(b, "position"), values(a, "position"), atol=1e-5)
+    state = late.init(KEY, 8, {"kT": 0.5})
+    after = jax.jit(lambda s: jax.lax.fori_loop(0, 100, lambda i, s: late.step(s, 0.01, {"kT": 0.5}), s))(state)
+    for one, elapsed in ((after, 1.0), (late.refresh(after, {"kT": 0.5}), 1.0)):
+        assert float(one.time) + float(one.remainder["time"]) - start == pytest.approx(elapsed, rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [1e-9, 1e-2, 1.0, 1e6])
+def test_a_box_of_any_size_has_its_own_displacements(length):
+    box = length * np.asarray([[2.0, 0.5], [0.0, 4.0]])
+    with as_users_do():
+        spaces = (space.periodic_general(jnp.asarray(box, jnp.float32))[1], space.periodic(length)[1], FREE)
+    expected = (np.linalg.inv(box), np.eye(2), np.eye(2))
+    for shift, period, matrix in zip(spaces, (1.0, length, None), expected, strict=True):
+        np.testing.assert_allclose(displacement_map(shift, 2, period, {}), matrix, atol=1e-5 * np.abs(matrix).max())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        (
+            {"simulation": simulate.npt_nose_hoover, "pressure": 1.0},
+            ValueError,
+            "npt_nose_hoover.*nvt_langevin.*temp_csvr",
+        ),
+        ({"simulation": (1, 2)}, TypeError, r"simulation is a tuple .* such as jax_md\.simulate\.nvt_langevin"),
+        ({"simulation": "nve"}, TypeError, "simulation is a str"),
+        ({"simulation": simulate.hybrid_swap_mc}, TypeError, "must be one of jax_md.simulate"),
+        ({"simulation": simulate.temp_csvr}, ValueError, r"temp_csvr needs \['tau'\]"),
+        (
+            {"shift_fn": (1, 2)},
+            TypeError,
+            r"shift_fn is a tuple .*space\.periodic returns \(displacement_fn, shift_fn\)",
+        ),
+        ({"shift_fn": space.free()[0]}, ValueError, "shift_fn does not move"),
+        ({"shift_fn": lambda R, dR, **_: R - dR}, ValueError, "moves positions against the displacement"),
+        ({"energy_or_force_fn": (1, 2)}, TypeError, "energy_or_force_fn is a tuple"),
+        ({"energy_or_force_fn": lambda R, neighbor: 0.0}, ValueError, "neighbor_fn=None, but energy_or_force_fn wants"),
+        ({"neighbor_fn": spring}, TypeError, "neighbor_fn is a function and must have `allocate`"),
+        ({"parameters": "kT"}, TypeError, r"parameters='kT' must be a tuple of names, such as \('kT',\)"),
+        ({"horizon": 5.0}, ValueError, "horizon=5.0 must be two times"),
+        ({"position": lambda: 0}, TypeError, r"must be a function of \(key\) or \(key, parameters\)"),
+        ({"position": KEY}, TypeError, "must be numbers"),
+        ({"mass": "heavy"}, ValueError, "mass='heavy' must be a positive number"),
+        ({"mass": np.ones((8, 2))}, ValueError, "one for each of 8 particles"),
+        ({"box": "four"}, TypeError, "box='four' must be numbers"),
+        ({"box": [4e-9, 5e-9]}, ValueError, "has not the same period along every axis"),
+    ],
+)
+def test_slips_are_named(arguments, error, match, as_installed):
+    given = {"simulation": simulate.nve, "energy_or_force_fn": spring, "shift_fn": FREE} | arguments
+    functions = [given.pop(name) for name in ("simulation", "energy_or_force_fn", "shift_fn")]
+    with pytest.raises(error, match=match):
+        from_simulation(*functions, **({"dt": 0.05, "position": np.ones((8, 2), np.float32)} | given))
+
+
+def test_a_misspelt_argument_is_pointed_at():
+    with pytest.warns(UserWarning, match="'gama' is no argument of the simulation .* did you mean 'gamma'"):
+        trap(simulate.nvt_langevin, gama=0.5)
+
+
+def test_keys_and_parameters_are_checked(as_installed):
+    stepper = trap(simulate.nvt_langevin)
+    state = stepper.init(KEY, 8, {"kT": 1.0})
+    for wrong in (0, "a"):
+        with pytest.raises(TypeError, match="must be a JAX random key"):
+            stepper.init(wrong, 8, {"kT": 1.0})
+        with pytest.raises(TypeError, match="must be a JAX random key"):
+            stepper.step(state, 0.1, {"kT": 1.0}, wrong)
+    with pytest.raises(ValueError, match="unknown name 'kt'; did you mean 'kT'"):
+        stepper.init(KEY, 8, {"kt": 1.0})
+    assert np.isfinite(stepper.step(state, 0.1, {"kT": [1.0]}, KEY).position).all()

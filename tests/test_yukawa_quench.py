@@ -370,3 +370,31 @@ def test_wrong_runs_are_named():
     state = begin(stepper, N, AT)
     with pytest.raises(ValueError, match=r"key=None: friction=0.2 needs random numbers"):
         stepper.step(state, 0.1, AT)
+
+
+@pytest.mark.parametrize("start", [1e5, 1e6])
+def test_late_clocks_keep_their_digits(start):
+    early, late = (yukawa_quench(n_particles=18, horizon=(t, t + 20)) for t in (0.0, start))
+    a, b = (simulated(s, s.horizon[0] + np.linspace(0, 1, 3), 18) for s in (early, late))
+    np.testing.assert_array_equal(a["x"], b["x"])
+    state = begin(late, 18, AT)
+
+    @jax.jit
+    def run(state):
+        return jax.lax.fori_loop(0, 200, lambda i, s: late.step(s, 0.01, AT, jax.random.fold_in(KEY, i)), state)
+
+    after = run(state)
+    assert float(after.time) + float(after.remainder["time"]) - start == pytest.approx(2.0, rel=1e-5)
+
+
+def test_keys_and_parameters_are_checked(as_installed):
+    stepper = yukawa_quench(n_particles=18)
+    state = begin(stepper, 18, AT)
+    with pytest.raises(TypeError, match=r"key=0 must be a JAX random key, such as jax\.random\.key\(0\)"):
+        stepper.init(0, 18, AT)
+    with pytest.raises(TypeError, match="key=0 must be a JAX random key"):
+        stepper.step(state, 0.1, AT, 0)
+    with pytest.raises(ValueError, match="lacks"):
+        stepper.init(KEY, 18, {"kT": 0.1})
+    with pytest.raises(ValueError, match="unknown name 'kappa'"):
+        stepper.step(state, 0.1, {**AT, "kappa": 1.0}, KEY)
