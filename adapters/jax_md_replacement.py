@@ -201,9 +201,11 @@ class Replacement:
     def land(self, state: Any, position: Any, change: Any, fits: Any) -> Any:
         """The state with positions that `shift_fn` has moved, and what it had to round off; traceable."""
         old = state.position
-        lost = change - self.columns.shortest(clock.rounded(position - old))
-        remainder = {**state.remainder, "position": lost.astype(old.dtype)}
-        return state.set(position=jnp.where(fits, position, jnp.nan).astype(old.dtype), remainder=remainder)
+        position = jnp.where(fits, position, jnp.nan).astype(old.dtype)
+        if "position" not in state.remainder:
+            return state.set(position=position)
+        lost = (change - clock.rounded(position - old)).astype(old.dtype)
+        return state.set(position=position, remainder={**state.remainder, "position": lost})
 
     def _within_horizon(self, surrogate: Surrogate, plain: Any, dt: Any) -> Any:
         """A state from which a step ends within the trained time range, where `beyond` says so."""
@@ -252,9 +254,13 @@ class Replacement:
     def _check_domain(self, parameters: Mapping[str, Any], times: Any) -> None:
         """Apply the surrogate's policy to what is known while tracing."""
         model = self.surrogate
-        extrapolation.enforce(
-            model.on_extrapolation, extrapolation.violation(parameters, times, model.ranges, model.horizon)
-        )
+        problem = extrapolation.violation(parameters, times, model.ranges, model.horizon)
+        if (
+            problem is not None
+            and extrapolation.violation(parameters, np.asarray([]), model.ranges, model.horizon) is None
+        ):
+            problem += " (with beyond='hold' the dynamics of its end go on)"
+        extrapolation.enforce(model.on_extrapolation, problem)
 
     def _fits(self, dim: int, keywords: Mapping[str, Any]) -> Any:
         """Whether `shift_fn` has the trained box, as a traceable boolean.

@@ -57,31 +57,38 @@ class Columns:
         )
 
     def no_remainders(self, position: Any) -> dict[str, Any]:
-        """What rounding has cut off the positions and momenta of a new system: nothing."""
-        names = ("position",) if self.momentum is None else ("position", "momentum")
+        """What rounding has cut off a new system: nothing. Positions on a torus are never far from 0."""
+        if position.dtype == np.float64:
+            return {}
+        names = (["position"] if self.period is None else []) + ([] if self.momentum is None else ["momentum"])
         return {name: jnp.zeros_like(position) for name in names}
 
     def state(self, system: Any) -> Any:
         """The surrogate's State of one of jax-md's: each particle a sample, or all of them one."""
         rest = {name: clock.remainder_of(system, name) for name in self.no_remainders(system.position)}
-        fields, remainder = {self.position: system.position}, {self.position: rest["position"]}
+        fields, remainder = {self.position: system.position}, {}
+        if "position" in rest:
+            remainder[self.position] = rest["position"]
         if self.momentum is not None:
             mass = jnp.asarray(system.mass, system.momentum.dtype) if self.is_velocity else 1
-            fields[self.momentum], remainder[self.momentum] = system.momentum / mass, rest["momentum"] / mass
-        fields, remainder = ({n: self._samples(v) for n, v in values.items()} for values in (fields, remainder))
-        own = {name: fields[name] for name in self.names}
-        kept = {**remainder, clock.TIME: system.remainder[clock.TIME]}
-        return state_type(self.names)(time=system.time, remainder=kept, **own)
+            fields[self.momentum] = system.momentum / mass
+            if "momentum" in rest:
+                remainder[self.momentum] = rest["momentum"] / mass
+        own = {name: self._samples(fields[name]) for name in self.names}
+        kept = {name: self._samples(values) for name, values in remainder.items()}
+        return state_type(self.names)(time=system.time, remainder={**kept, clock.TIME: system.remainder["time"]}, **own)
 
     def with_momenta(self, system: Any, state: Any) -> Any:
         """A system of jax-md with the momenta of a State of the surrogate."""
         if self.momentum is None:
             return system
         old, shape = system.momentum.dtype, system.momentum.shape
-        own = (getattr(state, self.momentum), clock.remainder_of(state, self.momentum))
         mass = jnp.asarray(system.mass, old) if self.is_velocity else 1
-        momentum, rest = ((values.reshape(shape) * mass).astype(old) for values in own)
-        return system.set(momentum=momentum, remainder={**system.remainder, "momentum": rest})
+        system = system.set(momentum=(getattr(state, self.momentum).reshape(shape) * mass).astype(old))
+        if "momentum" not in system.remainder:
+            return system
+        rest = (clock.remainder_of(state, self.momentum).reshape(shape) * mass).astype(old)
+        return system.set(remainder={**system.remainder, "momentum": rest})
 
     def change(self, system: Any, after: Any) -> Any:
         """How a State's positions differ from those of a system of jax-md, by the shortest way on a torus.
@@ -89,13 +96,13 @@ class Columns:
         What both have in `remainder` counts: it is the displacement that the dynamics made, not a difference of
         rounded positions.
         """
-        moved = getattr(after, self.position).reshape(system.position.shape) - system.position
-        rest = clock.remainder_of(after, self.position).reshape(system.position.shape)
-        return self.shortest(moved) + rest
-
-    def shortest(self, change: Any) -> Any:
-        """Changes of positions by the shortest way on a torus."""
-        return change if self.period is None else change - self.period * jnp.round(change * (1 / self.period))
+        shape = system.position.shape
+        moved = getattr(after, self.position).reshape(shape) - system.position
+        if "position" in system.remainder:
+            return moved + clock.remainder_of(after, self.position).reshape(shape)
+        if self.period is not None:
+            moved = moved - self.period * jnp.round(moved * (1 / self.period))
+        return moved
 
     def force(self, rate: Float[Array, "n D"], mass: Any, shape: tuple[int, ...]) -> Any:
         """Rate of the momenta, from that of flattened samples."""

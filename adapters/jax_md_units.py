@@ -71,7 +71,7 @@ def units_for(mass: Any, dt: float, distance: float, options: Mapping[str, Any])
     typical_mass = float(np.exp(np.mean(np.log(np.asarray(mass, np.float64)))))
     speed = _MOVE_PER_STEP * distance / dt
     energy, kT = typical_mass * speed * speed, options.get("kT")
-    if np.ndim(kT) == 0 and kT is not None and not isinstance(kT, jax.core.Tracer) and float(kT) > 0:
+    if kT is not None and not isinstance(kT, jax.core.Tracer) and np.ndim(kT) == 0 and float(kT) > 0:
         energy = float(kT)
     if all(1 / _COMFORTABLE < value < _COMFORTABLE for value in (typical_mass, energy, dt)):
         return Units()

@@ -23,5 +23,6 @@ def test_docs_of_jax_md():
             exec(compile(block.replace("replaces=stepper)", small), str(PAGE), "exec"), scope)
         assert np.isfinite(scope["state"].position).all()
         assert float(scope["state"].time) == pytest.approx(2.0)
+        assert float(scope["late"].time) == pytest.approx(6.0)
         # The last block made its pair with the surrogate.
         assert hasattr(scope["init_fn"](jax.random.key(0), scope["lattice"](jax.random.key(1), {})), "time")
