@@ -47,7 +47,8 @@ def with_centred(
 ) -> Any:
     """The state with other samples, rounded to its dtypes; the inverse of `centred`."""
     kept = dict(state.remainder) if isinstance(getattr(state, "remainder", None), dict) else {}
-    fields, start = {}, 0
+    fields: dict[str, Any] = {}
+    start = 0
     for variable in variables:
         old = getattr(state, variable.name)
         width = old[0].size if old.ndim > 1 else 1

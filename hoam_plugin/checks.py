@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 
@@ -29,13 +28,25 @@ def positive_int(name: str, value: Any, least: int = 1) -> int:
 
 def positive_float(name: str, value: Any) -> float:
     """`value` as a finite float above zero."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _float_or_nan(value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name}={value!r} must be a finite number above 0")
     return number
+
+
+def finite_float(name: str, value: Any) -> float:
+    """`value` as a finite float."""
+    number = _float_or_nan(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}={value!r} must be a finite number")
+    return number
+
+
+def _float_or_nan(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def random_key(value: Any, name: str = "key") -> Any:
@@ -44,6 +55,8 @@ def random_key(value: Any, name: str = "key") -> Any:
     Raises:
         TypeError: it is something else, such as a whole number.
     """
+    import jax  # the command line's help needs no JAX
+
     dtype = getattr(value, "dtype", None)
     typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) and value.ndim == 0
     if typed or (dtype == np.uint32 and value.ndim == 1):
@@ -64,6 +77,8 @@ def parameter_row(parameters: Any, expected: Sequence[str]) -> dict[str, Any]:
         ValueError: unknown or missing names, or a value that is no scalar.
         TypeError: not a mapping, or a value that is no number.
     """
+    import jax
+
     _require_names(parameters, expected)
     row = {}
     for name in expected:

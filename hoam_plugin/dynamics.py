@@ -87,5 +87,6 @@ class Dynamics:
         }
         template = state_type(tuple(empty))(**clock.at(start, x.dtype), **empty)
         state = clock.with_elapsed(replace_samples(template, self.variables, x, template.time), start, elapsed)
-        said = {name: jnp.broadcast_to(value, empty[name].shape) for name, value in function(state, parameters).items()}
+        own = {name: parameters[name] for name in self.stepper.parameters if name in parameters}
+        said = {name: jnp.broadcast_to(value, empty[name].shape) for name, value in function(state, own).items()}
         return flatten_samples(dataclasses.replace(template, **said), self.variables)

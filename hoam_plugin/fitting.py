@@ -22,7 +22,7 @@ from hoam_plugin.checks import random_key
 from hoam_plugin.driven import bound, embedding_of
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.explained import warn_of_unexplained
-from hoam_plugin.files import require_writable
+from hoam_plugin.files import as_path, require_writable
 from hoam_plugin.losses import (
     DICE,
     LOSSES,
@@ -182,7 +182,7 @@ def fit(
         ).with_reference(samples.at(0).reference)
     run = TrainingRun(setup, samples, key, surrogate, path, validation)
     if resume is not None:
-        run.resume(Path(resume))
+        run.resume(as_path(resume, "resume"))
     model = run.train(progress=progress)
     warn_of_unexplained(model, ds, options.iterations)
     return model
@@ -236,7 +236,7 @@ def _validation_runs(training_runs: xr.Dataset, validate: xr.Dataset) -> xr.Data
 def _checkpoint_path(
     checkpoint: str | os.PathLike[str] | None, resume: str | os.PathLike[str] | None, overwrite: bool
 ) -> Path | None:
-    if resume is not None and (checkpoint is None or Path(checkpoint) == Path(resume)):
+    if resume is not None and (checkpoint is None or as_path(checkpoint, "checkpoint") == as_path(resume, "resume")):
         return require_writable(resume, overwrite=True, name="resume")
     return None if checkpoint is None else require_writable(checkpoint, overwrite=overwrite, name="checkpoint")
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from hoam_plugin import ensemble as ensembles
 from hoam_plugin import labels
 from hoam_plugin.distances import Coordinate, coordinates_of, histograms
+from hoam_plugin.files import as_path
 from hoam_plugin.pairing import matching, valid
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def require_suffix(path: str | os.PathLike[str], known: Sequence[str]) -> Path:
     Raises:
         ValueError: another suffix.
     """
-    path = Path(path)
-    if path.suffix not in known:
+    path = as_path(path)
+    if path.suffix.lower() not in known:
         raise ValueError(f"path={str(path)!r} must end in one of {', '.join(known)}")
     return path
 

@@ -20,6 +20,7 @@ import xarray as xr
 
 from hoam_plugin import published
 from hoam_plugin.checks import parameter_table, suggestion
+from hoam_plugin.stepper_checks import require_stepper
 
 HERE = "registered here"
 
@@ -76,15 +77,11 @@ def register(
         ValueError: a bad name, or `default` or scores for a simulator (it is what is returned without any surrogate).
     """
     from hoam_plugin.registry_selection import SurrogateSelection
-    from hoam_plugin.steppers import Stepper
     from hoam_plugin.surrogate import Surrogate
 
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"name={name!r} must be an identifier such as 'two_stream'")
-    if not isinstance(stepper, Stepper):
-        raise TypeError(
-            f"stepper={stepper!r} must be a Stepper: variables, parameters, dt, horizon, init, step, refresh"
-        )
+    require_stepper("stepper", stepper)
     if isinstance(stepper, SurrogateSelection):
         raise TypeError("stepper is a choice among the surrogates of a name; register these one by one")
     if not isinstance(stepper, Surrogate) and (default or scores is not None):
@@ -222,6 +219,8 @@ def _tuples(value: Any) -> Any:
 
 
 def _require_known(name: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name={name!r} must be the name of a stepper, such as 'two_stream'")
     with _lock:
         if name in _entries:
             return

@@ -83,7 +83,7 @@ def solved(
     """The states at some times, given with what rounding has cut off them, by the substeps of a schedule."""
     if surrogate.on_extrapolation == "fallback":
         return stepwise(
-            surrogate._guarded_step, surrogate.horizon[0], state, times, remainders, parameters, key, schedule
+            surrogate.guarded_step, surrogate.horizon[0], state, times, remainders, parameters, key, schedule
         )
     first = surrogate.centred(state)
     dtype = first.dtype

@@ -26,7 +26,7 @@ from hoam_plugin import (
     threaded_rollout,
 )
 from hoam_plugin.centred_states import centred, compute_dtype, remainders_for, with_centred
-from hoam_plugin.checks import positive_float, random_key, suggestion
+from hoam_plugin.checks import finite_float, positive_float, random_key, suggestion
 from hoam_plugin.driven import bound, embedding_of
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.normalisation import Normalisation
@@ -197,8 +197,6 @@ class Surrogate:
                 "on_extrapolation='fallback' needs the simulator that this surrogate replaces, with the same "
                 "variables; pass replaces= to fit or load"
             )
-        if dt is not None and not dt > 0:
-            raise ValueError(f"dt={dt!r} must be a number above 0")
         noise = self.noise if noise is None else noise
         if noise not in rollout.NORMALS:
             raise ValueError(f"noise={noise!r} must be one of {', '.join(map(repr, rollout.NORMALS))}")
@@ -211,7 +209,7 @@ class Surrogate:
             raise ValueError(
                 f"integrator={integrator!r} must be one of {', '.join(map(repr, allowed))} for {noise_text}"
             )
-        step = self.dt if dt is None else float(dt)
+        step = self.dt if dt is None else positive_float("dt", dt)
         return dataclasses.replace(self, on_extrapolation=policy, dt=step, noise=noise, integrator=integrator)
 
     # The replaced stepper's side.
@@ -247,6 +245,8 @@ class Surrogate:
     def state_from_samples(self, samples: dict[str, Any], time: Any) -> Any:
         """A plain State (empty aux) of given samples, where no stepper of the same variables is replaced."""
         for name in self._names:
+            if name not in samples:
+                raise ValueError(f"samples has {list(samples)!r} and lacks {name!r}; give {list(self._names)!r}")
             require_representable(f"variable {name!r} of samples", samples[name])
         fields = {name: as_jax(samples[name]) for name in self._names}
         dtype = time.dtype if isinstance(time, jax.Array) else default_float()
@@ -344,12 +344,12 @@ class Surrogate:
         """
         self._require_key(key)
         row = self.parameter_row(parameters)
-        clock.warn_if_unresolved(state, dt)
         times: Any = ()
         if clock.is_known(state):
             now = clock.reading(state)
-            times = [now] if isinstance(dt, jax.core.Tracer) else [now, now + float(dt)]
+            times = [now] if isinstance(dt, jax.core.Tracer) else [now, now + finite_float("dt", dt)]
         extrapolation.enforce(self.on_extrapolation, self._violation(parameters, np.asarray(times)))
+        clock.warn_if_unresolved(state, dt)
         return _step(self, state, dt, row, key)
 
     def advance(self, state: Any, dt: Any, n_steps: Any, parameters: Parameters, key: Array) -> Any:
