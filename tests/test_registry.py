@@ -79,7 +79,7 @@ def test_unknown_names_suggest_near_ones() -> None:
 
 
 def test_wrong_registrations(model: hoam.Surrogate) -> None:
-    with pytest.raises(TypeError, match="stepper is of the type .*, which is no stepper: it lacks"):
+    with pytest.raises(TypeError, match=r"stepper is of the type .*, which is no stepper: it lacks"):
         hoam.register("x", object())
     with pytest.raises(ValueError, match="identifier"):
         hoam.register("no name", model)
