@@ -143,11 +143,12 @@ def weak_error(name: str, solver: str, dt: float) -> list[str]:
                 fine, total = carry
                 now = at + j * fine_dt
                 normals = diffrax_steps.draw(jax.random.fold_in(step_key, j), stepper, fine, now, parameters)
-                return diffrax_steps.fixed_step(stepper, fine, now, fine_dt, parameters, normals), total + normals
+                change = diffrax_steps.fixed_step(stepper, fine, now, fine_dt, parameters, normals)
+                return fine + change, total + normals
 
             fine, total = jax.lax.fori_loop(0, _FINER, fine_step, (fine, jnp.zeros((1, *fine.shape), fine.dtype)))
             scaled = total / jnp.sqrt(jnp.asarray(_FINER, fine.dtype))
-            return diffrax_steps.fixed_step(stepper, coarse, at, coarse_dt, parameters, scaled), fine
+            return coarse + diffrax_steps.fixed_step(stepper, coarse, at, coarse_dt, parameters, scaled), fine
 
         return jax.lax.fori_loop(0, per_part, body, x)
 

@@ -125,6 +125,8 @@ def remainder_of(state: Any, name: str) -> Any:
 
 def valid_remainder(value: Any, remainder: Any) -> Any:
     """The remainder where it can have been cut off this value by rounding, else 0."""
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        return jnp.zeros_like(remainder)
     largest = float(jnp.finfo(value.dtype).eps) * jnp.abs(value).astype(remainder.dtype)
     return jnp.where(jnp.abs(remainder) <= largest, remainder, 0)
 

@@ -162,7 +162,7 @@ def test_friction_and_noise_are_known(view):
     half = x.shape[1] // 2
     y = dynamics.normalisation.centred(x)
     drift = dynamics.drift(y, 0.0, {"kT": 0.5})
-    np.testing.assert_allclose(drift, np.concatenate([x[:, half:], -0.7 * x[:, half:]], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(drift, np.concatenate([x[:, half:], -0.7 * x[:, half:]], axis=1), rtol=1e-6)
     sigma = dynamics.noise(y, 0.0, {"kT": 0.5})
     assert not sigma[:, :half].any()
     np.testing.assert_allclose(sigma[:, half:], np.sqrt(2 * 0.7 * 0.5), rtol=1e-6)

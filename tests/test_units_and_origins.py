@@ -18,6 +18,7 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin import clock, extrapolation, tolerances
+from hoam_plugin.registry_selection import SurrogateSelection
 
 KEY = jax.random.key(0)
 ROOT = Path(__file__).parent.parent
@@ -72,7 +73,7 @@ def moved(before: Any, after: Any, units: Units) -> np.ndarray:
     return (np.asarray(after, np.float64) - np.asarray(before, np.float64)).mean(-1) / units.x
 
 
-def displacements(model: hoam.Surrogate, ds: xr.Dataset, units: Units) -> dict[str, np.ndarray]:
+def displacements(model: Any, ds: xr.Dataset, units: Units) -> dict[str, np.ndarray]:
     """How far the population moves, by every way of moving it."""
     mu, times, options = ds["mu"].values, ds["time"].values, {"key": KEY, "n_samples": 256, "progress": False}
     found = {}
@@ -112,6 +113,14 @@ def test_learned_populations_move_alike(name: str, expected: dict[str, np.ndarra
     for what, value in displacements(model, ds, units).items():
         np.testing.assert_allclose(value, expected[what], rtol=2e-3 + 2 * lost, err_msg=what)
     assert abs(expected["solve"]) > 0.2
+
+
+def test_choices_among_surrogates_are_alike(expected: dict[str, np.ndarray]) -> None:
+    units = Units(x0=1e5, t0=1e6, mu0=1e5)
+    ds = population(units)
+    choice = SurrogateSelection((trained(ds),), None, "cloud", "raise")
+    for what, value in displacements(choice, ds, units).items():
+        np.testing.assert_allclose(value, expected[what], rtol=0.03, err_msg=what)
 
 
 def test_kinetic_populations_move_alike() -> None:
