@@ -46,18 +46,30 @@ def with_centred(
     state: Any, variables: Sequence[Variable], normalisation: Normalisation, y: Float[Array, "n D"]
 ) -> Any:
     """The state with other samples, rounded to its dtypes; the inverse of `centred`."""
-    kept = dict(state.remainder) if isinstance(getattr(state, "remainder", None), dict) else {}
-    fields: dict[str, Any] = {}
-    start = 0
+    parts, start = [], 0
     for variable in variables:
         old = getattr(state, variable.name)
         width = old[0].size if old.ndim > 1 else 1
-        own, origin = y[:, start : start + width], normalisation.origin(y.dtype)[None, start : start + width]
+        parts.append(y[:, start : start + width])
         start += width
+    return with_parts(state, variables, normalisation, parts)
+
+
+def with_parts(
+    state: Any, variables: Sequence[Variable], normalisation: Normalisation, parts: Sequence[Float[Array, "n _"]]
+) -> Any:
+    """`with_centred` of samples that come variable by variable: large ones need not be put side by side."""
+    kept = dict(state.remainder) if isinstance(getattr(state, "remainder", None), dict) else {}
+    fields: dict[str, Any] = {}
+    start = 0
+    for variable, own in zip(variables, parts, strict=True):
+        old = getattr(state, variable.name)
+        origin = normalisation.origin(own.dtype)[None, start : start + own.shape[1]]
+        start += own.shape[1]
         value = (own + origin).astype(old.dtype)
         if variable.name in kept:
             value, before = clock.rounded(value), kept[variable.name]
-            rest = own - clock.rounded(value.astype(y.dtype) - origin)
+            rest = own - clock.rounded(value.astype(own.dtype) - origin)
             kept[variable.name] = rest.reshape(old.shape).astype(before.dtype)
         fields[variable.name] = value.reshape(old.shape)
     if kept:

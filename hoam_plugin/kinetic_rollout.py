@@ -88,8 +88,8 @@ def tables(
 
 def moved_with_tables(
     model: Surrogate, y: Float[Array, "n D"], sizes: Float[Array, " S"], done: Any, tables: Float[Array, "S F 1"]
-) -> Float[Array, "T n D"]:
-    """Centred samples at the saved times, where force and kinematics are all that moves them.
+) -> list[Float[Array, "T n"]]:
+    """The columns of the centred samples at the saved times, where force and kinematics are all that moves them.
 
     Position and velocity are two plain vectors here, read and written once per step: a step of size 0 changes nothing,
     so that the padding of the schedule needs no selection, and positions are wrapped once.
@@ -116,8 +116,8 @@ def moved_with_tables(
     start = (y[:, position], y[:, velocity])
     _, trail = jax.lax.scan(advance, start, (sizes, tables))
     q, v = (jnp.concatenate([first[None], rest])[done] for first, rest in zip(start, trail, strict=True))
-    columns = [q, v] if position < velocity else [v, q]
-    return jnp.stack(columns, axis=-1)
+    q = wrapped(q, length)
+    return [q, v] if position < velocity else [v, q]
 
 
 def _period(model: Surrogate, position: int, dtype: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hoam_plugin import clock, extrapolation, kinetic_rollout, rollout, tolerances
+from hoam_plugin.centred_states import with_parts
 from hoam_plugin.checks import increasing_times
 from hoam_plugin.parameter_rows import ParameterRow
 from hoam_plugin.steppers import default_float
@@ -91,7 +93,8 @@ def solved(
     tables = kinetic_rollout.tables(surrogate, starts, sizes, parameters, len(first))
     plain = not any(surrogate.shapes) and not surrogate.has_noise and not surrogate.dynamics.has_driven_drift
     if tables is not None and plain:
-        saved = kinetic_rollout.moved_with_tables(surrogate, first, sizes, schedule.done, tables)
+        columns = kinetic_rollout.moved_with_tables(surrogate, first, sizes, schedule.done, tables)
+        parts = [column[:, :, None] for column in columns]
     else:
 
         @jax.checkpoint
@@ -106,16 +109,21 @@ def solved(
         rows = (jnp.arange(len(sizes), dtype=jnp.int32), starts, sizes, schedule.real, tables)
         _, trail = jax.lax.scan(advance, first, rows)
         saved = jnp.concatenate([first[None], trail])[schedule.done]
-    saved = jax.vmap(surrogate.normalisation.wrapped)(saved)
+        ends = np.cumsum([math.prod(shape) for shape in surrogate.shapes])[:-1].tolist()
+        parts = jnp.split(saved, ends, axis=-1)
     if surrogate.on_extrapolation == "raise":
         # Traced values cannot raise.
         begin = clock.elapsed(state, surrogate.horizon[0])
-        ends = jax.vmap(lambda t, r: clock.since(t, surrogate.horizon[0], begin.dtype, r))(times, remainders)
+        reached = jax.vmap(lambda t, r: clock.since(t, surrogate.horizon[0], begin.dtype, r))(times, remainders)
         inside = jax.vmap(
             lambda end: extrapolation.inside(parameters, (begin, end), surrogate.ranges, surrogate.horizon)
-        )(ends)
-        saved = jnp.where(inside[:, None, None], saved, jnp.nan)
-    return jax.vmap(lambda y, at_time: surrogate.with_centred(at_time, y))(saved, along(state, times, remainders))
+        )(reached)
+        parts = [jnp.where(inside[:, None, None], part, jnp.nan) for part in parts]
+
+    def placed(at_time: Any, parts: Any) -> Any:
+        return with_parts(at_time, surrogate.variables, surrogate.normalisation, parts)
+
+    return jax.vmap(placed)(along(state, times, remainders), parts)
 
 
 def stepwise(
