@@ -188,8 +188,9 @@ def write(problem_name: str, rows: list[list[str]]) -> None:
         f"on mu = {list(problem.training)}, scored at mu = {' / '.join(map(str, problem.held_out))} (one value each) "
         "from the truth's own initial samples at 128 times; lower is better. CFM and NCSM draw each time anew: 5000 "
         "samples at 16 times, whose floors are higher. The noise floor is a second scramble of the truth. Training and "
-        "rollout (all five runs, second call) include everything but the simulation. Rows are of several days and "
-        "machines, and some were measured beside other jobs: compare their times within a factor of three.\n\n"
+        "rollout (all five runs, second call) include everything but the simulation. Rows are of several days, "
+        "machines and releases of jax, and some were measured beside other jobs: compare their times within a factor "
+        "of three.\n\n"
         f"{report.machine(['hoam-plugin', 'jax'])}\n\n"
         f"{report.table(header, merged)}",
     )
