@@ -81,10 +81,6 @@ class Normalisation:
         """Centred samples in normalised units."""
         return (y - self._row(self._mean(y.dtype), y)) / self._row(self.scale, y)
 
-    def samples(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        """Samples in normalised units."""
-        return self.of_centred(self.centred(x))
-
     def raw_samples(self, x: np.ndarray, dtype: Any) -> np.ndarray:
         """Samples as an ensemble holds them, in normalised units and another dtype; periodic ones within a period."""
         x = x.astype(dtype)
@@ -108,10 +104,6 @@ class Normalisation:
             scale = self.parameter_scale[i].astype(dtype)
             columns.append(row.measured_from(name, self.parameter_shift[i], dtype) / scale)
         return jnp.stack(columns)
-
-    def physical_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        """The inverse of `samples`."""
-        return self.physical(self.centred_samples(z))
 
     def centred_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The inverse of `of_centred`."""
