@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hoam_plugin.steppers import default_float
-from hoam_plugin.surrogate import Surrogate
+from hoam_plugin.surrogates import Surrogate
 
 _STATIC = {"static": True}
 

@@ -13,9 +13,9 @@ import numpy as np
 
 import hoam_plugin as hoam
 from benchmarks import report
-from hoam_plugin import training
-from hoam_plugin.run_away import RunAwayGuard
-from hoam_plugin.training_run import TrainingRun
+from hoam_plugin.training import iterations
+from hoam_plugin.training.guard import RunAwayGuard
+from hoam_plugin.training.run import TrainingRun
 
 _ITERATIONS = 1000
 # Potential, nodes, samples per node.
@@ -29,18 +29,18 @@ def resident_megabytes() -> float:
     return pages * 4096 / 1e6
 
 
-def bare(setup: training.Setup, data: Any, key: Any) -> float:
+def bare(setup: iterations.Setup, data: Any, key: Any) -> float:
     """Seconds per iteration of the compiled iterations alone, at the pace of the default block length."""
-    progress = training.start(setup, key, data.conditions.shape[-1])
-    n_threads, block = training.threads(setup, data), setup.training.block
+    progress = iterations.start(setup, key, data.conditions.shape[-1])
+    n_threads, block = iterations.threads(setup, data), setup.training.block
     seconds = []
     with ThreadPoolExecutor(n_threads) as pool:
         for _ in range(_ITERATIONS // block):
             begin = time.perf_counter()
             if n_threads == 1:
-                progress, losses = training._block(setup, progress, data, key, block)
+                progress, losses = iterations._block(setup, progress, data, key, block)
             else:
-                progress, losses = training._threaded_block(setup, progress, data, key, block, pool, n_threads)
+                progress, losses = iterations._threaded_block(setup, progress, data, key, block, pool, n_threads)
             jax.block_until_ready((progress, losses))
             seconds.append(time.perf_counter() - begin)
     return float(np.sum(seconds[1:])) / (_ITERATIONS - block)
@@ -59,7 +59,7 @@ def measure(potential: hoam.CoLoRA, nodes: int, n_samples: int) -> list[str]:
         if event == _COMPILATION:
             watched["compilations"].append(time.perf_counter())
 
-    check, train, blocks = RunAwayGuard.check, TrainingRun.train, training.blocks
+    check, train, blocks = RunAwayGuard.check, TrainingRun.train, iterations.blocks
 
     def watch(self: RunAwayGuard, *losses: Any) -> None:
         watched["blocks"].append(time.perf_counter())
@@ -78,26 +78,26 @@ def measure(potential: hoam.CoLoRA, nodes: int, n_samples: int) -> list[str]:
         return blocks(setup, progress, data_at, run_key)
 
     jax.monitoring.register_event_duration_secs_listener(count)
-    RunAwayGuard.check, TrainingRun.train, training.blocks = watch, timed, spying  # type: ignore[method-assign]
-    gradients = training._compiled_gradient._cache_size() + training._block._cache_size()
+    RunAwayGuard.check, TrainingRun.train, iterations.blocks = watch, timed, spying  # type: ignore[method-assign]
+    gradients = iterations._compiled_gradient._cache_size() + iterations._block._cache_size()
     try:
         with tempfile.TemporaryDirectory() as folder:
             for i in range(3):
                 path = Path(folder) / f"{i}.hoam"
                 hoam.fit(ds, key=key, potential=potential, training=options, checkpoint=path, progress=True)
     finally:
-        RunAwayGuard.check, TrainingRun.train, training.blocks = check, train, blocks  # type: ignore[method-assign]
+        RunAwayGuard.check, TrainingRun.train, iterations.blocks = check, train, blocks  # type: ignore[method-assign]
         jax.monitoring.clear_event_listeners()
     # From the end of the first block, which compiles, to the return of `train`: with checkpoints and progress bar.
     n_blocks = _ITERATIONS // options.block
     per_iteration = float(np.median(watched["seconds"])) / (_ITERATIONS - options.block)
     compiled = float(np.median([bare(seen["setup"], seen["data"], key) for _ in range(3)]))
     late = sum(t > watched["blocks"][0] for t in watched["compilations"])
-    steps = training._compiled_gradient._cache_size() + training._block._cache_size() - gradients
+    steps = iterations._compiled_gradient._cache_size() + iterations._block._cache_size() - gradients
     return [
         f"{potential.depth} x {potential.width}",
         f"{nodes} x {n_samples}",
-        str(training.threads(seen["setup"], seen["data"])),
+        str(iterations.threads(seen["setup"], seen["data"])),
         f"{1e3 * compiled:.2f}",
         f"{1e3 * per_iteration:.2f}",
         f"{100 * (per_iteration / compiled - 1):+.1f} %",

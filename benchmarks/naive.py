@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hoam_plugin.action_matching import Batch
-from hoam_plugin.embedding import Embedding
-from hoam_plugin.normalisation import CONDITION_TIME_RATE
+from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE
+from hoam_plugin.losses.action_matching import Batch
+from hoam_plugin.potentials.embedding import Embedding
 
 
 def loss(potential: Any, embedding: Embedding, epsilon: float, weights: Any, batch: Batch) -> jax.Array:

@@ -13,12 +13,12 @@ import xarray as xr
 import hoam_plugin as hoam
 from benchmarks import report
 from hoam_plugin import quadrature, simulators
-from hoam_plugin.batches import draw_batch
-from hoam_plugin.driven import embedding_of
-from hoam_plugin.dynamics import Dynamics
-from hoam_plugin.fitting import time_weights
-from hoam_plugin.losses import ActionMatching, loss_value
-from hoam_plugin.training_samples import TrainingSamples
+from hoam_plugin.dynamics.known import Dynamics
+from hoam_plugin.losses.evaluation import ActionMatching, loss_value
+from hoam_plugin.potentials.forms import embedding_of
+from hoam_plugin.training.drawing import draw_batch
+from hoam_plugin.training.fitting import time_weights
+from hoam_plugin.training.windows import TrainingSamples
 
 N_SAMPLES = 5000
 TRAINING_MU = [1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9]
@@ -155,7 +155,7 @@ def _cell(scores: xr.Dataset, name: str) -> str:
 
 
 def _draw(spreads: dict[str, list[float]], finals: dict[str, list[list[float]]]) -> None:
-    from hoam_plugin.plot_parts import new_figure
+    from hoam_plugin.plots.parts import new_figure
 
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 from benchmarks import report
 from benchmarks.training_step import Case, setup_of, synthetic_data
-from hoam_plugin import training
+from hoam_plugin.training import iterations
 
 _BASE = Case("CoLoRA", 32, 5, 64, 32, 2)
 _AXES: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -27,7 +27,7 @@ def milliseconds(case: Case) -> float:
     key = jax.random.key(0)
 
     def block() -> float:
-        record = next(training.blocks(setup, training.start(setup, key, 2), lambda iteration: data, key))
+        record = next(iterations.blocks(setup, iterations.start(setup, key, 2), lambda iteration: data, key))
         return 1e3 * record.seconds / _ITERATIONS
 
     block()

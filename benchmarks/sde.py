@@ -20,8 +20,9 @@ import numpy as np
 
 import hoam_plugin as hoam
 from benchmarks import report
-from hoam_plugin.simulators import diffrax_steps, duffing, lorenz9, trap
-from hoam_plugin.steppers import flatten_samples
+from hoam_plugin.simulators import duffing, lorenz9, trap
+from hoam_plugin.simulators.stochastic import diffrax_steps
+from hoam_plugin.steppers.contract import flatten_samples
 
 _PROBLEMS: dict[str, tuple[Callable[..., Any], dict[str, float], int]] = {
     "duffing": (duffing, {"mu": 0.2}, 25_000),

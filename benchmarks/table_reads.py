@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import report
-from hoam_plugin import tabulation
+from hoam_plugin.numerics import tabulation
 
 LENGTH = 50.0
 COUNTS = (1_000, 25_000, 1_000_000)

@@ -14,12 +14,12 @@ import optax
 
 import hoam_plugin as hoam
 from benchmarks import naive, report
-from hoam_plugin import training
-from hoam_plugin.batches import TrainingData, draw_batch
-from hoam_plugin.embedding import Embedding
-from hoam_plugin.losses import loss_and_gradient
-from hoam_plugin.potentials import POTENTIALS
-from hoam_plugin.training import Setup
+from hoam_plugin.losses.evaluation import loss_and_gradient
+from hoam_plugin.potentials.catalogue import POTENTIALS
+from hoam_plugin.potentials.embedding import Embedding
+from hoam_plugin.training import iterations as training
+from hoam_plugin.training.drawing import TrainingData, draw_batch
+from hoam_plugin.training.iterations import Setup
 
 _EPSILON = 0.2
 

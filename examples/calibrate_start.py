@@ -23,7 +23,7 @@ from infer_mu import Descent, descend
 from jax.scipy.special import ndtri
 
 import hoam_plugin as hoam
-from hoam_plugin.observables import diagnostic_over_time
+from hoam_plugin.simulation.observables import diagnostic_over_time
 from hoam_plugin.simulators.sampling import cosine_density_quantile, quiet_points
 
 NAME = "two_stream"
@@ -147,8 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def draw(path: str, times: Any, data: Any, fitted: Any, found: Descent, truth: tuple[float, float]) -> None:
     """Left the observation and the curve of the start that was found, right the path of the descent."""
-    from hoam_plugin.plot_parts import new_figure
-    from hoam_plugin.plots import save_figure
+    from hoam_plugin.plots.parts import new_figure
+    from hoam_plugin.plots.pictures import save_figure
 
     figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 import hoam_plugin as hoam
-from hoam_plugin.observables import diagnostic_over_time
+from hoam_plugin.simulation.observables import diagnostic_over_time
 
 NAME = "two_stream"
 RANGE = (1.2, 1.9)
@@ -207,8 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def draw(path: str, times: Any, data: Any, fitted: Any, descents: dict[str, Descent], mu: float) -> None:
     """Left the observation and the curve at the mu that the surrogate found, right mu over the iterations."""
-    from hoam_plugin.plot_parts import new_figure
-    from hoam_plugin.plots import save_figure
+    from hoam_plugin.plots.parts import new_figure
+    from hoam_plugin.plots.pictures import save_figure
 
     figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)

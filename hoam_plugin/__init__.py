@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hoam_plugin import plots as plots
     from hoam_plugin import quadrature as quadrature
     from hoam_plugin import recipes as recipes
-    from hoam_plugin.fitting import fit as fit
     from hoam_plugin.losses import DICE as DICE
     from hoam_plugin.losses import ActionMatching as ActionMatching
     from hoam_plugin.losses import TrajectoryMatching as TrajectoryMatching
@@ -29,14 +28,15 @@ if TYPE_CHECKING:
     from hoam_plugin.registry import register as register
     from hoam_plugin.registry import stepper as stepper
     from hoam_plugin.registry import use_surrogate as use_surrogate
-    from hoam_plugin.run_away import TrainingDivergedError as TrainingDivergedError
     from hoam_plugin.scores import compare as compare
     from hoam_plugin.simulation import simulate as simulate
-    from hoam_plugin.surrogate import Surrogate as Surrogate
-    from hoam_plugin.surrogate_files import load as load
+    from hoam_plugin.steppers import Variable as Variable
+    from hoam_plugin.surrogates import Surrogate as Surrogate
+    from hoam_plugin.surrogates import load as load
     from hoam_plugin.training import Training as Training
-    from hoam_plugin.training_run import TrainingInterrupted as TrainingInterrupted
-    from hoam_plugin.variables import Variable as Variable
+    from hoam_plugin.training import TrainingDivergedError as TrainingDivergedError
+    from hoam_plugin.training import TrainingInterrupted as TrainingInterrupted
+    from hoam_plugin.training import fit as fit
 
 _MODULES = ("diagnostics", "dispersion", "ensemble", "plots", "quadrature", "recipes")
 _HOMES = {
@@ -45,17 +45,17 @@ _HOMES = {
     "DICE": "losses",
     "FiLM": "potentials",
     "MLP": "potentials",
-    "Surrogate": "surrogate",
+    "Surrogate": "surrogates",
     "Training": "training",
-    "TrainingDivergedError": "run_away",
-    "TrainingInterrupted": "training_run",
+    "TrainingDivergedError": "training",
+    "TrainingInterrupted": "training",
     "TrajectoryMatching": "losses",
-    "Variable": "variables",
+    "Variable": "steppers",
     "VectorField": "potentials",
     "VelocityMatching": "losses",
     "compare": "scores",
-    "fit": "fitting",
-    "load": "surrogate_files",
+    "fit": "training",
+    "load": "surrogates",
     "register": "registry",
     "simulate": "simulation",
     "stepper": "registry",

@@ -23,16 +23,16 @@ class EnsembleAccessor:
         self._ds = ds
 
     def validate(self) -> xr.Dataset:
-        """The ensemble in its usual order of dims, or an error that says what is wrong; see `ensemble.validate`."""
-        from hoam_plugin import ensemble
+        """The ensemble in its usual order of dims, or an error that says what is wrong; see `ensembles.validate`."""
+        from hoam_plugin import ensembles
 
-        return ensemble.validate(self._ds)
+        return ensembles.validate(self._ds)
 
     def sel_run(self, **values: Any) -> xr.Dataset:
-        """The runs with these parameters, as in `sel_run(mu=1.4)`; `run` stays a dim. See `ensemble.sel_run`."""
-        from hoam_plugin import ensemble
+        """The runs with these parameters, as in `sel_run(mu=1.4)`; `run` stays a dim. See `ensembles.sel_run`."""
+        from hoam_plugin import ensembles
 
-        return ensemble.sel_run(self._ds, **values)
+        return ensembles.sel_run(self._ds, **values)
 
     def compare(self, other: xr.Dataset | Sequence[xr.Dataset], **options: Any) -> xr.Dataset:
         """Scores of `other` with this ensemble as the truth; options as of `hoam_plugin.compare`."""
@@ -52,17 +52,17 @@ class EnsembleAccessor:
         import numpy as np
         import xarray as xr
 
-        from hoam_plugin import ensemble
+        from hoam_plugin import ensembles
 
-        ds = ensemble.validate(self._ds)
+        ds = ensembles.validate(self._ds)
         columns, names = [], []
-        for name in ensemble.variable_names(ds):
+        for name in ensembles.variable_names(ds):
             values = ds[name].values
             flat = values.reshape(*values.shape[:3], -1)
             columns.append(flat)
             names += [name] if values.ndim == 3 else [f"{name}_{i}" for i in range(flat.shape[-1])]
-        kept = {name: c for name, c in ds.coords.items() if set(c.dims) <= set(ensemble.DIMS)}
-        dims = (*ensemble.DIMS, "component")
+        kept = {name: c for name, c in ds.coords.items() if set(c.dims) <= set(ensembles.DIMS)}
+        dims = (*ensembles.DIMS, "component")
         samples = np.concatenate(columns, axis=-1)
         return xr.DataArray(samples, {**kept, "component": names}, dims, name="samples", attrs=ds.attrs)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from hoam_plugin.action_matching import ActionMatching
-from hoam_plugin.potentials import CoLoRA, VectorField
-from hoam_plugin.training import Training
+from hoam_plugin.losses import ActionMatching
+from hoam_plugin.potentials import CoLoRA
+from hoam_plugin.training import Training, velocity_field, velocity_training
 
-VELOCITY_TIME_HARMONICS = 8
+__all__ = ["paper", "quality", "velocity_field", "velocity_training"]
 
 
 def paper(epsilon: float = 0.2, iterations: int = 25_000) -> dict[str, Any]:
@@ -52,15 +52,3 @@ def quality(epsilon: float = 0.5, iterations: int = 16_000) -> dict[str, Any]:
             n_end_samples=512,
         ),
     }
-
-
-def velocity_training(iterations: int = 8000) -> Training:
-    """The default training of velocity and trajectory matching: every iteration sees eight runs at 64 saved times."""
-    return Training(
-        iterations=iterations, n_samples=8, n_times=64, runs_per_iteration=8, optimiser="muon", learning_rate=1e-2
-    )
-
-
-def velocity_field() -> VectorField:
-    """The default network of velocity and trajectory matching; those of marginals resolve fewer harmonics."""
-    return VectorField(harmonics=4)

@@ -1,18 +1,21 @@
 """The truth: simulators as steppers. Imported as `hoam_plugin.simulators`."""
 
-from hoam_plugin.simulators.checkpointed import advance
-from hoam_plugin.simulators.diffrax_stepper import DiffraxStepper
-from hoam_plugin.simulators.distributions import Beam, Table, tabulate
-from hoam_plugin.simulators.duffing import Duffing, duffing
-from hoam_plugin.simulators.lorenz9 import Lorenz9, lorenz9
-from hoam_plugin.simulators.oscillator import Oscillator, oscillator
-from hoam_plugin.simulators.problems import bump_on_tail, landau_damping, strong_landau, two_stream
-from hoam_plugin.simulators.species import Species
-from hoam_plugin.simulators.trap import Trap, trap
-from hoam_plugin.simulators.vlasov_poisson_grid import VlasovPoissonGrid
-from hoam_plugin.simulators.vlasov_poisson_pic import VlasovPoissonPIC
-from hoam_plugin.simulators.vlasov_poisson_pic_3d import VlasovPoissonPIC3D
-from hoam_plugin.simulators.yukawa_quench import YukawaQuench, yukawa_quench
+from .checkpointed import advance
+from .molecular import YukawaQuench, yukawa_quench
+from .plasma import (
+    Beam,
+    Species,
+    Table,
+    VlasovPoissonGrid,
+    VlasovPoissonPIC,
+    VlasovPoissonPIC3D,
+    bump_on_tail,
+    landau_damping,
+    strong_landau,
+    tabulate,
+    two_stream,
+)
+from .stochastic import DiffraxStepper, Duffing, Lorenz9, Oscillator, Trap, duffing, lorenz9, oscillator, trap
 
 __all__ = [
     "Beam",

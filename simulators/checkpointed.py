@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hoam_plugin.checks import positive_int
+from hoam_plugin._internal.checks import positive_int
 from hoam_plugin.steppers import Parameters, Stepper
 
 

@@ -1,0 +1,98 @@
+"""A surrogate's own step as a diffrax solver. Imports diffrax, so it is itself imported when a solver is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..packing import Packed
+from .learned_terms import BrownianMotion, Drift, condition, samples
+
+_ORDERS = {"euler": 1, "heun": 2, "rk4": 4}
+
+
+class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
+    """The step that `Surrogate.solve` takes, on samples y of shape (..., D), with the noise of the same key.
+
+    The noise of a surrogate does not depend on where its samples are, so that Ito and Stratonovich agree.
+    """
+
+    packed: Packed
+    centred: bool = eqx.field(static=True)
+
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar[Callable[..., diffrax.LocalLinearInterpolation]] = diffrax.LocalLinearInterpolation
+
+    def order(self, terms: Any) -> int:
+        """Order of the step without noise."""
+        model = self.packed.surrogate
+        if model.integrator is not None:
+            return _ORDERS[model.integrator]
+        return 2 if model.structure.kind == "kinetic" or model.has_noise else 4
+
+    def strong_order(self, terms: Any) -> float:
+        """Order with noise, which does not depend on the samples."""
+        return 1.0
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
+        """The number of the step, from which its noise is drawn."""
+        self._key(terms)
+        return jnp.zeros((), jnp.int32)
+
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> tuple[Any, None, dict[str, Any], Any, Any]:
+        """One step; positions are not wrapped, so that they can be interpolated."""
+        model, key = self.packed.surrogate, self._key(terms)
+        y = samples(model, y0, self.centred).reshape(-1, y0.shape[-1])
+        # diffrax lets time run backwards by a change of its sign. The end as well has to lie in the trained range.
+        direction = _parts(terms)[0].direction
+        (start, row), (end, _) = (condition(model, direction * t, y0, args, self.centred) for t in (t0, t1))
+        dt = end - start
+        step_key = None if key is None else jax.random.fold_in(key, solver_state)
+        increment = model.increment(model.normalisation.wrapped(y), start, dt, row, step_key)
+        moved = model.moved(y, start, dt, row, increment)
+        y1 = (moved if self.centred else model.normalisation.physical(moved)).reshape(y0.shape).astype(y0.dtype)
+        return y1, None, {"y0": y0, "y1": y1}, solver_state + 1, diffrax.RESULTS.successful
+
+    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+        """The vector field of the terms."""
+        return terms.vf(t0, y0, args)
+
+    def _key(self, terms: Any) -> Any:
+        """The key of the noise in terms that belong to a surrogate.
+
+        Raises:
+            ValueError: other terms, samples measured in another way, or noise that is not known by its key.
+        """
+        parts = [getattr(part, "term", part) for part in _parts(terms)]
+        if not isinstance(getattr(parts[0], "vector_field", None), Drift):
+            raise ValueError(
+                f"terms={type(parts[0]).__name__}: solver(surrogate) takes steps of terms(surrogate) alone; for other "
+                "terms, such as those that BacksolveAdjoint solves backwards, name another solver, as in "
+                "BacksolveAdjoint(solver=diffrax.Tsit5())"
+            )
+        if parts[0].vector_field.centred != self.centred:
+            raise ValueError(
+                f"terms: solver(surrogate, centred={self.centred}) needs terms(surrogate, centred={self.centred}), "
+                "which measure samples and times in the same way"
+            )
+        if not self.packed.surrogate.has_noise:
+            return None
+        path = getattr(parts[-1], "control", None)
+        if not isinstance(path, BrownianMotion):
+            raise ValueError(
+                "terms: solver(surrogate) draws the noise of its steps itself; use terms(surrogate, key=key), without "
+                "path="
+            )
+        return path.key
+
+
+def _parts(terms: Any) -> tuple[Any, ...]:
+    """The terms of a sum, each wrapped by `diffeqsolve` together with the direction of time."""
+    return terms.terms if isinstance(terms, diffrax.MultiTerm) else (terms,)

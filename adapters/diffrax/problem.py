@@ -1,0 +1,232 @@
+"""Anybody's diffrax terms as the functions of a `DiffraxStepper`. Imported when `from_terms` is called.
+
+An adapter may use simulators here, where somebody else's equation becomes one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import lineax
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin.simulators import DiffraxStepper
+from hoam_plugin.steppers import Parameters, Variable, default_float, replace_samples
+
+
+class Layout(NamedTuple):
+    """How the leaves of one sample of y lie in a row of D numbers."""
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    def flat(self, y: Any, axes: int = 0) -> Any:
+        """The leaves of y side by side, after `axes` leading axes."""
+        leaves = [jnp.asarray(leaf) for leaf in self.treedef.flatten_up_to(y)]
+        return jnp.concatenate([leaf.reshape(*leaf.shape[:axes], -1) for leaf in leaves], axis=-1)
+
+    def tree(self, x: Any) -> Any:
+        """The inverse of `flat`, for any number of leading axes."""
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1].tolist()
+        parts = jnp.split(x, ends, axis=-1)
+        return self.treedef.unflatten(
+            [part.reshape(*x.shape[:-1], *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PopulationStepper(DiffraxStepper):
+    """A `DiffraxStepper` whose functions take the whole population, (n, D), as those of interacting particles do.
+
+    A step solves for the population as if it were one sample of n D coordinates: adaptive steps are shared.
+    """
+
+    def _increment(
+        self, x: Float[Array, "D n"], time: Any, dt: Any, values: Parameters, key: Any
+    ) -> Float[Array, "D n"]:
+        def whole(function: Any) -> Any:
+            return lambda time, y, values: function(time, y.reshape(x.T.shape), values).reshape(-1)
+
+        one = DiffraxStepper(
+            drift=whole(self.drift),
+            diffusion=whole(self.diffusion) if callable(self.diffusion) else self.diffusion,
+            initial=self.initial,
+            parameters=self.parameters,
+            solver=self.solver,
+            stepsize_controller=self.stepsize_controller,
+            additive=self.additive,
+        )
+        return one._increment(x.T.reshape(-1, 1), time, dt, values, key).reshape(x.T.shape).T
+
+    def _of_samples(self, function: Any, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
+        x, time, values = self._arguments(state, parameters)
+        moved = replace_samples(state, self.variables, function(time, x, values), state.time)
+        return {v.name: getattr(moved, v.name) for v in self.variables}
+
+    def _is_diagonal(self) -> bool:
+        return True
+
+
+def stepper(
+    terms: Any,
+    initial: Callable[[Any, int, Any], Any],
+    parameters: tuple[str, ...],
+    variables: Sequence[Variable] | None,
+    batched: bool,
+    additive: bool | None,
+    known: Callable[[Any, Any, Any], Any] | None,
+    **numerics: Any,
+) -> DiffraxStepper:
+    """See `hoam_plugin.adapters.diffrax.from_terms`; `numerics` are arguments of `DiffraxStepper`."""
+    drift_term, noise_term = _parts(terms)
+    if not callable(initial):
+        raise TypeError(f"initial={initial!r} must be a function (key, n_samples, args) -> y0 of a whole population")
+    sample = _one_sample(initial, parameters)
+    shapes = tuple(leaf.shape[1:] for leaf in jax.tree.leaves(sample))
+    layout = Layout(jax.tree.structure(sample), shapes)
+    variables = _default_variables(sample) if variables is None else tuple(variables)
+    axes = 1 if batched else 0
+
+    def of_rows(function: Any) -> Any:
+        return lambda time, x, values: layout.flat(function(time, layout.tree(x), values), axes)
+
+    diffusion: Any = None
+    if noise_term is not None:
+        diffusion = _diffusion(noise_term, layout, axes)
+        if additive is None:
+            additive = _is_constant(diffusion, sample, layout, parameters, batched)
+    kind = PopulationStepper if batched else DiffraxStepper
+    return kind(
+        drift=of_rows(drift_term.vector_field),
+        diffusion=diffusion,
+        initial=lambda key, n, values: layout.flat(initial(key, n, values), 1),
+        parameters=parameters,
+        variables=variables,
+        sizes=_sizes(variables, shapes),
+        additive=bool(additive),
+        known=None if known is None else of_rows(known),
+        **numerics,
+    )
+
+
+def _parts(terms: Any) -> tuple[Any, Any]:
+    if inspect.isroutine(terms) or inspect.isclass(terms):
+        name = getattr(terms, "__name__", "function")
+        raise TypeError(f"terms={name} is no term but what makes one; call it, as in terms={name}(...)")
+    parts: tuple[Any, ...] = terms.terms if isinstance(terms, diffrax.MultiTerm) else (terms,)
+    fits = isinstance(parts[0], diffrax.ODETerm) and len(parts) < 3
+    if not fits or not all(isinstance(part, diffrax.ControlTerm) for part in parts[1:]):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise TypeError(f"terms={kinds} must be an ODETerm, or a MultiTerm of an ODETerm and a ControlTerm")
+    noise = parts[1] if len(parts) == 2 else None
+    if noise is not None and not isinstance(noise.control, diffrax.AbstractBrownianPath):
+        raise TypeError(
+            f"terms: the control is a {type(noise.control).__name__}; it must be a Brownian motion, such as "
+            "VirtualBrownianTree or UnsafeBrownianPath"
+        )
+    return parts[0], noise
+
+
+def _one_sample(initial: Callable[[Any, int, Any], Any], parameters: tuple[str, ...]) -> Any:
+    """Shapes of what `initial` returns for one sample.
+
+    Raises:
+        ValueError: a leaf without the leading sample axis.
+    """
+    values = dict.fromkeys(parameters, jax.ShapeDtypeStruct((), default_float()))
+    sample = jax.eval_shape(lambda values: initial(jax.random.key(0), 1, values), values)
+    for leaf in jax.tree.leaves(sample):
+        if leaf.shape[:1] != (1,):
+            raise ValueError(
+                f"initial returned a leaf of the shape {leaf.shape} for one sample; the sample axis must be the first"
+            )
+    return sample
+
+
+def _default_variables(sample: Any) -> tuple[Variable, ...]:
+    """One variable per leaf, named after its place in the pytree."""
+    leaves = jax.tree_util.tree_leaves_with_path(sample)
+    variables = []
+    for i, (path, leaf) in enumerate(leaves):
+        name = jax.tree_util.keystr(path, simple=True, separator="_")
+        if len(leaves) == 1 and not path:
+            name = "x"
+        elif not name.isidentifier():
+            name = f"y{i}"
+        axes = range(leaf.ndim - 1)
+        dims = (
+            (("axis",) if name == "x" else (f"{name}_axis",)) if leaf.ndim == 2 else (f"{name}_axis{a}" for a in axes)
+        )
+        variables.append(Variable(name, dims=tuple(dims)))
+    return tuple(variables)
+
+
+def _sizes(variables: tuple[Variable, ...], shapes: tuple[tuple[int, ...], ...]) -> dict[str, int]:
+    """Lengths of the variables' dimensions, from the leaves of y."""
+    if len(variables) != len(shapes) or any(len(v.dims) != len(s) for v, s in zip(variables, shapes, strict=True)):
+        described = {v.name: v.dims for v in variables}
+        raise ValueError(f"variables={described!r} do not fit y, whose leaves have the shapes {shapes!r} per sample")
+    return {
+        dim: size for v, shape in zip(variables, shapes, strict=True) for dim, size in zip(v.dims, shape, strict=True)
+    }
+
+
+def _diffusion(term: Any, layout: Layout, axes: int) -> Callable[[Any, Any, Any], Any]:
+    """(time, x, parameters) -> (D,) for diagonal or (D, M) for full noise; for a population (n, D).
+
+    Raises:
+        ValueError: full noise of a population, or a Brownian motion that is a pytree.
+    """
+
+    def diffusion(time: Any, x: Any, values: Any) -> Any:
+        out = term.vf(time, layout.tree(x), values)
+        if isinstance(out, lineax.DiagonalLinearOperator):
+            return layout.flat(out.diagonal, axes)
+        if axes:
+            raise ValueError(
+                f"the diffusion of a batched problem returned {type(out).__name__}; it must be a "
+                "lineax.DiagonalLinearOperator"
+            )
+        if isinstance(out, lineax.AbstractLinearOperator):
+            return out.as_matrix()
+        return _as_matrix(out, term.control.shape, len(x))
+
+    return diffusion
+
+
+def _as_matrix(out: Any, control: Any, width: int) -> Any:
+    """The array that a `ControlTerm` contracts with its control, as a (D, M) matrix."""
+    if len(jax.tree.leaves(out)) != 1 or len(jax.tree.leaves(control)) != 1:
+        raise ValueError("the diffusion of a pytree y must be a lineax operator, such as DiagonalLinearOperator")
+    (array,), (struct,) = jax.tree.leaves(out), jax.tree.leaves(control)
+    array = jnp.asarray(array)
+    if array.size != width * math.prod(struct.shape):
+        raise ValueError(
+            f"the diffusion returned the shape {array.shape} for {width} coordinates and a Brownian motion of the "
+            f"shape {struct.shape}; it must hold the axes of y and then those of the Brownian motion"
+        )
+    return array.reshape(width, -1)
+
+
+def _is_constant(
+    diffusion: Callable[[Any, Any, Any], Any], sample: Any, layout: Layout, parameters: tuple[str, ...], batched: bool
+) -> bool:
+    """Whether the diffusion does not look at y at all."""
+    width = sum(math.prod(shape) for shape in layout.shapes)
+    scalar = jax.ShapeDtypeStruct((), default_float())
+    x = jax.ShapeDtypeStruct((2, width) if batched else (width,), default_float())
+    jaxpr = jax.make_jaxpr(diffusion)(scalar, x, dict.fromkeys(parameters, scalar)).jaxpr
+    used = {id(v) for v in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        if used & {id(v) for v in equation.outvars}:
+            used |= {id(v) for v in equation.invars}
+    return id(jaxpr.invars[1]) not in used

@@ -1,0 +1,70 @@
+"""States of surrogates in jax-md's place: jax-md's own states, which also carry time and parameters."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .importing import jax_md_simulate
+
+_REPLACED = {
+    "nve": "NVEState",
+    "nvt_langevin": "NVTLangevinState",
+    "nvt_nose_hoover": "NVTNoseHooverState",
+    "brownian": "BrownianState",
+    "nvk": "NVEState",
+    "temp_rescale": "NVEState",
+    "temp_berendsen": "NVEState",
+    "temp_csvr": "NVTLangevinState",
+}
+ENSEMBLES = tuple(_REPLACED)
+
+
+@functools.cache
+def state_class(ensemble: str) -> type:
+    """The class of states of an ensemble: a subclass of jax-md's.
+
+    Beside jax-md's attributes it has `rng` (always), `time` (the surrogate's), `parameters` (physics parameters given
+    to `init_fn`) and `remainder` (what rounding has cut off time, positions and momenta; see
+    `hoam_plugin.steppers.clock`).
+
+    Raises:
+        ImportError: without the extra `jax-md`.
+    """
+    base: Any = getattr(jax_md_simulate(), _REPLACED[ensemble])
+    from jax_md import dataclasses
+
+    own = ["time", "remainder", "parameters"]
+    if "rng" not in {field.name for field in dataclasses.fields(base)}:
+        own = ["rng", *own]
+    attributes: dict[str, Any] = {"__annotations__": dict.fromkeys(own, Any), "__doc__": state_class.__doc__}
+    if ensemble != "brownian":
+        attributes["velocity"] = property(_velocity)
+    return dataclasses.dataclass(type(f"Surrogate{_REPLACED[ensemble]}", (base,), attributes))
+
+
+def _velocity(state: Any) -> Any:
+    """Momentum per mass."""
+    return state.momentum / jnp.asarray(state.mass, state.momentum.dtype)
+
+
+def check(state: Any) -> Any:
+    """The state, after checking that it is finite: to be called outside of compiled loops, which cannot raise.
+
+    Raises:
+        FloatingPointError: it holds NaN or infinities.
+    """
+    for name in ("position", "momentum"):
+        values = getattr(state, name, None)
+        if values is not None and not np.isfinite(np.asarray(values)).all():
+            time = np.max(np.asarray(state.time))
+            raise FloatingPointError(
+                f"NaN from the surrogate in state.{name}, at the latest at time {time:g}: the time left the trained "
+                "range (see the surrogate's horizon; with beyond='hold' its dynamics go on as at the end), a parameter "
+                "did (see its ranges and on_extrapolation), the box is not the trained one, or the samples left all "
+                "that was trained on"
+            )
+    return state

@@ -1,0 +1,1 @@
+"""Tools that nothing outside of this package uses: checks, files, progress, hardware, clocks of the wall."""

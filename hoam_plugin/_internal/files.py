@@ -1,0 +1,60 @@
+"""Files and folders that are never lost or half-written: write aside, then rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hoam_plugin._internal.unfinished import Unfinished
+
+
+def as_path(path: Any, name: str = "path") -> Path:
+    """`path` as a Path, with a leading ~ as the home folder.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name}={path!r} must be a path, such as 'truth.zarr'")
+    return Path(os.path.expanduser(os.fsdecode(path)))
+
+
+def require_writable(path: str | os.PathLike[str], *, overwrite: bool, name: str = "path") -> Path:
+    """Check, before any long work, that `path` can be written; returns it as `as_path` does.
+
+    Raises:
+        FileExistsError: it exists and `overwrite` is false.
+        OSError: its folder does not exist or cannot be written.
+        TypeError: it is no path.
+    """
+    path = as_path(path, name)
+    parent = path.absolute().parent
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{name}={str(path)!r} exists; choose another path or pass overwrite=True (--overwrite)")
+    if not parent.is_dir():
+        raise FileNotFoundError(f"{name}={str(path)!r} cannot be written: its folder {str(parent)!r} does not exist")
+    probe = parent / f".{path.name}.{uuid.uuid4().hex[:8]}.probe"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{name}={str(path)!r} cannot be written: {error.strerror} in {str(parent)!r}") from error
+    return path
+
+
+@contextlib.contextmanager
+def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path`; renamed to `path` when the block succeeds, removed when it fails.
+
+    Works for files and folders; an existing `path` is replaced only after the new content is complete. Nothing is left
+    beside it where a signal ends the process, as far as Python hears of it; see `hoam_plugin._internal.unfinished`.
+    """
+    path = as_path(path).absolute()
+    aside = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
+    with Unfinished(path, aside) as unfinished:
+        yield aside
+        unfinished.finish()

@@ -1,0 +1,31 @@
+"""What is known of the dynamics, which part is learned, and the units in which that happens."""
+
+from hoam_plugin.dynamics.centred_states import centred, compute_dtype, remainders_for, with_centred, with_parts
+from hoam_plugin.dynamics.known import Dynamics
+from hoam_plugin.dynamics.normalisation import (
+    CONDITION_TIME_RATE,
+    Normalisation,
+    conditions_of,
+    normalisation_of,
+    wrapped,
+)
+from hoam_plugin.dynamics.structure import Kind, Structure, structure_from, structure_of, with_metric
+
+__all__ = [
+    "CONDITION_TIME_RATE",
+    "Dynamics",
+    "Kind",
+    "Normalisation",
+    "Structure",
+    "centred",
+    "compute_dtype",
+    "conditions_of",
+    "normalisation_of",
+    "remainders_for",
+    "structure_from",
+    "structure_of",
+    "with_centred",
+    "with_metric",
+    "with_parts",
+    "wrapped",
+]

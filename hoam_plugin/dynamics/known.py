@@ -1,0 +1,90 @@
+"""What is known of the dynamics: the drift b0 and the noise in dX = (b0 + u) dt + sigma dW."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin.dynamics.normalisation import Normalisation
+from hoam_plugin.dynamics.structure import Structure
+from hoam_plugin.steppers import Parameters, Variable, clock, flatten_samples, replace_samples, state_type
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dynamics:
+    """The known part of the dynamics of an ensemble's stepper.
+
+    Positions move with their velocities. What the stepper declares as `known_drift(state, parameters)` for the driven
+    variables, such as friction, and as `noise(state, parameters)`, the amplitudes of their noise, is added; both return
+    a dict from names of variables to values, per sample or one for all, in physical units, and may look at the time
+    and the variables of the state alone.
+
+    Attributes:
+        normalisation: of samples, time and parameters.
+        stepper: the stepper, or None.
+        structure: which columns are driven, and how positions follow velocities.
+        variables: the variables of a sample.
+        shapes: shape of each variable of one sample.
+    """
+
+    normalisation: Normalisation
+    stepper: Any
+    structure: Structure = dataclasses.field(metadata={"static": True})
+    variables: tuple[Variable, ...] = dataclasses.field(metadata={"static": True})
+    shapes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the stepper declares noise that counts here."""
+        return self.structure.knows_dynamics and hasattr(self.stepper, "noise")
+
+    @property
+    def has_driven_drift(self) -> bool:
+        """Whether the stepper declares a known drift of the driven variables that counts here."""
+        return self.structure.kind == "kinetic" and hasattr(self.stepper, "known_drift")
+
+    def drift(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
+        """B0 at centred samples and the time since the start of the horizon, physical units."""
+        columns = [jnp.zeros_like(y[:, 0])] * y.shape[1]
+        origin = self.normalisation.origin(y.dtype)
+        for position, velocity in self.structure.kinematics:
+            columns[position] = y[:, velocity] + origin[velocity]
+        drift = jnp.stack(columns, axis=-1)
+        if self.has_driven_drift:
+            declared = self._declared(self.stepper.known_drift, y, elapsed, parameters)
+            driven = np.asarray(self.structure.driven)
+            drift = drift.at[:, driven].set(declared[:, driven])
+        return drift
+
+    def noise(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
+        """Sigma at centred samples, physical units; 0 where none is declared."""
+        return self._declared(self.stepper.noise, y, elapsed, parameters) if self.has_noise else jnp.zeros_like(y)
+
+    def normalised(
+        self, z: Float[Array, "n D"], condition: Float[Array, " C"]
+    ) -> tuple[Float[Array, "n D"], Float[Array, "n D"]]:
+        """Drift and noise in normalised units, at normalised samples, time and parameters."""
+        norm = self.normalisation
+        y = norm.centred_samples(z)
+        elapsed, parameters = norm.physical_condition(condition)
+        scale = norm.scale.astype(z.dtype)[None, :]
+        drift = self.drift(y, elapsed, parameters) * (norm.duration / scale)
+        return drift, self.noise(y, elapsed, parameters) * (norm.duration**0.5 / scale)
+
+    def _declared(self, function: Any, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Any:
+        """What the stepper says of its variables, in columns; 0 for those that it leaves out."""
+        x, start = self.normalisation.physical(y), self.normalisation.horizon[0]
+        empty = {
+            v.name: jnp.zeros((len(x), *shape), x.dtype) for v, shape in zip(self.variables, self.shapes, strict=True)
+        }
+        template = state_type(tuple(empty))(**clock.at(start, x.dtype), **empty)
+        state = clock.with_elapsed(replace_samples(template, self.variables, x, template.time), start, elapsed)
+        own = {name: parameters[name] for name in self.stepper.parameters if name in parameters}
+        said = {name: jnp.broadcast_to(value, empty[name].shape) for name, value in function(state, own).items()}
+        return flatten_samples(dataclasses.replace(template, **said), self.variables)

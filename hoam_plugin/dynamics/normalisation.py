@@ -1,0 +1,213 @@
+"""Normalisation of samples, time and physics parameters, taken from the training runs only."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from hoam_plugin import ensembles
+from hoam_plugin.numerics import tolerances
+from hoam_plugin.steppers import Parameters, clock, default_float, row_of
+
+_STATIC: dict[str, Any] = {"static": True}
+
+# Spreads between 0 and the mean beyond which samples are measured from their mean.
+_FAR = 8.0
+
+# Units in the last place that a standard deviation should have.
+_LEAST_RESOLVED = 16
+
+# A uniform density on an interval of this length has standard deviation 1.
+_UNIFORM_PERIOD = math.sqrt(12.0)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Normalisation:
+    """Affine maps to normalised units: z = (x - shift) / scale, tau = (t - t0) / (t1 - t0), standardised parameters.
+
+    Every coordinate gets standard deviation 1: a periodic one as if it filled its period, others over all training
+    samples.
+
+    Attributes:
+        shift: per coordinate, physical units.
+        scale: per coordinate, physical units.
+        parameter_shift: mean of each physics parameter over the runs.
+        parameter_scale: standard deviation of each physics parameter over the runs.
+        periods: period of each coordinate in normalised units, or None.
+        horizon: the time range that becomes [0, 1].
+        parameters: names of the physics parameters, in the order of the arrays.
+    """
+
+    shift: Float[Array, " D"]
+    scale: Float[Array, " D"]
+    parameter_shift: Float[Array, " P"]
+    parameter_scale: Float[Array, " P"]
+    periods: tuple[float | None, ...] = dataclasses.field(metadata=_STATIC)
+    horizon: tuple[float, float] = dataclasses.field(metadata=_STATIC)
+    parameters: tuple[str, ...] = dataclasses.field(metadata=_STATIC)
+
+    @property
+    def duration(self) -> float:
+        """Length of the horizon, physical units."""
+        return self.horizon[1] - self.horizon[0]
+
+    # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
+    # y = x - origin and on the time since the start of the horizon.
+
+    def origin(self, dtype: Any) -> Float[Array, " D"]:
+        """Where samples are measured from: `shift` where their mean is far from 0 compared to their spread, else 0."""
+        shift = self.shift.astype(dtype)
+        return jnp.where(jnp.abs(shift) > _FAR * self.scale.astype(dtype), shift, 0)
+
+    def centred(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """Samples measured from `origin`, physical units."""
+        return x - self._row(self.origin(x.dtype), x)
+
+    def physical(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The inverse of `centred`."""
+        return y + self._row(self.origin(y.dtype), y)
+
+    def of_centred(self, y: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """Centred samples in normalised units."""
+        return (y - self._row(self._mean(y.dtype), y)) / self._row(self.scale, y)
+
+    def raw_samples(self, x: np.ndarray, dtype: Any) -> np.ndarray:
+        """Samples as an ensemble holds them, in normalised units and another dtype; periodic ones within a period."""
+        x = x.astype(dtype)
+        for d, period in enumerate(self.periods):
+            length = None if period is None else period * float(self.scale[d])
+            if length is not None and not (x[..., d].min() >= 0 and x[..., d].max() <= length):
+                x[..., d] = np.mod(x[..., d].astype(np.float64), length)
+        return (x - np.asarray(self.shift, dtype)) / np.asarray(self.scale, dtype)
+
+    def condition(self, elapsed: Any, parameters: Parameters, dtype: Any) -> Float[Array, " C"]:
+        """What the hyper-network wants: 2 tau - 1, then the standardised parameters.
+
+        Args:
+            elapsed: time since the start of the horizon.
+            parameters: one run's.
+            dtype: of the result.
+        """
+        columns = [2 * (jnp.asarray(elapsed, dtype) / self.duration) - 1]
+        row = row_of(parameters, self.parameters)
+        for i, name in enumerate(self.parameters):
+            scale = self.parameter_scale[i].astype(dtype)
+            columns.append(row.measured_from(name, self.parameter_shift[i], dtype) / scale)
+        return jnp.stack(columns)
+
+    def centred_samples(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The inverse of `of_centred`."""
+        return z * self._row(self.scale, z) + self._row(self._mean(z.dtype), z)
+
+    def wrapped(self, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        """Samples in physical units, centred or not, with periodic coordinates wrapped into [0, period)."""
+        columns = []
+        for d, period in enumerate(self.periods):
+            length = None if period is None else period * self.scale[d].astype(y.dtype)
+            columns.append(y[:, d] if length is None else wrapped(y[:, d], length))
+        return jnp.stack(columns, axis=-1)
+
+    def physical_condition(self, condition: Float[Array, " C"]) -> tuple[Any, dict[str, Any]]:
+        """Time since the start and parameters in physical units: the inverse of `condition`."""
+        dtype = condition.dtype
+        shift, scale = self.parameter_shift.astype(dtype), self.parameter_scale.astype(dtype)
+        row = {name: condition[1 + i] * scale[i] + shift[i] for i, name in enumerate(self.parameters)}
+        return self.duration * ((condition[0] + 1) / 2), row
+
+    def _mean(self, dtype: Any) -> Float[Array, " D"]:
+        """Of centred samples."""
+        return self.shift.astype(dtype) - self.origin(dtype)
+
+    @staticmethod
+    def _row(values: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        return values.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def wrapped(x: Float[Array, ...], length: Any) -> Float[Array, ...]:
+    """Values wrapped into [0, length), also where rounding would give the length itself."""
+    inside = x - length * jnp.floor(x / length)
+    return jnp.where(inside < length, inside, 0)
+
+
+# d condition[0] / d tau of `Normalisation.condition`.
+CONDITION_TIME_RATE = 2.0
+
+
+def normalisation_of(ds: xr.Dataset) -> Normalisation:
+    """The normalisation of a (training) ensemble.
+
+    Raises:
+        ValueError: a non-periodic coordinate without any spread, or two saved times that coincide.
+    """
+    shift: list[float] = []
+    scale: list[float] = []
+    periods: list[float | None] = []
+    for variable in ensembles.variables(ds):
+        array = ds[variable.name]
+        trailing = array.shape[3:]
+        if variable.period is not None:
+            n = math.prod(trailing)
+            shift += [0.0] * n
+            scale += [variable.period / _UNIFORM_PERIOD] * n
+            periods += [_UNIFORM_PERIOD] * n
+            continue
+        mean, deviation = (moment.reshape(-1) for moment in ensembles.moments(array))
+        _require_spread(array, mean, deviation)
+        shift += mean.tolist()
+        scale += deviation.tolist()
+        periods += [None] * len(mean)
+    times = ds["time"].values
+    columns = ensembles.parameters(ds)
+    means = [float(np.mean(column)) for column in columns.values()]
+    deviations = [_parameter_scale(ds[name].values) for name in columns]
+    return Normalisation(
+        shift=jnp.asarray(shift),
+        scale=jnp.asarray(scale),
+        parameter_shift=jnp.asarray(means),
+        parameter_scale=jnp.asarray(deviations),
+        periods=tuple(periods),
+        horizon=(float(times[0]), float(times[-1])),
+        parameters=tuple(columns),
+    )
+
+
+def conditions_of(ds: xr.Dataset, normalisation: Normalisation, run: int) -> Float[Array, "T C"]:
+    """`Normalisation.condition` at all saved times of a run."""
+    elapsed = clock.since(ds["time"].values, normalisation.horizon[0], default_float())
+    row = row_of(ensembles.parameters(ds, run), normalisation.parameters)
+    return jax.vmap(lambda t: normalisation.condition(t, row, default_float()))(elapsed)
+
+
+def _parameter_scale(values: np.ndarray) -> float:
+    """The standard deviation over the runs; of a constant, whose deviation is round-off, the magnitude."""
+    column = np.asarray(values, np.float64)
+    return (float(np.abs(column).max()) or 1.0) if tolerances.is_constant(values) else float(np.std(column))
+
+
+def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray) -> None:
+    """Raise where a coordinate has no spread, warn where its precision hardly resolves the spread it has."""
+    ulp = np.spacing(np.abs(mean).astype(array.dtype)).astype(np.float64)
+    # The deviation itself is computed in double precision.
+    flat = deviation <= np.maximum(ulp / 2, tolerances.DOUBLE_ROUND_OFF * np.abs(mean))
+    coarse = deviation < _LEAST_RESOLVED * ulp
+    if flat.any():
+        raise ValueError(
+            f"variable {array.name!r} is constant ({mean[flat][0]:g}) over all runs, times and samples; "
+            "drop it from the ensemble, since a coordinate without spread cannot be learned"
+        )
+    if coarse.any():
+        warnings.warn(
+            f"variable {array.name!r} spreads by {deviation[coarse][0]:.2g} around {mean[coarse][0]:g}, where "
+            f"{array.dtype} resolves {ulp[coarse][0]:.2g}; subtract an offset before rounding, or use float64",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,147 @@
+"""Ensembles on disk: Zarr folders and netCDF files that anybody's xarray reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import xarray as xr
+
+from hoam_plugin._internal.files import as_path, require_writable, written_aside
+from hoam_plugin.ensembles.validation import validate
+
+_ORDER = "variable_order"
+_NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf", ".hdf5")
+
+
+def is_netcdf(path: str | os.PathLike[str]) -> bool:
+    """Whether a path to write to names a netCDF file: it ends in .nc, .nc4, .cdf, .netcdf, .h5, .hdf5 and the like."""
+    return Path(path).suffix.lower() in _NETCDF
+
+
+def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write an ensemble to Zarr (a folder) or, where `is_netcdf(path)`, to netCDF 4; written aside, then renamed.
+
+    Raises:
+        ValueError: not a valid ensemble, or a name that no file can hold.
+        FileExistsError: `path` exists and `overwrite` is false.
+        ImportError: netCDF without the extra `netcdf`.
+    """
+    path = require_writable(path, overwrite=overwrite)
+    if is_netcdf(path):
+        require_netcdf()
+    ds = validate(ds).drop_encoding()  # packing or chunks of the file that it came from may not fit, or lose digits
+    write(ds if is_netcdf(path) else ds.assign_attrs(order_attribute(map(str, ds.variables))), path)
+    return path
+
+
+def order_attribute(names: Iterable[str]) -> dict[str, str]:
+    """The attribute by which a Zarr folder, a set without an order, remembers the order of its variables."""
+    return {_ORDER: json.dumps(list(names))}
+
+
+def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write any Dataset, such as scores, as `save` does; it replaces what is there.
+
+    Raises:
+        ValueError: a name that no file can hold.
+        ImportError: netCDF without the extra `netcdf`.
+    """
+    path = as_path(path)
+    for name in {*ds.variables, *ds.dims}:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ValueError(f"the name {name!r} cannot be written to a file; rename it: ds.rename({{{name!r}: 'x'}})")
+    # No file holds an index of several levels; the levels stay coordinates.
+    ds = ds.reset_index([dim for dim in ds.dims if dim in ds.indexes and ds.indexes[dim].nlevels > 1])
+    with written_aside(path) as aside:
+        if is_netcdf(path):
+            require_netcdf()
+            ds.to_netcdf(aside, engine="netcdf4")
+        else:
+            write_zarr(ds, aside)
+
+
+def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-") -> None:
+    """Write a Dataset to a new Zarr folder, or add it to one; plain `xarray.open_zarr` opens it without a warning."""
+    # Text of fixed width has no place in the Zarr format.
+    texts = {name: v.astype(object) for name, v in ds.variables.items() if v.dtype.kind == "U"}
+    ds = ds.assign({n: v for n, v in texts.items() if n in ds.data_vars})
+    ds = ds.assign_coords({n: v for n, v in texts.items() if n in ds.coords})
+    with warnings.catch_warnings():
+        # Without consolidated metadata open_zarr warns the reader, with it zarr warns the writer.
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        ds.to_zarr(folder, mode=mode, consolidated=True)
+
+
+def load(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
+    """Read an ensemble written by `save`, or any Zarr folder or netCDF file (3 or 4, by any name) of the same shape.
+
+    Args:
+        path: where it is.
+        lazy: leave arrays on disk until they are used; nothing is checked then.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: the content is not an ensemble.
+        ImportError: netCDF without the extra `netcdf`.
+    """
+    path = as_path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"path={str(path)!r}: there is no such ensemble")
+    if _is_surrogate(path):
+        raise ValueError(f"path={str(path)!r} is a surrogate, not an ensemble; hoam_plugin.load reads it")
+    try:
+        if path.is_file():
+            require_netcdf()
+            ds = xr.open_dataset(path, engine="netcdf4", decode_times=False)
+        else:
+            ds = _as_written(xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False))
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(f"path={str(path)!r} is not a readable Zarr or netCDF ensemble: {error}") from error
+    if "reference" in ds.dims and "sample" not in ds.dims:
+        how = "xarray.open_dataset" if path.is_file() else "xarray.open_zarr"
+        ds.close()
+        raise ValueError(
+            f"path={str(path)!r} is a table of scores, as `compare` returns it, not an ensemble; {how} reads it"
+        )
+    if lazy:
+        return ds
+    with ds:
+        return validate(ds.load())
+
+
+def require_netcdf() -> None:
+    """Raise ImportError, naming the extra, where netCDF4 is not installed."""
+    try:
+        import netCDF4  # noqa: F401
+    except ImportError as error:
+        raise ImportError("netCDF needs the extra 'netcdf': python -m pip install 'hoam-plugin[netcdf]'") from error
+
+
+def _as_written(ds: xr.Dataset) -> xr.Dataset:
+    """Variables in the order of `order_attribute`, alphabetical where somebody else wrote the folder."""
+    order = json.loads(ds.attrs.get(_ORDER, "[]"))
+    names = [n for n in order if n in ds.variables] + sorted(set(map(str, ds.variables)) - set(order))
+    # Texts come back in NumPy's type of variable width, which little else takes.
+    variables = {n: _of_fixed_width(v) if v.dtype.kind == "T" else v for n in names for v in [ds.variables[n]]}
+    data = {n: v for n, v in variables.items() if n in ds.data_vars}
+    coords = {n: v for n, v in variables.items() if n in ds.coords}
+    return xr.Dataset(data, coords, {k: v for k, v in ds.attrs.items() if k != _ORDER})
+
+
+def _of_fixed_width(texts: xr.Variable) -> xr.Variable:
+    return texts.copy(data=texts.values.astype(object).astype(str))
+
+
+def _is_surrogate(path: Path) -> bool:
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "metadata.npy" in archive.namelist()

@@ -1,0 +1,157 @@
+"""What makes an `xarray.Dataset` an ensemble, and what makes it fit for training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hoam_plugin._internal.checks import increasing_times
+from hoam_plugin.ensembles.fill_values import FillValues, declared_in, is_unwritten
+from hoam_plugin.ensembles.schema import DIMS, parameter_names, recorded_names, slabs_of, variable_names
+from hoam_plugin.steppers import ATTRIBUTES, Variable, require_field_name, text_attribute
+
+# Weights are dimensionless and sum to 1; they may have been summed in single precision.
+_WEIGHTS_ROUND_OFF = 1e-5
+
+
+def validate(ds: Any) -> xr.Dataset:
+    """Return `ds` as all functions here take it, or say in one sentence what is wrong.
+
+    Its sample variables are ordered as (run, time, sample, ...), numbers are in the machine's byte order, and
+    attributes that describe a variable are plain numbers and texts. Arrays on disk stay there.
+
+    Raises:
+        TypeError: not a Dataset, or a sample variable or time that is not numeric.
+        ValueError: a missing or empty dim, unsorted or repeated times, a non-finite value or the fill value of a file,
+            a variable's name that no State can hold, a bad period, scale or other attribute, or bad weights.
+
+    Warns:
+        UserWarning: a value that is probably a fill value.
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise TypeError(f"an ensemble must be an xarray.Dataset with dims {DIMS}, not {type(ds).__name__}")
+    for dim in DIMS:
+        if dim not in ds.dims:
+            hint = "; keep it by ds.isel(run=[0]), or add it by ds.expand_dims('run')" if dim == "run" else ""
+            raise ValueError(f"the ensemble lacks the dim {dim!r}: it has {tuple(ds.dims)!r}{hint}")
+        if ds.sizes[dim] == 0:
+            raise ValueError(f"the dim {dim!r} of the ensemble is empty; it needs at least one entry")
+    _validate_time(ds)
+    names = variable_names(ds)
+    if not names:
+        raise ValueError(f"no data variable of the ensemble has all of the dims {DIMS}: it has {list(ds.data_vars)!r}")
+    described = {name: _described(ds, name).attributes() for name in names}
+    described |= {name: {"rate_of": _variable_of_rate(ds, name)} for name in recorded_names(ds) if name not in names}
+    for name in parameter_names(ds):
+        values = ds[name].values
+        if not np.isfinite(values).all():
+            bad = values[~np.isfinite(values)][0]
+            raise ValueError(f"the parameter {name!r} holds {bad!r}; runs need finite values")
+        if is_unwritten(values):
+            raise ValueError(f"the parameter {name!r} holds what netCDF puts where nothing was written: {values!r}")
+    if "quadrature_weight" in ds:
+        weight = ds["quadrature_weight"]
+        total = float(weight.sum())
+        if weight.dims != ("time",) or not np.isfinite(weight.values).all() or abs(total - 1) > _WEIGHTS_ROUND_OFF:
+            raise ValueError(
+                f"quadrature_weight has dims {weight.dims} and sums to {total!r}; "
+                "it must have the one dim 'time' and sum to 1 (after a selection of times, drop it: "
+                "ds.drop_vars('quadrature_weight'))"
+            )
+    for name in recorded_names(ds):
+        _validate_samples(ds[name])
+    return _in_native_order(_with_plain_attributes(ds, described)).transpose(*DIMS, ...)
+
+
+def _validate_time(ds: xr.Dataset) -> None:
+    if "time" not in ds.coords:
+        raise ValueError("the ensemble has no coordinate 'time'; assign the saved times: ds.assign_coords(time=...)")
+    time = ds["time"]
+    if time.dtype.kind not in "fiu":
+        difference = {"M": "(ds.time - ds.time[0])", "m": "ds.time"}.get(time.dtype.kind)
+        hint = f", such as ds.assign_coords(time={difference} / np.timedelta64(1, 's'))" if difference else ""
+        raise TypeError(f"the coordinate 'time' has dtype {time.dtype}; it must hold numbers in physical units{hint}")
+    if is_unwritten(time.values):
+        raise ValueError(f"the coordinate 'time' holds what netCDF puts where nothing was written: {time.values!r}")
+    try:
+        increasing_times("time", time.values)
+    except ValueError as error:
+        rounded = time.dtype.kind == "f" and time.dtype.itemsize < 8 and np.isfinite(time.values).all()
+        if not (rounded and (np.diff(time.values) == 0).any()):
+            raise
+        raise ValueError(
+            f"{error}; time is {time.dtype}, which may have rounded different times to one: save it as float64, or "
+            "counted from the start of the run"
+        ) from error
+
+
+def _validate_samples(array: xr.DataArray) -> None:
+    """Check the numbers of a sample variable or of a recorded rate."""
+    name = str(array.name)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(f"variable {name!r} has dtype {array.dtype}; samples must be floating-point numbers")
+    if array.dtype.itemsize > 8:
+        raise TypeError(f"variable {name!r} has dtype {array.dtype}, which JAX lacks; convert by .astype('float64')")
+    if array.size == 0:
+        raise ValueError(f"variable {name!r} has the shape {array.shape}; no dim may be empty")
+    fills = FillValues(name, array.dtype, array.attrs, array.encoding)
+    for run, times, values in slabs_of(array):
+        low, high = values.min(), values.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            time, sample = np.argwhere(~np.isfinite(values))[0][:2]
+            declared = declared_in(array.encoding)
+            masked = "" if declared is None else f" (its file declares {declared:g} for missing ones)"
+            raise ValueError(
+                f"variable {name!r} holds non-finite values in run {run}, the first at time index "
+                f"{times.start + time}, sample {sample}{masked}; remove or replace them"
+            )
+        fills.look_at(run, times.start, values, low, high)
+    fills.judge()
+
+
+def _described(ds: xr.Dataset, name: str) -> Variable:
+    require_field_name(name)
+    described = Variable.from_attributes(name, [str(d) for d in ds[name].dims if d not in DIMS], ds[name].attrs)
+    if described.velocity_of == name:
+        raise ValueError(f"variable {name!r} has velocity_of={name!r}; it must be the name of its position")
+    return described
+
+
+def _variable_of_rate(ds: xr.Dataset, name: str) -> str:
+    of = text_attribute(name, "rate_of", ds[name].attrs["rate_of"])
+    if of is None or of not in variable_names(ds):
+        raise ValueError(
+            f"variable {name!r} has rate_of={of!r}, but the ensemble's variables are {variable_names(ds)!r}; name one "
+            f"of them, or drop it by ds.drop_vars({name!r})"
+        )
+    return of
+
+
+def _with_plain_attributes(ds: xr.Dataset, described: dict[str, dict[str, Any]]) -> xr.Dataset:
+    """Attributes such as period=[8.0], or texts as bytes, as what they were read as; those that are None left out."""
+    changed = {}
+    for name, plain in described.items():
+        own = ds[name].attrs
+        odd = {
+            field: None if own[field] is None else plain[field]
+            for field, types in ATTRIBUTES.items()
+            if field in own and type(own[field]) not in types and (field in plain or own[field] is None)
+        }
+        if odd:
+            changed[name] = ds[name].variable.copy(deep=False)
+            changed[name].attrs = {field: value for field, value in {**own, **odd}.items() if value is not None}
+    return ds.assign(changed) if changed else ds
+
+
+def _in_native_order(ds: xr.Dataset) -> xr.Dataset:
+    foreign = {
+        name: variable.astype(variable.dtype.newbyteorder("="))
+        for name, variable in ds.variables.items()
+        if isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "fiucMm" and not variable.dtype.isnative
+    }
+    if not foreign:
+        return ds
+    coords = {name: variable for name, variable in foreign.items() if name in ds.coords}
+    return ds.assign({n: v for n, v in foreign.items() if n not in coords}).assign_coords(coords)

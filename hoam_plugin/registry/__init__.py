@@ -1,0 +1,30 @@
+"""One name, a simulator and any number of surrogates."""
+
+from hoam_plugin.registry.entries import (
+    _entries,
+    _surrogate_listings,
+    build,
+    catalogue,
+    names,
+    register,
+    stepper,
+    surrogates,
+    unregister,
+    use_surrogate,
+)
+from hoam_plugin.steppers import rebuild_from_attribute, rebuild_stepper
+
+__all__ = [
+    "_entries",
+    "_surrogate_listings",
+    "build",
+    "catalogue",
+    "names",
+    "rebuild_from_attribute",
+    "rebuild_stepper",
+    "register",
+    "stepper",
+    "surrogates",
+    "unregister",
+    "use_surrogate",
+]

@@ -1,0 +1,74 @@
+"""The scores of `compare` as a table of plain text."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import ensembles
+from hoam_plugin.scores import labels
+
+# A score's spread over several ensembles is called as the score itself, with this ending.
+SPREAD = "_spread"
+CURVES_ONLY = "not defined: only scalar curves can be interpolated between runs"
+
+# Columns of a footnote.
+_WIDTH = 110
+
+
+def verdict_table(scores: xr.Dataset) -> str:
+    """The scores as plain text: one row per score and run, one column per reference; "-" where there is none.
+
+    Scores of several ensembles are printed with their spread, as in "0.021 ± 0.003". References without any score are
+    left out; lines below the table say why, and what a bootstrap is.
+
+    Args:
+        scores: what `compare` returned.
+    """
+    own = {str(name): array for name, array in scores.data_vars.items() if not str(name).endswith(SPREAD)}
+    runs = labels.runs(ensembles.parameters(scores), scores.sizes["run"])
+    references_given = [str(reference) for reference in scores["reference"].values]
+    names = [
+        name for name in references_given if any(array.sel(reference=name).notnull().any() for array in own.values())
+    ]
+    lines = [["score", "run", *(name.replace("_", " ") for name in names)]]
+    for score, array in own.items():
+        spread = scores.get(f"{score}{SPREAD}", xr.full_like(array, np.nan))
+        for run, label in enumerate(runs):
+            pairs = [ds.sel(reference=names).isel(run=run).values.tolist() for ds in (array, spread)]
+            title = score.replace("_", " ") if run == 0 else ""
+            lines.append([title, label, *map(_cell, *pairs)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * width for width in widths]
+    rows = (
+        [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]
+        for line in [lines[0], rule, *lines[1:]]
+    )
+    return "\n".join([*("  ".join(row).rstrip() for row in rows), *_footnotes(scores, own, names)])
+
+
+def _footnotes(scores: xr.Dataset, own: dict[str, xr.DataArray], names: list[str]) -> list[str]:
+    """What a bootstrap is, and why scores are missing."""
+    notes = []
+    if "bootstrap" in names:
+        said = scores.attrs.get("bootstrap", "no noise floor")
+        notes.append(f"bootstrap: {said}; pass a second run of the truth as floor (--floor)")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for score, array in own.items():
+        for reference in scores["reference"].values.tolist():
+            if note := array.attrs.get(f"{reference}_note"):
+                reasons.setdefault((reference, note), []).append(score.replace("_", " "))
+    for (reference, note), lacking in reasons.items():
+        if reference in names:
+            notes.append(f"{reference.replace('_', ' ')} of {', '.join(lacking)}: {note}")
+        elif reference == "interpolation" and note != CURVES_ONLY:
+            notes.append(f"no interpolation: {note}")
+    return [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes]
+
+
+def _cell(value: float, spread: float) -> str:
+    if np.isnan(value):
+        return "-"
+    return f"{value:.3g}" if np.isnan(spread) else f"{value:.3g} ± {spread:.1g}"

@@ -1,0 +1,9 @@
+"""`simulate`: any stepper over many parameter values, recorded as an ensemble."""
+
+from hoam_plugin.simulation.observables import diagnostic_over_time
+from hoam_plugin.simulation.run import simulate
+
+__all__ = [
+    "diagnostic_over_time",
+    "simulate",
+]

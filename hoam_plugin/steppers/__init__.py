@@ -1,0 +1,44 @@
+"""The one noun: what a stepper is, its variables and states, time, parameters and published steppers."""
+
+from hoam_plugin.steppers import clock, published
+from hoam_plugin.steppers.checks import require_stepper
+from hoam_plugin.steppers.contract import (
+    Parameters,
+    Stepper,
+    TrainedStepper,
+    as_jax,
+    default_float,
+    flatten_samples,
+    replace_samples,
+    require_field_name,
+    require_representable,
+    state_from_samples,
+    state_type,
+)
+from hoam_plugin.steppers.parameter_rows import ParameterRow, row_of
+from hoam_plugin.steppers.published import rebuild_from_attribute, rebuild_stepper
+from hoam_plugin.steppers.variables import ATTRIBUTES, Variable, text_attribute
+
+__all__ = [
+    "ATTRIBUTES",
+    "ParameterRow",
+    "Parameters",
+    "Stepper",
+    "TrainedStepper",
+    "Variable",
+    "as_jax",
+    "clock",
+    "default_float",
+    "flatten_samples",
+    "published",
+    "rebuild_from_attribute",
+    "rebuild_stepper",
+    "replace_samples",
+    "require_field_name",
+    "require_representable",
+    "require_stepper",
+    "row_of",
+    "state_from_samples",
+    "state_type",
+    "text_attribute",
+]

@@ -1,0 +1,189 @@
+"""Training samples on the device, and what one iteration draws from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
+from hoam_plugin.losses import DICE, Batch, Loss
+from hoam_plugin.quadrature import Rule
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """All runs on the device, in normalised units.
+
+    Attributes:
+        points: samples of every run and saved time, in stratified subsets; see `hoam_plugin.training.stratification`.
+        end_points: samples at both ends of the time range, in larger stratified subsets.
+        conditions: time and parameters of every run and saved time.
+        weights: quadrature weight of every saved time; times of weight 0 are never used, except the two ends.
+        nodes: indices of the saved times whose weight is positive.
+        reference: a few points spread over the population of all runs and times, which fix the gauge of the potential.
+        targets: what the learned drift of every sample should be, or None.
+        multiplicity: weight of every sample over the mean weight, or None where all have the same.
+        variance: of the velocity of the samples that each point stands for, where it stands for those of a cell.
+        importance: factor of every run's and saved time's part of the loss, or None for 1.
+        dynamics: what is known, or None.
+    """
+
+    points: Float[Array, "R T B n D"]
+    end_points: Float[Array, "R 2 E m D"]
+    conditions: Float[Array, "R T C"]
+    weights: Float[Array, " T"]
+    nodes: Array
+    reference: Float[Array, "k D"]
+    targets: Float[Array, "R T B n Y"] | None = None
+    multiplicity: Float[Array, "R T B n"] | None = None
+    variance: Float[Array, "R T B n"] | None = None
+    importance: Float[Array, "R T"] | None = None
+    dynamics: Dynamics | None = None
+
+
+def draw_batch(
+    loss: Loss, data: TrainingData, key: Array, *, runs_per_iteration: int = 1, n_times: int | None = None
+) -> Batch:
+    """Samples of one iteration: for each of its runs, an independently drawn stratified subset at every node and end.
+
+    Independent subsets beat one set of trajectories through all times: their fluctuations average out over the nodes.
+    """
+    n_runs, _, n_blocks = data.points.shape[:3]
+    run_key, block_key, end_key, node_key = jax.random.split(key, 4)
+    n_chosen = min(runs_per_iteration, n_runs)
+    runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
+    nodes, node_weights = draw_nodes(loss, data, node_key, n_times)
+    blocks = jax.random.randint(block_key, (n_chosen, 1 if loss.coupled or loss.merged else len(nodes)), 0, n_blocks)
+    end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
+    return _batch(loss, data, runs, nodes, node_weights, blocks, end_blocks, jax.random.fold_in(key, 1))
+
+
+def _batch(
+    loss: Loss,
+    data: TrainingData,
+    runs: Array,
+    nodes: Array,
+    node_weights: Float[Array, " nodes"],
+    blocks: Array,
+    end_blocks: Array,
+    key: Array,
+) -> Batch:
+    """The given subsets of samples of the given runs."""
+    n_chosen, n_nodes = len(runs), len(nodes)
+    chosen = runs[:, None], nodes[None, :], blocks
+    by_run = data.points[chosen]
+    n, n_dims = by_run.shape[2:]
+    points = by_run.reshape(-1, n, n_dims)
+    ends = jnp.asarray([0, -1])[None, :]
+    at_ends = runs[:, None], ends, blocks[:, :1]
+    if loss.coupled or loss.merged:
+        end_points = data.points[at_ends]
+    else:
+        end_points = data.end_points[runs[:, None], ends, end_blocks]
+    conditions = data.conditions[runs[:, None], nodes[None, :]]
+    end_conditions = data.conditions[runs[:, None], ends]
+    n_conditions = conditions.shape[-1]
+    signs = jnp.asarray([1.0, -1.0], points.dtype) / n_chosen
+    weights = jnp.broadcast_to(node_weights[None, :] / n_chosen, (n_chosen, n_nodes))
+    if data.importance is not None:
+        weights = weights * data.importance[runs[:, None], nodes[None, :]]
+    flat_conditions = conditions.reshape(-1, n_conditions)
+    drift, probes = _known(loss, data.dynamics, points, flat_conditions, key)
+    return Batch(
+        points=points,
+        conditions=flat_conditions,
+        weights=weights.reshape(-1),
+        end_points=end_points.reshape(-1, end_points.shape[-2], n_dims),
+        end_conditions=end_conditions.reshape(-1, n_conditions),
+        end_signs=jnp.tile(signs, n_chosen),
+        reference=data.reference,
+        probes=probes,
+        drift=drift,
+        targets=None if data.targets is None else data.targets[chosen].reshape(-1, n, data.targets.shape[-1]),
+        neighbours=_neighbours(by_run).reshape(-1, n, 2, n_dims) if isinstance(loss, DICE) else None,
+        multiplicity=None if data.multiplicity is None else data.multiplicity[chosen].reshape(-1, n),
+        end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(-1, n),
+        flux=None if data.variance is None else _flux(data, points, data.variance[chosen].reshape(-1, n), drift),
+        shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, points.dtype) if isinstance(loss, DICE) else None,
+    )
+
+
+def _flux(
+    data: TrainingData, points: Float[Array, "T n D"], variance: Float[Array, "T n"], drift: Float[Array, "T n D"]
+) -> Float[Array, "T n"]:
+    """Mean of v dx/dt over the samples of every cell, where dx/dt is linear in v."""
+    assert data.dynamics is not None
+    ((position, velocity),) = data.dynamics.structure.kinematics
+    norm = data.dynamics.normalisation
+    slope = norm.duration * norm.scale[velocity] / norm.scale[position]
+    return points[..., velocity] * drift[..., position] + slope * variance
+
+
+def _neighbours(points: Float[Array, "R T n D"]) -> Float[Array, "R T n 2 D"]:
+    """Samples of the times before and after; at the ends, those of the time itself."""
+    before = jnp.concatenate([points[:, :1], points[:, :-1]], axis=1)
+    after = jnp.concatenate([points[:, 1:], points[:, -1:]], axis=1)
+    return jnp.stack([before, after], axis=3)
+
+
+def _known(
+    loss: Loss, dynamics: Dynamics | None, points: Float[Array, "T n D"], conditions: Float[Array, "T C"], key: Array
+) -> tuple[Any, Any]:
+    """The known drift at every sample, and the directions of the Laplacian's estimate."""
+    if dynamics is None or not dynamics.structure.knows_dynamics:
+        return None, draw_probes(loss, points, key)
+    drift, noise = jax.vmap(dynamics.normalised)(points, conditions)
+    if not dynamics.has_noise or not loss.noise:
+        return drift, None
+    # Along each driven coordinate as far as its own noise reaches: then |direction . grad|^2 sums to the Laplacian
+    # weighted by the squared amplitudes, exactly.
+    driven = np.asarray(dynamics.structure.driven)
+    unit = jnp.asarray(np.eye(points.shape[-1])[driven] * len(driven) ** 0.5, points.dtype)
+    return drift, noise[:, :, None, :] * unit[None, None]
+
+
+def draw_nodes(loss: Loss, data: TrainingData, key: Array, n_times: int | None) -> tuple[Array, Float[Array, " nodes"]]:
+    """Indices of the times of one iteration and their weights, whose weighted sums are unbiased."""
+    rule = loss.quadrature
+    if isinstance(rule, Rule) and rule.random:
+        # Saved times stand for all times: each is drawn with the probability of its own quadrature weight.
+        edges = jnp.cumsum(data.weights)
+        drawn = jnp.searchsorted(edges, rule.draw(key).astype(edges.dtype) * edges[-1], side="right")
+        return jnp.minimum(drawn, len(edges) - 1), jnp.full(rule.n, 1 / rule.n, edges.dtype)
+    n_nodes = len(data.nodes)
+    if n_times is None or n_times >= n_nodes:
+        return data.nodes, data.weights[data.nodes]
+    # One node from each of n_times equal stretches of the list: every node is expected n_times / n_nodes times.
+    dtype = data.weights.dtype
+    place = (jnp.arange(n_times, dtype=dtype) + jax.random.uniform(key, (n_times,), dtype)) * (n_nodes / n_times)
+    chosen = data.nodes[jnp.minimum(place.astype(jnp.int32), n_nodes - 1)]
+    if isinstance(loss, DICE):
+        # Both ends always take part, and the times in between make up a coarser grid.
+        chosen = chosen.at[0].set(data.nodes[0]).at[-1].set(data.nodes[-1])
+        tau = (data.conditions[0, chosen, 0] - data.conditions[0, chosen[0], 0]) / CONDITION_TIME_RATE
+        half = jnp.diff(tau) / 2
+        zero = jnp.zeros(1, dtype)
+        return chosen, jnp.concatenate([zero, half]) + jnp.concatenate([half, zero])
+    return chosen, data.weights[chosen] * (n_nodes / n_times)
+
+
+def draw_probes(loss: Loss, points: Float[Array, "T n D"], key: Array) -> Float[Array, "T n K D"] | None:
+    """Random signs (Rademacher), whose estimate of a Laplacian has the least variance; None where it is exact."""
+    n_times, n, n_dims = points.shape
+    n_probes = loss.n_probes(n_dims)
+    return jax.random.rademacher(key, (n_times, n, n_probes, n_dims), points.dtype) if n_probes else None
+
+
+def validation_batch(loss: Loss, data: TrainingData) -> Batch:
+    """All runs of `data`, the same samples every time: the first stratified subset at every node."""
+    n_runs = len(data.points)
+    first = jnp.zeros((n_runs, len(data.nodes)), jnp.int32)
+    weights = data.weights[data.nodes]
+    runs, key = jnp.arange(n_runs), jax.random.key(0)
+    return _batch(loss, data, runs, data.nodes, weights, first, first[:, :2], key)

@@ -1,0 +1,78 @@
+"""How much of the recorded motion a learned drift explains: with forces between particles it may be nothing."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import ensembles
+from hoam_plugin.losses import VelocityMatching, has_rates, targets_of
+from hoam_plugin.steppers import default_float
+
+if TYPE_CHECKING:
+    from hoam_plugin.surrogates import Surrogate
+
+# A share below which something is wrong, and the shortest training that is judged.
+_ALMOST_NOTHING = 0.1
+_LEAST_ITERATIONS = 100
+# What it is measured on.
+_RUNS, _TIMES, _SAMPLES = 3, 6, 2048
+
+
+def explained_share(model: Surrogate, ds: xr.Dataset) -> tuple[float, float, float]:
+    """The share of the recorded drift's mean square that the learned one explains, on a part of an ensemble.
+
+    Known drift, such as friction, is taken off what is recorded.
+
+    Args:
+        model: with driven coordinates whose rates the ensemble records.
+        ds: a valid ensemble.
+
+    Returns:
+        1 - E|u - F|^2 / E|F|^2, then the root mean squares of F (recorded) and of u (learned) in normalised units.
+    """
+    targets = targets_of(ds, model.dynamics, VelocityMatching())
+    assert targets is not None
+    norm, driven = model.normalisation, np.asarray(model.structure.driven)
+    rate = norm.duration / np.asarray(norm.scale, np.float64)[driven]
+    recorded, left, learned = 0.0, 0.0, 0.0
+    for run in _spread(ds.sizes["run"], _RUNS):
+        row = model.parameter_row(ensembles.parameters(ds, run))
+        for time in _spread(ds.sizes["time"], _TIMES):
+            samples = ensembles.samples(ds, run, slice(time, time + 1))
+            wanted = targets.of(run, slice(time, time + 1), samples)[0][:_SAMPLES].astype(np.float64)
+            x = jnp.asarray(samples[0][:_SAMPLES].astype(default_float()))
+            elapsed = jnp.asarray(float(ds["time"].values[time]) - norm.horizon[0], x.dtype)
+            drift = np.asarray(model.learned_drift(elapsed, row, x.dtype)(norm.centred(x)), np.float64) * rate
+            recorded += float((wanted**2).sum())
+            learned += float((drift**2).sum())
+            left += float(((wanted - drift) ** 2).sum())
+    n = min(ds.sizes["sample"], _SAMPLES) * min(ds.sizes["run"], _RUNS) * min(ds.sizes["time"], _TIMES)
+    share = 1 - left / recorded if recorded > 0 else 1.0
+    return share, float(np.sqrt(recorded / n)), float(np.sqrt(learned / n))
+
+
+def warn_of_unexplained(model: Surrogate, ds: xr.Dataset, iterations: int) -> None:
+    """Warn, with figures, where a learned drift explains almost nothing of the recorded one."""
+    if not (model.structure.knows_dynamics and has_rates(ds) and iterations >= _LEAST_ITERATIONS):
+        return
+    share, recorded, learned = explained_share(model, ds)
+    if share < _ALMOST_NOTHING:
+        warnings.warn(
+            f"the learned drift explains {max(share, 0):.1%} of the recorded drift (root mean square {learned:.2g} of "
+            f"{recorded:.2g}, normalised): what moves a sample hardly depends on its own variables, time and "
+            "parameters, as with forces between particles, which a one-body surrogate cannot have; make a "
+            'configuration of all particles the sample (view="configuration" of jax-md), or add the variables that the '
+            "force depends on",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many indices, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist()

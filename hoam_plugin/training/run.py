@@ -1,0 +1,317 @@
+"""One training from its start, or from a checkpoint, to its end: guard, going back, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from hoam_plugin._internal.progress import progress_bar
+from hoam_plugin.losses import VelocityMatching
+from hoam_plugin.potentials import Weights
+from hoam_plugin.surrogates import Surrogate, file_format
+from hoam_plugin.training import checkpoints, iterations
+from hoam_plugin.training.drawing import TrainingData
+from hoam_plugin.training.guard import RunAwayGuard, TrainingDivergedError
+from hoam_plugin.training.iterations import BlockRecord, Progress, Setup
+from hoam_plugin.training.windows import TrainingSamples
+
+# When the loss runs away: how often training may go back and halve its steps, and by how much at least: the guard looks
+# at a hundred iterations, and only sees what is well under way.
+_MOST_HALVINGS = 3
+_REWOUND_BLOCKS = 5
+_REWOUND_ITERATIONS = 100
+
+MakeSurrogate = Callable[[Any, xr.Dataset], Surrogate]
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies."""
+
+    surrogate: Surrogate | None = None
+    path: Path | None = None
+
+
+class BlockLosses(NamedTuple):
+    """What is remembered of every block."""
+
+    loss: np.ndarray
+    quadratic: np.ndarray
+    seconds: float
+    validation: float
+
+
+class Best(NamedTuple):
+    """The averaged weights with the lowest validation loss."""
+
+    validation: float
+    iteration: int
+    weights: Weights
+
+
+class Trail:
+    """What training has left behind: the losses of all blocks and the optimiser's state after the latest ones."""
+
+    def __init__(self, start: Progress, block: int) -> None:
+        self._start = start
+        self._rewound_blocks = max(_REWOUND_BLOCKS, math.ceil(_REWOUND_ITERATIONS / block))
+        self.losses: list[BlockLosses] = []
+        self.recent: list[Progress] = []
+        self.best: Best | None = None
+        self.halvings = 0
+
+    @property
+    def latest(self) -> Progress:
+        """The state to go on from."""
+        state = self.recent[-1] if self.recent else self._start
+        return state._replace(step_scale=jnp.full_like(state.step_scale, 0.5**self.halvings))
+
+    @property
+    def weights(self) -> Weights:
+        """The averaged weights that the surrogate gets: the best ones by validation, else the latest."""
+        return self.latest.average if self.best is None else self.best.weights
+
+    @property
+    def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Losses and quadratic parts of all blocks."""
+        return [(block.loss, block.quadratic) for block in self.losses]
+
+    @property
+    def iterations(self) -> int:
+        """Number of iterations done."""
+        return sum(len(block.loss) for block in self.losses)
+
+    def append(self, record: BlockRecord, validation: float) -> None:
+        """Note one more block; `validation` is NaN where nothing is validated."""
+        self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, validation))
+        self.recent = [*self.recent, record.progress][-2 * self._rewound_blocks - 1 :]
+        self._compare(validation, self.iterations, record.progress)
+
+    def go_back(self) -> int:
+        """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped."""
+        before = self.iterations
+        least = len(self.losses) - max(0, len(self.recent) - 1)
+        n_kept = max(least, len(self.losses) - self._rewound_blocks)
+        # It may have begun earlier: on to where the loss is not far below what its quadratic part allows.
+        while n_kept > least and np.mean(self.losses[n_kept - 1].loss) < -2 * np.mean(
+            self.losses[n_kept - 1].quadratic
+        ):
+            n_kept -= 1
+        del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
+        del self.losses[n_kept:]
+        if self.best is not None and self.best.iteration > self.iterations:
+            # The best of what is still known.
+            self.best = None
+            for block, state in zip(self.losses[-len(self.recent) :], self.recent, strict=False):
+                self._compare(block.validation, int(state.iteration), state)
+        return before - self.iterations
+
+    def history(self) -> xr.Dataset:
+        """Loss, its quadratic part, validation loss (if any) and seconds over the iterations."""
+        sizes = [len(block.loss) for block in self.losses]
+        seconds = [block.seconds / size for block, size in zip(self.losses, sizes, strict=True)]
+        data = {
+            "loss": (np.concatenate([block.loss for block in self.losses]), "1", "loss"),
+            "quadratic": (
+                np.concatenate([block.quadratic for block in self.losses]),
+                "1",
+                "quadratic part of the loss, int E |grad s|^2 / 2",
+            ),
+            "seconds": (np.repeat(seconds, sizes), "s", "wall time of the block over its length"),
+        }
+        validation = [block.validation for block in self.losses]
+        if not np.isnan(validation).all():
+            data["validation"] = (np.repeat(validation, sizes), "1", "loss of the validation runs after the block")
+        return xr.Dataset(
+            {
+                name: ("iteration", values, {"units": unit, "long_name": text})
+                for name, (values, unit, text) in data.items()
+            },
+            {"iteration": np.arange(self.iterations)},
+            {"learning_rate_halvings": self.halvings} if self.halvings else {},
+        )
+
+    def _compare(self, validation: float, iteration: int, state: Progress) -> None:
+        if not np.isnan(validation) and (self.best is None or validation < self.best.validation):
+            self.best = Best(validation, iteration, state.average)
+
+
+class TrainingRun:
+    """A training that can be interrupted, killed and taken up again.
+
+    Args:
+        setup: everything static.
+        samples: of the training runs.
+        key: JAX random key.
+        make_surrogate: the surrogate of given weights and history.
+        path: the checkpoint file, or None for no checkpoints.
+        validation: samples of held-out runs, normalised as those of the training runs.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        samples: TrainingSamples,
+        key: jax.Array,
+        make_surrogate: MakeSurrogate,
+        path: Path | None,
+        validation: TrainingData | None,
+    ) -> None:
+        self._validation = validation
+        self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
+        init_key, self._key = jax.random.split(key)
+        data = samples.at(0)
+        self._guard = RunAwayGuard(setup.training, bounded=isinstance(setup.loss, VelocityMatching))
+        self._trail = Trail(iterations.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
+        self._fingerprint = "" if path is None else checkpoints.fingerprint((data, validation))
+        self._finished: Path | None = None
+        self._first_checkpoint = True
+        self._last_checkpoint = time.monotonic()
+
+    def resume(self, path: Path) -> None:
+        """Take up a training from its checkpoint.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: it is no checkpoint, or one of other settings, another key or other data.
+        """
+        configuration = self._make_surrogate(self._trail.latest.average, xr.Dataset()).configuration
+        state = checkpoints.read(path, configuration, self._fingerprint)
+        self._first_checkpoint = self._path != path
+        if isinstance(state, Path):
+            self._finished = state
+            return
+        structure = jax.tree.structure(self._trail.latest)
+        ends = np.cumsum(state.block_lengths)[:-1]
+        columns = (np.split(state.history[name].values, ends) for name in ("loss", "quadratic", "seconds"))
+        blocks = zip(*columns, state.validation, strict=True)
+        self._trail.losses = [BlockLosses(loss, q, float(s.sum()), float(v)) for loss, q, s, v in blocks]
+        self._trail.recent = [jax.tree.unflatten(structure, leaves) for leaves in state.progress]
+        if state.best:
+            validation = state.validation[: state.best_block + 1]
+            iteration = int(state.block_lengths[: state.best_block + 1].sum())
+            weights = jax.tree.unflatten(jax.tree.structure(self._trail.latest.weights), state.best)
+            self._trail.best = Best(float(validation[-1]), iteration, weights)
+        self._trail.halvings = state.halvings
+        self._guard.restore(self._trail.iterations, state.guard, self._trail.pairs)
+
+    def train(self, *, progress: bool) -> Surrogate:
+        """Run to the end; returns the surrogate, which also lies at the checkpoint's path.
+
+        Raises:
+            TrainingDivergedError: see `fit`.
+            TrainingInterrupted: see `fit`.
+        """
+        if self._finished is not None:
+            replaced = self._make_surrogate(self._trail.latest.average, xr.Dataset()).replaces
+            finished = file_format.load(self._finished, replaces=replaced)
+            if self._path is not None and self._path != self._finished:
+                checkpoints.finish(self._path, finished)
+            return finished
+        with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
+            advance_bar(self._trail.iterations)
+            try:
+                while not self._ran_to_the_end(advance_bar):
+                    pass
+            except KeyboardInterrupt as interrupt:
+                stopped = TrainingInterrupted(f"training was interrupted; {self._keep()}")
+                stopped.surrogate = self._so_far()
+                stopped.path = self._path if stopped.surrogate is not None else None
+                raise stopped from interrupt
+            except TrainingDivergedError as diverged:
+                error = TrainingDivergedError(f"{diverged}; {self._keep()}")
+                error.surrogate = self._so_far()
+                raise error from None
+        model = self._so_far()
+        assert model is not None
+        if self._path is not None:
+            checkpoints.finish(self._path, model)
+        return model
+
+    def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
+        """One attempt; False when the guard ended it and training has gone back."""
+        trail = self._trail
+        try:
+            for record in iterations.blocks(self._setup, trail.latest, self._samples.at, self._key):
+                self._guard.check(record.loss, record.quadratic)
+                trail.append(record, self._validate(record))
+                advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
+                self._checkpoint_now_and_then()
+                if self._out_of_patience():
+                    break
+        except TrainingDivergedError:
+            # Run-away is caught some blocks after it began: what is kept goes back further.
+            dropped = trail.go_back()
+            if trail.halvings == _MOST_HALVINGS:
+                raise
+            trail.halvings += 1
+            self._guard.restore(trail.iterations, blocks=trail.pairs)
+            advance_bar(-dropped, note="unstable: going back, with half the learning rate")
+            return False
+        return True
+
+    def _validate(self, record: BlockRecord) -> float:
+        if self._validation is None:
+            return math.nan
+        return float(iterations.validation_loss(self._setup, record.progress.average, self._validation))
+
+    def _out_of_patience(self) -> bool:
+        best, patience = self._trail.best, self._setup.training.patience
+        return best is not None and patience is not None and self._trail.iterations - best.iteration >= patience
+
+    def _so_far(self) -> Surrogate | None:
+        trail = self._trail
+        return self._make_surrogate(trail.weights, trail.history()) if trail.losses else None
+
+    def _checkpoint_now_and_then(self) -> None:
+        due = time.monotonic() - self._last_checkpoint >= self._setup.training.checkpoint_seconds
+        if self._path is None or not due:
+            return
+        try:
+            self._write_checkpoint(self._path)
+        except OSError as error:
+            # The one before is still there; training is worth more than this one.
+            warnings.warn(f"checkpoint {str(self._path)!r} could not be written: {error}; going on", stacklevel=2)
+        self._last_checkpoint = time.monotonic()
+
+    def _write_checkpoint(self, path: Path) -> None:
+        model = self._so_far()
+        assert model is not None
+        trail = self._trail
+        lengths = np.asarray([len(block.loss) for block in trail.losses])
+        best_block = -1 if trail.best is None else int(np.searchsorted(np.cumsum(lengths), trail.best.iteration))
+        assert model.history is not None
+        checkpoints.write(
+            path,
+            model,
+            checkpoints.TrainingState(
+                progress=[jax.tree.leaves(state) for state in trail.recent],
+                best=[] if trail.best is None else jax.tree.leaves(trail.best.weights),
+                best_block=best_block,
+                validation=np.asarray([block.validation for block in trail.losses]),
+                block_lengths=lengths,
+                history=model.history,
+                halvings=trail.halvings,
+                guard=self._guard.recent,
+            ),
+            self._fingerprint,
+            first=self._first_checkpoint,
+        )
+        self._first_checkpoint = False
+
+    def _keep(self) -> str:
+        if self._path is None or not self._trail.losses:
+            return "nothing was written"
+        try:
+            self._write_checkpoint(self._path)
+        except OSError as error:
+            return f"the model of iteration {self._trail.iterations} could not be written: {error}"
+        return f"the model of iteration {self._trail.iterations} was written to {str(self._path)!r}"

@@ -1,0 +1,113 @@
+"""Which variations in time and space the saved times of an ensemble resolve, from marginals alone.
+
+For a function phi of position and time, with no velocity in it, the linear terms of action matching around known
+kinematics hold no unknown force: E_0[phi] - E_1[phi] + int E[d_t phi + v d_x phi] dt = 0, exactly for any population of
+moving samples. With a quadrature rule on the saved times, what remains is the error of the rule. A force that varies as
+fast as phis with a large remainder is learned from this error, and the loss falls below what the samples allow.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from hoam_plugin import ensembles
+from hoam_plugin.dynamics import Dynamics
+
+_TOLERANCE = 2e-3
+_MOST_TIME_HARMONICS = 8
+# A network of so many harmonics has overtones; those up to this factor carry weight.
+_OVERTONES = 6
+# Wavelength of the first harmonic of a coordinate without a period, in standard deviations.
+_REACH = 8.0
+
+
+def continuity_residual(
+    ds: xr.Dataset,
+    dynamics: Dynamics,
+    node_weights: Float[np.ndarray, " T"],
+    harmonics: int,
+    time_harmonics: tuple[int, ...],
+) -> Float[np.ndarray, "harmonics K"]:
+    """The remainder for phi = exp(i k x + i pi K tau), relative to the sum of the magnitudes of the rule's terms.
+
+    Args:
+        ds: the ensemble.
+        dynamics: its normalisation and kinematics.
+        node_weights: of the rule.
+        harmonics: k goes through the first so many harmonics of every position.
+        time_harmonics: values of K.
+
+    Returns:
+        the largest over all positions, and the first and the last run.
+    """
+    norm = dynamics.normalisation
+    tau = (ds["time"].values.astype(np.float64) - norm.horizon[0]) / norm.duration
+    shift, scale = np.asarray(norm.shift, np.float64), np.asarray(norm.scale, np.float64)
+    orders = np.arange(1, harmonics + 1)
+    worst = np.zeros((harmonics, len(time_harmonics)))
+    for position, velocity in dynamics.structure.kinematics:
+        wavenumber = 2 * np.pi / (norm.periods[position] or _REACH)
+        remainders, magnitudes = np.zeros_like(worst), np.zeros_like(worst)
+        for run in sorted({0, ds.sizes["run"] - 1}):
+            density, flux = _moments(ds, run, position, velocity, shift, scale, wavenumber, harmonics)
+            speed = norm.duration / scale[position]
+            for j, order in enumerate(time_harmonics):
+                wave = np.exp(1j * np.pi * order * tau)[:, None]
+                terms = (density * (1j * np.pi * order) + 1j * wavenumber * orders * speed * flux) * wave
+                ends = density[0] * wave[0] - density[-1] * wave[-1]
+                remainder = np.abs(ends + node_weights @ terms)
+                remainders[:, j] = np.maximum(remainders[:, j], remainder)
+                magnitudes[:, j] = np.maximum(magnitudes[:, j], node_weights @ np.abs(terms))
+        worst = np.maximum(worst, remainders / np.maximum(magnitudes, 1e-300))
+    return worst
+
+
+def resolved_time_harmonics(
+    ds: xr.Dataset, dynamics: Dynamics, node_weights: Float[np.ndarray, " T"], harmonics: int
+) -> int:
+    """The most time harmonics of a force with so many spatial ones that the saved times resolve, at most 8.
+
+    Warns where they resolve none: the population itself moves too fast for them.
+    """
+    candidates = tuple(range(_MOST_TIME_HARMONICS + 1))
+    residual = continuity_residual(ds, dynamics, node_weights, _OVERTONES * harmonics, candidates).max(axis=0)
+    fine = np.flatnonzero(np.maximum.accumulate(residual) <= _TOLERANCE)
+    if fine.size:
+        return int(fine[-1])
+    n_times, n_waves = int(np.count_nonzero(node_weights)), _OVERTONES * harmonics
+    warnings.warn(
+        f"the {n_times} saved times do not resolve the motion of the samples: the change of a density with {n_waves} "
+        f"waves is integrated with an error of {residual[0]:.1%}; simulate on a rule with twice as many nodes, or use "
+        "a VectorField with fewer harmonics, or VelocityMatching",
+        stacklevel=3,
+    )
+    return 1
+
+
+def _moments(
+    ds: xr.Dataset,
+    run: int,
+    position: int,
+    velocity: int,
+    shift: Float[np.ndarray, " D"],
+    scale: Float[np.ndarray, " D"],
+    wavenumber: float,
+    harmonics: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of exp(i m k z) and of v exp(i m k z) over the samples, at every time, for m = 1 ... harmonics."""
+    density, flux = [], []
+    for _, slab in ensembles.slabs(ds, run):
+        z = (slab[..., position].astype(np.float64) - shift[position]) / scale[position]
+        v = slab[..., velocity].astype(np.float64)
+        wave = first = np.exp(1j * wavenumber * z)
+        columns = []
+        for _ in range(harmonics):
+            columns.append((wave.mean(axis=1), (v * wave).mean(axis=1)))
+            wave = wave * first
+        density.append(np.stack([n for n, _ in columns], axis=1))
+        flux.append(np.stack([j for _, j in columns], axis=1))
+    return np.concatenate(density), np.concatenate(flux)

@@ -1,0 +1,219 @@
+"""The samples of an ensemble as training wants them: normalised, in stratified subsets, within a limit of memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from hoam_plugin import ensembles
+from hoam_plugin._internal.hardware import available_cores
+from hoam_plugin.dynamics import Dynamics, conditions_of
+from hoam_plugin.losses import Loss, Targets, cells, relative_importance, targets_of
+from hoam_plugin.steppers import default_float
+from hoam_plugin.training.drawing import TrainingData
+from hoam_plugin.training.iterations import Training
+from hoam_plugin.training.stratification import stratified_blocks, stratified_indices
+
+# The least standard deviation of a coordinate at one time, as a share of that over all times.
+_LEAST_SPREAD = 1e-5
+
+# Points that fix the gauge of the potential; see `hoam_plugin.losses.action_matching.interior_terms`.
+_REFERENCE_POINTS = 4
+
+
+class RunSamples(NamedTuple):
+    """A part of `TrainingData`, of one run or of all."""
+
+    points: Float[Any, "... T B n D"]
+    end_points: Float[Any, "... 2 E m D"]
+    targets: Float[Any, "... T B n Y"] | None
+    multiplicity: Float[Any, "... T B n"] | None
+    variance: Float[Any, "... T B n"] | None
+
+
+class TrainingSamples:
+    """What training draws from: a whole ensemble, or windows that move over one that is too large to hold.
+
+    The samples of every run are cut at random into equal windows, as many as make one window of all runs fit
+    `Training.sample_memory`. As training proceeds, one run after the other moves on to its next window, which is read
+    while training goes on; at the end every window has been used, if there are blocks enough for that. Which window is
+    held depends on the iteration alone, so that a resumed training sees the same samples.
+
+    Args:
+        ds: the ensemble, in memory or on disk.
+        dynamics: normalisation and structure of its samples, and what is known of their motion.
+        node_weights: quadrature weights of its saved times.
+        loss: says whether a coordinate may lack spread.
+        options: sizes and memory.
+        key: JAX random key.
+        one_batch: hold no more than one subset of each size, for validation.
+
+    Raises:
+        ValueError: a coordinate without spread at some time while epsilon > 0.
+    """
+
+    def __init__(
+        self,
+        ds: xr.Dataset,
+        dynamics: Dynamics,
+        node_weights: np.ndarray,
+        loss: Loss,
+        options: Training,
+        key: jax.Array,
+        *,
+        one_batch: bool = False,
+    ) -> None:
+        normalisation = dynamics.normalisation
+        self._ds, self._dynamics, self._normalisation, self._block = ds, dynamics, normalisation, options.block
+        self._targets: Targets | None = targets_of(ds, dynamics, loss)
+        self._loss = loss
+        self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
+        self._n_dims = len(normalisation.periods)
+        self._dtype = default_float()
+        self._noisy = loss.noise > 0
+        self._seed = np.asarray(jax.random.key_data(key)).tolist()
+        self._n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
+        self._n_end = min(options.n_end_samples, n_available)
+        if loss.merged:
+            # The cells of the ends are those of the first and the last time.
+            self._n = self._n_end = cells.CELLS
+            n_available = cells.SHIFTS * self._n
+            self._position_period = normalisation.periods[dynamics.structure.kinematics[0][0]]
+        least = max(self._n, self._n_end)
+        n_columns = self._n_dims + (0 if self._targets is None else self._targets.n_columns)
+        total = self._n_runs * self._n_times * n_available * n_columns * np.dtype(self._dtype).itemsize
+        wanted = n_available if one_batch else math.ceil(total / options.sample_memory)
+        if wanted > 1 and not one_batch:
+            # The window that is read while another is in use counts as well, raw and prepared.
+            wanted = math.ceil(total * (1 + 2 / self._n_runs) / options.sample_memory)
+        self._n_windows = max(1, min(wanted, n_available // least))
+        self._window = n_available // self._n_windows
+        n_blocks = math.ceil(options.iterations / options.block)
+        self._blocks_per_move = max(1, n_blocks // max(1, self._n_runs * (self._n_windows - 1)))
+        self._held = [0] * self._n_runs
+        self._coming: tuple[tuple[int, int], Future[RunSamples]] | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._data = self._first_windows(node_weights)
+
+    def at(self, iteration: int) -> TrainingData:
+        """What the block of iterations that begins with this one draws from. What was returned before is then void."""
+        block = iteration // self._block
+        for run, window in enumerate(self._windows(block)):
+            if window != self._held[run]:
+                self._move(run, window)
+        if self._n_windows > 1:
+            self._look_ahead(block)
+        return self._data
+
+    def with_reference(self, reference: Float[Array, "k D"]) -> TrainingData:
+        """The first windows, with the reference points of another ensemble."""
+        return dataclasses.replace(self._data, reference=reference)
+
+    def _windows(self, block: int) -> list[int]:
+        moves = block // self._blocks_per_move
+        return [(moves + self._n_runs - 1 - run) // self._n_runs % self._n_windows for run in range(self._n_runs)]
+
+    def _look_ahead(self, block: int) -> None:
+        next_block = (block // self._blocks_per_move + 1) * self._blocks_per_move
+        changes = [(run, w) for run, w in enumerate(self._windows(next_block)) if w != self._held[run]]
+        if changes and (self._coming is None or self._coming[0] != changes[0]):
+            self._coming = changes[0], self._pool.submit(self._prepared, *changes[0])
+
+    def _move(self, run: int, window: int) -> None:
+        if self._coming is not None and self._coming[0] == (run, window):
+            samples = self._coming[1].result()
+            self._coming = None
+        else:
+            samples = self._prepared(run, window)
+        data = self._data
+        held = RunSamples(data.points, data.end_points, data.targets, data.multiplicity, data.variance)
+        self._data = dataclasses.replace(self._data, **_replaced(held, run, samples)._asdict())
+        self._held[run] = window
+
+    def _first_windows(self, node_weights: np.ndarray) -> TrainingData:
+        shape = (self._n_runs, self._n_times, self._window // self._n, self._n, self._n_dims)
+        end_shape = (self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims)
+        targets = None if self._targets is None else jnp.zeros((*shape[:-1], self._targets.n_columns), self._dtype)
+        moments = (jnp.zeros(shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2))
+        held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets, *moments)
+        pool, importance = [], []
+        with ThreadPoolExecutor(available_cores()) as workers:
+            # No more at a time than there are workers: finished runs would pile up in memory.
+            for first in range(0, self._n_runs, available_cores()):
+                some = range(first, min(first + available_cores(), self._n_runs))
+                for run, samples in zip(some, workers.map(self._prepared, some, [0] * len(some)), strict=True):
+                    held = _replaced(held, run, samples)
+                    if samples.targets is not None:
+                        importance.append(relative_importance(self._loss, samples.targets))
+                    pool.append(samples.points[:, 0].reshape(-1, self._n_dims).copy())
+        rng = np.random.default_rng(self._seed)
+        candidates = np.concatenate(pool)
+        return TrainingData(
+            **held._asdict(),
+            conditions=jnp.stack([conditions_of(self._ds, self._normalisation, run) for run in range(self._n_runs)]),
+            weights=jnp.asarray(node_weights.astype(self._dtype)),
+            nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
+            reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
+            importance=jnp.asarray(np.stack(importance), self._dtype) if importance else None,
+            dynamics=self._dynamics,
+        )
+
+    def _prepared(self, run: int, window: int) -> RunSamples:
+        """The samples of one run in one window, in stratified subsets."""
+        rng = np.random.default_rng([*self._seed, run, window])
+        chosen: Any = slice(None)
+        if self._n_windows > 1 and not self._loss.merged:
+            order = np.random.default_rng([*self._seed, run]).permutation(self._ds.sizes["sample"])
+            chosen = order[window * self._window : (window + 1) * self._window]
+        points = np.empty((self._n_times, self._window // self._n, self._n, self._n_dims), self._dtype)
+        end_points = np.empty((2, self._window // self._n_end, self._n_end, self._n_dims), self._dtype)
+        targets = (
+            None if self._targets is None else np.empty((*points.shape[:-1], self._targets.n_columns), self._dtype)
+        )
+        multiplicity, variance = (
+            np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2)
+        )
+        indices: Any = None
+        for times, slab in ensembles.slabs(self._ds, run):
+            wanted = None if self._targets is None else self._targets.of(run, times, slab)
+            for i, raw in enumerate(slab, times.start):
+                normalised = self._normalisation.raw_samples(raw[chosen], self._dtype)
+                if self._noisy:
+                    self._require_spread(normalised, run, i)
+                if multiplicity is not None and variance is not None:
+                    moments = cells.merged(normalised, self._dynamics.structure, self._position_period)
+                    points[i], multiplicity[i], variance[i] = (values[: points.shape[1]] for values in moments)
+                else:
+                    if indices is None or not self._loss.coupled:
+                        indices = stratified_indices(normalised, self._n, rng)
+                    points[i] = normalised[indices]
+                if targets is not None and wanted is not None:
+                    targets[i] = wanted[i - times.start][chosen][indices]
+                if i in (0, self._n_times - 1):
+                    end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)[: end_points.shape[1]]
+        return RunSamples(points, end_points, targets, multiplicity, variance)
+
+    def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
+        """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
+        for d, period in enumerate(self._normalisation.periods):
+            if period is None and points[:, d].std() < _LEAST_SPREAD:
+                time = float(self._ds["time"][time_index])
+                raise ValueError(
+                    f"coordinate {d} of the samples has no spread at time {time:g} in run {run}, where epsilon > 0 has "
+                    "no finite loss; use ActionMatching(epsilon=0)"
+                )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _replaced(held: Any, run: Any, samples: Any) -> Any:
+    """One run's samples put in place, in the same memory."""
+    return jax.tree.map(lambda old, new: old.at[run].set(new), held, samples)

@@ -1,0 +1,136 @@
+"""The code in the README and the docs runs (at small size), and what they promise exists."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import toy
+from repository import ROOT
+
+from hoam_plugin import ensembles, registry, simulators
+from hoam_plugin.registry import rebuild_stepper
+
+# Sizes only: everything else runs as written.
+SMALLER = {
+    "n_samples=25_000": "n_samples=128",
+    "gauss_legendre(256)": "gauss_legendre(8)",
+    "hoam.fit(truth, key=key)": (
+        "hoam.fit(truth, key=key, potential=hoam.CoLoRA(width=8, depth=2), "
+        "training=hoam.Training(iterations=2, n_samples=16))"
+    ),
+    'hoam.fit(truth, key=key, structure="kinetic")': (
+        'hoam.fit(truth, key=key, structure="kinetic", potential=hoam.VectorField(width=8, depth=2), '
+        "training=hoam.Training(iterations=2, n_samples=16))"
+    ),
+    "np.linspace(0, 40, 129)": "np.linspace(0, 40, 5)",
+    "model.init(key, 1_000,": "model.init(key, 16,",
+    "subsample(truth, 1_000,": "subsample(truth, 64,",
+}
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def run(page: str, scope: dict[str, Any]) -> dict[str, Any]:
+    blocks = python_blocks(page)
+    assert blocks
+    for block in blocks:
+        for large, small in SMALLER.items():
+            block = block.replace(large, small)
+        exec(compile(block, page, "exec"), scope)
+    return scope
+
+
+@pytest.fixture(autouse=True)
+def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def coarse(**options: Any) -> simulators.VlasovPoissonPIC:
+        return simulators.problems.two_stream(**({"n_cells": 64, "dt": 0.5} | options))
+
+    monkeypatch.setattr(simulators, "two_stream", coarse)
+    yield
+    registry._entries.clear()
+
+
+def test_readme_swap_and_gradient() -> None:
+    scope = run("README.md", {})
+    assert scope["energy"].shape == (2, 5)
+    assert np.isfinite(scope["energy"]).all()
+    assert np.isfinite(scope["slope"])
+
+
+@pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
+def test_docs_of_the_swap() -> None:
+    scope = run("docs/swap.md", {})
+    assert np.isfinite(scope["state"].v).all()
+    assert np.isfinite(scope["energies"]).all()
+    assert scope["one"] is registry.surrogates("two_stream")[0]
+
+
+def test_docs_of_differentiable_use() -> None:
+    scope = run("docs/differentiable.md", {})
+    assert scope["sensitivity"].shape == (5,)
+    assert np.isfinite(scope["sensitivity"]).all()
+
+
+def test_docs_of_simulators() -> None:
+    scope = run("docs/simulators.md", {})
+    assert abs(float(scope["fit"]["rate"]) / scope["expected"].imag - 1) < 0.02
+    assert abs(scope["drifts"]["total_energy_drift"]).max() < 1e-3
+    np.testing.assert_allclose(scope["paths"]["x"].mean(("sample", "axis"))[:, -1], np.exp([-1.0, -2.0]), atol=0.05)
+
+
+def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    truth = toy.small_plasma_ensemble(n_samples=128).assign_coords(mu=("run", [1.2, 1.4, 1.8]))
+    other = truth.hoam.pipe(lambda ds: ds.assign(x=(ds["x"] + 1) % ds["x"].attrs["period"]))
+    scope = run("docs/ensembles.md", {"truth": truth, "other": other, "key": jax.random.key(0)})
+    assert scope["one"].sizes["run"] == 1
+    assert scope["few"].sizes["sample"] == 64
+    assert scope["some"].sizes["run"] == 1
+    assert (scope["scores"]["sliced_wasserstein"].sel(reference="surrogate") > 0.01).all()
+    assert len(scope["figure"].axes) > 1
+    assert scope["samples"].sizes["component"] == 2
+    assert scope["mean"]["v"].attrs == truth["v"].attrs
+
+
+def test_readme_command_lines_are_known_to_the_command_line() -> None:
+    from hoam_plugin.cli.app import app
+
+    commands = re.findall(r"^hoam (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"list", "simulate", "fit", "compare"} <= set(commands)
+    for command in commands:
+        assert command in app
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+PROBLEMS = sorted(page.stem for page in (ROOT / "docs" / "problems").glob("*.md") if page.stem != "README")
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problem_pages_run_and_show_a_picture(name: str) -> None:
+    page = ROOT / "docs" / "problems" / f"{name}.md"
+    code = "\n".join(python_blocks(f"docs/problems/{name}.md"))
+    code = re.sub(r"n_samples=[\d_ *]+", f"n_samples={512 if name == 'yukawa_quench' else 64}", code)
+    code = re.sub(r"np.linspace\(0, ([\d.]+), \d+\)", r"np.linspace(0, \1 / 40, 2)", code)
+    scope: dict[str, Any] = {}
+    exec(compile(code, str(page), "exec"), scope)
+    assert all(np.isfinite(scope["ds"][v.name]).all() for v in ensembles.variables(scope["ds"]))
+    assert rebuild_stepper(scope["ds"]) is not None
+    pictures = [page.parent / target for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())]
+    assert pictures
+    assert all(0 < picture.stat().st_size < 500_000 for picture in pictures)
+
+
+def test_every_problem_has_a_page() -> None:
+    solvers = {"vlasov_poisson_pic", "vlasov_poisson_3d", "vlasov_poisson_grid"}
+    assert set(PROBLEMS) == set(registry.names()) - solvers

@@ -1,0 +1,28 @@
+"""The code of the page on jax-md runs."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from repository import ROOT
+
+from hoam_plugin.adapters.jax_md.importing import usual_promotions
+
+PAGE = ROOT / "docs" / "jax_md.md"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_docs_of_jax_md():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    scope = {}
+    small = "replaces=stepper, training=hoam.Training(iterations=4, block=2, n_samples=64), progress=False)"
+    with usual_promotions():
+        for block in blocks:
+            exec(compile(block.replace("replaces=stepper)", small), str(PAGE), "exec"), scope)
+        assert np.isfinite(scope["state"].position).all()
+        assert float(scope["state"].time) == pytest.approx(2.0)
+        assert float(scope["late"].time) == pytest.approx(6.0)
+        # The last block made its pair with the surrogate.
+        assert hasattr(scope["init_fn"](jax.random.key(0), scope["lattice"](jax.random.key(1), {})), "time")

@@ -1,0 +1,37 @@
+"""Stratified minibatches."""
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+
+from hoam_plugin.training.stratification import morton_code, stratified_blocks
+
+
+@hypothesis.given(n=st.integers(8, 300), n_dims=st.integers(1, 8), size=st.integers(1, 8), seed=st.integers(0, 99))
+@hypothesis.settings(max_examples=30)
+def test_blocks_are_disjoint_subsets(n: int, n_dims: int, size: int, seed: int) -> None:
+    points = np.random.default_rng(seed).standard_normal((n, n_dims))
+    blocks = stratified_blocks(points, size, np.random.default_rng(seed))
+    assert blocks.shape == (n // size, size, n_dims)
+    rows = {tuple(row) for row in points}
+    chosen = [tuple(row) for row in blocks.reshape(-1, n_dims)]
+    assert len(set(chosen)) == len(chosen)
+    assert set(chosen) <= rows
+
+
+def test_means_over_blocks_are_unbiased_and_far_less_noisy() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((20_000, 2))
+    values = np.cos(points[:, 0]) + points[:, 1]
+    size = 64
+    blocks = stratified_blocks(points, size, rng)
+    means = (np.cos(blocks[..., 0]) + blocks[..., 1]).mean(axis=1)
+    assert abs(means.mean() - values.mean()) < 0.01
+    assert means.std() < values.std() / size**0.5 / 2
+
+
+def test_morton_code_orders_one_coordinate_and_separates_quadrants() -> None:
+    x = np.random.default_rng(1).standard_normal((1000, 1))
+    assert (np.diff(x[np.argsort(morton_code(x), kind="stable"), 0]) > -0.05).all()
+    corners = np.asarray([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert len(set(morton_code(corners).tolist())) == 4
