@@ -1,6 +1,7 @@
 """The one noun: what a stepper is, its variables and states, time, parameters and published steppers."""
 
 from hoam_plugin.steppers import clock, published
+from hoam_plugin.steppers.abilities import Abilities, abilities_of
 from hoam_plugin.steppers.checks import require_stepper
 from hoam_plugin.steppers.contract import (
     Parameters,
@@ -15,17 +16,21 @@ from hoam_plugin.steppers.contract import (
     state_from_samples,
     state_type,
 )
+from hoam_plugin.steppers.layout import SampleLayout
 from hoam_plugin.steppers.parameter_rows import ParameterRow, row_of
 from hoam_plugin.steppers.published import rebuild_from_attribute, rebuild_stepper
 from hoam_plugin.steppers.variables import ATTRIBUTES, Variable, text_attribute
 
 __all__ = [
     "ATTRIBUTES",
+    "Abilities",
     "ParameterRow",
     "Parameters",
+    "SampleLayout",
     "Stepper",
     "TrainedStepper",
     "Variable",
+    "abilities_of",
     "as_jax",
     "clock",
     "default_float",

@@ -14,39 +14,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.jax_releases import require_sound_release
+from hoam_plugin._types import Parameters as Parameters
+from hoam_plugin._types import State as State
 from hoam_plugin.steppers import clock
 from hoam_plugin.steppers.variables import Variable
 
 # All compiled parts import this module.
 require_sound_release()
 
-Parameters = Mapping[str, Any]
-
-
-@runtime_checkable
-class State(Protocol):
-    """A frozen pytree dataclass: `time` (scalar, physical units), a field per variable (leading axis = sample), `aux`.
-
-    `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved. States
-    made by `state_type` have one field more, `remainder`: what rounding has cut off `time` and, where a stepper keeps
-    that, its variables, by name; see `hoam_plugin.steppers.clock`.
-    """
-
-    time: Any
-    aux: Any
-
 
 @runtime_checkable
 class Stepper(Protocol):
     """Anything that steps a population through time. Nothing to inherit; the object itself is a pytree.
 
-    Optional members: `known_drift`, `noise`, `rates` and `diagnostics`, each called as (state, parameters);
-    `diagnostic_variables` (what `diagnostics` returns, as `Variable`s), `coordinates` (values along their extra
-    dimensions), `sample_coordinates(n_samples)` (xarray Variables along `sample` of its ensembles), `check_run(table,
-    dt)` (called with the parameters of all runs before they start: errors and warnings about the physics),
-    `recover(before, after, parameters)` (called outside of compiled code after the steps between two saved times: None,
-    or a state from which they are repeated, such as one with larger buffers) and `describe()` (entry-point name and
-    JSON-safe arguments that rebuild the stepper).
+    What a stepper can do beyond this is in `hoam_plugin.steppers.abilities`.
     """
 
     @property

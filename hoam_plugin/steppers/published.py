@@ -40,7 +40,7 @@ class EntryPoint:
     name: str
     origin: str
     own: bool
-    entry: importlib.metadata.EntryPoint
+    entry: Any
     key: tuple[str, ...]
 
 

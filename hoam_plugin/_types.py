@@ -1,0 +1,44 @@
+"""Types that annotations share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import jax
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
+
+# A number, or an array without dimensions, traced or not.
+Scalar: TypeAlias = jax.Array | np.ndarray | np.number | float | int
+# A random key of JAX.
+Key: TypeAlias = jax.Array
+# The physics parameters of one run: name to scalar. What users pass is checked by `checks.parameter_row`.
+Parameters: TypeAlias = Mapping[str, Any]
+
+
+@runtime_checkable
+class State(Protocol):
+    """A frozen pytree dataclass: `time` (scalar, physical units), a field per variable (leading axis = sample), `aux`.
+
+    `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved. States
+    made by `steppers.state_type` have one field more, `remainder`: what rounding has cut off `time` and, where a
+    stepper keeps that, its variables, by name; see `hoam_plugin.steppers.clock`.
+    """
+
+    @property
+    def time(self) -> Scalar:
+        """Physical time of all samples."""
+        ...
+
+    @property
+    def aux(self) -> PyTree:
+        """What is computed from time and variables."""
+        ...
+
+
+# A state goes in, and one of the same class comes out.
+StateT = TypeVar("StateT", bound=State)
+
+__all__ = ["DTypeLike", "Key", "Parameters", "PyTree", "Scalar", "State", "StateT"]

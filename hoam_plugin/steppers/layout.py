@@ -1,0 +1,78 @@
+"""The variables of a sample as columns side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hoam_plugin._types import DTypeLike, StateT
+from hoam_plugin.steppers.variables import Variable
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleLayout:
+    """Which columns of a (sample, D) array belong to which variable. Built once, hashable, passed on.
+
+    Attributes:
+        variables: in the order of the columns.
+        shapes: shape of each variable of one sample.
+    """
+
+    variables: tuple[Variable, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, variables: Sequence[Variable], arrays: Any) -> SampleLayout:
+        """The layout of a state (or mapping) that holds the variables with a leading axis of samples."""
+        found = [arrays[v.name] if isinstance(arrays, Mapping) else getattr(arrays, v.name) for v in variables]
+        return cls(tuple(variables), tuple(tuple(array.shape[1:]) for array in found))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variables."""
+        return tuple(v.name for v in self.variables)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Number of columns of each variable."""
+        return tuple(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of all columns, D."""
+        return sum(self.widths)
+
+    def columns(self, name: str) -> slice:
+        """The columns of one variable."""
+        index = self.names.index(name)
+        start = sum(self.widths[:index])
+        return slice(start, start + self.widths[index])
+
+    def flattened(self, arrays: Any) -> Float[Array, "sample D"]:
+        """The variables of a state (or mapping) side by side."""
+        found = [arrays[name] if isinstance(arrays, Mapping) else getattr(arrays, name) for name in self.names]
+        return jnp.concatenate([jnp.reshape(array, (array.shape[0], -1)) for array in found], axis=-1)
+
+    def parts(self, x: Float[Array, "sample D"]) -> dict[str, Float[Array, "sample ..."]]:
+        """The variables by name: the inverse of `flattened`."""
+        return {
+            name: x[:, self.columns(name)].reshape(len(x), *shape)
+            for name, shape in zip(self.names, self.shapes, strict=True)
+        }
+
+    def placed(self, state: StateT, x: Float[Array, "sample D"]) -> StateT:
+        """The state with other samples, in its own dtypes."""
+        old: Any = state
+        fields = {name: part.astype(getattr(old, name).dtype) for name, part in self.parts(x).items()}
+        return dataclasses.replace(old, **fields)
+
+    def empty(self, n_samples: int, dtype: DTypeLike) -> dict[str, Float[Array, "sample ..."]]:
+        """Zeros by name."""
+        return {
+            name: jnp.zeros((n_samples, *shape), dtype) for name, shape in zip(self.names, self.shapes, strict=True)
+        }
