@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ Scalar: TypeAlias = jax.Array | np.ndarray | np.number | float | int
 # A random key of JAX.
 Key: TypeAlias = jax.Array
 # The physics parameters of one run: name to scalar. What users pass is checked by `checks.parameter_row`.
-Parameters: TypeAlias = Mapping[str, Any]
+Parameters: TypeAlias = Mapping[str, Scalar]
 
 
 @runtime_checkable
@@ -26,6 +27,9 @@ class State(Protocol):
     made by `steppers.state_type` have one field more, `remainder`: what rounding has cut off `time` and, where a
     stepper keeps that, its variables, by name; see `hoam_plugin.steppers.clock`.
     """
+
+    # A dataclass, so that `dataclasses.replace` gives a state of the same class.
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
 
     @property
     def time(self) -> Scalar:

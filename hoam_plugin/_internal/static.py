@@ -8,11 +8,11 @@ from typing import TypeVar, dataclass_transform
 
 import jax
 
-ClassT = TypeVar("ClassT", bound=type)
+T = TypeVar("T")
 
 
-@dataclass_transform(frozen_default=True)
-def pytree(*, data: tuple[str, ...] = (), eq: bool = True, repr: bool = True) -> Callable[[ClassT], ClassT]:
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def pytree(*, data: tuple[str, ...] = (), eq: bool = True, repr: bool = True) -> Callable[[type[T]], type[T]]:
     """Make a class a frozen dataclass and a pytree whose children are the fields in `data`; all others are static.
 
     Static fields are part of the structure: they have to be hashable, and other values compile anew.
@@ -23,9 +23,10 @@ def pytree(*, data: tuple[str, ...] = (), eq: bool = True, repr: bool = True) ->
         repr: make a `__repr__` of all fields.
     """
 
-    def made(cls: ClassT) -> ClassT:
+    def made(cls: type[T]) -> type[T]:
         decorated = dataclasses.dataclass(frozen=True, eq=eq, repr=repr)(cls)
-        names = [field.name for field in dataclasses.fields(decorated) if field.init]
+        # mypy takes `decorated` for any class, which `dataclasses.fields` does not.
+        names = [name for name, field in decorated.__dataclass_fields__.items() if field.init]  # type: ignore[attr-defined]
         missing = set(data) - set(names)
         if missing:
             raise TypeError(f"data={data!r} names {sorted(missing)!r}, which {cls.__name__} has no field of")
