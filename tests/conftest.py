@@ -59,6 +59,15 @@ def x64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", False)
 
 
+@pytest.fixture(autouse=True)
+def clean_registry() -> Iterator[None]:
+    """What a test registers is gone for the next one."""
+    yield
+    entries = sys.modules.get("hoam_plugin.registry.entries")
+    if entries is not None:
+        entries._entries.clear()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def bounded_memory_maps() -> Iterator[None]:
     """Every compiled function maps some memory; beyond the kernel's limit (65530 by default) XLA crashes."""

@@ -46,13 +46,11 @@ def run(page: str, scope: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Any:
+def coarse_plasma(monkeypatch: pytest.MonkeyPatch) -> None:
     def coarse(**options: Any) -> simulators.VlasovPoissonPIC:
         return simulators.problems.two_stream(**({"n_cells": 64, "dt": 0.5} | options))
 
     monkeypatch.setattr(simulators, "two_stream", coarse)
-    yield
-    registry._entries.clear()
 
 
 def test_readme_swap_and_gradient() -> None:

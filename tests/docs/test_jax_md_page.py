@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from hoam_plugin.adapters.jax_md.importing import usual_promotions
+from hoam_plugin.adapters.jax_md.jax_md_modules import usual_promotions
 
 PAGE = ROOT / "docs" / "jax_md.md"
 

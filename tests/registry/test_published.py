@@ -57,7 +57,6 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         return folder
 
     yield install
-    registry._entries.clear()
     for module in modules:
         sys.modules.pop(module, None)
 

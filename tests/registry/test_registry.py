@@ -1,7 +1,6 @@
 """The swap: one name, a simulator or a surrogate."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,12 +14,6 @@ from hoam_plugin import registry, simulators
 @pytest.fixture(scope="module")
 def model() -> hoam.Surrogate:
     return toy.plasma_surrogate()
-
-
-@pytest.fixture(autouse=True)
-def clean_registry() -> Iterator[None]:
-    yield
-    registry._entries.clear()
 
 
 def test_published_names_build_their_simulator() -> None:

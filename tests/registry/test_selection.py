@@ -1,7 +1,6 @@
 """Several surrogates of one name: the one whose trained range covers the request moves the samples."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -40,12 +39,6 @@ def low() -> hoam.Surrogate:
 @pytest.fixture(scope="module")
 def high() -> hoam.Surrogate:
     return trained_on(1.5, 1.8, 1.1)
-
-
-@pytest.fixture(autouse=True)
-def clean_registry() -> Iterator[None]:
-    yield
-    registry._entries.clear()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import threading
-from collections.abc import Iterator
 
 import pytest
 import toy
@@ -21,12 +20,6 @@ def models() -> list[hoam.Surrogate]:
     """As many surrogates of equal range as there are threads; nothing is stepped here."""
     model = toy.plasma_surrogate()
     return [dataclasses.replace(model, dt=0.01 * (i + 1)) for i in range(N_THREADS)]
-
-
-@pytest.fixture(autouse=True)
-def clean_registry() -> Iterator[None]:
-    yield
-    registry._entries.clear()
 
 
 def test_every_thread_sees_its_own_selection(models: list[hoam.Surrogate]) -> None:
