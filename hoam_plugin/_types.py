@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -42,7 +42,21 @@ class State(Protocol):
         ...
 
 
+if TYPE_CHECKING:
+
+    class SampleState(State, Protocol):
+        """For type checkers: a State made by `steppers.state_type`, whose variables are attributes: `state.x`."""
+
+        @property
+        def remainder(self) -> PyTree:
+            """What rounding has cut off; see `hoam_plugin.steppers.clock`."""
+            ...
+
+        def __getattr__(self, name: str) -> jax.Array: ...
+else:
+    SampleState = State
+
 # A state goes in, and one of the same class comes out.
 StateT = TypeVar("StateT", bound=State)
 
-__all__ = ["DTypeLike", "Key", "Parameters", "PyTree", "Scalar", "State", "StateT"]
+__all__ = ["DTypeLike", "Key", "Parameters", "PyTree", "SampleState", "Scalar", "State", "StateT"]
