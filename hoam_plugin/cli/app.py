@@ -8,11 +8,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from hoam_plugin.cli import commands
+from hoam_plugin._internal.checks import detail_of
+from hoam_plugin.cli.compare import compare
+from hoam_plugin.cli.demo import demo
+from hoam_plugin.cli.fit import fit
+from hoam_plugin.cli.listing import list_steppers
+from hoam_plugin.cli.simulate import simulate
 
 EXIT_FAULT = 1
 EXIT_ERROR = 2
@@ -27,11 +31,9 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-app.command(commands.list_steppers, name="list")
-app.command(commands.simulate)
-app.command(commands.fit)
-app.command(commands.compare)
-app.command(commands.demo)
+app.command(list_steppers, name="list")
+for command in (simulate, fit, compare, demo):
+    app.command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _one_line_warnings():
             app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        _say("error", str(error))
+        _say("error", _with_remedy(error))
         return EXIT_ERROR
     except MemoryError as error:
         _say("error", f"out of memory: {error}; take fewer samples, times or runs")
@@ -67,16 +69,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(kind: str, message: str) -> None:
-    line = " ".join(message.split())
-    if "jax.config.update('jax_enable_x64'" in line:
-        line += " (on the command line: JAX_ENABLE_X64=1 hoam ...)"
-    print(f"hoam: {kind}: {line}", file=sys.stderr)
+    print(f"hoam: {kind}: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _with_remedy(problem: Exception) -> str:
+    """What an error or a warning says, and how to do on the command line what it advises."""
+    environment = detail_of(problem, "environment")
+    if environment is None:
+        return str(problem)
+    settings = " ".join(f"{name}={value}" for name, value in environment.items())
+    return f"{problem} (on the command line: {settings} hoam ...)"
 
 
 @contextlib.contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    def show(message: Any, *_: Any, **__: Any) -> None:
-        _say("warning", str(message))
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        _say("warning", message if isinstance(message, str) else _with_remedy(message))
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -1,183 +1,64 @@
-"""`hoam demo`: the two-stream instability from the simulator to the verdict on its surrogates, in one go."""
+"""`hoam demo`: its options; what it does is in `hoam_plugin.cli.demonstration`."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated
 
-import jax
-import numpy as np
-import xarray as xr
-from rich.console import Console
+from cyclopts import Parameter
 
-from hoam_plugin import ensembles, plots, quadrature, registry
-from hoam_plugin._internal.files import written_aside
-from hoam_plugin._internal.stopwatch import Stopwatch, peak_memory
-from hoam_plugin.cli.parsing import DEMO_FILES
-from hoam_plugin.dynamics import Kind
-from hoam_plugin.recipes import velocity_training
-from hoam_plugin.scores import compare, verdict_table
-from hoam_plugin.simulation import simulate
-from hoam_plugin.training import Training, fit
-
-NAME = "two_stream"
-HELD_OUT = (1.25, 1.85)
-_MU_FIRST, _MU_LAST = 1.2, 1.9
-# A step of 0.1 changes the energy error by 0.001 against the default, and halves the work.
-_DT = 0.1
-_VELOCITY_ITERATIONS = 5000
-# What is learned, the better one first; the values are structures of `fit`.
-STRUCTURES: dict[str, Kind] = {"force": "kinetic", "potential": "gradient"}
+from hoam_plugin._internal.checks import positive_int
+from hoam_plugin.cli.parsing import Output, Overwrite, Whole, require_output
 
 
-class Sizes(NamedTuple):
-    """How large the demo is."""
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How large the demo is.
 
-    n_samples: int = 25_000
-    n_runs: int = 8
-    n_nodes: int = 256
-    n_times: int = 129
-    iterations: int | None = None
+    Attributes:
+        samples: samples per run.
+        runs: training runs.
+        nodes: Gauss-Legendre nodes of the training runs.
+        saved_times: saved times of the held-out runs.
+        iterations: steps of the optimiser; those of the settings by default.
+    """
+
+    samples: Whole = 25_000
+    runs: Whole = 8
+    nodes: Whole = 256
+    saved_times: Whole = 129
+    iterations: Whole | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for one that is too small."""
+        least = {"samples": 1, "runs": 2, "nodes": 2, "saved_times": 2}
+        for field, smallest in least.items():
+            positive_int(f"--{field.replace('_', '-')}", getattr(self, field), smallest)
+        if self.iterations is not None:
+            positive_int("--iterations", self.iterations)
 
 
-def population(name: str, mu: Any, times: Any, **options: Any) -> xr.Dataset:
-    """What downstream code does: ask for a stepper by name and run it, whichever it is."""
-    return simulate(registry.stepper(name), {"mu": mu}, times, **options)
-
-
-def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True) -> xr.Dataset:
-    """Simulate, fit two surrogates, swap, compare and plot; write everything into the folder `output`.
-
-    The folder is written aside and takes its name, in the place of an earlier one, when everything is complete.
+def demo(
+    *,
+    output: Output = Path("hoam-demo"),
+    seed: Whole = 0,
+    overwrite: Overwrite = False,
+    progress: bool = True,
+    sizes: Annotated[Sizes, Parameter(name="*", show=False)] = Sizes(),
+) -> None:
+    """Do all of it in one go on the two-stream instability, within five minutes on two cores, and print the verdict.
 
     Args:
-        output: the folder; whether it may be replaced is for the caller to check.
-        sizes: samples, runs, nodes, times and iterations.
+        output: folder for ensembles, surrogate, scores and pictures.
         seed: seed of all random numbers.
+        overwrite: replace the folder of an earlier demo once the new one is complete.
         progress: show progress bars.
-
-    Returns:
-        The scores.
+        sizes: how large it is, see `Sizes`.
     """
-    console = Console(record=True, soft_wrap=True, highlight=False, markup=False)
-    watch = Stopwatch()
-    keys = jax.random.split(jax.random.key(seed), 5)
-    training_mu = np.linspace(_MU_FIRST, _MU_LAST, sizes.n_runs)
-    first, last = registry.build(NAME).horizon
-    times = np.linspace(first, last, sizes.n_times)
-    options = {"n_samples": sizes.n_samples, "progress": progress}
+    require_output(output, overwrite=overwrite)
+    sizes.check()
 
-    with written_aside(output) as folder:
-        folder.mkdir()
-        console.print(f"Simulating {sizes.n_runs} training runs and, with two seeds, {len(HELD_OUT)} held-out ones")
-        with watch.phase("simulate"):
-            nodes = quadrature.gauss_legendre(sizes.n_nodes)
-            truth = population(NAME, training_mu, nodes, key=keys[0], dt=_DT, rates=True, **options)
-            # The same runs on the times of the held-out ones: what can be had by interpolating between them.
-            neighbours = population(NAME, training_mu, times, key=keys[0], dt=_DT, **options)
-            held = population(NAME, HELD_OUT, times, key=keys[1], dt=_DT, **options)
-            floor = population(NAME, HELD_OUT, times, key=keys[2], dt=_DT, **options)
+    from hoam_plugin.cli.demonstration import run_demo
 
-        predictions, models = {}, {}
-        for label, structure in STRUCTURES.items():
-            training = _training(structure, sizes.iterations)
-            console.print(f"Fitting: {label}")
-            with watch.phase(f"train: {label}"):
-                models[label] = fit(truth, key=keys[3], structure=structure, training=training, progress=progress)
-            console.print(f"Swapping: the same code asks for {NAME!r} and now gets the surrogate")
-            registry.register(NAME, models[label])
-            with watch.phase(f"roll out: {label}"), registry.use_surrogate(NAME, models[label]):
-                predictions[label] = population(NAME, HELD_OUT, times, key=keys[4], initial=held, **options)
-
-        console.print("Comparing")
-        with watch.phase("compare"):
-            scores = _scores(held, predictions, training=neighbours, floor=floor)
-
-        console.print("Drawing")
-        with watch.phase("plots"):
-            _draw(folder, held, predictions, floor, neighbours, models)
-        with watch.phase("write files"):
-            ensembles_by_name = {"training": truth, "truth": held, "floor": floor}
-            ensembles_by_name |= {f"surrogate_{STRUCTURES[label]}": ds for label, ds in predictions.items()}
-            for name, ds in ensembles_by_name.items():
-                ensembles.save(ds, folder / f"{name}.zarr")
-            ensembles.write(scores, folder / "scores.zarr")
-            models["force"].save(folder / DEMO_FILES[0])
-            models["potential"].save(folder / "gradient.hoam")
-
-        console.print("\nScores (0 is perfect; the noise floor is what two runs of the simulator differ by)\n")
-        console.print(verdict_table(scores))
-        console.print(
-            "\nforce: from recorded accelerations, around exact kinematics; potential: HOAM, from samples alone"
-        )
-        console.print("\nEnergy at saturation, by the same call of the name before and after the swap\n")
-        console.print(_saturation_table(held, predictions))
-        console.print("\nWall time\n")
-        console.print(_time_table(watch.seconds))
-        if (memory := peak_memory()) is not None:
-            console.print(f"\nPeak memory: {memory:.2f} GB")
-        (folder / DEMO_FILES[1]).write_text(console.export_text())
-    print(f"Everything is in {output}/: {', '.join(sorted(path.name for path in output.iterdir()))}")
-    return scores
-
-
-def _training(structure: Kind, iterations: int | None) -> Training:
-    """Settings of a minute or so."""
-    training = Training() if structure == "gradient" else velocity_training(_VELOCITY_ITERATIONS)
-    return training if iterations is None else dataclasses.replace(training, iterations=iterations)
-
-
-def _scores(
-    held: xr.Dataset, predictions: dict[str, xr.Dataset], *, training: xr.Dataset, floor: xr.Dataset
-) -> xr.Dataset:
-    """One table of all surrogates, in the place of the reference "surrogate"."""
-    tables = [compare(held, ds, training=training, floor=floor) for ds in predictions.values()]
-    own = [
-        table.isel(reference=slice(1)).assign_coords(reference=[label])
-        for label, table in zip(predictions, tables, strict=True)
-    ]
-    return xr.concat([*own, tables[0].isel(reference=slice(1, None))], "reference", combine_attrs="override")
-
-
-def _draw(
-    folder: Path,
-    held: xr.Dataset,
-    predictions: dict[str, xr.Dataset],
-    floor: xr.Dataset,
-    training: xr.Dataset,
-    models: dict[str, Any],
-) -> None:
-    for run, mu in enumerate(held["mu"].values):
-        plots.save_figure(plots.phase_space(held, predictions, run=run), folder / f"phase_space_mu_{mu:g}.png")
-    figure = plots.energy_curves(held, predictions, floor=floor, training=training)
-    plots.save_figure(figure, folder / "energy.png")
-    for label, structure in STRUCTURES.items():
-        plots.save_figure(plots.loss_history(models[label].history), folder / f"loss_{structure}.png")
-    plots.animation(held, next(iter(predictions.values())), folder / "phase_space.gif")
-
-
-def _saturation_table(held: xr.Dataset, predictions: dict[str, xr.Dataset]) -> str:
-    lines = [["mu", *(cell for name in ("simulator", *predictions) for cell in (name, "at t"))]]
-    for run, mu in enumerate(held["mu"].values):
-        line = [f"{mu:g}"]
-        for ds in (held, *predictions.values()):
-            curve = ds["electric_energy"].values[run]
-            peak = int(np.argmax(curve))
-            line += [f"{curve[peak]:.4g}", f"{ds['time'].values[peak]:.3g}"]
-        lines.append(line)
-    return _aligned(lines)
-
-
-def _time_table(seconds: dict[str, float]) -> str:
-    lines = [["phase", "seconds"], *([phase, f"{value:.1f}"] for phase, value in seconds.items())]
-    return _aligned([*lines, ["total", f"{sum(seconds.values()):.1f}"]])
-
-
-def _aligned(lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = [
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
-        for line in [lines[0], ["-" * w for w in widths], *lines[1:]]
-    ]
-    return "\n".join(rows)
+    run_demo(output, sizes, seed=seed, progress=progress)

@@ -1,35 +1,24 @@
-"""From the text of command-line arguments to parameters, times, rules, steppers and paths; see `hoam_plugin.cli`."""
+"""From the text of command-line arguments to numbers, parameters, times and paths; imports no JAX."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
-from hoam_plugin._internal.checks import positive_int, suggestion
+from hoam_plugin._internal.checks import positive_int
 from hoam_plugin._internal.files import as_path, require_writable
-
-if TYPE_CHECKING:
-    from hoam_plugin.quadrature import Rule
 
 # By these a folder that `hoam demo` wrote is recognised.
 DEMO_FILES = ("model.hoam", "summary.txt")
 
 _LARGEST = 2**63
-_RULES = {
-    "gauss": "gauss_legendre",
-    "simpson": "simpson",
-    "trapezoid": "trapezoid",
-    "uniform": "uniform_random",
-    "low-discrepancy": "low_discrepancy",
-}
 
 
-def _whole(kind: Any, tokens: Sequence[Any]) -> int:
+def _whole(kind: object, tokens: Sequence[Token]) -> int:
     """Whole numbers as 25000, 25_000 or 25e3; cyclopts itself would round 1.5 silently."""
     number = float(tokens[0].value)
     if number != int(number):
@@ -46,13 +35,13 @@ Output = Annotated[Location, Parameter(name=("--output", "-o"))]
 Overwrite = Annotated[bool, Parameter(negative=())]
 
 
-def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
+def parse_parameters(texts: Sequence[str]) -> dict[str, float | np.ndarray]:
     """Physics parameters from `mu=1.4` (one value for all runs), `mu=1.25,1.85` or `mu=1.2:1.9:8`.
 
     Raises:
         ValueError: another form, or a name given twice.
     """
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, float | np.ndarray] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         numbers = _numbers(values)
@@ -78,25 +67,6 @@ def parse_times(text: str) -> np.ndarray:
     return times
 
 
-def parse_rule(text: str) -> Rule:
-    """A quadrature rule from `gauss:64`.
-
-    Raises:
-        ValueError: another form, an unknown kind, or a number of nodes that the rule cannot have.
-    """
-    from hoam_plugin import quadrature
-
-    kind, _, count = text.partition(":")
-    if kind not in _RULES:
-        raise ValueError(f"--nodes={text!r} must look like gauss:64 (kind:count); {suggestion(kind, _RULES)}")
-    if not count.isdecimal():
-        raise ValueError(f"--nodes={text!r} must give a whole number of nodes, such as {kind}:65")
-    try:
-        return getattr(quadrature, _RULES[kind])(int(count))
-    except ValueError as error:
-        raise ValueError(f"--nodes={text!r}: {error}") from error
-
-
 def _numbers(text: str) -> np.ndarray | None:
     """Numbers from `1.4`, `1.25,1.85` or `1.2:1.9:8`; None for anything else."""
     try:
@@ -106,35 +76,6 @@ def _numbers(text: str) -> np.ndarray | None:
         return np.linspace(float(first), float(last), positive_int("count", int(count), 2))
     except ValueError:
         return None
-
-
-def find_stepper(text: str, on_extrapolation: str | None = None) -> Any:
-    """The stepper of a name, or the surrogate in a file.
-
-    Args:
-        text: a published or registered name, or the path of a saved surrogate.
-        on_extrapolation: what the surrogate is to do outside its trained ranges.
-
-    Raises:
-        ValueError: an unknown name, not a surrogate file, or `on_extrapolation` for a simulator.
-        FileNotFoundError: there is no such file.
-    """
-    from hoam_plugin import registry
-    from hoam_plugin.surrogates import file_format
-
-    is_path = text.endswith(".hoam") or os.sep in text or as_path(text).exists()
-    if text in registry.names() or not is_path:
-        if on_extrapolation is not None:
-            raise ValueError(
-                f"--on-extrapolation={on_extrapolation!r} applies to a saved surrogate (model.hoam), not to {text!r}"
-            )
-        return registry.stepper(text)
-    if as_path(text).is_dir():
-        raise ValueError(
-            f"{text!r} is a folder, not a surrogate; give the name of a stepper or a file such as model.hoam"
-        )
-    model = file_format.load(text)
-    return model if on_extrapolation is None else model.with_options(on_extrapolation=on_extrapolation)  # type: ignore[arg-type]
 
 
 def require_output(

@@ -1,0 +1,105 @@
+"""`hoam compare`: how far apart two ensembles are, as numbers and as a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hoam_plugin.cli.parsing import Location, Output, Overwrite, Whole, require_input, require_output
+
+_PICTURES = (".png", ".pdf", ".svg", ".jpg", ".gif")
+
+
+@dataclasses.dataclass(frozen=True)
+class References:
+    """What the scores of the prediction stand beside.
+
+    Attributes:
+        training: the runs that the surrogate was trained on, for the column of interpolation.
+        floor: a second truth with another seed, for the noise floor; without it the truth's samples are drawn again
+            (bootstrap), which says less.
+    """
+
+    training: Location | None = None
+    floor: Location | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What is drawn.
+
+    Attributes:
+        plot: draw truth and prediction in phase space: panels (.png, .pdf, .svg, .jpg) or moving (.gif).
+        plot_run: index of the run that is drawn.
+    """
+
+    plot: Location | None = None
+    plot_run: Whole = 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is an animation."""
+        return self.plot is not None and self.plot.suffix == ".gif"
+
+
+def compare(
+    truth: Location,
+    prediction: Location,
+    /,
+    *more: Location,
+    references: Annotated[References, Parameter(name="*")] = References(),
+    from_time: float | None = None,
+    sinkhorn: Annotated[bool, Parameter(negative=())] = False,
+    picture: Annotated[Picture, Parameter(name="*")] = Picture(),
+    output: Output | None = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Print how far apart two ensembles are, beside noise floor, interpolation in the parameters and frozen samples.
+
+    The project's docs/scores.md defines the scores.
+
+    Args:
+        truth: what the simulator did.
+        prediction: what is judged: the same runs and times.
+        more: further predictions that differ by chance only (surrogates of other seeds): scores are then means, with
+            their spread. The picture shows the first.
+        references: what the scores stand beside, see `References`.
+        from_time: scores of curves (energy, mean, covariance) count times from here on only.
+        sinkhorn: also the Sinkhorn divergence (slower; needs the extra `ot`).
+        picture: what is drawn, see `Picture`.
+        output: write the scores to a Zarr folder, or to netCDF if it ends in .nc, .nc4, .cdf or .h5.
+        overwrite: replace existing outputs.
+    """
+    training, floor, plot = references.training, references.floor, picture.plot
+    inputs = {"TRUTH": truth, "PREDICTION": prediction, "--training": training, "--floor": floor}
+    inputs |= {f"PREDICTION {i}": path for i, path in enumerate(more, 2)}
+    for argument, path in inputs.items():
+        require_input(argument, path)
+    sources = tuple(inputs.values())
+    for argument, path in {"--plot": plot, "--output": output}.items():
+        if path is not None:
+            require_output(path, overwrite=overwrite, inputs=sources, argument=argument)
+    if plot is not None and plot.suffix not in _PICTURES:
+        raise ValueError(f"--plot={str(plot)!r} must end in one of {', '.join(_PICTURES)}")
+
+    from hoam_plugin import ensembles, plots, scores
+
+    own, other = ensembles.load(truth), ensembles.load(prediction)
+    figure = None if plot is None or picture.moves else plots.phase_space(own, other, run=picture.plot_run)
+    result = scores.compare(
+        own,
+        [other, *map(ensembles.load, more)],
+        training=None if training is None else ensembles.load(training),
+        floor=None if floor is None else ensembles.load(floor),
+        from_time=from_time,
+        sinkhorn=sinkhorn,
+    )
+    print(scores.verdict_table(result))
+    if plot is not None and figure is not None:
+        plots.save_figure(figure, plot, overwrite=overwrite)
+    elif plot is not None:
+        plots.animation(own, other, plot, run=picture.plot_run, overwrite=overwrite)
+    if output is not None:
+        ensembles.write(result, output)

@@ -1,0 +1,221 @@
+"""`hoam fit`: learn a surrogate from an ensemble and write it, also where training ends early."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from hoam_plugin.cli.parsing import Location, Output, Overwrite, Whole, require_input, require_output
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# A larger training ensemble stays on disk.
+_LARGEST_IN_MEMORY = 1 << 30
+
+Structure = Literal["gradient", "kinetic", "field"]
+Recipe = Literal["quick", "quality", "paper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimisation:
+    """How it is learned; None takes what the recipe says.
+
+    Attributes:
+        iterations: steps of the optimiser.
+        samples: samples per saved time and iteration.
+        optimiser: muon, adam or another of `hoam_plugin.Training`; the best learning rate differs.
+        learning_rate: its largest value.
+        epsilon: noise amplitude of the learned dynamics in normalised units; 0 gives an ODE.
+    """
+
+    iterations: Whole | None = None
+    samples: Whole | None = None
+    optimiser: str | None = None
+    learning_rate: float | None = None
+    epsilon: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Sizes of the potential; None takes what the recipe says.
+
+    Attributes:
+        width: features per hidden layer.
+        depth: layers.
+        rank: rank of the modulated part of each layer.
+        hyper_width: width of the hyper-network.
+        harmonics: harmonics of each periodic coordinate.
+    """
+
+    width: Whole | None = None
+    depth: Whole | None = None
+    rank: Whole | None = None
+    hyper_width: Whole | None = None
+    harmonics: Whole | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Runs that are not trained on.
+
+    Attributes:
+        validate: held-out runs; the model gets the weights with the lowest loss on them.
+        patience: stop after this many iterations without a lower validation loss.
+    """
+
+    validate: Location | None = None
+    patience: Whole | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """What else is asked of the command.
+
+    Attributes:
+        resume: go on with a training that was interrupted or killed, from OUTPUT.checkpoint, with the same options.
+        overwrite: replace an existing output once the new one is complete.
+        progress: show a progress bar with the loss.
+    """
+
+    resume: Annotated[bool, Parameter(negative=())] = False
+    overwrite: Overwrite = False
+    progress: bool = True
+
+    @property
+    def replaces(self) -> bool:
+        """Whether an output that exists gives way."""
+        return self.overwrite or self.resume
+
+    def checkpoint(self, path: Path) -> dict[str, Path | bool]:
+        """Where the training is kept, as options of `fit`."""
+        return {"resume": path} if self.resume else {"checkpoint": path, "overwrite": self.overwrite}
+
+
+def fit(
+    ensemble: Location,
+    /,
+    *,
+    output: Output,
+    structure: Structure | None = None,
+    recipe: Recipe = "quick",
+    optimisation: Annotated[Optimisation, Parameter(name="*")] = Optimisation(),
+    network: Annotated[Network, Parameter(name="*")] = Network(),
+    held_out: Annotated[HeldOut, Parameter(name="*")] = HeldOut(),
+    seed: Whole = 0,
+    course: Annotated[Course, Parameter(name="*")] = Course(),
+) -> None:
+    """Learn a surrogate from an ensemble. Ctrl-C writes the model so far; --resume goes on from there.
+
+    Args:
+        ensemble: the training runs, as written by `hoam simulate`.
+        output: the surrogate's file, such as model.hoam.
+        structure: what is learned: gradient (the default), a potential that moves all variables (the paper); kinetic,
+            the force alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
+        recipe: the settings to start from, with --structure gradient: quick takes a minute or two on two cores, quality
+            ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
+        optimisation: how it is learned, see `Optimisation`.
+        network: sizes of the potential, see `Network`.
+        held_out: runs for validation, see `HeldOut`.
+        seed: seed of all random numbers.
+        course: of the command, see `Course`.
+    """
+    require_output(output, overwrite=course.replaces, inputs=(ensemble,))
+    require_input("ENSEMBLE", ensemble)
+    require_input("--validate", held_out.validate)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    if not course.replaces and checkpoint.exists():
+        raise FileExistsError(
+            f"{str(checkpoint)!r} is left of an unfinished training; go on with --resume or begin anew with --overwrite"
+        )
+
+    import jax
+
+    from hoam_plugin import ensembles, training
+
+    ds = ensembles.load(ensemble, lazy=True)
+    kind = structure or "gradient"
+    settings = _changed(_settings(ds, kind, recipe), kind, optimisation, network, held_out)
+    if structure is not None:
+        settings["structure"] = structure
+    if ds.nbytes <= _LARGEST_IN_MEMORY:
+        ds = ds.load()
+    began = time.perf_counter()
+    if held_out.validate is not None:
+        settings["validate"] = ensembles.load(held_out.validate)
+    settings |= course.checkpoint(checkpoint)
+    try:
+        model = training.fit(ds, key=jax.random.key(seed), progress=course.progress, **settings)
+    except (training.TrainingInterrupted, training.TrainingDivergedError) as stopped:
+        partial = stopped.surrogate
+        if partial is None or partial.history is None:
+            raise
+        partial.save(output, overwrite=course.replaces)
+        written = f"the model of iteration {partial.history.sizes['iteration']} was written to {str(output)!r}"
+        # A training that ran away would run away again.
+        can_go_on = isinstance(stopped, training.TrainingInterrupted) and checkpoint.exists()
+        rest = "; --resume goes on from there" if can_go_on else ""
+        raise type(stopped)(f"{stopped.reason}; {written}{rest}") from stopped
+    model.save(output, overwrite=course.replaces)
+    checkpoint.unlink(missing_ok=True)
+    assert model.history is not None
+    loss = float(model.history["loss"][-100:].mean())
+    n_done = model.history.sizes["iteration"]
+    print(f"{output}: {n_done} iterations in {time.perf_counter() - began:.1f} s, loss {loss:.5f}")
+
+
+def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe) -> dict[str, Any]:
+    """The recipe as options of the function `fit`.
+
+    Raises:
+        ValueError: a recipe that does not go with the structure.
+    """
+    from hoam_plugin import recipes
+    from hoam_plugin.losses import ActionMatching, has_rates
+    from hoam_plugin.potentials import CoLoRA, VectorField
+    from hoam_plugin.training import Training
+
+    if kind == "gradient":
+        quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
+        return {"quick": lambda: quick, "quality": recipes.quality, "paper": recipes.paper}[recipe]()
+    if recipe != "quick":
+        raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {kind!r}")
+    if has_rates(ds):
+        return {"potential": recipes.velocity_field(), "training": recipes.velocity_training()}
+    return {"potential": VectorField(), "training": Training()}
+
+
+def _changed(
+    settings: Mapping[str, Any], kind: Structure, optimisation: Optimisation, network: Network, held_out: HeldOut
+) -> dict[str, Any]:
+    """The settings with what the options say in their place.
+
+    Raises:
+        ValueError: an option that the settings of this structure have no place for.
+    """
+    changes: dict[str, dict[str, int | float | str | None]] = {
+        "potential": dataclasses.asdict(network),
+        "loss": {"epsilon": optimisation.epsilon},
+        "training": {
+            "iterations": optimisation.iterations,
+            "n_samples": optimisation.samples,
+            "optimiser": optimisation.optimiser,
+            "learning_rate": optimisation.learning_rate,
+            "patience": held_out.patience,
+        },
+    }
+    changed = dict(settings)
+    for name, values in changes.items():
+        known = {field.name for field in dataclasses.fields(settings[name])} if name in settings else set()
+        for field, value in values.items():
+            if value is None:
+                continue
+            if field not in known:
+                raise ValueError(f"--{field.replace('_', '-')}={value!r} does not go with --structure={kind}")
+            changed[name] = dataclasses.replace(changed[name], **{field: value})
+    return changed

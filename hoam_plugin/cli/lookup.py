@@ -1,0 +1,68 @@
+"""The steppers and quadrature rules that the texts of command-line arguments name.
+
+Unlike the other modules of the command line but `demonstration` it imports JAX; the commands import it when they run.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import cast
+
+from hoam_plugin import quadrature, registry, surrogates
+from hoam_plugin._internal.checks import suggestion
+from hoam_plugin._internal.files import as_path
+from hoam_plugin.quadrature import Rule
+from hoam_plugin.steppers import Stepper
+from hoam_plugin.surrogates import Policy
+
+_RULES = {
+    "gauss": quadrature.gauss_legendre,
+    "simpson": quadrature.simpson,
+    "trapezoid": quadrature.trapezoid,
+    "uniform": quadrature.uniform_random,
+    "low-discrepancy": quadrature.low_discrepancy,
+}
+
+
+def parse_rule(text: str) -> Rule:
+    """A quadrature rule from `gauss:64`.
+
+    Raises:
+        ValueError: another form, an unknown kind, or a number of nodes that the rule cannot have.
+    """
+    kind, _, count = text.partition(":")
+    if kind not in _RULES:
+        raise ValueError(f"--nodes={text!r} must look like gauss:64 (kind:count); {suggestion(kind, _RULES)}")
+    if not count.isdecimal():
+        raise ValueError(f"--nodes={text!r} must give a whole number of nodes, such as {kind}:65")
+    try:
+        return _RULES[kind](int(count))
+    except ValueError as error:
+        raise ValueError(f"--nodes={text!r}: {error}") from error
+
+
+def find_stepper(text: str, on_extrapolation: str | None = None) -> Stepper:
+    """The stepper of a name, or the surrogate in a file.
+
+    Args:
+        text: a published or registered name, or the path of a saved surrogate.
+        on_extrapolation: what the surrogate is to do outside its trained ranges.
+
+    Raises:
+        ValueError: an unknown name, not a surrogate file, or `on_extrapolation` for a simulator.
+        FileNotFoundError: there is no such file.
+    """
+    is_path = text.endswith(".hoam") or os.sep in text or as_path(text).exists()
+    if text in registry.names() or not is_path:
+        if on_extrapolation is not None:
+            raise ValueError(
+                f"--on-extrapolation={on_extrapolation!r} applies to a saved surrogate (model.hoam), not to {text!r}"
+            )
+        return registry.stepper(text)
+    if as_path(text).is_dir():
+        raise ValueError(
+            f"{text!r} is a folder, not a surrogate; give the name of a stepper or a file such as model.hoam"
+        )
+    model = surrogates.load(text)
+    # `with_options` refuses what is no policy.
+    return model if on_extrapolation is None else model.with_options(on_extrapolation=cast(Policy, on_extrapolation))

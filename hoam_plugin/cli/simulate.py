@@ -1,0 +1,149 @@
+"""`hoam simulate`: run a stepper and write its ensemble."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hoam_plugin._internal.checks import positive_float, positive_int
+from hoam_plugin._internal.files import as_path, written_aside
+from hoam_plugin.cli.parsing import (
+    Location,
+    Output,
+    Overwrite,
+    Whole,
+    parse_parameters,
+    parse_times,
+    require_input,
+    require_output,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_N_SAMPLES = 25_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Which runs there are, and how large.
+
+    Attributes:
+        param: physics parameters, one run per value: mu=1.2:1.9:8 (first:last:count), mu=1.25,1.85 or mu=1.4 (for all
+            runs); several parameters, each with its own --param, are paired in order. Those of --initial by default.
+        samples: samples per run; 25000, or as many as --initial has.
+    """
+
+    param: Annotated[list[str] | None, Parameter(name=("--param", "-p"), negative=())] = None
+    samples: Whole | None = None
+
+    def n_samples(self, initial: xr.Dataset | None) -> int:
+        """Samples per run."""
+        return self.samples or (_N_SAMPLES if initial is None else initial.sizes.get("sample", 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """When the population is saved.
+
+    Attributes:
+        nodes: save on the nodes of a quadrature rule: gauss:64 (the default), simpson:65, trapezoid:65, uniform:64 or
+            low-discrepancy:64.
+        times: save at these times instead: 0:40:129 (first:last:count) or 0,10,40.
+    """
+
+    nodes: str | None = None
+    times: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """What else is asked of the command.
+
+    Attributes:
+        overwrite: replace an existing output once the new one is complete.
+        progress: show a progress bar.
+    """
+
+    overwrite: Overwrite = False
+    progress: bool = True
+
+
+def simulate(
+    stepper: str,
+    /,
+    *,
+    output: Output,
+    runs: Annotated[Runs, Parameter(name="*")] = Runs(),
+    saved: Annotated[Saved, Parameter(name="*")] = Saved(),
+    initial: Location | None = None,
+    dt: float | None = None,
+    rates: Annotated[bool, Parameter(negative=())] = False,
+    on_extrapolation: str | None = None,
+    seed: Whole = 0,
+    course: Annotated[Course, Parameter(name="*")] = Course(),
+) -> None:
+    """Run a stepper, a simulator by name or a saved surrogate, and write what its population did.
+
+    Args:
+        stepper: a name (see `hoam list`) or the path of a saved surrogate, such as model.hoam.
+        output: where the ensemble goes: a Zarr folder, or netCDF if it ends in .nc, .nc4, .cdf or .h5.
+        runs: which runs, see `Runs`.
+        saved: when they are saved, see `Saved`.
+        initial: start from the first saved time of this ensemble, run by run.
+        dt: largest time step; the stepper's own by default.
+        rates: also record the time derivatives of the variables, from which `hoam fit --structure kinetic` learns best.
+        on_extrapolation: of a surrogate outside its trained ranges: raise, warn, ignore or fallback (to the simulator).
+        seed: seed of all random numbers.
+        course: of the command, see `Course`.
+    """
+    require_output(output, overwrite=course.overwrite, inputs=(as_path(stepper), initial))
+    require_input("--initial", initial)
+    if saved.nodes is not None and saved.times is not None:
+        raise ValueError(f"--nodes={saved.nodes!r} and --times={saved.times!r} exclude each other; give one of them")
+    if runs.samples is not None:
+        positive_int("--samples", runs.samples)
+    if dt is not None:
+        positive_float("--dt", dt)
+    parameters = parse_parameters(runs.param or ())
+
+    from hoam_plugin.cli.lookup import find_stepper, parse_rule
+
+    times = parse_rule(saved.nodes or "gauss:64") if saved.times is None else parse_times(saved.times)
+    runner = find_stepper(stepper, on_extrapolation)
+
+    import jax
+
+    from hoam_plugin import ensembles, simulation
+
+    start = None if initial is None else ensembles.load(initial, lazy=True)
+    if start is not None and not parameters:
+        parameters = ensembles.parameters(start)
+
+    def run(store: Location | None) -> xr.Dataset:
+        return simulation.simulate(
+            runner,
+            parameters,
+            times,
+            key=jax.random.key(seed),
+            n_samples=runs.n_samples(start),
+            initial=start,
+            dt=dt,
+            rates=rates,
+            store=store,
+            progress=course.progress,
+        )
+
+    began = time.perf_counter()
+    if ensembles.is_netcdf(output):
+        ds = run(None)
+        ensembles.save(ds, output, overwrite=course.overwrite)
+    else:
+        # Streamed, so that memory does not limit what can be saved.
+        with written_aside(output) as aside:
+            ds = run(aside)
+    sizes = " x ".join(f"{ds.sizes[dim]} {dim}s" for dim in ensembles.DIMS)
+    print(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")
