@@ -1,0 +1,70 @@
+"""The type of an ensemble: `xarray.Dataset`, and for type checkers one that knows its accessor `ds.hoam`.
+
+To a type checker every attribute of a Dataset is `Any`, accessors among them. What this package returns says what
+`ds.hoam` is; xarray's own operations (`isel`, `assign`, ...) keep that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol
+
+import xarray as xr
+
+from hoam_plugin._types import Scalar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    P = ParamSpec("P")
+
+    class Ensemble(xr.Dataset):
+        """An `xarray.Dataset` in the form that `hoam_plugin.ensemble.validate` checks."""
+
+        @property
+        def hoam(self) -> EnsembleMethods:
+            """What `hoam_plugin.accessor.EnsembleAccessor` adds to a Dataset."""
+            ...
+
+    class EnsemblePictures(Protocol):
+        """`ds.hoam.plot`."""
+
+        def phase_space(self, prediction: xr.Dataset | None = None, **options: object) -> Figure:
+            """Density of the samples at several times, above that of `prediction`."""
+            ...
+
+        def energy(self, prediction: xr.Dataset | None = None, **options: object) -> Figure:
+            """Electric energy over time, with that of `prediction`."""
+            ...
+
+    class EnsembleMethods(Protocol):
+        """`ds.hoam`."""
+
+        def validate(self) -> Ensemble:
+            """The ensemble in its usual order of dims, or an error that says what is wrong."""
+            ...
+
+        def sel_run(self, **values: Scalar) -> Ensemble:
+            """The runs with these parameters."""
+            ...
+
+        def compare(self, other: xr.Dataset | Sequence[xr.Dataset], **options: object) -> xr.Dataset:
+            """Scores of `other` with this ensemble as the truth."""
+            ...
+
+        def to_samples(self) -> xr.DataArray:
+            """All sample variables side by side: dims (run, time, sample, component)."""
+            ...
+
+        def pipe(
+            self, function: Callable[Concatenate[Ensemble, P], xr.Dataset], *args: P.args, **kwargs: P.kwargs
+        ) -> Ensemble:
+            """`function(ds, *args, **kwargs)` with the attributes that xarray's operations drop put back."""
+            ...
+
+        @property
+        def plot(self) -> EnsemblePictures:
+            """Pictures of the ensemble."""
+            ...
+else:
+    Ensemble = xr.Dataset
