@@ -1,16 +1,21 @@
 """The learned functions: networks, how samples enter them, and their forms for each structure."""
 
-from hoam_plugin.potentials.catalogue import MLP, POTENTIALS, CoLoRA, FiLM, Potential, VectorField, description
+from hoam_plugin.potentials.catalogue import POTENTIALS, description, potential_from, required_potential
+from hoam_plugin.potentials.colora import CoLoRA
 from hoam_plugin.potentials.embedding import Embedding
+from hoam_plugin.potentials.film import FiLM
 from hoam_plugin.potentials.forms import Force, FreeField, bound, embedding_of
 from hoam_plugin.potentials.interface import (
     MOST_FORWARD_DIMS,
+    LearnedDrift,
+    Potential,
     ScalarPotential,
-    Streams,
     Weights,
     modulations_and_rates,
-    per_row,
 )
+from hoam_plugin.potentials.mlp import MLP
+from hoam_plugin.potentials.streams import Streams, per_row
+from hoam_plugin.potentials.vector_field import VectorField
 
 __all__ = [
     "MLP",
@@ -21,6 +26,7 @@ __all__ = [
     "FiLM",
     "Force",
     "FreeField",
+    "LearnedDrift",
     "Potential",
     "ScalarPotential",
     "Streams",
@@ -31,4 +37,6 @@ __all__ = [
     "embedding_of",
     "modulations_and_rates",
     "per_row",
+    "potential_from",
+    "required_potential",
 ]

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
-from hoam_plugin.potentials.colora import CoLoRA as CoLoRA
-from hoam_plugin.potentials.interface import Potential as Potential
-from hoam_plugin.potentials.interface import Weights as Weights
-from hoam_plugin.potentials.plain import MLP as MLP
-from hoam_plugin.potentials.plain import FiLM as FiLM
-from hoam_plugin.potentials.vector_field import VectorField as VectorField
+from hoam_plugin._internal.checks import suggestion
+from hoam_plugin.potentials.colora import CoLoRA
+from hoam_plugin.potentials.film import FiLM
+from hoam_plugin.potentials.interface import ScalarPotential
+from hoam_plugin.potentials.mlp import MLP
+from hoam_plugin.potentials.vector_field import VectorField
 
-POTENTIALS = {kind.__name__: kind for kind in (CoLoRA, FiLM, MLP, VectorField)}
+# Names in files. A potential of one's own that is to be loaded from files is put in here.
+POTENTIALS: dict[str, type[ScalarPotential | VectorField]] = {
+    kind.__name__: kind for kind in (CoLoRA, FiLM, MLP, VectorField)
+}
 
 
-def description(potential: Any) -> dict[str, Any]:
-    """Kind and sizes of a potential, from which `POTENTIALS` makes it again."""
-    return {"kind": type(potential).__name__, **dataclasses.asdict(potential)}
+def description(potential: object) -> dict[str, object]:
+    """Kind and sizes of a potential (or of a method of the baselines), from which it can be made again."""
+    fields = {field.name: getattr(potential, field.name) for field in dataclasses.fields(potential)}
+    return {"kind": type(potential).__name__, **fields}
+
+
+def potential_from(described: Mapping[str, object]) -> ScalarPotential | VectorField:
+    """The potential of a `description`, as JSON has it.
+
+    Raises:
+        ValueError: a kind that is not in `POTENTIALS`.
+    """
+    kind = str(described["kind"])
+    if kind not in POTENTIALS:
+        raise ValueError(
+            f"the potential is of the unknown kind {kind!r}; {suggestion(kind, POTENTIALS)}; put a class of your own "
+            "into hoam_plugin.potentials.POTENTIALS before you load it"
+        )
+    return POTENTIALS[kind](**{name: value for name, value in described.items() if name != "kind"})
+
+
+def required_potential(value: object) -> ScalarPotential | VectorField:
+    """`value`, if it is a potential or a vector field: one of the catalogue or of one's own.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, ScalarPotential | VectorField):
+        known = " or ".join(f"{name}(...)" for name in POTENTIALS)
+        raise TypeError(f"potential={value!r} must be {known}")
+    return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,16 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.potentials.interface import (
-    HyperNetwork,
-    ScalarPotential,
-    Streams,
-    Weights,
-    per_row,
-    product,
-    scale_rows,
-    swish,
-)
+from hoam_plugin.potentials.interface import ScalarPotential, Weights
+from hoam_plugin.potentials.layers import HyperNetwork
+from hoam_plugin.potentials.streams import Streams, per_row, product, scale_rows, swish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +73,7 @@ class CoLoRA(ScalarPotential):
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T depth rank"]:
         """phi(t, mu) for every row of conditions (time and parameters, normalised)."""
-        phi: Any = self._hyper().apply({"params": weights["hyper"]}, conditions)
+        phi = jnp.asarray(self._hyper().apply({"params": weights["hyper"]}, conditions))
         return jnp.reshape(phi, (conditions.shape[0], self.depth, self.rank))
 
     def propagate(
@@ -101,7 +93,7 @@ class CoLoRA(ScalarPotential):
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "depth rank"]
     ) -> Float[Array, " n"]:
-        """S at many points of one time: W + A diag(phi) B is formed once, then this is a plain network."""
+        """The potential at many points of one time: W + A diag(phi) B is formed once, then this is a plain network."""
         hidden = features
         for i, layer in enumerate(weights["layers"]):
             hidden = hidden @ (layer["W"] + (layer["A"] * modulation[i][None, :]) @ layer["B"])

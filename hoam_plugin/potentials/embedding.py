@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.potentials.interface import Streams
+from hoam_plugin.potentials.streams import Streams
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,27 +6,30 @@ term, and the loss would fall without bound along it. Both forms here vanish whe
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Normalisation, Structure
 from hoam_plugin.potentials.embedding import Embedding
-from hoam_plugin.potentials.interface import Potential, ScalarPotential, Streams, Weights
+from hoam_plugin.potentials.interface import LearnedDrift, Potential, ScalarPotential, Weights
+from hoam_plugin.potentials.streams import Streams
 from hoam_plugin.potentials.vector_field import VectorField
 
 
-def embedding_of(potential: Any, normalisation: Normalisation, structure: Structure) -> Embedding:
+def embedding_of(potential: Potential | VectorField, normalisation: Normalisation, structure: Structure) -> Embedding:
     """How samples enter the network."""
     driven = structure.driven if structure.kind == "kinetic" else None
     return Embedding(normalisation.periods, potential.harmonics, driven)
 
 
-def bound(potential: Any, structure: Structure, embedding: Embedding) -> Any:
+def bound(potential: Potential | VectorField, structure: Structure, embedding: Embedding) -> LearnedDrift:
     """What training and rollout use: the potential itself, or its form for driven coordinates or a free field.
 
     Args:
@@ -37,21 +40,32 @@ def bound(potential: Any, structure: Structure, embedding: Embedding) -> Any:
     Raises:
         ValueError: a potential that does not go with the structure.
     """
+    if not potential.has_components:
+        return _bound_potential(cast(Potential, potential), structure, embedding)
+    field = cast(VectorField, potential)
     if structure.kind == "gradient":
-        if isinstance(potential, VectorField):
-            raise ValueError(
-                "potential=VectorField(...) has no potential; structure='gradient' takes CoLoRA, FiLM or MLP"
-            )
+        raise ValueError(
+            f"potential={type(field).__name__}(...) has no potential; structure='gradient' takes CoLoRA, FiLM or MLP"
+        )
+    if structure.kind == "kinetic":
+        return Force(field, embedding, structure.kinematics, structure.metric if field.conservative else None)
+    if field.conservative:
+        raise _no_free_field(field)
+    return FreeField(field, len(structure.driven))
+
+
+def _bound_potential(potential: Potential, structure: Structure, embedding: Embedding) -> LearnedDrift:
+    if structure.kind == "gradient":
         return potential
     if structure.kind == "field":
-        if not isinstance(potential, VectorField) or potential.conservative:
-            raise ValueError(f"potential={potential!r}: structure='field' takes VectorField(...), not conservative")
-        return FreeField(potential, len(structure.driven))
-    if not isinstance(potential, VectorField):
-        owners = np.asarray(embedding.owners)
-        velocities = np.flatnonzero(np.isin(owners, structure.driven))
-        return AtRestZero(potential, tuple(velocities.tolist()))
-    return Force(potential, embedding, structure.kinematics, structure.metric if potential.conservative else None)
+        raise _no_free_field(potential)
+    owners = np.asarray(embedding.owners)
+    velocities = np.flatnonzero(np.isin(owners, structure.driven))
+    return AtRestZero(potential, tuple(velocities.tolist()))
+
+
+def _no_free_field(potential: Potential | VectorField) -> ValueError:
+    return ValueError(f"potential={potential!r}: structure='field' takes VectorField(...), not conservative")
 
 
 class _Around:
@@ -59,7 +73,7 @@ class _Around:
 
     has_gauge: ClassVar[bool] = False
 
-    network: Any
+    network: Potential | VectorField
 
     @property
     def width(self) -> int:
@@ -81,11 +95,17 @@ class _Around:
         return self.network.modulations(weights, conditions)
 
 
-class _Field(_Around):
+class _Field(_Around, abc.ABC):
     """A form whose drift is an output of the network and no gradient."""
 
+    @abc.abstractmethod
+    def drift(
+        self, weights: Weights, embedding: Embedding, z: Float[Array, "N D"], modulations: Float[Array, "T width"]
+    ) -> Float[Array, "N Y"]:
+        """The drift at N / T samples of each of T times."""
+
     def drift_at_one_time(
-        self: Any, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " width"]
+        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " width"]
     ) -> Float[Array, "n Y"]:
         """The drift of `drift` at one time."""
         return self.drift(weights, embedding, z, modulation[None])
@@ -118,7 +138,7 @@ class Force(_Field):
         """The feature of each velocity, which is the normalised velocity itself."""
         return np.concatenate([np.flatnonzero(np.asarray(self.embedding.owners) == v) for _, v in self.kinematics])
 
-    def init(self, key: Array, n_features: int, n_conditions: int) -> Weights:
+    def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
         """Draw weights."""
         n_outputs = len(self.kinematics) if self.metric is None else 1
         return self.network.init(key, len(self.positions), n_conditions, n_outputs)
@@ -142,7 +162,7 @@ class Force(_Field):
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, " width"]
     ) -> Float[Array, " n"]:
-        """Psi at many points of one time."""
+        """The form psi at many points of one time."""
         g = self._force(weights, features[:, self.positions], modulation[None])
         return jnp.sum(features[:, self._velocities] * g, axis=1)
 
@@ -155,7 +175,7 @@ class Force(_Field):
     def force_and_rate(
         self, weights: Weights, own: Streams, modulations: Float[Array, "T width"], rates: Float[Array, "T width"]
     ) -> tuple[Float[Array, "N Y"], Float[Array, "N Y"]]:
-        """G and its derivative in the direction of the rates of features and modulations."""
+        """The force g and its derivative in the direction of the rates of features and modulations."""
         if self.metric is None:
             moved = self.network.propagate(weights, own, modulations, rates)
             return moved.value, moved.rate
@@ -165,7 +185,7 @@ class Force(_Field):
     def _force(
         self, weights: Weights, features: Float[Array, "N P"], modulations: Float[Array, "T width"]
     ) -> Float[Array, "N Y"]:
-        """G from the features of the positions."""
+        """The force g from the features of the positions."""
         if self.metric is None:
             return self.network.field(weights, features, modulations)
         components = []
@@ -188,7 +208,7 @@ class AtRestZero(_Around, ScalarPotential):
     network: Potential
     velocity_features: tuple[int, ...]
 
-    def init(self, key: Array, n_features: int, n_conditions: int) -> Weights:
+    def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
         """Draw weights."""
         return self.network.init(key, n_features, n_conditions)
 
@@ -203,7 +223,7 @@ class AtRestZero(_Around, ScalarPotential):
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, ...]
     ) -> Float[Array, " n"]:
-        """Psi at many points of one time."""
+        """The form psi at many points of one time."""
         moving = self.network.value(weights, features, modulation)
         return moving - self.network.value(weights, self._at_rest(features), modulation)
 
@@ -223,7 +243,7 @@ class FreeField(_Field):
     network: VectorField
     n_outputs: int
 
-    def init(self, key: Array, n_features: int, n_conditions: int) -> Weights:
+    def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
         """Draw weights."""
         return self.network.init(key, n_features, n_conditions, self.n_outputs)
 

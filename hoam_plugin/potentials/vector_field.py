@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.potentials.interface import Streams, Weights, per_row, product, swish
+from hoam_plugin._types import Key
+from hoam_plugin.potentials.interface import Weights
+from hoam_plugin.potentials.streams import Streams, per_row, product, swish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,7 @@ class VectorField:
             `hoam_plugin.training.time_resolution`).
         conservative: the force is minus the gradient of a potential, of which the network is the one component;
             "kinetic" only.
+        has_components: whether the output is a vector field instead of a potential.
 
     Raises:
         ValueError: a size below 1 (depth: below 2; time_harmonics: below 0).
@@ -42,13 +46,15 @@ class VectorField:
     time_harmonics: int | None = None
     conservative: bool = False
 
+    has_components: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for name, least in (("width", 1), ("depth", 2), ("harmonics", 1)):
             positive_int(name, getattr(self, name), least)
         if self.time_harmonics is not None:
             positive_int("time_harmonics", self.time_harmonics, 0)
 
-    def init(self, key: Array, n_features: int, n_conditions: int, n_outputs: int) -> Weights:
+    def init(self, key: Key, n_features: int, n_conditions: int, n_outputs: int) -> Weights:
         """Draw weights. The output layer starts at zero, so that the first field is zero."""
         n_inputs = n_conditions + 2 * self._n_time_harmonics
         fans = [n_features + n_inputs, *[self.width] * (self.depth - 1)]

@@ -1,4 +1,4 @@
-"""Potentials beside CoLoRA: a plain network of (x, t, mu), and one whose features are scaled and shifted by (t, mu)."""
+"""The FiLM potential s(x, t, mu): features of the hidden layers scaled and shifted by time and parameters."""
 
 from __future__ import annotations
 
@@ -11,79 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.potentials.interface import (
-    HyperNetwork,
-    ScalarPotential,
-    Streams,
-    Weights,
-    per_row,
-    plain_layers,
-    product,
-    scale_rows,
-    swish,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class MLP(ScalarPotential):
-    """A plain network of (x, t, mu): time and parameters are features like the coordinates, linear in the first layer.
-
-    Attributes:
-        width: features per hidden layer.
-        depth: number of dense layers, the output layer included.
-        harmonics: harmonics of each periodic coordinate in the embedding.
-
-    Raises:
-        ValueError: a size below 1 (depth: below 2).
-    """
-
-    width: int = 32
-    depth: int = 5
-    harmonics: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("depth", 2), ("harmonics", 1)):
-            positive_int(name, getattr(self, name), least)
-
-    def init(self, key: Array, n_features: int, n_conditions: int) -> Weights:
-        """Draw weights. The output layer starts at zero, so that the first loss is exactly zero."""
-        condition_key, layer_key = jax.random.split(key)
-        conditions = jax.random.normal(condition_key, (n_conditions, self.width)) / n_conditions**0.5
-        return {"conditions": conditions, "layers": plain_layers(layer_key, n_features, self.width, self.depth)}
-
-    def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T width"]:
-        """What (t, mu) add to the first layer."""
-        return conditions @ weights["conditions"]
-
-    def propagate(
-        self,
-        weights: Weights,
-        streams: Streams,
-        modulations: Float[Array, "T width"],
-        rates: Float[Array, "T width"],
-    ) -> Streams:
-        """Carry s and its derivatives through all layers in one pass; see `Potential`."""
-        for i, layer in enumerate(weights["layers"]):
-            streams = _linear(layer, streams)
-            if i == 0:
-                value, rate = streams.value + per_row(modulations, streams), streams.rate + per_row(rates, streams)
-                streams = streams._replace(value=value, rate=rate)
-            if i < self.depth - 1:
-                streams = swish(streams, layer["b"])
-        return streams.map(lambda stream: stream[..., 0])
-
-    def value(
-        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, " width"]
-    ) -> Float[Array, " n"]:
-        """S at many points of one time."""
-        hidden = features
-        for i, layer in enumerate(weights["layers"]):
-            hidden = hidden @ layer["W"]
-            if i == 0:
-                hidden = hidden + modulation[None, :]
-            if i < self.depth - 1:
-                hidden = nn.swish(hidden + layer["b"][None, :])
-        return hidden[:, 0]
+from hoam_plugin.potentials.interface import ScalarPotential, Weights
+from hoam_plugin.potentials.layers import HyperNetwork, linear, plain_layers
+from hoam_plugin.potentials.streams import Streams, per_row, scale_rows, swish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,16 +66,16 @@ class FiLM(ScalarPotential):
         for i, layer in enumerate(weights["layers"][:-1]):
             scale, shift = (per_row(modulations[:, i, k], streams) for k in range(2))
             scale_rate, shift_rate = (per_row(rates[:, i, k], streams) for k in range(2))
-            plain = _linear(layer, streams)
+            plain = linear(layer, streams)
             scaled = plain.map(partial(scale_rows, factors=1 + scale))
             rate = scaled.rate + plain.value * scale_rate + shift_rate
             streams = swish(scaled._replace(value=scaled.value + shift, rate=rate), layer["b"])
-        return _linear(weights["layers"][-1], streams).map(lambda stream: stream[..., 0])
+        return linear(weights["layers"][-1], streams).map(lambda stream: stream[..., 0])
 
     def value(
         self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "layer 2 width"]
     ) -> Float[Array, " n"]:
-        """S at many points of one time."""
+        """The potential at many points of one time."""
         hidden = features
         for layer, (scale, shift) in zip(weights["layers"][:-1], modulation, strict=True):
             hidden = nn.swish((1 + scale)[None, :] * (hidden @ layer["W"]) + (shift + layer["b"])[None, :])
@@ -153,7 +83,3 @@ class FiLM(ScalarPotential):
 
     def _hyper(self) -> HyperNetwork:
         return HyperNetwork(self.hyper_width, self.hyper_depth, (self.depth - 1) * 2 * self.width)
-
-
-def _linear(layer: dict[str, Array], streams: Streams) -> Streams:
-    return streams.map(lambda stream: product(stream, layer["W"]))
