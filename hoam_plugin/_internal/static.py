@@ -12,13 +12,16 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
-def pytree(*, data: tuple[str, ...] = (), eq: bool = True, repr: bool = True) -> Callable[[type[T]], type[T]]:
+def pytree(
+    *, data: tuple[str, ...] = (), dropped: tuple[str, ...] = (), eq: bool = True, repr: bool = True
+) -> Callable[[type[T]], type[T]]:
     """Make a class a frozen dataclass and a pytree whose children are the fields in `data`; all others are static.
 
     Static fields are part of the structure: they have to be hashable, and other values compile anew.
 
     Args:
         data: names of the fields that hold arrays or other pytrees.
+        dropped: names of fields that are no part of the pytree: what comes out of compiled code has their defaults.
         eq: compare, and hash, by the fields; else by identity.
         repr: make a `__repr__` of all fields.
     """
@@ -27,11 +30,16 @@ def pytree(*, data: tuple[str, ...] = (), eq: bool = True, repr: bool = True) ->
         decorated = dataclasses.dataclass(frozen=True, eq=eq, repr=repr)(cls)
         # mypy takes `decorated` for any class, which `dataclasses.fields` does not.
         names = [name for name, field in decorated.__dataclass_fields__.items() if field.init]  # type: ignore[attr-defined]
-        missing = set(data) - set(names)
+        missing = {*data, *dropped} - set(names)
         if missing:
-            raise TypeError(f"data={data!r} names {sorted(missing)!r}, which {cls.__name__} has no field of")
+            raise TypeError(
+                f"data={data!r} and dropped={dropped!r} name {sorted(missing)!r}, which {cls.__name__} has no field of"
+            )
         jax.tree_util.register_dataclass(
-            decorated, [n for n in names if n in data], [n for n in names if n not in data]
+            decorated,
+            [name for name in names if name in data],
+            [name for name in names if name not in (*data, *dropped)],
+            drop_fields=dropped,
         )
         return decorated
 
