@@ -13,9 +13,7 @@ import xarray as xr
 import hoam_plugin as hoam
 from benchmarks import report
 from hoam_plugin import quadrature, simulators
-from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.losses.evaluation import ActionMatching, loss_value
-from hoam_plugin.potentials.forms import embedding_of
 from hoam_plugin.training.drawing import draw_batch
 from hoam_plugin.training.fitting import time_weights
 from hoam_plugin.training.windows import TrainingSamples
@@ -64,14 +62,14 @@ def trained(ds: xr.Dataset, potential: Any, rule: quadrature.Rule, iterations: i
 def loss_draws(model: hoam.Surrogate, ds: xr.Dataset, rule: quadrature.Rule) -> np.ndarray:
     """The loss of fixed weights for many independent minibatches of one run."""
     loss = ActionMatching(quadrature=rule, epsilon=_EPSILON, samples="independent")
-    dynamics = Dynamics(model.normalisation, model.replaces, model.structure, model.variables, model.shapes)
+    dynamics = model.learned.dynamics
     options = hoam.Training(n_samples=_PER_NODE)
     data = TrainingSamples(ds, dynamics, time_weights(ds, rule), loss, options, jax.random.key(7)).at(0)
-    embedding = embedding_of(model.potential, model.normalisation, model.structure)
+    embedding, _ = model.learned.network()
 
     @jax.jit
     def value(key: Any, data: Any) -> Any:
-        return loss_value(loss, model.potential, embedding, model.weights, draw_batch(loss, data, key))
+        return loss_value(loss, model.learned.potential, embedding, model.learned.weights, draw_batch(loss, data, key))
 
     return np.asarray([value(key, data) for key in jax.random.split(jax.random.key(8), _DRAWS)], np.float64)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from benchmarks import report
+from hoam_plugin.surrogates import with_learned
 
 _SAMPLES = 25_000
 _STEPS = 1000
@@ -28,14 +28,14 @@ _CUT = 0.05
 
 def diffrax_rollout(model: hoam.Surrogate, steps: int) -> Callable[..., Any]:
     """The authors' way: Euler-Maruyama by diffrax with a VirtualBrownianTree for one sample, vmapped over all."""
-    scale = model.normalisation.scale * (model.epsilon / model.normalisation.duration**0.5)
+    scale = model.learned.normalisation.scale * (model.learned.epsilon / model.learned.normalisation.duration**0.5)
 
     def one(model: hoam.Surrogate, y: Any, key: Any, parameters: Any) -> Any:
         def drift(t: Any, y: Any, args: Any) -> Any:
             return model.velocity(y[None], t, parameters)[0]
 
         terms: Any = diffrax.ODETerm(drift)
-        if model.epsilon > 0:
+        if model.learned.epsilon > 0:
             path = diffrax.VirtualBrownianTree(0.0, _HORIZON, tol=_HORIZON / steps / 2, shape=y.shape, key=key)
             terms = diffrax.MultiTerm(terms, diffrax.ControlTerm(lambda t, y, args: jnp.diag(scale), path))
         saveat = diffrax.SaveAt(ts=jnp.asarray(_TIMES, y.dtype))
@@ -78,7 +78,7 @@ def untrained(width: int, depth: int, trained: hoam.Surrogate) -> hoam.Surrogate
     weights = potential.init(jax.random.key(0), 3, 2)
     last = weights["layers"][-1]
     last |= {"W": 0.01 * jax.random.normal(jax.random.key(1), last["W"].shape)}
-    return dataclasses.replace(trained, potential=potential, weights=weights)
+    return with_learned(trained, potential=potential, weights=weights)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -23,7 +23,7 @@ from hoam_plugin.dynamics import Normalisation, centred, normalisation_of, with_
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import Embedding, FreeField, VectorField, Weights, description
 from hoam_plugin.steppers import Parameters, Variable, clock, rebuild_stepper, require_representable, row_of, state_type
-from hoam_plugin.surrogates import Provenance, required_stepper, trained_range
+from hoam_plugin.surrogates import InPlaceOf, Provenance, TrainedRange, required_stepper
 from hoam_plugin.training import Setup, Training
 
 
@@ -135,34 +135,30 @@ class SnapshotStepper:
         self._require_inside(parameters, times)
 
     @property
-    def diagnostics(self) -> Callable[[Any, Parameters], dict[str, Any]]:
-        """The replaced stepper's diagnostics of the drawn population, if it has any."""
-        if not (self._replaces_all and hasattr(self.replaces, "diagnostics")):
-            raise AttributeError("the replaced stepper has no diagnostics")
-
-        def of_state(state: Any, parameters: Parameters) -> dict[str, Any]:
-            full = self.replaces.refresh(self._in_the_replaced_state(state), parameters)
-            return self.replaces.diagnostics(full, parameters)
-
-        return of_state
+    def diagnostics(self) -> Callable[[Any, Parameters], dict[str, Any]] | None:
+        """The replaced stepper's diagnostics of the drawn population; None where it has none."""
+        theirs = self._place.diagnostics
+        if theirs is None:
+            return None
+        return lambda state, parameters: theirs(self._in_the_replaced_state(state), parameters)
 
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
         """What `diagnostics` returns."""
-        return getattr(self.replaces, "diagnostic_variables", ()) if self._replaces_all else ()
+        return self._place.diagnostic_variables
 
     @property
-    def coordinates(self) -> dict[str, np.ndarray]:
+    def coordinates(self) -> Mapping[str, Any]:
         """Values along the extra dimensions of variables and diagnostics."""
-        return getattr(self.replaces, "coordinates", {}) if self._replaces_all else {}
+        return self._place.coordinates
+
+    @property
+    def _place(self) -> InPlaceOf:
+        return InPlaceOf(self.replaces, self.variables, self.parameters)
 
     @property
     def _names(self) -> tuple[str, ...]:
         return tuple(v.name for v in self.variables)
-
-    @property
-    def _replaces_all(self) -> bool:
-        return {v.name for v in self.replaces.variables} == set(self._names)
 
     def _started(self, initial: Any) -> Any:
         fields = {name: getattr(initial, name) for name in self._names}
@@ -175,8 +171,7 @@ class SnapshotStepper:
         return clock.with_time(initial, state.time, clock.remainder_of(state, clock.TIME))
 
     def _require_inside(self, parameters: Parameters, times: Any) -> None:
-        ranges = {name: (low, high) for name, low, high in self.parameter_ranges}
-        problem = trained_range.violation(parameters, times, ranges, self.horizon)
+        problem = TrainedRange(self.parameter_ranges, self.horizon).violation(parameters, times)
         if problem is not None:
             raise ValueError(f"{problem}; train over a wider range")
 
@@ -284,5 +279,5 @@ def fit_baseline(
         network=network,
         variables=variables,
         parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
-        provenance=Provenance(str(ds.attrs.get("stepper", "")), json.dumps(configuration), history),
+        provenance=Provenance(json.dumps(configuration), history),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import positive_float, positive_int
-from hoam_plugin.numerics.rollout import Velocity, runge_kutta_4
+from hoam_plugin.numerics.integrators import Velocity, runge_kutta_4
 
 Periods = tuple[float | None, ...]
 

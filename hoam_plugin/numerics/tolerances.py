@@ -17,7 +17,7 @@ DOUBLE_ROUND_OFF = _ULPS * float(np.finfo(np.float64).eps)
 # Different values stay different: no tolerance is more than this share of the smallest gap between them.
 _SHARE_OF_GAP = 1e-3
 # By how much of a step a gap may exceed a whole number of them: at least, and for times rounded to single precision.
-_LEAST_EXCESS, _MOST_EXCESS = 1e-5, 1e-3
+LEAST_EXCESS, _MOST_EXCESS = 1e-5, 1e-3
 
 
 def resolution(values: Any) -> float:
@@ -85,7 +85,7 @@ def whole_steps(length: float, largest: float, at: float = 0.0) -> int:
     """
     if length <= 0:
         return 0
-    excess = min(_LEAST_EXCESS + ROUND_OFF * abs(at) / largest, _MOST_EXCESS)
+    excess = min(LEAST_EXCESS + ROUND_OFF * abs(at) / largest, _MOST_EXCESS)
     return max(1, math.ceil(length / largest - excess))
 
 

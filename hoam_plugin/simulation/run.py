@@ -25,6 +25,7 @@ from hoam_plugin.simulation.sinks import MemorySink, Sink, ZarrSink
 from hoam_plugin.steppers import (
     Stepper,
     Variable,
+    abilities_of,
     clock,
     default_float,
     require_representable,
@@ -80,33 +81,36 @@ def simulate(
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
     saved, weights = _saved_times(times, stepper.horizon, key)
     n_runs = next((len(column) for column in table.values()), _replicas(initial))
-    if rates and not hasattr(stepper, "rates"):
+    able = abilities_of(stepper)
+    if rates and able.rates is None:
         raise ValueError(f"rates=True: {type(stepper).__name__} does not declare the rates of its variables")
     start = _initial_states(stepper, initial, table, n_runs, n_samples)
-    if hasattr(stepper, "check_domain"):
-        stepper.check_domain(table, saved)
-    if hasattr(stepper, "check_run"):
-        stepper.check_run(table, largest_step)
+    if able.check_domain is not None:
+        able.check_domain(table, saved)
+    if able.check_run is not None:
+        able.check_run(table, largest_step)
 
     recorded = (*stepper.variables, *_rate_variables(stepper.variables if rates else ()))
-    diagnostics = tuple(getattr(stepper, "diagnostic_variables", ()))
+    diagnostics = tuple(able.diagnostic_variables)
     frame = ensembles.frame(
         saved,
         table,
         quadrature_weight=weights,
-        coordinates=getattr(stepper, "coordinates", {}),
+        coordinates=able.coordinates,
         attributes=_attributes(stepper, key, largest_step, times),
         n_runs=n_runs,
     )
-    if hasattr(stepper, "sample_coordinates"):
-        frame = frame.assign_coords(stepper.sample_coordinates(n_samples))
+    if able.sample_coordinates is not None:
+        frame = frame.assign_coords(able.sample_coordinates(n_samples))
     sink: Sink
     sink = MemorySink(frame, recorded, diagnostics) if store is None else ZarrSink(store, frame, recorded, diagnostics)
     latest = float(np.abs(saved).max())
     n_steps = sum(tolerances.whole_steps(gap, largest_step, latest) for gap in np.diff(saved).tolist()) + 1
     stopped = threading.Event()
     workers, own_threads = _workers(n_runs)
-    n_parts = stepper.parts(n_samples, available_cores() // workers) if hasattr(stepper, "parts") and own_threads else 1
+    n_parts = 1
+    if able.parts is not None and own_threads:
+        n_parts = able.parts(n_samples, available_cores() // workers)
     busy = jax.default_backend() == "cpu" and 2 * n_runs >= available_cores()
     pool = concurrent.futures.ThreadPoolExecutor(n_parts * workers)
     advance: Callable[..., Any] = _advance_whole if busy else _advance
@@ -139,8 +143,9 @@ def simulate(
 
 def _row(stepper: Any, values: Mapping[str, float]) -> Mapping[str, Any]:
     """The parameters of one run as the stepper wants them; a surrogate keeps all of their digits."""
-    if hasattr(stepper, "parameter_row"):
-        return stepper.parameter_row(values)
+    as_row = abilities_of(stepper).parameter_row
+    if as_row is not None:
+        return as_row(values)
     return {name: jnp.asarray(value, default_float()) for name, value in values.items()}
 
 
@@ -154,6 +159,7 @@ def _trajectory(
     largest_step: float,
     rates: bool,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    recover = abilities_of(stepper).recover
     now = clock.reading(state)
     margin = tolerances.start_margin(now, saved, largest_step)
     if saved[0] < now - margin:
@@ -175,7 +181,7 @@ def _trajectory(
                 jax.random.fold_in(key, index),
                 rates=rates,
             )
-            start = stepper.recover(start, state, parameters) if hasattr(stepper, "recover") else None
+            start = None if recover is None else recover(start, state, parameters)
         yield max(n_steps, 1), {name: np.asarray(value) for name, value in record.items()}
         now = end
 
@@ -185,8 +191,9 @@ def _advance_interval(
 ) -> tuple[Any, dict[str, Any]]:
     """Take `n_steps` equal steps, set the time to `end` exactly, and return the state and what is to be recorded."""
     # The trip count is data, so that any times share one compiled loop; records are made on the host, never transposed.
-    if hasattr(stepper, "advance"):
-        state = stepper.advance(state, size, n_steps, parameters, key)
+    advance = abilities_of(stepper).advance
+    if advance is not None:
+        state = advance(state, size, n_steps, parameters, key)
     else:
         state = jax.lax.fori_loop(
             0, n_steps, lambda i, s: stepper.step(s, size, parameters, key=jax.random.fold_in(key, i)), state
@@ -197,10 +204,11 @@ def _advance_interval(
 def _recorded_state(stepper: Any, state: Any, end: Any, parameters: Any, rates: bool) -> tuple[Any, dict[str, Any]]:
     state = clock.with_time(state, *end)
     record = {v.name: getattr(state, v.name) for v in stepper.variables}
-    if rates:
-        record |= {f"{name}_rate": value for name, value in stepper.rates(state, parameters).items()}
-    if hasattr(stepper, "diagnostics"):
-        record |= stepper.diagnostics(state, parameters)
+    able = abilities_of(stepper)
+    if rates and able.rates is not None:
+        record |= {f"{name}_rate": value for name, value in able.rates(state, parameters).items()}
+    if able.diagnostics is not None:
+        record |= able.diagnostics(state, parameters)
     return state, record
 
 
@@ -220,7 +228,9 @@ def _advance_in_parts(
     rates: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """The same, where the stepper divides the samples of each step among threads."""
-    state = stepper.advance_in_parts(state, size, int(n_steps), parameters, key, pool, n_parts)
+    advance = abilities_of(stepper).advance_in_parts
+    assert advance is not None  # it said into how many parts
+    state = advance(state, size, int(n_steps), parameters, key, pool, n_parts)
     return _recorded(stepper, state, end, parameters, rates=rates)
 
 
@@ -326,8 +336,10 @@ def _attributes(stepper: Any, key: jax.Array, dt: float, times: Any) -> dict[str
         "dt": dt,
         "configuration": json.dumps({"quadrature": str(times) if isinstance(times, Rule) else None}),
     }
-    if hasattr(stepper, "describe"):
-        name, arguments = stepper.describe()
+    describe = abilities_of(stepper).describe
+    described = None if describe is None else describe()
+    if described is not None:
+        name, arguments = described
         attributes["stepper"] = json.dumps({"name": name, "arguments": arguments})
     return attributes
 

@@ -153,10 +153,10 @@ def state_from_samples(
     for name, array in samples.items():
         require_representable(f"initial variable {name!r}", array)
     fields = {name: as_jax(array) for name, array in samples.items()}
-    if getattr(stepper, "has_own_state", False):
+    own = getattr(stepper, "__abilities__", None)
+    if own is not None and own().state_from_samples is not None:
         # A surrogate without a replaced stepper of the same variables: there is no `init` to take the structure from.
-        surrogate: Any = stepper
-        return surrogate.state_from_samples(fields, time)
+        return own().state_from_samples(fields, time)
     template = jax.eval_shape(lambda k, p: stepper.init(k, n_samples, p), key, parameters)
 
     def empty(leaf: Any) -> Any:

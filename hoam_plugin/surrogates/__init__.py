@@ -1,16 +1,35 @@
 """Learned dynamics in the place of a stepper, on disk and in motion."""
 
-from hoam_plugin.surrogates import file_format, stepping, trained_range
-from hoam_plugin.surrogates.file_format import load
-from hoam_plugin.surrogates.surrogate import Provenance, Surrogate, require_known_physics, required_stepper
+from hoam_plugin.surrogates import file_format, one_step, trajectory
+from hoam_plugin.surrogates.in_place import InPlaceOf, required_stepper
+from hoam_plugin.surrogates.learned import LearnedDynamics, require_known_physics
+from hoam_plugin.surrogates.loading import contents, load
+from hoam_plugin.surrogates.options import Options
+from hoam_plugin.surrogates.provenance import Provenance
+from hoam_plugin.surrogates.schedule import Schedule
+from hoam_plugin.surrogates.surrogate import Surrogate
+from hoam_plugin.surrogates.trained_range import Policy, TrainedRange, react
+from hoam_plugin.surrogates.variants import in_place_of, provenance_of, with_learned, with_provenance
 
 __all__ = [
+    "InPlaceOf",
+    "LearnedDynamics",
+    "Options",
+    "Policy",
     "Provenance",
+    "Schedule",
     "Surrogate",
+    "TrainedRange",
+    "contents",
     "file_format",
+    "in_place_of",
     "load",
+    "one_step",
+    "provenance_of",
+    "react",
     "require_known_physics",
     "required_stepper",
-    "stepping",
-    "trained_range",
+    "trajectory",
+    "with_learned",
+    "with_provenance",
 ]

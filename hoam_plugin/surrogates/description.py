@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
 import jax
+import xarray as xr
 
-if TYPE_CHECKING:
-    from hoam_plugin.surrogates.surrogate import Surrogate
+from hoam_plugin.surrogates.learned import LearnedDynamics
+from hoam_plugin.surrogates.options import Options
+from hoam_plugin.surrogates.trained_range import TrainedRange
 
 
-def of_surrogate(model: Surrogate) -> str:
+def in_words(learned: LearnedDynamics, trained: TrainedRange, options: Options, history: xr.Dataset | None) -> str:
     """Ten lines at most, of values that are concrete or being traced."""
+    layout = learned.layout
     components = [
         variable.name + (f" {shape}" if shape else "") + (f" (period {variable.period:.9g})" if variable.period else "")
-        for variable, shape in zip(model.variables, model.shapes, strict=True)
+        for variable, shape in zip(layout.variables, layout.shapes, strict=True)
     ]
-    start, end = model.horizon
-    ranges = [f"{name} in [{low:.9g}, {high:.9g}]" for name, (low, high) in model.ranges.items()]
-    n_weights = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model.weights))
+    start, end = trained.horizon
+    ranges = [f"{name} in [{low:.9g}, {high:.9g}]" for name, low, high in trained.ranges]
+    n_weights = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(learned.weights))
     lines = {
         "variables": ", ".join(components),
         "parameters": ", ".join(ranges) or "none",
-        "times": f"[{start:.9g}, {end:.9g}], steps of {model.dt:.3g} by default",
-        "learned": f"structure {model.structure.kind!r}, {model.potential!r}, {n_weights} weights",
-        "noise": _noise(model),
-        "in the place of": "nothing" if model.replaces is None else type(model.replaces).__name__,
-        "outside its ranges": model.on_extrapolation,
-        "trained": _trained(model.history),
+        "times": f"[{start:.9g}, {end:.9g}], steps of {options.dt:.3g} by default",
+        "learned": f"structure {learned.structure.kind!r}, {learned.potential!r}, {n_weights} weights",
+        "noise": _noise(learned, options),
+        "in the place of": "nothing" if learned.replaces is None else type(learned.replaces).__name__,
+        "outside its ranges": trained.policy,
+        "trained": _trained(history),
     }
     return "\n".join(["Surrogate", *(f"  {name:<20}{text}" for name, text in lines.items())])
 
 
-def _noise(model: Surrogate) -> str:
-    if model.known_noise:
-        return f"that of the stepper it replaces, {model.noise}"
-    return f"epsilon {model.epsilon:g} (normalised), {model.noise}" if model.epsilon else "none"
+def _noise(learned: LearnedDynamics, options: Options) -> str:
+    if learned.known_noise:
+        return f"that of the stepper it replaces, {options.noise}"
+    return f"epsilon {learned.epsilon:g} (normalised), {options.noise}" if learned.epsilon else "none"
 
 
-def _trained(history: Any) -> str:
+def _trained(history: xr.Dataset | None) -> str:
     if history is None or not history.sizes.get("iteration"):
         return "unknown"
     return f"{history.sizes['iteration']} iterations, last loss {float(history['loss'][-1]):.4g}"

@@ -7,50 +7,52 @@ that depends on the velocity take part, the kick itself is a stochastic Heun ste
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from hoam_plugin.dynamics import wrapped
+from hoam_plugin._types import DTypeLike, Parameters, Scalar
 from hoam_plugin.numerics import tabulation
+from hoam_plugin.numerics.integrators import Velocity
+from hoam_plugin.numerics.periodic import wrapped
 from hoam_plugin.potentials import VectorField
-from hoam_plugin.steppers import Parameters
+from hoam_plugin.surrogates.learned import LearnedDynamics
 
-if TYPE_CHECKING:
-    from hoam_plugin.surrogates.surrogate import Surrogate
+# Positions and velocities of all samples.
+Plane: TypeAlias = tuple[Float[Array, " n"], Float[Array, " n"]]
 
 
 def drift_kick_drift(
-    model: Surrogate,
+    learned: LearnedDynamics,
     y: Float[Array, "n D"],
-    elapsed: Any,
-    dt: Any,
+    elapsed: Scalar,
+    dt: Scalar,
     parameters: Parameters,
     increment: Float[Array, "n D"],
-    table: Any = None,
+    table: Float[Array, "F 1"] | None = None,
 ) -> Float[Array, "n D"]:
     """Centred samples after one step with given noise; `elapsed` at its start, `table` is one of `tables`."""
-    positions, velocities = (np.asarray(columns) for columns in zip(*model.structure.kinematics, strict=True))
+    positions, velocities = (np.asarray(columns) for columns in zip(*learned.structure.kinematics, strict=True))
     middle = elapsed + dt / 2
     # Of a fast beam the mean velocity and what differs from it are added one after the other.
-    mean_drift = (dt / 2 * model.normalisation.origin(y.dtype)[velocities])[None, :]
+    mean_drift = (dt / 2 * learned.normalisation.origin(y.dtype)[velocities])[None, :]
     y = y.at[:, positions].add(mean_drift + dt / 2 * y[:, velocities])
     v, noise = y[:, velocities], increment[:, velocities]
-    dynamics = model.dynamics
-    learned = model.learned_drift(middle, parameters, y.dtype)
+    dynamics = learned.dynamics
+    kick = learned.learned_drift(middle, parameters, y.dtype)
     force = None
     if table is not None:
-        length = _period(model, int(positions[0]), y.dtype)
+        length = _length(learned, int(positions[0]), y.dtype)
         force = tabulation.linear(table, y[:, positions[0]], 0.0, length, periodic=True)
-    elif isinstance(model.potential, VectorField):
-        force = _force(model, learned, y, positions)
+    elif isinstance(learned.potential, VectorField):
+        force = _force(learned, kick, y, positions)
 
-    def slope(v: Any) -> Any:
+    def slope(v: Float[Array, "n Y"]) -> Float[Array, "n Y"]:
         moved = y.at[:, velocities].set(v)
-        own = learned(moved) if force is None else force
+        own = kick(moved) if force is None else force
         if not dynamics.has_driven_drift:
             return own
         return own + dynamics.drift(moved, middle, parameters)[:, velocities]
@@ -63,31 +65,39 @@ def drift_kick_drift(
 
 
 def tables(
-    model: Surrogate, starts: Float[Array, " S"], sizes: Float[Array, " S"], parameters: Parameters, n_samples: int
+    learned: LearnedDynamics,
+    starts: Float[Array, " S"],
+    sizes: Float[Array, " S"],
+    parameters: Parameters,
+    n_samples: int,
 ) -> Float[Array, "S F 1"] | None:
     """The force at the middle of all steps on a table of its one periodic position, or None for any other force.
 
     Times are those since the start of the horizon. In one batch, the network costs a small part of what it costs step
     by step.
     """
-    structure = model.structure
-    single = isinstance(model.potential, VectorField) and len(structure.kinematics) == 1 and model.integrator is None
+    structure = learned.structure
+    single = isinstance(learned.potential, VectorField) and len(structure.kinematics) == 1
     if not (structure.kind == "kinetic" and single and tabulation.pays(n_samples, 1)):
         return None
     ((position, _),) = structure.kinematics
-    if model.normalisation.periods[position] is None:
+    if learned.normalisation.periods[position] is None:
         return None
     dtype = starts.dtype
 
-    def at_all_times(q: Any) -> Any:
-        samples = jnp.zeros((len(q), len(model.normalisation.periods)), dtype).at[:, position].set(q[:, 0])
-        return model.learned_drift_at_times(samples, starts + sizes / 2, parameters)
+    def at_all_times(q: Float[Array, "m 1"]) -> Float[Array, "N 1"]:
+        samples = jnp.zeros((len(q), len(learned.normalisation.periods)), dtype).at[:, position].set(q[:, 0])
+        return learned.learned_drift_at_times(samples, starts + sizes / 2, parameters)
 
-    return tabulation.table_of_period(at_all_times, _period(model, position, dtype), len(starts), dtype)
+    return tabulation.table_of_period(at_all_times, _length(learned, position, dtype), len(starts), dtype)
 
 
 def moved_with_tables(
-    model: Surrogate, y: Float[Array, "n D"], sizes: Float[Array, " S"], done: Any, tables: Float[Array, "S F 1"]
+    learned: LearnedDynamics,
+    y: Float[Array, "n D"],
+    sizes: Float[Array, " S"],
+    done: Int[Array, " T"],
+    tables: Float[Array, "S F 1"],
 ) -> list[Float[Array, "T n"]]:
     """The columns of the centred samples at the saved times, where force and kinematics are all that moves them.
 
@@ -95,16 +105,16 @@ def moved_with_tables(
     so that the padding of the schedule needs no selection, and positions are wrapped once.
 
     Args:
-        model: the surrogate.
+        learned: what moves them.
         y: centred samples at the start.
         sizes: of all steps; 0 for padding.
         done: number of steps before each of the saved times.
         tables: the forces at the middle of the steps.
     """
-    ((position, velocity),) = model.structure.kinematics
-    length, mean = _period(model, position, y.dtype), model.normalisation.origin(y.dtype)[velocity]
+    ((position, velocity),) = learned.structure.kinematics
+    length, mean = _length(learned, position, y.dtype), learned.normalisation.origin(y.dtype)[velocity]
 
-    def advance(carry: tuple[Any, Any], row: Any) -> tuple[Any, Any]:
+    def advance(carry: Plane, row: tuple[Array, Array]) -> tuple[Plane, Plane]:
         q, v = carry
         size, table = row
         mean_drift = size / 2 * mean
@@ -120,20 +130,29 @@ def moved_with_tables(
     return [q, v] if position < velocity else [v, q]
 
 
-def _period(model: Surrogate, position: int, dtype: Any) -> Any:
+def _period(learned: LearnedDynamics, position: int, dtype: DTypeLike) -> Array | None:
     """Period of a position in physical units, or None."""
-    period = model.normalisation.periods[position]
-    return None if period is None else period * model.normalisation.scale[position].astype(dtype)
+    period = learned.normalisation.periods[position]
+    return None if period is None else period * learned.normalisation.scale[position].astype(dtype)
 
 
-def _force(model: Surrogate, learned: Any, y: Float[Array, "n D"], positions: np.ndarray) -> Float[Array, "n Y"]:
+def _length(learned: LearnedDynamics, position: int, dtype: DTypeLike) -> Array:
+    """Period of a position that has one."""
+    period = _period(learned, position, dtype)
+    assert period is not None  # only such forces are tabulated for all steps
+    return period
+
+
+def _force(
+    learned: LearnedDynamics, kick: Velocity, y: Float[Array, "n D"], positions: np.ndarray
+) -> Float[Array, "n Y"]:
     """The force at the samples, from a table where it depends on one or two positions and that costs less."""
     if not tabulation.pays(len(y), len(positions)):
-        return learned(y)
-    periods = tuple(_period(model, p, y.dtype) for p in positions.tolist())
+        return kick(y)
+    periods = tuple(_period(learned, p, y.dtype) for p in positions.tolist())
 
-    def at_positions(q: Any) -> Any:
+    def at_positions(q: Float[Array, "m P"]) -> Float[Array, "m Y"]:
         # The force does not look at the velocities.
-        return learned(jnp.zeros((len(q), y.shape[1]), y.dtype).at[:, positions].set(q))
+        return kick(jnp.zeros((len(q), y.shape[1]), y.dtype).at[:, positions].set(q))
 
     return tabulation.at_samples(at_positions, y[:, positions], periods)

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from hoam_plugin.steppers import Parameters, clock
+from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
+from hoam_plugin.steppers import clock
+from hoam_plugin.surrogates import one_step
+from hoam_plugin.surrogates.learned import LearnedDynamics
+from hoam_plugin.surrogates.options import Options
+from hoam_plugin.surrogates.trained_range import Policy
 
-if TYPE_CHECKING:
-    from hoam_plugin.surrogates.surrogate import Surrogate
+# Of the whole population or a part.
+Samples: TypeAlias = Float[Array, "_ D"]
 
 _ROWS = 512
 
@@ -28,42 +33,46 @@ _ROWS = 512
 _LEAST_WORK = 50_000_000
 
 
-def number_of_parts(model: Surrogate, n_samples: int, n_workers: int) -> int:
+def number_of_parts(learned: LearnedDynamics, policy: Policy, n_samples: int, n_workers: int) -> int:
     """Threads that share a step of `n_samples` when `n_workers` cores are free; 1 on accelerators."""
-    work = n_samples * model.potential.width**2 * model.potential.depth
+    work = n_samples * learned.potential.width**2 * learned.potential.depth
     # A tabulated force costs next to nothing per sample, and its table as much for a part of the samples as for all.
-    own = model.structure.kind != "kinetic"
-    divisible = own and jax.default_backend() == "cpu" and model.on_extrapolation != "fallback" and work >= _LEAST_WORK
+    own = learned.structure.kind != "kinetic"
+    divisible = own and jax.default_backend() == "cpu" and policy != "fallback" and work >= _LEAST_WORK
     return n_workers if divisible else 1
 
 
 def advance(
-    model: Surrogate,
-    state: Any,
-    dt: Any,
+    learned: LearnedDynamics,
+    options: Options,
+    state: StateT,
+    dt: Array,
     n_steps: int,
     parameters: Parameters,
-    key: Array,
+    key: Key,
     pool: ThreadPoolExecutor,
     n_parts: int,
-) -> Any:
+) -> StateT:
     """Take `n_steps` equal steps, without a look at the trained ranges."""
-    y, elapsed = _centred(model, state)
-    if model.has_noise and model.noise == "stratified":
+    y, elapsed = _centred(learned, state)
+    if learned.has_noise and options.noise == "stratified":
         # The noise of a step depends on where all samples are.
         for i in range(n_steps):
+            divided = _divide_with_noise(learned, options, y, elapsed, dt, parameters, key, i, n_parts)
             # Waiting here keeps XLA from queueing what the threads should run side by side.
-            pieces = jax.block_until_ready(_divide_with_noise(model, y, elapsed, dt, parameters, key, i, n_parts))
-            y = _unite(model, _on_threads(pool, _move, pieces, model, elapsed, dt, parameters))
+            pieces = jax.block_until_ready(divided)
+            y = _unite(learned, _on_threads(pool, _move, pieces, learned, options, elapsed, dt, parameters))
             elapsed = elapsed + dt.astype(elapsed.dtype)
-        return _placed(model, state, y, n_steps * dt)
+        return _placed(learned, state, y, n_steps * dt)
     parts = [(part, n_parts) for part in range(n_parts)]
-    moved = _on_threads(pool, _move_on, parts, model, y, elapsed, dt, n_steps, parameters, key)
-    return _placed(model, state, _unite(model, moved), n_steps * dt)
+    moved = _on_threads(pool, _move_on, parts, learned, options, y, elapsed, dt, n_steps, parameters, key)
+    return _placed(learned, state, _unite(learned, moved), n_steps * dt)
 
 
-def _on_threads(pool: ThreadPoolExecutor, function: Callable[..., Any], pieces: list[Any], *rest: Any) -> list[Any]:
-    def now(piece: Any) -> Any:
+def _on_threads(
+    pool: ThreadPoolExecutor, function: Callable[..., Samples], pieces: Sequence[object], *rest: object
+) -> list[Samples]:
+    def now(piece: object) -> Samples:
         return jax.block_until_ready(function(piece, *rest))
 
     others = [pool.submit(now, piece) for piece in pieces[1:]]
@@ -71,16 +80,25 @@ def _on_threads(pool: ThreadPoolExecutor, function: Callable[..., Any], pieces: 
 
 
 @jax.jit
-def _centred(model: Surrogate, state: Any) -> tuple[Any, Any]:
-    y = model.centred(state)
-    return y, clock.elapsed(state, model.horizon[0]).astype(y.dtype)
+def _centred(learned: LearnedDynamics, state: State) -> tuple[Samples, Scalar]:
+    y = learned.centred(state)
+    return y, clock.elapsed(state, learned.normalisation.horizon[0]).astype(y.dtype)
 
 
 @functools.partial(jax.jit, static_argnames="n_parts")
 def _divide_with_noise(
-    model: Surrogate, y: Any, elapsed: Any, dt: Any, parameters: Parameters, key: Array, i: Any, n_parts: int
-) -> list[Any]:
-    increment = model.increment(y, elapsed, dt.astype(y.dtype), parameters, jax.random.fold_in(key, i))
+    learned: LearnedDynamics,
+    options: Options,
+    y: Samples,
+    elapsed: Array,
+    dt: Array,
+    parameters: Parameters,
+    key: Key,
+    i: Scalar,
+    n_parts: int,
+) -> list[tuple[Samples, Samples]]:
+    own_key = jax.random.fold_in(key, i)
+    increment = one_step.increment(learned, options.noise, y, elapsed, dt.astype(y.dtype), parameters, own_key)
     return list(zip(jnp.array_split(y, n_parts), jnp.array_split(increment, n_parts), strict=True))
 
 
@@ -89,55 +107,70 @@ _one_thread = functools.partial(jax.jit, compiler_options={"xla_disable_hlo_pass
 
 
 @_one_thread
-def _move(piece: tuple[Any, Any], model: Surrogate, elapsed: Any, dt: Any, parameters: Parameters) -> Any:
+def _move(
+    piece: tuple[Samples, Samples],
+    learned: LearnedDynamics,
+    options: Options,
+    elapsed: Array,
+    dt: Array,
+    parameters: Parameters,
+) -> Samples:
     y, increment = piece
-    return _in_chunks(lambda a, b: model.moved(a, elapsed, dt.astype(y.dtype), parameters, b), y, increment)
+
+    def move(y: Samples, increment: Samples) -> Samples:
+        return one_step.moved(learned, options.integrator, y, elapsed, dt.astype(y.dtype), parameters, increment)
+
+    return _in_chunks(move, y, increment)
 
 
 @functools.partial(_one_thread, static_argnames="part")
 def _move_on(
     part: tuple[int, int],
-    model: Surrogate,
-    everything: Any,
-    start: Any,
-    dt: Any,
-    n_steps: Any,
+    learned: LearnedDynamics,
+    options: Options,
+    everything: Samples,
+    start: Array,
+    dt: Array,
+    n_steps: Scalar,
     parameters: Parameters,
-    key: Array,
-) -> Any:
+    key: Key,
+) -> Samples:
     """Several steps of one part; the noise of every step is its part of the noise for all."""
     which, n_parts = part
     dt = dt.astype(everything.dtype)
 
-    def own(values: Any) -> Any:
+    def own(values: Samples) -> Samples:
         return jnp.array_split(values, n_parts)[which]
 
-    def step(i: Any, y: Any) -> Any:
-        elapsed = start + dt * i.astype(dt.dtype)
-        increment = own(model.increment(everything, elapsed, dt, parameters, jax.random.fold_in(key, i)))
-        moved = _in_chunks(lambda a, b: model.moved(a, elapsed, dt, parameters, b), y, increment)
-        return model.normalisation.wrapped(moved)
+    def step(i: Array, y: Samples) -> Samples:
+        elapsed, own_key = start + dt * i.astype(dt.dtype), jax.random.fold_in(key, i)
+        increment = own(one_step.increment(learned, options.noise, everything, elapsed, dt, parameters, own_key))
+
+        def move(y: Samples, increment: Samples) -> Samples:
+            return one_step.moved(learned, options.integrator, y, elapsed, dt, parameters, increment)
+
+        return learned.normalisation.wrapped(_in_chunks(move, y, increment))
 
     return jax.lax.fori_loop(0, n_steps, step, own(everything))
 
 
-def _in_chunks(function: Callable[[Any, Any], Any], *arrays: Any) -> Any:
+def _in_chunks(function: Callable[[Samples, Samples], Samples], *arrays: Samples) -> Samples:
     """Row by row functions of two arrays, so many rows at a time as fit the cache."""
     n, n_dims = arrays[0].shape
     rows = min(_ROWS, n)
     n_chunks = math.ceil(n / rows)
     # What fills up the last chunk is cut off again.
-    filled = [
+    first, second = (
         jnp.pad(a, ((0, n_chunks * rows - n), (0, 0)), mode="edge").reshape(n_chunks, rows, n_dims) for a in arrays
-    ]
-    return jax.lax.map(lambda chunk: function(*chunk), tuple(filled)).reshape(-1, n_dims)[:n]
+    )
+    return jax.lax.map(lambda chunk: function(*chunk), (first, second)).reshape(-1, n_dims)[:n]
 
 
 @jax.jit
-def _unite(model: Surrogate, pieces: list[Any]) -> Any:
-    return model.normalisation.wrapped(jnp.concatenate(pieces))
+def _unite(learned: LearnedDynamics, pieces: list[Samples]) -> Samples:
+    return learned.normalisation.wrapped(jnp.concatenate(pieces))
 
 
 @jax.jit
-def _placed(model: Surrogate, state: Any, y: Any, duration: Any) -> Any:
-    return model.with_centred(clock.advanced(state, duration), y)
+def _placed(learned: LearnedDynamics, state: StateT, y: Samples, duration: Array) -> StateT:
+    return learned.with_centred(clock.advanced(state, duration), y)

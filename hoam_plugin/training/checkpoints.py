@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin._internal.files import written_aside
-from hoam_plugin.surrogates import Surrogate, file_format
+from hoam_plugin.surrogates import Surrogate, contents, file_format
 
 _PREFIX = "training/"
 # Settings that may differ between a training and its continuation.
@@ -63,7 +63,8 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
         data: the fingerprint of the training data.
         first: it is the first of its training, so that checkpoints of another training give way once it is complete.
     """
-    metadata, arrays = file_format.contents(model)
+    held = contents(model)
+    metadata, arrays = held.metadata, held.arrays
     metadata["training"] = {
         "data": data,
         "halvings": state.halvings,
@@ -76,7 +77,7 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
     for group, leaves in {"best": state.best, **{str(i): leaves for i, leaves in enumerate(state.progress)}}.items():
         arrays |= {f"{_PREFIX}leaves/{group}/{j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
     with written_aside(path) as aside:
-        file_format.write(aside, metadata, arrays)
+        file_format.write(aside, held)
         if path.exists() and not first:
             os.replace(path, previous(path))
     if first:
@@ -85,7 +86,7 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
 
 def finish(path: Path, model: Surrogate) -> None:
     """Put the final surrogate in the checkpoint's place and clear the one before away."""
-    file_format.save(model, path, overwrite=True)
+    model.save(path, overwrite=True)
     previous(path).unlink(missing_ok=True)
 
 
@@ -108,13 +109,13 @@ def read(path: Path, configuration: str, data: str) -> TrainingState | Path:
         raise FileNotFoundError(f"resume={str(path)!r}: there is no such checkpoint")
     for i, candidate in enumerate(candidates):
         try:
-            metadata, arrays = file_format.read(candidate)
+            held = file_format.read(candidate)
         except ValueError as error:
             if i == len(candidates) - 1:
                 raise
             warnings.warn(f"{error}; resuming from the checkpoint before it", stacklevel=2)
             continue
-        return _state_of(candidate, metadata, arrays, configuration, data)
+        return _state_of(candidate, held, configuration, data)
     raise AssertionError
 
 
@@ -127,11 +128,9 @@ def fingerprint(data: Any) -> str:
     return digest.hexdigest()
 
 
-def _state_of(
-    path: Path, metadata: dict[str, Any], arrays: dict[str, np.ndarray], configuration: str, data: str
-) -> TrainingState | Path:
+def _state_of(path: Path, held: file_format.Contents, configuration: str, data: str) -> TrainingState | Path:
+    metadata, arrays, history = held.metadata, held.arrays, held.history
     _require_same_settings(path, metadata["configuration"], configuration)
-    history = file_format.history_of(metadata, arrays)
     if "training" not in metadata or history is None:
         return path
     if metadata["training"]["data"] != data:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from hoam_plugin import ensembles
 from hoam_plugin.losses import VelocityMatching, has_rates, targets_of
-from hoam_plugin.steppers import default_float
+from hoam_plugin.steppers import default_float, row_of
 
 if TYPE_CHECKING:
     from hoam_plugin.surrogates import Surrogate
@@ -35,19 +35,19 @@ def explained_share(model: Surrogate, ds: xr.Dataset) -> tuple[float, float, flo
     Returns:
         1 - E|u - F|^2 / E|F|^2, then the root mean squares of F (recorded) and of u (learned) in normalised units.
     """
-    targets = targets_of(ds, model.dynamics, VelocityMatching())
+    targets = targets_of(ds, model.learned.dynamics, VelocityMatching())
     assert targets is not None
-    norm, driven = model.normalisation, np.asarray(model.structure.driven)
+    norm, driven = model.learned.normalisation, np.asarray(model.learned.structure.driven)
     rate = norm.duration / np.asarray(norm.scale, np.float64)[driven]
     recorded, left, learned = 0.0, 0.0, 0.0
     for run in _spread(ds.sizes["run"], _RUNS):
-        row = model.parameter_row(ensembles.parameters(ds, run))
+        row = row_of(ensembles.parameters(ds, run), model.parameters)
         for time in _spread(ds.sizes["time"], _TIMES):
             samples = ensembles.samples(ds, run, slice(time, time + 1))
             wanted = targets.of(run, slice(time, time + 1), samples)[0][:_SAMPLES].astype(np.float64)
             x = jnp.asarray(samples[0][:_SAMPLES].astype(default_float()))
             elapsed = jnp.asarray(float(ds["time"].values[time]) - norm.horizon[0], x.dtype)
-            drift = np.asarray(model.learned_drift(elapsed, row, x.dtype)(norm.centred(x)), np.float64) * rate
+            drift = np.asarray(model.learned.learned_drift(elapsed, row, x.dtype)(norm.centred(x)), np.float64) * rate
             recorded += float((wanted**2).sum())
             learned += float((drift**2).sum())
             left += float(((wanted - drift) ** 2).sum())
@@ -58,7 +58,7 @@ def explained_share(model: Surrogate, ds: xr.Dataset) -> tuple[float, float, flo
 
 def warn_of_unexplained(model: Surrogate, ds: xr.Dataset, iterations: int) -> None:
     """Warn, with figures, where a learned drift explains almost nothing of the recorded one."""
-    if not (model.structure.knows_dynamics and has_rates(ds) and iterations >= _LEAST_ITERATIONS):
+    if not (model.learned.structure.knows_dynamics and has_rates(ds) and iterations >= _LEAST_ITERATIONS):
         return
     share, recorded, learned = explained_share(model, ds)
     if share < _ALMOST_NOTHING:

@@ -35,8 +35,8 @@ from hoam_plugin.losses import description as loss_description
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import POTENTIALS, CoLoRA, Potential, VectorField, bound, description, embedding_of
 from hoam_plugin.quadrature import Rule, simpson, trapezoid_weights
-from hoam_plugin.steppers import rebuild_stepper, require_field_name, require_representable
-from hoam_plugin.surrogates import Provenance, Surrogate, required_stepper
+from hoam_plugin.steppers import SampleLayout, rebuild_stepper, require_field_name, require_representable
+from hoam_plugin.surrogates import LearnedDynamics, Options, Provenance, Surrogate, TrainedRange, required_stepper
 from hoam_plugin.training.defaults import VELOCITY_TIME_HARMONICS, velocity_field, velocity_training
 from hoam_plugin.training.explained_motion import warn_of_unexplained
 from hoam_plugin.training.iterations import Setup, Training
@@ -153,20 +153,24 @@ def fit(
         _say_what_else(ds)
 
     def surrogate(weights: Any, history: xr.Dataset) -> Surrogate:
-        return Surrogate(
+        learned = LearnedDynamics(
             weights=weights,
             normalisation=normalisation,
             replaces=replaced,
             potential=potential,
-            variables=variables,
-            shapes=shapes,
-            parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
+            layout=SampleLayout(variables, shapes),
             structure=split,
             epsilon=0.0 if split.knows_dynamics else loss.noise,
             known_noise=dynamics.has_noise and not isinstance(loss, TrajectoryMatching),
             known_drift=dynamics.has_driven_drift,
-            dt=normalisation.duration / _STEPS_PER_HORIZON,
-            provenance=Provenance(attribute, _configuration(potential, split, setup, key), history),
+            stepper_attribute=attribute,
+        )
+        ranges = tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items())
+        return Surrogate(
+            learned,
+            TrainedRange(ranges, normalisation.horizon),
+            Options(normalisation.duration / _STEPS_PER_HORIZON),
+            Provenance(_configuration(potential, split, setup, key), history),
         )
 
     validation = None

@@ -17,7 +17,7 @@ import xarray as xr
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin.losses import VelocityMatching
 from hoam_plugin.potentials import Weights
-from hoam_plugin.surrogates import Surrogate, file_format
+from hoam_plugin.surrogates import Surrogate, load, provenance_of
 from hoam_plugin.training import checkpoints, iterations
 from hoam_plugin.training.drawing import TrainingData
 from hoam_plugin.training.guard import RunAwayGuard, TrainingDivergedError
@@ -34,8 +34,12 @@ MakeSurrogate = Callable[[Any, xr.Dataset], Surrogate]
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies."""
+    """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies.
 
+    `reason` is the message without what became of the model.
+    """
+
+    reason: str = ""
     surrogate: Surrogate | None = None
     path: Path | None = None
 
@@ -183,7 +187,8 @@ class TrainingRun:
             FileNotFoundError: there is no such checkpoint.
             ValueError: it is no checkpoint, or one of other settings, another key or other data.
         """
-        configuration = self._make_surrogate(self._trail.latest.average, xr.Dataset()).configuration
+        model = self._make_surrogate(self._trail.latest.average, xr.Dataset())
+        configuration = provenance_of(model).configuration
         state = checkpoints.read(path, configuration, self._fingerprint)
         self._first_checkpoint = self._path != path
         if isinstance(state, Path):
@@ -211,8 +216,8 @@ class TrainingRun:
             TrainingInterrupted: see `fit`.
         """
         if self._finished is not None:
-            replaced = self._make_surrogate(self._trail.latest.average, xr.Dataset()).replaces
-            finished = file_format.load(self._finished, replaces=replaced)
+            replaced = self._make_surrogate(self._trail.latest.average, xr.Dataset()).learned.replaces
+            finished = load(self._finished, replaces=replaced)
             if self._path is not None and self._path != self._finished:
                 checkpoints.finish(self._path, finished)
             return finished
@@ -223,11 +228,13 @@ class TrainingRun:
                     pass
             except KeyboardInterrupt as interrupt:
                 stopped = TrainingInterrupted(f"training was interrupted; {self._keep()}")
+                stopped.reason = "training was interrupted"
                 stopped.surrogate = self._so_far()
                 stopped.path = self._path if stopped.surrogate is not None else None
                 raise stopped from interrupt
             except TrainingDivergedError as diverged:
                 error = TrainingDivergedError(f"{diverged}; {self._keep()}")
+                error.reason = str(diverged)
                 error.surrogate = self._so_far()
                 raise error from None
         model = self._so_far()

@@ -12,6 +12,7 @@ import toy
 
 import hoam_plugin as hoam
 from hoam_plugin.adapters.diffrax.conversion import from_terms, solver, terms
+from hoam_plugin.surrogates import with_learned
 
 HORIZON = 2.0
 KEY = jax.random.key(3)
@@ -26,7 +27,7 @@ def noisy(integrator: str | None = None) -> hoam.Surrogate:
 
 
 def at_start(model: hoam.Surrogate, y: Any) -> Any:
-    return model.state_from_samples({"y": y[:, 0]}, jnp.zeros((), y.dtype))
+    return model.learned.in_place.state_from_samples({"y": y[:, 0]}, jnp.zeros((), y.dtype))
 
 
 class Recorded(diffrax.AbstractPath):
@@ -100,7 +101,7 @@ def test_an_adaptive_solver_agrees_with_solve_and_all_adjoints_with_each_other()
 
 
 def test_the_own_step_is_that_of_solve_with_the_same_noise():
-    model = dataclasses.replace(toy.plasma_surrogate(), epsilon=0.1)
+    model = with_learned(toy.plasma_surrogate(), epsilon=0.1)
     state = model.init(jax.random.key(0), 64, {"mu": 1.4})
     y0 = jnp.stack([state.x, state.v], axis=-1)
     # Steps of a power of two add up without rounding, so that no sample changes its place in the stratification.
@@ -202,10 +203,10 @@ FAR, LATE = 1e5, 1e6
 
 def far_and_late(model: hoam.Surrogate) -> hoam.Surrogate:
     """The same surrogate, as if trained on samples around 1e5 from time 1e6 on."""
-    norm = model.normalisation
+    norm = model.learned.normalisation
     horizon = (norm.horizon[0] + LATE, norm.horizon[1] + LATE)
     shifted = dataclasses.replace(norm, shift=norm.shift + FAR, horizon=horizon)
-    return dataclasses.replace(model, normalisation=shifted)
+    return with_learned(model, normalisation=shifted)
 
 
 @pytest.mark.parametrize("kind", ["own", "adaptive", "own with noise", "tree"])
@@ -225,8 +226,8 @@ def test_centred_solves_are_the_same_wherever_samples_and_times_are(kind):
         return diffrax.diffeqsolve(problem, scheme, 0.0, HORIZON, dt, y, args={"mu": 1.5}, **control).ys[-1]
 
     # Samples of the one are measured from 0, as their mean is near it, and those of the other from their mean.
-    mean = near.normalisation.shift[None, :]
-    assert not np.any(near.normalisation.origin(y0.dtype))
+    mean = near.learned.normalisation.shift[None, :]
+    assert not np.any(near.learned.normalisation.origin(y0.dtype))
     np.testing.assert_allclose(ends(far, y0 - mean) + mean, ends(near, y0), atol=2e-5)
     assert float(jnp.std(ends(near, y0) - y0 - jnp.mean(ends(near, y0) - y0))) > 1e-3
 
@@ -234,19 +235,19 @@ def test_centred_solves_are_the_same_wherever_samples_and_times_are(kind):
 def test_centred_samples_are_those_of_states():
     far = far_and_late(toy.gaussian_surrogate())
     y0 = jax.random.normal(jax.random.key(1), (8, 1))
-    start = far.with_centred(far.state_from_samples({"y": jnp.zeros(8)}, LATE), y0)
-    np.testing.assert_allclose(far.centred(start), y0, atol=1e-6)
+    start = far.learned.with_centred(far.learned.in_place.state_from_samples({"y": jnp.zeros(8)}, LATE), y0)
+    np.testing.assert_allclose(far.learned.centred(start), y0, atol=1e-6)
     solved = far.solve(start, [LATE + 1.0], {"mu": 1.5}, dt=0.125)
     problem = (terms(far, centred=True), solver(far, centred=True))
     end = diffrax.diffeqsolve(*problem, 0.0, 1.0, jnp.asarray(0.125), y0, args={"mu": 1.5}).ys[-1]
-    np.testing.assert_allclose(far.centred(jax.tree.map(lambda leaf: leaf[0], solved)), end, atol=2e-5)
+    np.testing.assert_allclose(far.learned.centred(jax.tree.map(lambda leaf: leaf[0], solved)), end, atol=2e-5)
     with pytest.raises(ValueError, match=r"time 1000003 is outside the trained horizon \[1000000, 1000002\]"):
         problem[0].vector_field(3.0, y0, {"mu": 1.5})
 
 
 def test_single_precision_that_loses_steps_is_said():
     model = toy.gaussian_surrogate()
-    norm = model.normalisation
+    norm = model.learned.normalisation
     late = dataclasses.replace(
         model, normalisation=dataclasses.replace(norm, horizon=(LATE, LATE + norm.duration)), dt=0.125
     )
@@ -254,7 +255,7 @@ def test_single_precision_that_loses_steps_is_said():
         terms(late)
     with pytest.warns(UserWarning, match=r"too little for steps of dt=0\.125"):
         solver(late)
-    far = dataclasses.replace(model, normalisation=dataclasses.replace(norm, shift=norm.shift + FAR))
+    far = with_learned(model, normalisation=dataclasses.replace(norm, shift=norm.shift + FAR))
     with pytest.warns(UserWarning, match=r"float32 resolves 0\.0078 at the mean 100002 of y\[\.\.\., 0\]"):
         terms(far)
     # Nothing to say of a solve that is centred, or of double precision.
@@ -266,7 +267,7 @@ def test_double_precision_needs_no_centre():
     near = toy.gaussian_surrogate()
     far = far_and_late(near)
     y = jax.random.normal(jax.random.key(1), (8, 1))
-    means = [model.normalisation.shift.astype(float)[None, :] for model in (near, far)]
+    means = [model.learned.normalisation.shift.astype(float)[None, :] for model in (near, far)]
     here = terms(near).vector_field(0.5, y + means[0], {"mu": 1.5})
     there = terms(far).vector_field(LATE + 0.5, y + means[1], {"mu": 1.5})
     np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)

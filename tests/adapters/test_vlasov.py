@@ -14,6 +14,7 @@ import hoam_plugin as hoam
 from hoam_plugin import simulators
 from hoam_plugin.adapters.adept import advance
 from hoam_plugin.adapters.vlasov import conversion
+from hoam_plugin.surrogates import with_learned
 
 MU = {"mu": 1.4}
 KEY = jax.random.key(0)
@@ -79,7 +80,7 @@ def test_grid_states_and_particles_turn_into_each_other():
     on = solver.step(back, 0.1, MU)
     assert jax.tree.structure(on) == jax.tree.structure(solver.step(state, 0.1, MU))
     with pytest.raises(ValueError, match="lacks the variables"):
-        conversion.grid_state(solver, model_on_grid().state_from_samples, MU)
+        conversion.grid_state(solver, model_on_grid().learned.in_place.state_from_samples, MU)
 
 
 def test_what_a_grid_code_saved_becomes_an_ensemble_and_back():
@@ -206,7 +207,7 @@ def test_any_callable_of_the_next_value_runs_and_gradients_flow():
 
 
 def test_the_noise_of_a_step_depends_on_its_time_and_the_key():
-    model = dataclasses.replace(toy.gaussian_surrogate(), epsilon=0.3)
+    model = with_learned(toy.gaussian_surrogate(), epsilon=0.3)
     field = advance.vector_field(model, 0.25, key=KEY)
     y = {"y": jnp.zeros(8)}
     first, again, later = (field(t, y, {"mu": 1.5})["y"] for t in (0.0, 0.0, 0.25))
@@ -217,14 +218,14 @@ def test_the_noise_of_a_step_depends_on_its_time_and_the_key():
 
 
 def test_late_times_step_as_early_ones_where_t_resolves_them(x64):
-    model = dataclasses.replace(toy.gaussian_surrogate(), epsilon=0.3)
-    norm = model.normalisation
+    model = with_learned(toy.gaussian_surrogate(), epsilon=0.3)
+    norm = model.learned.normalisation
     first, last = norm.horizon
     y = {"y": jnp.linspace(-1, 1, 8, dtype=jnp.float32)}
     moved = []
     for offset in (0.0, 1e6):
         shifted = dataclasses.replace(norm, horizon=(first + offset, last + offset))
-        field = advance.vector_field(dataclasses.replace(model, normalisation=shifted), 0.01, key=KEY)
+        field = advance.vector_field(with_learned(model, normalisation=shifted), 0.01, key=KEY)
         steps = [field(jnp.asarray(first + offset + 0.01 * i), y, {"mu": 1.5})["y"] for i in (0, 1)]
         assert float(jnp.max(jnp.abs(steps[0] - steps[1]))) > 0.01
         moved.append(steps)
@@ -233,10 +234,10 @@ def test_late_times_step_as_early_ones_where_t_resolves_them(x64):
 
 def test_a_clock_that_cannot_resolve_the_step_is_named():
     model = toy.gaussian_surrogate()
-    norm = model.normalisation
+    norm = model.learned.normalisation
     late = dataclasses.replace(norm, horizon=(1e6, 1e6 + 2))
     with pytest.warns(UserWarning, match=r"time 1e\+06 is float32 and resolves .*, too little for dt=0\.01"):
-        advance.vector_field(dataclasses.replace(model, normalisation=late), 0.01)
+        advance.vector_field(with_learned(model, normalisation=late), 0.01)
 
 
 def test_what_does_not_fit_an_adept_step_is_refused():
@@ -250,7 +251,7 @@ def test_what_does_not_fit_an_adept_step_is_refused():
     with pytest.raises(ValueError, match="dt=0"):
         advance.vector_field(model, 0.0)
     with pytest.raises(ValueError, match="needs a key"):
-        advance.vector_field(dataclasses.replace(model, epsilon=0.1), 0.1)
+        advance.vector_field(with_learned(model, epsilon=0.1), 0.1)
     field = advance.vector_field(model, 0.1, recorded={"e": "electric_field"})
     y = {"x": jnp.zeros(4), "v": jnp.zeros(4), "e": jnp.zeros(7)}
     with pytest.raises(ValueError, match=r"lacks the entries \['e'\]"):

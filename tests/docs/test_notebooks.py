@@ -48,7 +48,7 @@ def run_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def test_the_oscillator_notebook_runs(run_small: Any, capsys: pytest.CaptureFixture[str]) -> None:
     scope = run_small("oscillator")
     assert set(scope["models"]) == {"HOAM", "AM", "kinetic", "kinetic, coupled"}
-    assert scope["models"]["kinetic"].structure.kind == "kinetic"
+    assert scope["models"]["kinetic"].learned.structure.kind == "kinetic"
     n_times = len(scope["times"])
     for ds in scope["predictions"].values():
         assert ds["x"].shape == (1, n_times, scope["n_samples"], 2)

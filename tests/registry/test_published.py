@@ -66,6 +66,7 @@ def test_the_example_runs_unchanged_with_an_installed_surrogate(site: Path, tmp_
 import sys
 import jax, numpy as np
 import hoam_plugin as hoam
+from hoam_plugin.surrogates import with_learned
 sys.path.insert(0, sys.argv[1])
 import energy_curve
 
@@ -190,16 +191,14 @@ def test_broken_packages_do_not_hide_the_others(install: Install, tmp_path: Path
 
 def test_a_surrogate_finds_the_published_simulator_that_it_replaces(install: Install, tmp_path: Path) -> None:
     """Both under one name: the simulator is looked for while the surrogate is loaded."""
-    import dataclasses
     import json
 
     model = toy.plasma_surrogate()
     attribute = json.dumps({"name": "plasma_a", "arguments": {}})
-    provenance = dataclasses.replace(model.provenance, stepper_attribute=attribute)
-    dataclasses.replace(model, provenance=provenance).save(tmp_path / "model.hoam")
+    with_learned(model, stepper_attribute=attribute).save(tmp_path / "model.hoam")
     install("a-surrogate", f"MODEL = {str(tmp_path / 'model.hoam')!r}", plasma_a="MODEL")
     install("b-plasma", "import toy\nplasma = toy.small_plasma", plasma_a="plasma")
-    assert hoam.stepper("plasma_a", surrogate=True).replaces == toy.small_plasma()
+    assert hoam.stepper("plasma_a", surrogate=True).learned.replaces == toy.small_plasma()
     assert hoam.stepper("plasma_a") == toy.small_plasma()
 
 

@@ -15,6 +15,7 @@ from hoam_plugin import registry
 from hoam_plugin.cli.app import main as command
 from hoam_plugin.registry.selection import SurrogateSelection
 from hoam_plugin.steppers.contract import Stepper
+from hoam_plugin.surrogates import provenance_of, with_learned, with_provenance
 
 NAME = "my_plasma"
 KEY = jax.random.key(5)
@@ -27,8 +28,9 @@ def trained_on(low: float, high: float, factor: float = 1.0, **changes: Any) -> 
     One evaluation per step, so that what is compiled here is small.
     """
     model = toy.plasma_surrogate().with_options(integrator="euler")
-    weights = jax.tree.map(lambda leaf: factor * leaf, model.weights)
-    return dataclasses.replace(model, weights=weights, parameter_ranges=(("mu", low, high),), **changes)
+    weights = jax.tree.map(lambda leaf: factor * leaf, model.learned.weights)
+    model = with_learned(model, weights=weights, **changes)
+    return dataclasses.replace(model, trained=dataclasses.replace(model.trained, ranges=(("mu", low, high),)))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def test_a_solution_is_one_request(both: Any, low: Any, high: Any) -> None:
 
 
 def test_a_run_is_handed_over_where_the_horizon_of_the_newest_ends(low: Any) -> None:
-    brief = trained_on(1.2, 1.5, 1.1, normalisation=dataclasses.replace(low.normalisation, horizon=(0.0, 1.0)))
+    brief = trained_on(1.2, 1.5, 1.1, normalisation=dataclasses.replace(low.learned.normalisation, horizon=(0.0, 1.0)))
     hoam.register(NAME, low)
     hoam.register(NAME, brief)
     choice, state = hoam.stepper(NAME, surrogate=True), start()
@@ -201,7 +203,7 @@ def test_a_newer_surrogate_of_a_wider_range_stands_alone_and_a_narrower_one_does
 
 def test_surrogates_of_other_variables_do_not_mix(low: Any) -> None:
     variables = tuple(dataclasses.replace(v, name=v.name * 2, velocity_of=None) for v in low.variables)
-    other = dataclasses.replace(low, variables=variables, replaces=None)
+    other = with_learned(low, layout=dataclasses.replace(low.learned.layout, variables=variables), replaces=None)
     hoam.register(NAME, low)
     hoam.register(NAME, other)
     assert hoam.stepper(NAME, surrogate=True) is other
@@ -212,7 +214,7 @@ def test_surrogates_of_other_variables_do_not_mix(low: Any) -> None:
 
 
 def test_surrogates_of_foreign_data_choose_too(both: Any) -> None:
-    low, high = (dataclasses.replace(model, replaces=None) for model in reversed(both.candidates))
+    low, high = (with_learned(model, replaces=None) for model in reversed(both.candidates))
     for model in (low, high):
         hoam.register("foreign", model)
     choice, mu = hoam.stepper("foreign", surrogate=True), [1.3, 1.7]
@@ -237,7 +239,7 @@ def test_velocity_and_rates_are_those_of_the_surrogate_that_covers_them(both: An
 
 
 def test_noise_needs_a_key(low: Any) -> None:
-    noisy = dataclasses.replace(low, epsilon=0.1, parameter_ranges=(("mu", 1.5, 1.8),))
+    noisy = with_learned(trained_on(1.5, 1.8), epsilon=0.1)
     hoam.register(NAME, low)
     hoam.register(NAME, noisy)
     choice, state = hoam.stepper(NAME, surrogate=True), start()
@@ -275,7 +277,7 @@ def test_list_shows_ranges_scores_and_origins(low: Any, high: Any, capsys: pytes
 
 def test_the_validation_loss_of_a_training_is_a_score(low: Any) -> None:
     history = xr.Dataset({"validation": ("iteration", [np.nan, 0.4, 0.3, 0.35])}, {"iteration": [1, 2, 3, 4]})
-    hoam.register(NAME, dataclasses.replace(low, provenance=dataclasses.replace(low.provenance, history=history)))
+    hoam.register(NAME, with_provenance(low, dataclasses.replace(provenance_of(low), history=history)))
     (listing,) = [listing for listing in registry.catalogue() if listing.name == NAME]
     assert listing.scores == {"validation": 0.3}
 

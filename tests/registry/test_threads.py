@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import dataclasses
 import threading
 
 import pytest
@@ -19,7 +18,7 @@ N_THREADS = 16
 def models() -> list[hoam.Surrogate]:
     """As many surrogates of equal range as there are threads; nothing is stepped here."""
     model = toy.plasma_surrogate()
-    return [dataclasses.replace(model, dt=0.01 * (i + 1)) for i in range(N_THREADS)]
+    return [model.with_options(dt=0.01 * (i + 1)) for i in range(N_THREADS)]
 
 
 def test_every_thread_sees_its_own_selection(models: list[hoam.Surrogate]) -> None:

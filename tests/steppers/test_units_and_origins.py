@@ -82,7 +82,9 @@ def displacements(model: Any, ds: xr.Dataset, units: Units) -> dict[str, np.ndar
     many = units.t0 + units.t * np.linspace(0, 1, 150)
     out = hoam.simulate(model, {"mu": mu}, many, initial=ds, **options)["x"]
     found["simulate"] = moved(out[:, 0], out[:, -1], units)
-    state = model.state_from_samples({name: ds[name].values[1, 0] for name in ds.data_vars}, float(times[0]))
+    state = model.learned.in_place.state_from_samples(
+        {name: ds[name].values[1, 0] for name in ds.data_vars}, float(times[0])
+    )
     row = {"mu": float(mu[1])}
     solved = model.solve(state, times, row, key=KEY)
     found["solve"] = moved(state.x, solved.x[-1], units)
@@ -151,7 +153,7 @@ def test_log_densities_are_alike() -> None:
     for units in (Units(), Units(x0=1e5, t0=1e6)):
         ds = population(units)
         model = trained(ds)
-        state = model.state_from_samples({"x": ds["x"].values[1, 4]}, float(ds["time"][4]))
+        state = model.learned.in_place.state_from_samples({"x": ds["x"].values[1, 4]}, float(ds["time"][4]))
 
         def gaussian(x: Any, units: Units = units) -> Any:
             return -0.5 * jnp.sum(((x - units.x0) / units.x / 0.5) ** 2, axis=-1)

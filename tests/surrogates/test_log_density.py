@@ -11,7 +11,7 @@ from jax.scipy.stats import norm
 
 import hoam_plugin as hoam
 from hoam_plugin.steppers.contract import state_type
-from hoam_plugin.surrogates import log_density
+from hoam_plugin.surrogates import log_density, with_learned
 
 MU = {"mu": 1.5}
 
@@ -25,7 +25,7 @@ def gaussian(dt: float = 0.02) -> hoam.Surrogate:
 
 
 def population(model: hoam.Surrogate, y: Any, time: float) -> Any:
-    return model.state_from_samples({"y": y}, jnp.asarray(time))
+    return model.learned.in_place.state_from_samples({"y": y}, jnp.asarray(time))
 
 
 @functools.cache
@@ -135,7 +135,7 @@ class Known:
 def test_the_replaced_stepper_may_know_the_initial_density():
     model = gaussian()
     state = population(model, jnp.linspace(-2.0, 2.0, 9), 1.0)
-    found = dataclasses.replace(model, replaces=Known()).log_prob(state, MU)
+    found = with_learned(model, replaces=Known()).log_prob(state, MU)
     np.testing.assert_allclose(found, model.log_prob(state, MU, initial_log_prob=standard_normal), rtol=1e-6)
     with pytest.raises(ValueError, match="log_density"):
         model.log_prob(state, MU)
@@ -145,7 +145,7 @@ def test_what_has_no_such_density_is_refused():
     model = gaussian()
     state = population(model, jnp.zeros(3), 1.0)
     with pytest.raises(ValueError, match=r"epsilon=0\.3"):
-        dataclasses.replace(model, epsilon=0.3).log_prob(state, MU, initial_log_prob=standard_normal)
+        with_learned(model, epsilon=0.3).log_prob(state, MU, initial_log_prob=standard_normal)
     with pytest.raises(ValueError, match="needs a key"):
         model.log_prob(state, MU, initial_log_prob=standard_normal, trace="hutchinson")
     with pytest.raises(ValueError, match="one number per sample"):

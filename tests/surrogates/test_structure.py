@@ -19,6 +19,7 @@ from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.forms import bound
 from hoam_plugin.steppers.contract import state_type
 from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.surrogates import provenance_of, with_learned
 
 STRENGTHS = (1.0, 2.0, 3.0)
 SMALL_FIELD = hoam.VectorField(width=24, depth=3, time_harmonics=1)
@@ -97,7 +98,7 @@ def fit_kinetic(ds: xr.Dataset, **options: Any) -> hoam.Surrogate:
 
 def force_error(model: hoam.Surrogate, expected: Any, mu: float = 2.0, stepper: Any = None) -> float:
     """Relative error of the learned part of dv/dt over the population of a new run."""
-    stepper = stepper or model.replaces or Trap()
+    stepper = stepper or model.learned.replaces or Trap()
     times = np.asarray([0.4, 1.0, 1.6])
     held = hoam.simulate(stepper, {"mu": [mu]}, times, key=jax.random.key(9), n_samples=500, dt=0.01, progress=False)
     errors, squares = 0.0, 0.0
@@ -144,8 +145,8 @@ def test_coupled_samples_need_few_of_them() -> None:
 def test_friction_and_noise_are_known_and_the_spring_is_learned() -> None:
     ds = trap_ensemble(Trap(friction=0.7, amplitude=0.6))
     model = fit_kinetic(shuffled(ds), replaces=Trap(friction=0.7, amplitude=0.6))
-    assert model.known_noise
-    assert model.epsilon == 0
+    assert model.learned.known_noise
+    assert model.learned.epsilon == 0
     assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1]) < 0.08
     # The population of the rollout then has the right spread as well.
     times = np.asarray([0.0, 1.0, 2.0])
@@ -174,11 +175,11 @@ def test_what_is_left_of_a_known_field() -> None:
         noise = property()  # type: ignore[assignment]
 
     model = fit_kinetic(shuffled(trap_ensemble(Trap())), replaces=HalfKnown())
-    learned = model.learned_drift(jnp.asarray(1.0), {"mu": jnp.asarray(2.0)}, jnp.float32)
+    learned = model.learned.learned_drift(jnp.asarray(1.0), {"mu": jnp.asarray(2.0)}, jnp.float32)
     x = jnp.stack([jnp.linspace(-1.5, 1.5, 50), jnp.zeros(50)], axis=1)
     wanted = -x[:, 0]
     assert float(jnp.abs(learned(x)[:, 0] - wanted).mean() / jnp.abs(wanted).mean()) < 0.15
-    assert force_error(dataclasses.replace(model, replaces=None), lambda x, mu: -0.5 * mu * x[:, 0]) < 0.15
+    assert force_error(with_learned(model, replaces=None), lambda x, mu: -0.5 * mu * x[:, 0]) < 0.15
 
 
 @pytest.mark.slow
@@ -196,15 +197,15 @@ def test_force_that_depends_on_the_velocity_from_rates() -> None:
     ds = trap_ensemble(Trap(friction=0.7), nodes=12, n_samples=1000, rates=True)
     potential, training = hoam.CoLoRA(width=16, depth=3, rank=2), hoam.recipes.velocity_training(600)
     model = fit_kinetic(ds, potential=potential, replaces=Trap(), training=training)
-    assert '"VelocityMatching"' in model.configuration
+    assert '"VelocityMatching"' in provenance_of(model).configuration
     assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1], stepper=Trap(friction=0.7)) < 0.03
 
 
 def test_velocity_matching_to_recorded_rates() -> None:
     ds = trap_ensemble(Trap(friction=0.7, amplitude=0.6), rates=True)
     model = fit_kinetic(ds, replaces=Trap(friction=0.7, amplitude=0.6))
-    assert '"VelocityMatching"' in model.configuration
-    assert model.known_noise
+    assert '"VelocityMatching"' in provenance_of(model).configuration
+    assert model.learned.known_noise
     assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1]) < 0.03
 
 
@@ -271,7 +272,7 @@ def test_trajectory_matching_of_noisy_dynamics_learns_the_current() -> None:
     )
     drift = model.velocity(jnp.linspace(-1.5, 1.5, 20)[:, None], jnp.asarray(0.5), {})
     assert float(jnp.abs(drift).max()) < 0.35
-    assert not model.has_noise
+    assert not model.learned.has_noise
 
 
 # The loss against a naive formulation.
@@ -569,15 +570,15 @@ def test_kinetic_file_round_trip(trap_surrogate: hoam.Surrogate, tmp_path: Any) 
     with pytest.raises(ValueError, match="NoneType lacks it"):
         hoam.load(path)
     back = hoam.load(path, replaces=Trap())
-    assert back.structure == trap_surrogate.structure
+    assert back.learned.structure == trap_surrogate.learned.structure
     x = jax.random.normal(jax.random.key(0), (7, 2))
     arguments = (x, jnp.asarray(0.7), {"mu": jnp.asarray(1.4)})
     np.testing.assert_array_equal(back.velocity(*arguments), trap_surrogate.velocity(*arguments))
-    assert back.has_noise == trap_surrogate.has_noise
+    assert back.learned.has_noise == trap_surrogate.learned.has_noise
 
 
 def test_kinetic_steps_are_second_order_and_reversible(trap_surrogate: hoam.Surrogate) -> None:
-    model = dataclasses.replace(trap_surrogate, known_noise=False)
+    model = with_learned(trap_surrogate, known_noise=False)
     parameters = {"mu": jnp.asarray(2.0)}
     state = Trap().init(jax.random.key(0), 64, parameters)
     times = jnp.asarray([1.6])
@@ -597,13 +598,13 @@ def test_table_is_as_good_as_the_network(trap_surrogate: hoam.Surrogate) -> None
     parameters = {"mu": jnp.asarray(2.0)}
     many = Trap().init(jax.random.key(0), 2048, parameters)
     few = dataclasses.replace(many, x=many.x[:200], v=many.v[:200])
-    model = dataclasses.replace(trap_surrogate, known_noise=False)
+    model = with_learned(trap_surrogate, known_noise=False)
     tabulated, direct = (model.step(state, 0.1, parameters) for state in (many, few))
     np.testing.assert_allclose(tabulated.v[:200], direct.v, atol=2e-5)
 
 
 def test_gradients_through_a_kinetic_rollout(trap_surrogate: hoam.Surrogate) -> None:
-    model = dataclasses.replace(trap_surrogate, known_noise=False)
+    model = with_learned(trap_surrogate, known_noise=False)
     state = Trap().init(jax.random.key(0), 1024, {})
 
     def spread(mu: Any) -> Any:

@@ -14,8 +14,10 @@ import toy
 import xarray as xr
 
 import hoam_plugin as hoam
+from hoam_plugin.simulation import run as simulation_run
+from hoam_plugin.steppers import abilities_of
 from hoam_plugin.steppers.contract import Stepper, flatten_samples
-from hoam_plugin.surrogates import stepping
+from hoam_plugin.surrogates import provenance_of, threads, trajectory
 
 TIMES = np.asarray([0.0, 1.0, 2.5, 4.0])
 
@@ -57,10 +59,10 @@ def test_is_a_stepper_with_the_state_of_the_simulator(model: hoam.Surrogate, sta
 
 def test_velocity_is_the_gradient_of_one_potential(model: hoam.Surrogate) -> None:
     """In normalised units the Jacobian of the drift is symmetric."""
-    scale, duration = model.normalisation.scale, model.normalisation.duration
+    scale, duration = model.learned.normalisation.scale, model.learned.normalisation.duration
 
     def drift(z: Any) -> Any:
-        x = z * scale + model.normalisation.shift
+        x = z * scale + model.learned.normalisation.shift
         return model.velocity(x, 1.3, {"mu": 1.4}) / scale * duration
 
     jacobian = jax.jacfwd(drift)(jnp.asarray([0.4, -0.8]))
@@ -115,7 +117,7 @@ def test_diagnostics_ride_along(model: hoam.Surrogate) -> None:
 @pytest.mark.usefixtures("x64")
 def test_gradients_through_solve_equal_central_differences() -> None:
     model = toy.small_surrogate(toy.small_plasma_ensemble(n_samples=128))
-    assert model.weights["layers"][0]["W"].dtype == jnp.float64
+    assert model.learned.weights["layers"][0]["W"].dtype == jnp.float64
     state = model.init(jax.random.key(2), 16, {"mu": 1.4})
     times = jnp.asarray(TIMES)
 
@@ -160,10 +162,10 @@ def test_surrogate_passes_through_jit_as_an_argument(model: hoam.Surrogate, stat
 
 def test_new_parameters_do_not_recompile(model: hoam.Surrogate, state: Any) -> None:
     model.solve(state, TIMES, {"mu": 1.3}, dt=0.5)
-    before = stepping.solved._cache_size()
+    before = trajectory.solved._cache_size()
     model.solve(state, TIMES, {"mu": 1.61}, dt=0.5)
     model.solve(state, TIMES, {"mu": 1.77}, dt=0.5)
-    assert stepping.solved._cache_size() == before
+    assert trajectory.solved._cache_size() == before
 
 
 def test_noise_needs_a_key_and_is_reproducible(noisy: hoam.Surrogate, state: Any) -> None:
@@ -181,7 +183,7 @@ def test_noise_has_the_amplitude_that_epsilon_says(noisy: hoam.Surrogate) -> Non
     dt = 1e-3
     moved = noisy.step(state, dt, {"mu": 1.4}, key=jax.random.key(5))
     drift = noisy.velocity(flatten_samples(state, noisy.variables), 0.0, {"mu": 1.4})[:, 1] * dt
-    expected = float(noisy.normalisation.scale[1]) * 0.1 * (dt / 4.0) ** 0.5
+    expected = float(noisy.learned.normalisation.scale[1]) * 0.1 * (dt / 4.0) ** 0.5
     np.testing.assert_allclose(np.std(moved.v - state.v - drift), expected, rtol=0.03)
 
 
@@ -192,17 +194,17 @@ def test_host_threads_share_a_step(
     """Three uneven parts in chunks of uneven size give what one piece gives."""
     chosen = model if noise is None else noisy.with_options(noise=noise)
     state = model.init(jax.random.key(2), 64, {"mu": 1.4})
-    monkeypatch.setattr(threaded_rollout, "_ROWS", 10)
-    monkeypatch.setattr(simulation, "available_cores", lambda: 3)
+    monkeypatch.setattr(threads, "_ROWS", 10)
+    monkeypatch.setattr(simulation_run, "available_cores", lambda: 3)
 
     def run() -> xr.Dataset:
         key = jax.random.key(4)
         return hoam.simulate(chosen, {"mu": [1.4]}, TIMES, key=key, initial=state, n_samples=64, dt=0.4, progress=False)
 
-    assert chosen.parts(64, 3) == 1
+    assert abilities_of(chosen).parts(64, 3) == 1
     whole = run()
-    monkeypatch.setattr(threaded_rollout, "_LEAST_WORK", 1)
-    assert chosen.parts(64, 3) == 3
+    monkeypatch.setattr(threads, "_LEAST_WORK", 1)
+    assert abilities_of(chosen).parts(64, 3) == 3
     divided = run()
     for name in ("x", "v", "electric_energy"):
         np.testing.assert_allclose(divided[name], whole[name], rtol=1e-4, atol=1e-4)
@@ -210,8 +212,8 @@ def test_host_threads_share_a_step(
 
 
 def test_host_threads_do_not_leave_the_trained_times(model: hoam.Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "available_cores", lambda: 3)
-    monkeypatch.setattr(threaded_rollout, "_LEAST_WORK", 1)
+    monkeypatch.setattr(simulation_run, "available_cores", lambda: 3)
+    monkeypatch.setattr(threads, "_LEAST_WORK", 1)
     early = dataclasses.replace(model.init(jax.random.key(2), 64, {"mu": 1.4}), time=jnp.asarray(-2.0))
     options: dict[str, Any] = {"key": jax.random.key(0), "initial": early, "n_samples": 64, "progress": False}
     with pytest.raises(ValueError, match="-2"):
@@ -233,7 +235,7 @@ def test_integrators(model: hoam.Surrogate, noisy: hoam.Surrogate, state: Any, t
     with pytest.raises(Exception, match="integrator"):
         model.with_options(integrator="leapfrog")  # type: ignore[arg-type]
     noisy.with_options(integrator="euler").save(tmp_path / "m.hoam")
-    assert hoam.load(tmp_path / "m.hoam").integrator == "euler"
+    assert hoam.load(tmp_path / "m.hoam").options.integrator == "euler"
 
 
 def test_saved_and_loaded_in_a_new_process_gives_the_same_bits(
@@ -270,9 +272,12 @@ assert model.history.sizes["iteration"] == 40
 
 def test_loaded_surrogate_is_complete(model: hoam.Surrogate, tmp_path: Path) -> None:
     loaded = hoam.load(model.save(tmp_path / "m.hoam"))
-    assert loaded.replaces == model.replaces == toy.small_plasma()
-    for field in ("variables", "parameter_ranges", "epsilon", "dt", "potential", "configuration", "horizon", "ranges"):
+    assert loaded.learned.replaces == model.learned.replaces == toy.small_plasma()
+    for field in ("trained", "options", "variables", "dt", "horizon", "ranges"):
         assert getattr(loaded, field) == getattr(model, field)
+    for field in ("layout", "epsilon", "potential", "structure", "known_noise", "known_drift", "stepper_attribute"):
+        assert getattr(loaded.learned, field) == getattr(model.learned, field)
+    assert provenance_of(loaded).configuration == provenance_of(model).configuration
     xr.testing.assert_identical(loaded.history, model.history)
     with pytest.raises(FileExistsError, match="overwrite=True"):
         model.save(tmp_path / "m.hoam")
@@ -413,6 +418,6 @@ def test_other_potentials_are_trained_and_kept(potential: Any, tmp_path: Path) -
     # The optimum is -q; zero is no motion at all.
     assert float(model.history["loss"][-50:].mean()) < -0.3
     loaded = hoam.load(model.save(tmp_path / "m.hoam"))
-    assert loaded.potential == potential
+    assert loaded.learned.potential == potential
     x = jnp.linspace(-1.0, 1.0, 4)[:, None]
     np.testing.assert_array_equal(loaded.velocity(x, 1.0, {"mu": 1.5}), model.velocity(x, 1.0, {"mu": 1.5}))

@@ -43,7 +43,7 @@ def fit(ds: xr.Dataset | None = None, patience: int | None = None, **options: An
 
 
 def assert_same(a: hoam.Surrogate, b: hoam.Surrogate) -> None:
-    for first, second in zip(jax.tree.leaves(a.weights), jax.tree.leaves(b.weights), strict=True):
+    for first, second in zip(jax.tree.leaves(a.learned.weights), jax.tree.leaves(b.learned.weights), strict=True):
         np.testing.assert_array_equal(first, second)
     for name in ("loss", "quadratic"):
         np.testing.assert_array_equal(a.history[name], b.history[name])
@@ -184,12 +184,14 @@ def test_best_weights_by_validation_and_patience(monkeypatch: pytest.MonkeyPatch
     model = fit(validate=held_out)
     np.testing.assert_array_equal(model.history["validation"], np.repeat([3.0, 1.0, 2.0, 1.5], 10))
     np.testing.assert_array_equal(model.history["loss"], toy.gaussian_surrogate().history["loss"])
-    for a, b in zip(jax.tree.leaves(model.weights), jax.tree.leaves(after_two_blocks.weights), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(model.learned.weights), jax.tree.leaves(after_two_blocks.learned.weights), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 0.5])
     stopped = fit(validate=held_out, patience=10)
     assert dict(stopped.history.sizes) == {"iteration": 30}
-    for a, b in zip(jax.tree.leaves(model.weights), jax.tree.leaves(stopped.weights), strict=True):
+    for a, b in zip(jax.tree.leaves(model.learned.weights), jax.tree.leaves(stopped.learned.weights), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -17,6 +17,8 @@ import hoam_plugin as hoam
 from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import Structure
+from hoam_plugin.steppers import SampleLayout
+from hoam_plugin.surrogates import provenance_of
 from hoam_plugin.training import fitting
 from hoam_plugin.training import iterations as training
 from hoam_plugin.training import run as training_run
@@ -46,7 +48,7 @@ def test_learns_a_translation_between_the_training_parameters(epsilon: float) ->
         np.testing.assert_allclose(velocity.mean(), mu, rtol=0.06)
     loss = model.history["loss"].values
     # In normalised units the optimum is -E[u^2]/2 over the runs, u = mu T / scale.
-    scale = float(model.normalisation.scale[0])
+    scale = float(model.learned.normalisation.scale[0])
     optimum = -np.mean((2 * np.asarray(speeds) / scale) ** 2) / 2
     np.testing.assert_allclose(loss[-300:].mean(), optimum, rtol=0.1)
 
@@ -54,7 +56,7 @@ def test_learns_a_translation_between_the_training_parameters(epsilon: float) ->
 def test_same_key_gives_the_same_surrogate_and_another_key_another() -> None:
     ds = toy.moving_gaussian()
     first, again = toy.gaussian_surrogate(), toy.small_surrogate(ds)
-    for a, b in zip(jax.tree.leaves(first.weights), jax.tree.leaves(again.weights), strict=True):
+    for a, b in zip(jax.tree.leaves(first.learned.weights), jax.tree.leaves(again.learned.weights), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(first.history["loss"], again.history["loss"])
     assert not np.array_equal(toy.small_surrogate(ds, seed=9).history["loss"], first.history["loss"])
@@ -102,12 +104,14 @@ def test_history_and_description() -> None:
     assert (model.history["quadratic"] >= 0).all()
     assert model.ranges == {"mu": (1.0, 3.0)}
     assert model.horizon == (0.0, 2.0)
-    assert json.loads(model.configuration)["potential"]["width"] == 8
+    assert json.loads(provenance_of(model).configuration)["potential"]["width"] == 8
 
 
 def test_normalisation_sees_training_runs_only_and_periods() -> None:
     model = toy.plasma_surrogate()
-    np.testing.assert_allclose(model.normalisation.periods[0] * model.normalisation.scale[0], 50, rtol=1e-6)
+    np.testing.assert_allclose(
+        model.learned.normalisation.periods[0] * model.learned.normalisation.scale[0], 50, rtol=1e-6
+    )
     x = jnp.asarray([[1.0, 0.5], [51.0, 0.5], [-49.0, 0.5]])
     v = model.velocity(x, 1.0, {"mu": 1.4})
     np.testing.assert_allclose(v[0], v[1], rtol=2e-3, atol=1e-5)
@@ -234,7 +238,9 @@ def test_interrupt_keeps_the_model_so_far(tmp_path: Path, monkeypatch: pytest.Mo
     assert caught.value.path == path
     kept = hoam.load(path)
     assert dict(kept.history.sizes) == {"iteration": 20}
-    for a, b in zip(jax.tree.leaves(kept.weights), jax.tree.leaves(caught.value.surrogate.weights), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(kept.learned.weights), jax.tree.leaves(caught.value.surrogate.learned.weights), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -359,7 +365,8 @@ def test_a_large_ensemble_is_seen_through_moving_windows() -> None:
     # Two runs in windows of a quarter: as much again is being read, raw and prepared.
     options = Training(iterations=80, block=10, n_samples=64, n_end_samples=64, sample_memory=ds["y"].nbytes // 2)
 
-    dynamics = Dynamics(normalisation_of(ds), None, Structure("gradient", (0,)), hoam.ensemble.variables(ds), ((),))
+    layout = SampleLayout(hoam.ensemble.variables(ds), ((),))
+    dynamics = Dynamics(normalisation_of(ds), None, Structure("gradient", (0,)), layout)
 
     def samples(**changes: Any) -> TrainingSamples:
         return TrainingSamples(
@@ -461,4 +468,4 @@ def test_the_recipe_of_the_paper_is_accepted_by_fit() -> None:
     recipe["potential"] = dataclasses.replace(recipe["potential"], depth=2, width=8)
     recipe["training"] = dataclasses.replace(recipe["training"], n_samples=8)
     model = hoam.fit(toy.moving_gaussian(n_samples=64), key=jax.random.key(0), progress=False, **recipe)
-    assert fitting.json.loads(model.configuration)["loss"]["epsilon"] == 0.2
+    assert fitting.json.loads(provenance_of(model).configuration)["loss"]["epsilon"] == 0.2

@@ -19,8 +19,10 @@ from hoam_plugin.adapters import jax_md as md
 from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import structure_of, with_metric
 from hoam_plugin.potentials.forms import bound, embedding_of
+from hoam_plugin.steppers import SampleLayout
 from hoam_plugin.steppers.contract import state_type
 from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.surrogates import LearnedDynamics, Options, TrainedRange, with_learned
 
 # jax-md sums in double precision where it can.
 pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
@@ -99,24 +101,25 @@ def surrogate(
     keys = jax.random.split(KEY, len(leaves))
     leaves = [w + 0.3 * jax.random.normal(k, w.shape, w.dtype) for k, w in zip(keys, leaves, strict=True)]
     return hoam.Surrogate(
-        weights=jax.tree.unflatten(tree, leaves),
-        normalisation=norm,
-        replaces=Bath(described) if bath else None,
-        potential=potential,
-        variables=described,
-        shapes=(tuple(shape),) * len(names),
-        structure=split,
-        parameter_ranges=tuple((name, 0.1, 0.3) for name in parameters),
-        epsilon=0.0,
-        known_noise=bath,
-        known_drift=bath,
-        dt=0.05,
+        LearnedDynamics(
+            weights=jax.tree.unflatten(tree, leaves),
+            normalisation=norm,
+            replaces=Bath(described) if bath else None,
+            potential=potential,
+            layout=SampleLayout(described, (tuple(shape),) * len(names)),
+            structure=split,
+            epsilon=0.0,
+            known_noise=bath,
+            known_drift=bath,
+        ),
+        TrainedRange(tuple((name, 0.1, 0.3) for name in parameters), norm.horizon),
+        Options(0.05),
     )
 
 
 def free(model):
     """The surrogate without any learned force."""
-    return dataclasses.replace(model, weights=jax.tree.map(jnp.zeros_like, model.weights))
+    return with_learned(model, weights=jax.tree.map(jnp.zeros_like, model.learned.weights))
 
 
 def system(period=L):
@@ -405,10 +408,10 @@ def test_fallback_takes_the_step_of_the_simulator():
 
 def shifted(model, position=0.0, time=0.0):
     """A surrogate as one trained on the same dynamics far from the origin, or late."""
-    norm = model.normalisation
+    norm = model.learned.normalisation
     moved = norm.shift.at[:2].set(position)
     horizon = (norm.horizon[0] + time, norm.horizon[1] + time)
-    return dataclasses.replace(model, normalisation=dataclasses.replace(norm, shift=moved, horizon=horizon))
+    return with_learned(model, normalisation=dataclasses.replace(norm, shift=moved, horizon=horizon))
 
 
 def many(apply, state, n):
@@ -451,7 +454,7 @@ def test_late_clocks_keep_their_digits(start):
 
 def in_units(model, length, mass, time):
     """The same surrogate in other units, of kT as well; its variables are positions and, if any, velocities."""
-    norm, kT = model.normalisation, mass * length**2 / time**2
+    norm, kT = model.learned.normalisation, mass * length**2 / time**2
     units = jnp.asarray([length, length, length / time, length / time][: len(norm.periods)], jnp.float32)
     scaled = dataclasses.replace(
         norm,
@@ -462,10 +465,10 @@ def in_units(model, length, mass, time):
         horizon=tuple(t * time for t in norm.horizon),
     )
     described = tuple(dataclasses.replace(v, period=v.period and v.period * length) for v in model.variables)
-    ranges = tuple((name, low * kT, high * kT) for name, low, high in model.parameter_ranges)
-    return dataclasses.replace(
-        model, normalisation=scaled, variables=described, parameter_ranges=ranges, dt=model.dt * time
-    )
+    ranges = tuple((name, low * kT, high * kT) for name, low, high in model.trained.ranges)
+    layout = dataclasses.replace(model.learned.layout, variables=described)
+    model = with_learned(model, normalisation=scaled, layout=layout).with_options(dt=model.dt * time)
+    return dataclasses.replace(model, trained=dataclasses.replace(model.trained, ranges=ranges))
 
 
 @pytest.mark.parametrize(("length", "mass", "time"), [(3e-10, 1e-26, 1e-12), (1e6, 1e20, 1e8)])
@@ -691,7 +694,7 @@ def test_masses_of_any_shape_are_those_of_the_training():
     stepper = md.from_simulation(
         simulate.nve, lambda R, **_: 0.0 * R.sum(), SHIFT, dt=0.05, position=GRID, box=L, mass=np.full((N, 1), 2e-26)
     )
-    model = dataclasses.replace(surrogate(), replaces=stepper)
+    model = with_learned(surrogate(), replaces=stepper)
     init, _ = MAKE["nve"](model)
     for mass in (2e-26, jnp.full(N, 2e-26), jnp.full((N, 1), 2e-26)):
         begin("nve", init, mass=mass)

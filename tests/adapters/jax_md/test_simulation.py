@@ -15,6 +15,7 @@ from hoam_plugin.adapters.jax_md.spaces import displacement_map
 from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import structure_of
+from hoam_plugin.steppers import SampleLayout
 
 # jax-md sums in double precision where it can.
 pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
@@ -145,12 +146,11 @@ def test_any_argument_of_the_simulation_is_a_parameter():
 
 
 def declared(stepper, ds):
-    kind = "kinetic" if stepper.has_momentum else "field"
+    kind = "kinetic" if stepper.system.has_momentum else "field"
     sizes = [int(np.prod(ds[v.name].shape[3:])) for v in stepper.variables]
     shapes = tuple(ds[v.name].shape[3:] for v in stepper.variables)
-    return Dynamics(
-        normalisation_of(ds), stepper, structure_of(kind, stepper.variables, sizes), stepper.variables, shapes
-    )
+    split = structure_of(kind, stepper.variables, sizes)
+    return Dynamics(normalisation_of(ds), stepper, split, SampleLayout(stepper.variables, shapes))
 
 
 @pytest.mark.parametrize("view", ["one_body", pytest.param("configuration", marks=pytest.mark.slow)])
@@ -172,11 +172,11 @@ def test_noise_of_several_masses_is_known_of_configurations_only():
     mass = np.linspace(1, 2, 8)
     options = {"mass": mass, "record": "velocity", "gamma": 0.5}
     one, whole = trap(simulate.nvt_langevin, **options), trap(simulate.nvt_langevin, view="configuration", **options)
-    assert not hasattr(one, "noise")
-    assert not hasattr(one, "known_drift")
+    assert one.noise is None
+    assert one.known_drift is None
     state = whole.init(KEY, 3, {"kT": 0.5})
     np.testing.assert_allclose(whole.noise(state, {"kT": 0.5})["velocity"][0, :, 0], np.sqrt(0.5 / mass), rtol=1e-6)
-    assert not hasattr(trap(), "noise")
+    assert trap().noise is None
     overdamped = trap(simulate.brownian, gamma=0.5)
     assert float(overdamped.noise(overdamped.init(KEY, 8, {"kT": 0.5}), {"kT": 0.5})["position"]) == pytest.approx(
         2**0.5
@@ -356,8 +356,8 @@ def test_a_surrogate_takes_the_place_of_the_simulation():
         replaces=stepper,
         progress=False,
     )
-    assert model.known_noise
-    assert model.known_drift
+    assert model.learned.known_noise
+    assert model.learned.known_drift
     learned = run(model, [0.0, 1.0], {"kT": [0.4]}, n_samples=64)
     assert np.isfinite(learned["potential_energy"]).all()
     np.testing.assert_allclose(learned["temperature"], learned["kinetic_energy"])
@@ -416,7 +416,7 @@ def test_masses_have_any_of_the_shapes_of_jax_md(shape):
     with as_users_do():
         theirs = simulate.nve(spring, FREE, 0.05)[0](KEY, cloud(KEY), kT=0.5, mass=jnp.full(shape, 2.0)).mass
     stepper, plain = trap(mass=theirs), trap(mass=np.full(shape[:1], 2.0))
-    np.testing.assert_array_equal(stepper.setup.mass, plain.setup.mass)
+    np.testing.assert_array_equal(stepper.system.particles.mass, plain.system.particles.mass)
     state = stepper.init(KEY, 16, {"kT": 0.5})
     np.testing.assert_array_equal(state.momentum, plain.init(KEY, 16, {"kT": 0.5}).momentum)
 

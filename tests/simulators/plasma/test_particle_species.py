@@ -240,11 +240,11 @@ def test_a_surrogate_learns_around_the_collisions():
     training = hoam.Training(iterations=4, n_samples=32, block=2)
     network = hoam.VectorField(width=8, depth=2)
     learned = hoam.fit(ds, structure="kinetic", potential=network, training=training, progress=False, key=KEY)
-    assert learned.known_noise
-    assert learned.known_drift
-    assert learned.replaces == stepper
+    assert learned.learned.known_noise
+    assert learned.learned.known_drift
+    assert learned.learned.replaces == stepper
     x = jnp.zeros((1, 2))
-    np.testing.assert_allclose(learned.dynamics.noise(x, 0.0, {"mu": 1.0}), [[0.0, np.sqrt(0.8)]], rtol=1e-6)
+    np.testing.assert_allclose(learned.learned.dynamics.noise(x, 0.0, {"mu": 1.0}), [[0.0, np.sqrt(0.8)]], rtol=1e-6)
 
 
 def test_without_collisions_there_is_no_noise_to_know():

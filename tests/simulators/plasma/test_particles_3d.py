@@ -184,7 +184,7 @@ def test_a_kinetic_surrogate_learns_it():
     training = hoam.Training(iterations=4, n_samples=32, block=2)
     network = hoam.VectorField(width=8, depth=2)
     learned = hoam.fit(ds, structure="kinetic", potential=network, training=training, progress=False, key=KEY)
-    assert learned.replaces == stepper
+    assert learned.learned.replaces == stepper
     held = hoam.simulate(learned, {"mu": [1.0]}, [0.0, 8.75], key=KEY, n_samples=64, progress=False)
     assert np.isfinite(held["electric_energy"]).all()
 

@@ -164,8 +164,8 @@ def test_it_can_be_learned_and_the_surrogate_takes_its_place(structure):
     network = hoam.VectorField(width=8, depth=2) if structure == "kinetic" else hoam.CoLoRA(width=8, depth=2)
     options = {"training": hoam.Training(iterations=4, n_samples=32, block=2), "progress": False, "key": KEY}
     learned = hoam.fit(ds if structure == "kinetic" else ds[["x"]], structure=structure, potential=network, **options)
-    assert learned.replaces == oscillator()
-    assert learned.known_noise == (structure == "kinetic")
+    assert learned.learned.replaces == oscillator()
+    assert learned.learned.known_noise == (structure == "kinetic")
     names = ["x", "v"] if structure == "kinetic" else ["x"]
     out = hoam.simulate(learned, {}, [0.0, 1.0], key=KEY, n_samples=64, initial=ds[names], progress=False)
     assert hoam.ensemble.variable_names(out) == names

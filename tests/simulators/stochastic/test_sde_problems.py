@@ -281,9 +281,9 @@ def test_a_kinetic_surrogate_of_duffing_knows_friction_and_noise():
     training = hoam.Training(iterations=4, n_samples=32, block=2)
     network = hoam.VectorField(width=8, depth=2)
     learned = hoam.fit(ds, structure="kinetic", potential=network, training=training, progress=False, key=KEY)
-    assert learned.replaces == duffing()
-    assert learned.known_noise
-    assert learned.known_drift
+    assert learned.learned.replaces == duffing()
+    assert learned.learned.known_noise
+    assert learned.learned.known_drift
 
 
 # Errors

@@ -1,0 +1,117 @@
+"""The parts of a surrogate as the contents of its file, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hoam_plugin.dynamics import Normalisation, structure_from
+from hoam_plugin.potentials import POTENTIALS, bound, description, embedding_of
+from hoam_plugin.steppers import SampleLayout, Stepper, Variable, rebuild_from_attribute
+from hoam_plugin.surrogates.file_format import Contents
+from hoam_plugin.surrogates.in_place import required_stepper
+from hoam_plugin.surrogates.learned import LearnedDynamics, require_known_physics
+from hoam_plugin.surrogates.options import Options
+from hoam_plugin.surrogates.provenance import Provenance
+from hoam_plugin.surrogates.trained_range import TrainedRange
+
+_NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
+
+
+def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Options, provenance: Provenance) -> Contents:
+    """The contents of a surrogate's file."""
+    norm = learned.normalisation
+    metadata = {
+        "potential": description(learned.potential),
+        "variables": [dataclasses.asdict(v) for v in learned.layout.variables],
+        "parameter_ranges": trained.ranges,
+        "shapes": learned.layout.shapes,
+        "structure": dataclasses.asdict(learned.structure),
+        "epsilon": learned.epsilon,
+        "known_noise": learned.known_noise,
+        "known_drift": learned.known_drift,
+        "dt": options.dt,
+        "on_extrapolation": trained.policy,
+        "noise": options.noise,
+        "integrator": options.integrator,
+        "stepper": learned.stepper_attribute,
+        "configuration": provenance.configuration,
+        "normalisation": {"periods": norm.periods, "horizon": norm.horizon, "parameters": norm.parameters},
+    }
+    arrays = {f"normalisation/{name}": getattr(norm, name) for name in _NORMALISATION_ARRAYS}
+    arrays |= {f"weights{_path_text(p)}": leaf for p, leaf in jax.tree_util.tree_leaves_with_path(learned.weights)}
+    return Contents(metadata, arrays, provenance.history)
+
+
+def parts_of(contents: Contents, replaces: Stepper | None) -> tuple[LearnedDynamics, TrainedRange, Options, Provenance]:
+    """The parts of the surrogate in a file: the inverse of `contents_of`.
+
+    Args:
+        contents: of the file.
+        replaces: the stepper whose place is taken, or None for the one that the file names.
+
+    Raises:
+        ValueError: `replaces` lacks a variable, or the known drift or noise of the training.
+    """
+    metadata, norm = contents.metadata, contents.metadata["normalisation"]
+    normalisation = Normalisation(
+        **{name: jnp.asarray(contents.arrays[f"normalisation/{name}"]) for name in _NORMALISATION_ARRAYS},
+        periods=tuple(norm["periods"]),
+        horizon=tuple(norm["horizon"]),
+        parameters=tuple(norm["parameters"]),
+    )
+    variables = tuple(_variable_of(fields) for fields in metadata["variables"])
+    attribute = metadata["stepper"]
+    learned = _learned(contents, normalisation, variables, attribute, replaces)
+    ranges = tuple((name, low, high) for name, low, high in metadata["parameter_ranges"])
+    return (
+        require_known_physics(learned),
+        TrainedRange(ranges, normalisation.horizon, metadata["on_extrapolation"]),
+        Options(metadata["dt"], metadata["noise"], metadata.get("integrator")),
+        Provenance(metadata["configuration"], contents.history),
+    )
+
+
+def _learned(
+    contents: Contents,
+    normalisation: Normalisation,
+    variables: tuple[Variable, ...],
+    attribute: str,
+    replaces: Stepper | None,
+) -> LearnedDynamics:
+    metadata = contents.metadata
+    potential_fields = dict(metadata["potential"])
+    potential = POTENTIALS[potential_fields.pop("kind")](**potential_fields)
+    structure = structure_from(metadata["structure"])
+    embedding = embedding_of(potential, normalisation, structure)
+    network = bound(potential, structure, embedding)
+    template = jax.eval_shape(
+        lambda key: network.init(key, embedding.n_features, 1 + len(normalisation.parameters)), jax.random.key(0)
+    )
+    return LearnedDynamics(
+        weights=jax.tree_util.tree_map_with_path(
+            lambda p, _: jnp.asarray(contents.arrays[f"weights{_path_text(p)}"]), template
+        ),
+        normalisation=normalisation,
+        replaces=required_stepper(rebuild_from_attribute(attribute) if replaces is None else replaces, variables),
+        potential=potential,
+        layout=SampleLayout(variables, tuple(tuple(shape) for shape in metadata["shapes"])),
+        structure=structure,
+        epsilon=metadata["epsilon"],
+        known_noise=metadata["known_noise"],
+        known_drift=metadata["known_drift"],
+        stepper_attribute=attribute,
+    )
+
+
+def _variable_of(fields: Mapping[str, Any]) -> Variable:
+    # JSON has no tuples.
+    return Variable(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+def _path_text(path: Sequence[object]) -> str:
+    return "".join(f"/{getattr(part, 'key', getattr(part, 'idx', None))}" for part in path)

@@ -1,0 +1,149 @@
+"""The learned dynamics: weights, units, and what was known of the dynamics around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import DTypeLike, Parameters, Scalar, State, StateT
+from hoam_plugin.dynamics import Dynamics, Normalisation, Structure, centred, with_centred
+from hoam_plugin.numerics.integrators import Velocity
+from hoam_plugin.potentials import Embedding, Potential, VectorField, Weights, bound, embedding_of
+from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
+from hoam_plugin.surrogates.in_place import InPlaceOf
+
+# What the structure makes of a potential or field.
+Network: TypeAlias = Any
+
+
+@pytree(data=("weights", "normalisation", "replaces"), eq=False, repr=False)
+class LearnedDynamics:
+    """A learned drift of samples: dX = grad_x s(X, t, mu) dt + epsilon dW in normalised units, or around known parts.
+
+    See arXiv:2410.12000, equation 5, and, for dX = (b0 + u) dt + sigma dW with known b0 and sigma, where u drives some
+    coordinates only, `hoam_plugin.dynamics.structure`. Methods take centred samples y (see `Normalisation.centred`)
+    and the time since the start of the horizon.
+
+    Attributes:
+        weights: of the potential.
+        normalisation: of samples, time and parameters.
+        replaces: the stepper whose place is taken: its State type, `init`, `diagnostics` and known physics; or None.
+        potential: the network.
+        layout: the variables of a sample as columns.
+        structure: what is known and what is learned.
+        epsilon: entropic noise in normalised units; 0 for none.
+        known_noise: whether the replaced stepper's `noise` acts as well.
+        known_drift: whether its `known_drift` of the driven variables does.
+        stepper_attribute: how to rebuild the replaced stepper, as in an ensemble's attributes, or "".
+    """
+
+    weights: Weights
+    normalisation: Normalisation
+    replaces: Stepper | None
+    potential: Potential | VectorField
+    layout: SampleLayout
+    structure: Structure
+    epsilon: float
+    known_noise: bool
+    known_drift: bool
+    stepper_attribute: str = ""
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether a step draws random numbers."""
+        return self.epsilon > 0 or self.known_noise
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What is known of the dynamics."""
+        return Dynamics(self.normalisation, self.replaces, self.structure, self.layout)
+
+    @property
+    def in_place(self) -> InPlaceOf:
+        """The side of the replaced stepper."""
+        return InPlaceOf(self.replaces, self.layout.variables, self.normalisation.parameters)
+
+    def centred(self, state: State) -> Float[Array, "n D"]:
+        """The samples of a state, centred."""
+        return centred(state, self.layout, self.normalisation)
+
+    def with_centred(self, state: StateT, y: Float[Array, "n D"]) -> StateT:
+        """The state with other samples; periodic ones have to lie in their period."""
+        return with_centred(state, self.layout, self.normalisation, y)
+
+    def field(self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike) -> Velocity:
+        """The drift at one time as a function of (sample, D) arrays; everything but the samples is formed once."""
+        learned = self.learned_drift(elapsed, parameters, dtype)
+        if self.structure.kind == "gradient":
+            return learned
+        driven, dynamics = np.asarray(self.structure.driven), self.dynamics
+        return lambda y: dynamics.drift(y, elapsed, parameters).at[:, driven].add(learned(y))
+
+    def learned_drift(
+        self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike
+    ) -> Callable[[Float[Array, "n D"]], Float[Array, "n Y"]]:
+        """The learned part at one time, of the driven columns, as a function of (sample, D) arrays; physical units."""
+        norm = self.normalisation
+        # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
+        weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
+        embedding, network = self.network()
+        condition = norm.condition(elapsed, parameters, dtype)
+        modulation = network.modulations(weights, condition[None, :])[0]
+        rate = self.driven_rate(dtype)
+        return lambda y: rate * network.drift_at_one_time(weights, embedding, norm.of_centred(y), modulation)
+
+    def learned_drift_at_times(
+        self, y: Float[Array, "n D"], elapsed: Float[Array, " T"], parameters: Parameters
+    ) -> Float[Array, "N Y"]:
+        """The learned part of the drift of the same samples at several times, time after time; physical units."""
+        norm, dtype = self.normalisation, y.dtype
+        weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
+        embedding, network = self.network()
+        conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(elapsed)
+        modulations = network.modulations(weights, conditions)
+        return self.driven_rate(dtype) * network.drift(
+            weights, embedding, jnp.tile(norm.of_centred(y), (len(elapsed), 1)), modulations
+        )
+
+    def network(self) -> tuple[Embedding, Network]:
+        """How samples enter, and the potential or field in the form that the structure gives it."""
+        embedding = embedding_of(self.potential, self.normalisation, self.structure)
+        return embedding, bound(self.potential, self.structure, embedding)
+
+    def driven_rate(self, dtype: DTypeLike) -> Float[Array, "1 Y"]:
+        """From normalised to physical drifts of the driven columns."""
+        driven = np.asarray(self.structure.driven)
+        return (self.normalisation.scale.astype(dtype)[driven] / self.normalisation.duration)[None, :]
+
+    def noise_amplitude(self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters) -> Float[Array, "_ D"]:
+        """The sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples."""
+        if self.known_noise:
+            return self.dynamics.noise(y, elapsed, parameters)
+        return (self.normalisation.scale.astype(y.dtype) * (self.epsilon / self.normalisation.duration**0.5))[None, :]
+
+
+def require_known_physics(learned: LearnedDynamics) -> LearnedDynamics:
+    """The same, after checking that its stepper declares the drift and the noise that it was trained around.
+
+    Raises:
+        ValueError: it declares others.
+    """
+    dynamics, theirs = learned.dynamics, abilities_of(learned.replaces)
+    wrong, has = "", False
+    if learned.known_noise and not dynamics.has_noise:
+        wrong, has = "noise", theirs.noise is not None
+    if learned.known_drift != dynamics.has_driven_drift:
+        wrong, has = "known_drift", theirs.known_drift is not None
+    if wrong:
+        have = f"{type(learned.replaces).__name__} {'has' if has else 'lacks'}"
+        raise ValueError(
+            f"replaces: the `{wrong}` of the stepper is part of what was learned around, and {have} it; pass the "
+            "stepper of the training"
+        )
+    return learned

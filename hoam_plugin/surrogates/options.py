@@ -1,0 +1,47 @@
+"""How a surrogate steps: the default size of its steps, the kind of its noise, and its integrator."""
+
+from __future__ import annotations
+
+from hoam_plugin._internal.static import pytree
+from hoam_plugin.numerics.integrators import INTEGRATORS, Integrator
+from hoam_plugin.numerics.normals import NORMALS, Noise
+
+
+@pytree()
+class Options:
+    """How a surrogate steps.
+
+    Attributes:
+        dt: default (largest) time step, physical units.
+        noise: "stratified" (evenly spread over neighbours in phase space, so that averages stay quiet; see
+            `hoam_plugin.numerics.normals.stratified_normals`) or "independent" for all samples.
+        integrator: None takes, for the structure "kinetic", a drift-kick-drift splitting (order 2, one evaluation, see
+            `hoam_plugin.surrogates.kinetic`), else "rk4" without and "heun" with noise, see
+            `benchmarks/results/rollout.md`. "heun" is the stochastic one (with noise: weak order 2, two evaluations per
+            step), "rk4" has order 4 and four evaluations (without noise only), "euler" is Euler-Maruyama with one.
+    """
+
+    dt: float
+    noise: Noise = "stratified"
+    integrator: Integrator | None = None
+
+
+def require_noise_kind(noise: object) -> None:
+    """Raise ValueError for anything but a known kind of noise."""
+    if noise not in NORMALS:
+        raise ValueError(f"noise={noise!r} must be one of {', '.join(map(repr, NORMALS))}")
+
+
+def require_integrator(integrator: object, noise_text: str) -> None:
+    """Raise ValueError for an integrator that is none, or does not go with noise.
+
+    Args:
+        integrator: its name, or None.
+        noise_text: the noise in words, or "" where there is none.
+    """
+    if integrator is None or (integrator in INTEGRATORS and not (integrator == "rk4" and noise_text)):
+        return
+    allowed = [name for name in INTEGRATORS if name != "rk4" or not noise_text]
+    raise ValueError(
+        f"integrator={integrator!r} must be one of {', '.join(map(repr, allowed))} for {noise_text or 'epsilon=0'}"
+    )

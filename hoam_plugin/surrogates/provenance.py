@@ -1,0 +1,20 @@
+"""Where a surrogate comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import xarray as xr
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Provenance:
+    """How a surrogate was trained. It does not go through compiled code; what comes out of it has an empty one.
+
+    Attributes:
+        configuration: of the training, as JSON.
+        history: the training history over `iteration`, or None where it is not known.
+    """
+
+    configuration: str = "{}"
+    history: xr.Dataset | None = None

@@ -1,0 +1,77 @@
+"""The substeps of a trajectory that lands exactly on given times."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin._types import DTypeLike
+from hoam_plugin.numerics import tolerances
+
+# Known on the host, or traced.
+Values: TypeAlias = jax.Array | np.ndarray
+
+# Schedules of nearby numbers of steps are padded to the same one.
+_BUCKET = 32
+
+
+def most_steps(duration: float, n_saved: int, dt: float) -> int:
+    """An upper bound of the number of substeps that `schedule` lays out for any times within a duration."""
+    return math.ceil(duration / dt) + n_saved
+
+
+class Schedule(NamedTuple):
+    """Substeps one after the other: one flat, masked list.
+
+    Attributes:
+        starts: of each step.
+        sizes: of each step; 0 for padding.
+        real: whether each step is no padding.
+        done: for each saved time the number of steps taken before it.
+    """
+
+    starts: Values
+    sizes: Values
+    real: Values
+    done: Values
+
+    def rounded(self, dtype: DTypeLike) -> Schedule:
+        """For compiled code: times known to the host and traced ones then have the same dtype."""
+        starts, sizes = (jnp.asarray(part, dtype) for part in (self.starts, self.sizes))
+        return Schedule(starts, sizes, jnp.asarray(self.real), jnp.asarray(self.done))
+
+
+def known_schedule(start: float, times: Float[np.ndarray, " T"], dt: float) -> Schedule:
+    """`schedule` in double precision on the host, padded so that nearby schedules share one compilation."""
+    starts = np.concatenate([[start], times[:-1]])
+    counts = [tolerances.whole_steps(gap, dt, max(abs(start), abs(times[-1]))) for gap in (times - starts).tolist()]
+    n_steps = max(1, math.ceil(sum(counts) / _BUCKET) * _BUCKET)
+    return _laid_out(np, starts, times, np.asarray(counts, np.int32), n_steps)
+
+
+def schedule(start: Float[Array, ""], times: Float[Array, " T"], dt: float, n_steps: int) -> Schedule:
+    """Equal substeps no longer than `dt` from `start` through all of `times`, of which no step count is known yet."""
+    starts = jnp.concatenate([start[None], times[:-1]])
+    gaps = times - starts
+    counts = jnp.maximum(jnp.ceil(gaps / dt - tolerances.LEAST_EXCESS), 0).astype(jnp.int32)
+    # A gap of round-off size only still has to be taken, in one step; an empty one must not divide by zero.
+    counts = jnp.where(gaps > 0, jnp.maximum(counts, 1), 0)
+    return _laid_out(jnp, starts, times, counts, n_steps)
+
+
+def _laid_out(numpy: ModuleType, starts: Values, times: Values, counts: Values, n_steps: int) -> Schedule:
+    """The steps one by one, by NumPy or its like."""
+    gaps = times - starts
+    done = numpy.cumsum(counts, dtype=numpy.int32)
+    step = numpy.arange(n_steps, dtype=numpy.int32)
+    interval = numpy.minimum(numpy.searchsorted(done, step, side="right"), len(times) - 1)
+    sizes = gaps / numpy.maximum(counts, 1).astype(gaps.dtype)
+    within = (step - (done - counts)[interval]).astype(gaps.dtype)
+    real = step < done[-1]
+    return Schedule(starts[interval] + within * sizes[interval], numpy.where(real, sizes[interval], 0), real, done)

@@ -1,0 +1,39 @@
+"""The same surrogate with something else in it: weights, the replaced stepper, the account of its training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hoam_plugin.steppers import Stepper
+from hoam_plugin.surrogates.in_place import required_stepper
+from hoam_plugin.surrogates.learned import require_known_physics
+from hoam_plugin.surrogates.provenance import Provenance
+from hoam_plugin.surrogates.surrogate import Surrogate
+
+
+def with_learned(model: Surrogate, **changes: object) -> Surrogate:
+    """The surrogate with some fields of its learned dynamics replaced, such as `weights`; the horizon is theirs."""
+    learned = dataclasses.replace(model.learned, **changes)  # type: ignore[arg-type]
+    trained = dataclasses.replace(model.trained, horizon=learned.normalisation.horizon)
+    return dataclasses.replace(model, learned=learned, trained=trained)
+
+
+def in_place_of(model: Surrogate, stepper: Stepper) -> Surrogate:
+    """The surrogate in the place of another stepper.
+
+    Raises:
+        TypeError: not a stepper.
+        ValueError: it lacks a variable of the surrogate, or the known drift or noise that was learned around.
+    """
+    learned = dataclasses.replace(model.learned, replaces=required_stepper(stepper, model.variables))
+    return dataclasses.replace(model, learned=require_known_physics(learned))
+
+
+def provenance_of(model: Surrogate) -> Provenance:
+    """How a surrogate was trained."""
+    return model._provenance
+
+
+def with_provenance(model: Surrogate, provenance: Provenance) -> Surrogate:
+    """The surrogate with another account of its training."""
+    return dataclasses.replace(model, _provenance=provenance)
