@@ -7,10 +7,10 @@
 
 from .ensembles import brownian, nve, nvk, nvt_langevin, nvt_nose_hoover, temp_berendsen, temp_csvr, temp_rescale
 from .neighbors import NeighborListOverflowError
+from .patching import replacing
 from .simulation import from_simulation
-from .states import check
 from .stepper import JaxMDStepper
-from .unedited_programs import replacing
+from .surrogate_states import check
 
 __all__ = [
     "JaxMDStepper",

@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 from hoam_plugin.surrogates import Surrogate
 
-from .checks import require_function
-from .given import require_own_options, substeps
-from .importing import jax_md_simulate
-from .replacement import Beyond, Replacement
-from .samples import columns_of
+from .ensemble_arguments import require_own_options, substeps
+from .jax_md_modules import jax_md_simulate
+from .particles_as_samples import columns_of
+from .simulation_arguments import require_function
+from .surrogate_functions import Beyond, Replacement
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 

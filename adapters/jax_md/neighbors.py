@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+
+from .protocols import NeighborFn, NeighborList
 
 # Bits of jax-md's error code, `partition.PartitionErrorCode`.
 _LIST, _CELLS = 1, 2
@@ -30,7 +33,7 @@ class CellSize:
     # NumPy's numbers do so only then.
     __array_ufunc__ = None
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: ArrayLike) -> None:
         self.value = np.asarray(value)
 
     def __eq__(self, other: object) -> bool:
@@ -39,17 +42,17 @@ class CellSize:
     def __hash__(self) -> int:
         return hash(self.value.tobytes())
 
-    def __rtruediv__(self, length: Any) -> np.ndarray:
+    def __rtruediv__(self, length: ArrayLike) -> np.ndarray:
         return np.asarray(length / self.value)
 
 
-def allocated(neighbor_fn: Any, position: Float[Array, "N dim"], keywords: Mapping[str, Any]) -> Any:
+def allocated(neighbor_fn: NeighborFn, position: Float[Array, "N dim"], keywords: Mapping[str, object]) -> NeighborList:
     """A list with room for the neighbours of a configuration; outside of compiled code."""
     neighbors = neighbor_fn.allocate(position, **keywords)
     return neighbors if neighbors.cell_size is None else neighbors.set(cell_size=CellSize(neighbors.cell_size))
 
 
-def rebuilt(neighbors: Any, position: Float[Array, "N dim"], keywords: Mapping[str, Any]) -> Any:
+def rebuilt(neighbors: NeighborList, position: Float[Array, "N dim"], keywords: Mapping[str, object]) -> NeighborList:
     """The list of a configuration with the capacity of `neighbors`, without the errors that it had."""
     # A list is only built where particles are far from where they were; these are where their neighbours in the array
     # were.
@@ -60,12 +63,12 @@ def rebuilt(neighbors: Any, position: Float[Array, "N dim"], keywords: Mapping[s
     return fresh.update(position, **keywords)
 
 
-def overflowed(neighbors: Any) -> Any:
+def overflowed(neighbors: NeighborList) -> jax.Array:
     """Whether the lists of any of the replicas are incomplete, as a traceable boolean."""
     return jnp.any(neighbors.error.code != 0)
 
 
-def larger(old: Any, code: int) -> Any:
+def larger(old: NeighborList, code: int) -> NeighborList:
     """A list with more room than one that overflowed; what it holds is to be built anew.
 
     Args:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
-from hoam_plugin._internal.checks import positive_float
+from hoam_plugin._internal.checks import either, positive_float
+from hoam_plugin._types import Key
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import default_float, require_representable
 
-from . import checks, spaces
-from . import neighbors as jax_md_neighbors
-from .importing import jax_md_simulate, usual_promotions
-from .setup import Setup
-from .stepper import JaxMDStepper, View
-from .units import Units, units_for
+from . import neighbors as neighbor_lists
+from . import simulation_arguments as arguments
+from . import spaces
+from .jax_md_modules import jax_md_simulate, usual_promotions
+from .particles import Particles, Record, View
+from .protocols import EnergyOrForce, NeighborFn, NeighborList, Shift, Simulation, SystemState
+from .stepper import JaxMDStepper
+from .system import System
+from .units import units_for
 
 _DEFAULT_STEPS = 1000
 # jax-md's own default, in steps.
@@ -28,18 +34,18 @@ _STEPS_PER_TAU = 100
 
 
 def from_simulation(
-    simulation: Callable[..., Any],
-    energy_or_force_fn: Callable[..., Any],
-    shift_fn: Callable[..., Any],
+    simulation: Simulation,
+    energy_or_force_fn: EnergyOrForce,
+    shift_fn: Shift,
     *,
     dt: float,
-    position: Any,
-    box: Any = None,
+    position: ArrayLike | Callable[..., Array],
+    box: ArrayLike | None = None,
     parameters: Sequence[str] = ("kT",),
-    neighbor_fn: Any = None,
+    neighbor_fn: NeighborFn | None = None,
     view: View = "one_body",
-    mass: Any = 1.0,
-    record: Literal["momentum", "velocity"] = "momentum",
+    mass: ArrayLike = 1.0,
+    record: Record = "momentum",
     horizon: tuple[float, float] | None = None,
     **sim_kwargs: Any,
 ) -> JaxMDStepper:
@@ -80,100 +86,102 @@ def from_simulation(
             its range, several periods, or a `box` that is not that of `shift_fn`.
     """
     jax_md_simulate()
-    takes = checks.arguments_of_simulation(simulation)
-    checks.require_functions(energy_or_force_fn, shift_fn, neighbor_fn)
+    takes = arguments.arguments_of_simulation(simulation)
+    arguments.require_functions(energy_or_force_fn, shift_fn, neighbor_fn)
     dt = positive_float("dt", dt)
-    for name, value, choices in (("view", view, get_args(View)), ("record", record, ("momentum", "velocity"))):
-        if value not in choices:
-            raise ValueError(f"{name}={value!r} must be {' or '.join(map(repr, choices))}")
-    horizon = checks.horizon((0.0, _DEFAULT_STEPS * dt) if horizon is None else horizon)
-    parameters = checks.names(parameters)
-    both = sorted(set(parameters) & set(sim_kwargs))
-    if both:
-        raise ValueError(f"parameters={parameters!r} and the constants both have {both!r}; give each once")
-    if "kT" not in parameters and "kT" not in sim_kwargs and ("kT" in takes or checks.name_of(simulation) == "nve"):
-        raise ValueError(f"kT is neither among parameters={parameters!r} nor given as a constant, such as kT=1.0")
+    either("view", view, *get_args(View))
+    either("record", record, *get_args(Record))
+    horizon = arguments.horizon((0.0, _DEFAULT_STEPS * dt) if horizon is None else horizon)
+    parameters = arguments.names(parameters)
+    arguments.require_temperature(simulation, takes, parameters, sim_kwargs)
     example = _example(position, parameters)
-    n_particles, dim = example.shape
-    mass = checks.masses(mass, n_particles)
+    masses = arguments.masses(mass, len(example))
     options = {n: v for n, v in sim_kwargs.items() if n == "kT" or n in takes}
-    checks.require_complete(simulation, takes, (*options, *parameters))
+    arguments.require_complete(simulation, takes, (*options, *parameters))
     keywords = {n: v for n, v in sim_kwargs.items() if n not in options}
     if "tau" in takes and takes["tau"].default is None and "tau" not in parameters:
         # jax-md's default depends on the step, which is not the same between all saved times.
         options.setdefault("tau", _STEPS_PER_TAU * dt)
-    checks.require_known(energy_or_force_fn, neighbor_fn, takes, (*keywords, *parameters))
-    shift_keywords = {"box": keywords["box"]} if "box" in keywords else {}
-    period = _period(box, dim)
-    _require_box(shift_fn, dim, period, shift_keywords)
-    to_position = np.asarray(spaces.displacement_map(shift_fn, dim, period, shift_keywords), np.float64)
-    checks.require_forward(to_position)
-    neighbors = None
-    if neighbor_fn is not None:
-        with usual_promotions():
-            neighbors = jax_md_neighbors.allocated(neighbor_fn, example, shift_keywords)
-    setup = Setup(
+    arguments.require_known(energy_or_force_fn, neighbor_fn, takes, (*keywords, *parameters))
+    particles = _particles(example, masses, box, shift_fn, keywords, view, record)
+    system = System(
         simulation=simulation,
         energy_or_force_fn=energy_or_force_fn,
         shift_fn=shift_fn,
         position=position if callable(position) else np.asarray(position),
-        mass=mass,
         options=options,
-        keywords=keywords,
-        to_position=None if spaces.is_identity(to_position) else to_position,
-        is_energy=False,
-        fields=(),
-        shape=(n_particles, dim),
-        units=Units(),
-    )
-    if checks.name_of(simulation) in checks.SUPPORTED:
-        distance = spaces.distance_of_neighbours(np.asarray(example), period, to_position)
-        setup = dataclasses.replace(setup, units=units_for(mass, dt, distance, options))
-    stepper = JaxMDStepper(
-        neighbors=neighbors,
-        setup=setup,
+        constants=keywords,
         parameters=parameters,
-        period=period,
-        view=view,
-        record=record,
-        dt=dt,
-        horizon=horizon,
+        particles=particles,
     )
-    return dataclasses.replace(stepper, setup=_completed(stepper, example))
+    neighbors = None
+    if neighbor_fn is not None:
+        with usual_promotions():
+            neighbors = neighbor_lists.allocated(neighbor_fn, example, system.list_keywords)
+    if arguments.name_of(simulation) in arguments.SUPPORTED:
+        distance = spaces.distance_of_neighbours(np.asarray(example), particles.period, particles.to_position)
+        system = dataclasses.replace(system, units=units_for(particles.mass, dt, distance, options))
+    return JaxMDStepper(neighbors, _completed(system, neighbors, example, dt), dt, horizon)
 
 
-def _completed(stepper: JaxMDStepper, example: Any) -> Setup:
-    """The setup with what follows from its functions: the fields of jax-md's state, and whether there is an energy."""
-    setup = stepper.setup
+def _completed(system: System, neighbors: NeighborList | None, example: Float[Array, "N dim"], dt: float) -> System:
+    """The system with what follows from its functions: the fields of jax-md's state, and whether there is an energy."""
     dtype = example.dtype
-    values = {name: jnp.ones((), dtype) for name in stepper.parameters}
-    own = {} if stepper.neighbors is None else {"neighbor": stepper.neighbors}
-    keywords = stepper.keywords(values)
+    values = {name: jnp.ones((), dtype) for name in system.parameters}
+    own = {} if neighbors is None else {"neighbor": neighbors}
+    keywords = system.keywords(values)
 
-    def state_and_energy(position: Any, key: Any) -> tuple[Any, Any]:
-        init_fn, _ = stepper.built(jnp.asarray(stepper.dt, dtype), values)
+    def state_and_energy(position: Float[Array, "N dim"], key: Key) -> tuple[SystemState, jax.Array]:
+        init_fn, _ = system.built(jnp.asarray(dt, dtype), values)
         takes = inspect.signature(init_fn).parameters
         given = {**own, **keywords} if any(p.kind is p.VAR_KEYWORD for p in takes.values()) else {}
         if "kT" in takes:
-            given["kT"] = stepper.option("kT", values)
-        return init_fn(key, position, **given), setup.energy_or_force_fn(position, **own, **keywords)
+            given["kT"] = system.option("kT", values)
+        return init_fn(key, position, **given), system.energy_or_force_fn(position, **own, **keywords)
 
     with usual_promotions():
         state, energy = jax.eval_shape(state_and_energy, example, jax.random.key(0))
     fields = tuple(f.name for f in dataclasses.fields(state))
-    return dataclasses.replace(setup, fields=fields, is_energy=energy.shape == ())
+    return dataclasses.replace(system, fields=fields, is_energy=energy.shape == ())
 
 
-def _example(position: Any, parameters: Sequence[str]) -> Any:
+def _particles(
+    example: Float[Array, "N dim"],
+    mass: np.ndarray,
+    box: ArrayLike | None,
+    shift_fn: Shift,
+    keywords: Mapping[str, object],
+    view: View,
+    record: Record,
+) -> Particles:
+    """The particles of a replica, in the box of the shift."""
+    n_particles, dim = example.shape
+    shift_keywords = {"box": keywords["box"]} if "box" in keywords else {}
+    period = _period(box, dim)
+    _require_box(shift_fn, dim, period, shift_keywords)
+    to_position = np.asarray(spaces.displacement_map(shift_fn, dim, period, shift_keywords), np.float64)
+    arguments.require_forward(to_position)
+    return Particles(
+        shape=(n_particles, dim),
+        mass=mass,
+        period=period,
+        to_position=None if spaces.is_identity(to_position) else to_position,
+        view=view,
+        record=record,
+    )
+
+
+def _example(position: ArrayLike | Callable[..., Array], parameters: Sequence[str]) -> Float[Array, "N dim"]:
     """Positions of one replica, to see their shape and, for neighbour lists, their density."""
     if callable(position):
-        n_arguments = checks.n_arguments_of_position(position)
+        n_arguments = arguments.n_arguments_of_position(position)
         values = {name: jnp.ones((), default_float()) for name in parameters}
+        drawn: ArrayLike
         with usual_promotions():
             drawn = position(*(jax.random.key(0), values)[:n_arguments])
     else:
         drawn = position
-    checks.require_numbers("position", drawn)
+    arguments.require_numbers("position", drawn)
     require_representable("position", drawn)
     example = jnp.asarray(drawn)
     if example.ndim != 2 or not jnp.issubdtype(example.dtype, jnp.floating):
@@ -184,10 +192,10 @@ def _example(position: Any, parameters: Sequence[str]) -> Any:
     return example
 
 
-def _period(box: Any, dim: int) -> float | None:
+def _period(box: ArrayLike | None, dim: int) -> float | None:
     if box is None:
         return None
-    checks.require_numbers("box", box)
+    arguments.require_numbers("box", box)
     sides = np.asarray(box, np.float64)
     if sides.ndim == 2 and sides.shape == (dim, dim) and not (sides - np.diag(np.diag(sides))).any():
         sides = np.diag(sides)
@@ -199,7 +207,7 @@ def _period(box: Any, dim: int) -> float | None:
     return positive_float("box", sides.flat[0])
 
 
-def _require_box(shift_fn: Callable[..., Any], dim: int, period: float | None, keywords: dict[str, Any]) -> None:
+def _require_box(shift_fn: Shift, dim: int, period: float | None, keywords: Mapping[str, object]) -> None:
     fits = spaces.shifts_as(shift_fn, dim, period, keywords)
     if isinstance(fits, jax.core.Tracer) or bool(fits):
         return

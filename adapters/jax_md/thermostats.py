@@ -7,21 +7,24 @@ simulation to its value, and the time step, and returns the rate of every replic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hoam_plugin._types import Scalar
+
 Momenta = Float[Array, "replica N dim"]
 Rates = Float[Array, " replica"]
+Option: TypeAlias = Callable[[str], Scalar]
 
 
-def isokinetic(momentum: Momenta, velocity: Momenta, force: Momenta, option: Callable[[str], Any], dt: float) -> Rates:
+def isokinetic(momentum: Momenta, velocity: Momenta, force: Momenta, option: Option, dt: float) -> Rates:
     """Of `nvk`: Gauss's principle of least constraint keeps the kinetic energy."""
     return -_sums(force * velocity) / _sums(momentum * velocity)
 
 
-def rescale(momentum: Momenta, velocity: Momenta, force: Momenta, option: Callable[[str], Any], dt: float) -> Rates:
+def rescale(momentum: Momenta, velocity: Momenta, force: Momenta, option: Option, dt: float) -> Rates:
     """Of `temp_rescale`, spread over a time step of length `dt`."""
     now = _temperature(momentum, velocity)
     target = now - option("fraction") * (now - option("kT"))
@@ -29,20 +32,18 @@ def rescale(momentum: Momenta, velocity: Momenta, force: Momenta, option: Callab
     return jnp.where(outside, jnp.sqrt(target / now) - 1, 0) / dt
 
 
-def berendsen(momentum: Momenta, velocity: Momenta, force: Momenta, option: Callable[[str], Any], dt: float) -> Rates:
+def berendsen(momentum: Momenta, velocity: Momenta, force: Momenta, option: Option, dt: float) -> Rates:
     """Of `temp_berendsen`."""
     return (option("kT") / _temperature(momentum, velocity) - 1) / (2 * option("tau"))
 
 
-def stochastic_rescale(
-    momentum: Momenta, velocity: Momenta, force: Momenta, option: Callable[[str], Any], dt: float
-) -> Rates:
+def stochastic_rescale(momentum: Momenta, velocity: Momenta, force: Momenta, option: Option, dt: float) -> Rates:
     """Of `temp_csvr`, without its noise, which all particles of a replica have in common."""
     n_dof = momentum[0].size
     return (option("kT") / _temperature(momentum, velocity) * (1 - 1 / n_dof) - 1) / (2 * option("tau"))
 
 
-RATES: dict[str, Callable[..., Any]] = {
+RATES: dict[str, Callable[[Momenta, Momenta, Momenta, Option, float], Rates]] = {
     "nvk": isokinetic,
     "temp_rescale": rescale,
     "temp_berendsen": berendsen,

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin._internal.checks import with_details
+from hoam_plugin._types import DTypeLike
+
+from .protocols import EnergyOrForce
 
 # Products of three or four numbers of this size are far from the ends of single precision.
 _COMFORTABLE = 2.0**20
@@ -44,22 +50,22 @@ class Units:
         return self.mass / self.time**2
 
     def argument(self, name: str, value: Any) -> Any:
-        """An argument of a simulation of jax-md, in these units."""
+        """An argument of a simulation of jax-md, of whatever kind, in these units."""
         unit = {"dt": self.time, "tau": self.time, "kT": self.energy, "window": self.energy, "gamma": 1 / self.time}
         return value * (1 / unit[name]) if value is not None and unit.get(name, 1.0) != 1 else value
 
-    def energy_or_force(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def energy_or_force(self, function: EnergyOrForce) -> EnergyOrForce:
         """An energy or force in these units."""
         if self.energy == 1:
             return function
 
-        def scaled(position: Any, **keywords: Any) -> Any:
+        def scaled(position: Float[Array, "N dim"], **keywords: object) -> jax.Array:
             return function(position, **keywords) * (1 / self.energy)
 
         return scaled
 
 
-def units_for(mass: Any, dt: float, distance: float, options: Mapping[str, Any]) -> Units:
+def units_for(mass: np.ndarray, dt: float, distance: float, options: Mapping[str, Any]) -> Units:
     """Units in which masses and energies are near 1; the user's own where they are near 1 there already.
 
     Args:
@@ -78,7 +84,7 @@ def units_for(mass: Any, dt: float, distance: float, options: Mapping[str, Any])
     return Units(_power_of_2(typical_mass), _power_of_2(math.sqrt(typical_mass / energy)))
 
 
-def require_resolved(kT: np.ndarray, mass: Any, units: Units, dtype: Any) -> None:
+def require_resolved(kT: np.ndarray, mass: np.ndarray, units: Units, dtype: DTypeLike) -> None:
     """Raise ValueError where momenta at a temperature, sqrt(kT mass), vanish for want of small numbers.
 
     Args:
@@ -90,11 +96,12 @@ def require_resolved(kT: np.ndarray, mass: Any, units: Units, dtype: Any) -> Non
     products = kT / units.energy * (float(np.min(mass)) / units.mass)
     lost = (kT > 0) & (products < float(np.finfo(dtype).tiny))
     if lost.any():
-        raise ValueError(
+        refused = ValueError(
             f"kT={float(kT[lost][0])!r} times the mass {float(np.min(mass)):g} is no number of {np.dtype(dtype)}, so "
             "that all momenta would be 0; use units in which both are near 1, or call "
             "jax.config.update('jax_enable_x64', True) at start-up"
         )
+        raise with_details(refused, environment={"JAX_ENABLE_X64": "1"})
 
 
 def _power_of_2(value: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .importing import jax_md_simulate
+from .jax_md_modules import jax_md_simulate
 
 _REPLACED = {
     "nve": "NVEState",

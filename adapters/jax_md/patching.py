@@ -12,10 +12,11 @@ from typing import Any
 from hoam_plugin._internal.checks import suggestion
 from hoam_plugin.surrogates import Surrogate
 
-from .given import require_own_options
-from .importing import jax_md_simulate
-from .samples import columns_of
-from .states import ENSEMBLES
+from . import ensembles
+from .ensemble_arguments import require_own_options
+from .jax_md_modules import jax_md_simulate
+from .particles_as_samples import columns_of
+from .surrogate_states import ENSEMBLES
 
 _lock = threading.Lock()
 # What `jax_md.simulate` had under a name before, and what it has been given since, the latest last.
@@ -52,7 +53,7 @@ def replacing(name: str, surrogate: Surrogate, **options: Any) -> Iterator[None]
     simulate = jax_md_simulate()
     columns_of(surrogate, name, has_momentum=name != "brownian")
     require_own_options(options)
-    ours = getattr(jax_md_ensembles, name)
+    ours = getattr(ensembles, name)
 
     def replaced(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)

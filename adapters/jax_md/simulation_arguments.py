@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from hoam_plugin._internal.checks import increasing_pair
+
+from .protocols import EnergyOrForce, NeighborFn, Simulation
 
 # What jax-md's functions do to particles is known of these.
 SUPPORTED = (
@@ -30,13 +33,13 @@ _PAIRS = {
 _ALWAYS_GIVEN = 2
 
 
-def name_of(simulation: Any) -> str:
+def name_of(simulation: object) -> str:
     """Name of one of jax-md's own simulations; "" of any other."""
     own = str(getattr(simulation, "__module__", "")).startswith("jax_md.")
     return str(getattr(simulation, "__name__", "")) if own else ""
 
 
-def arguments_of_simulation(simulation: Any) -> Mapping[str, inspect.Parameter]:
+def arguments_of_simulation(simulation: object) -> Mapping[str, inspect.Parameter]:
     """The arguments of a simulation.
 
     Raises:
@@ -59,7 +62,7 @@ def arguments_of_simulation(simulation: Any) -> Mapping[str, inspect.Parameter]:
     return takes
 
 
-def require_function(name: str, value: Any) -> None:
+def require_function(name: str, value: object) -> None:
     """Raise TypeError for what is no function, such as the pair that jax-md returns."""
     if callable(value):
         return
@@ -67,20 +70,34 @@ def require_function(name: str, value: Any) -> None:
     raise TypeError(f"{name} is a {type(value).__name__} and must be a function; {pair}")
 
 
-def require_functions(energy_or_force_fn: Any, shift_fn: Any, neighbor_fn: Any) -> None:
+def require_functions(energy_or_force_fn: object, shift_fn: object, neighbor_fn: object) -> None:
     """Raise TypeError for what is no function, or another one."""
     require_function("energy_or_force_fn", energy_or_force_fn)
     require_function("shift_fn", shift_fn)
-    if hasattr(energy_or_force_fn, "allocate"):
+    if isinstance(energy_or_force_fn, NeighborFn):
         raise TypeError(f"energy_or_force_fn is a neighbor_fn; {_PAIRS['energy_or_force_fn']}")
-    if neighbor_fn is not None and not hasattr(neighbor_fn, "allocate"):
+    if not isinstance(neighbor_fn, NeighborFn | None):
         raise TypeError(
             f"neighbor_fn is a {type(neighbor_fn).__name__} and must have `allocate` and `update`; "
             f"{_PAIRS['energy_or_force_fn']}"
         )
 
 
-def require_complete(simulation: Any, takes: Mapping[str, inspect.Parameter], given: Iterable[str]) -> None:
+def require_temperature(
+    simulation: Simulation,
+    takes: Mapping[str, inspect.Parameter],
+    parameters: tuple[str, ...],
+    constants: Mapping[str, object],
+) -> None:
+    """Raise ValueError for what is both a parameter and a constant, and for a temperature that is neither."""
+    both = sorted(set(parameters) & set(constants))
+    if both:
+        raise ValueError(f"parameters={parameters!r} and the constants both have {both!r}; give each once")
+    if "kT" not in parameters and "kT" not in constants and ("kT" in takes or name_of(simulation) == "nve"):
+        raise ValueError(f"kT is neither among parameters={parameters!r} nor given as a constant, such as kT=1.0")
+
+
+def require_complete(simulation: Simulation, takes: Mapping[str, inspect.Parameter], given: Iterable[str]) -> None:
     """Raise ValueError for an argument of the simulation that is neither a parameter nor a constant."""
     known = {*given, "dt"}
     missing = [
@@ -99,7 +116,10 @@ def require_complete(simulation: Any, takes: Mapping[str, inspect.Parameter], gi
 
 
 def require_known(
-    energy_or_force_fn: Any, neighbor_fn: Any, takes: Mapping[str, inspect.Parameter], names: Iterable[str]
+    energy_or_force_fn: EnergyOrForce,
+    neighbor_fn: NeighborFn | None,
+    takes: Mapping[str, inspect.Parameter],
+    names: Iterable[str],
 ) -> None:
     """Raise ValueError for an energy that wants lists and gets none; warn of names that look like slips."""
     try:
@@ -120,7 +140,7 @@ def require_known(
             )
 
 
-def require_numbers(name: str, value: Any) -> None:
+def require_numbers(name: str, value: object) -> None:
     """Raise TypeError for what is no number or array of numbers."""
     dtype = getattr(value, "dtype", None)
     found = np.asarray(value).dtype if dtype is None else dtype
@@ -137,7 +157,7 @@ def require_forward(to_position: np.ndarray) -> None:
         )
 
 
-def names(parameters: Any) -> tuple[str, ...]:
+def names(parameters: object) -> tuple[str, ...]:
     """Names of parameters as a tuple.
 
     Raises:
@@ -150,22 +170,20 @@ def names(parameters: Any) -> tuple[str, ...]:
     return found
 
 
-def horizon(value: Any) -> tuple[float, float]:
+def horizon(value: object) -> tuple[float, float]:
     """A time range as floats.
 
     Raises:
         ValueError: not two increasing, finite numbers.
     """
     try:
-        t0, t1 = (float(t) for t in value)
+        t0, t1 = (float(t) for t in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
         raise ValueError(f"horizon={value!r} must be two times, such as (0.0, 1.0)") from error
-    if not (math.isfinite(t0) and math.isfinite(t1) and t0 < t1):
-        raise ValueError(f"horizon={value!r} must be increasing and finite")
-    return t0, t1
+    return increasing_pair("horizon", (t0, t1))
 
 
-def masses(mass: Any, n_particles: int) -> np.ndarray:
+def masses(mass: ArrayLike, n_particles: int) -> np.ndarray:
     """One mass, or one of each particle: an array of shape () or (N,); jax-md's own shape (N, 1) counts as that.
 
     Raises:
@@ -182,7 +200,7 @@ def masses(mass: Any, n_particles: int) -> np.ndarray:
     return own
 
 
-def n_arguments_of_position(position: Any) -> int:
+def n_arguments_of_position(position: Callable[..., object]) -> int:
     """Whether a function that draws positions takes (key) or (key, parameters).
 
     Raises:
@@ -194,7 +212,7 @@ def n_arguments_of_position(position: Any) -> int:
     return n_arguments
 
 
-def _arguments(name: str, function: Any) -> Mapping[str, inspect.Parameter]:
+def _arguments(name: str, function: object) -> Mapping[str, inspect.Parameter]:
     if not callable(function):
         raise TypeError(
             f"{name} is a {type(function).__name__} and must be a function, such as jax_md.simulate.nvt_langevin "

@@ -52,7 +52,7 @@ def require_mass(surrogate: Surrogate, mass: Any) -> None:
     replaced = surrogate.replaces
     if not isinstance(replaced, JaxMDStepper) or isinstance(mass, jax.core.Tracer):
         return
-    trained, given = np.asarray(replaced.setup.mass, np.float64), np.asarray(mass)
+    trained, given = np.asarray(replaced.system.particles.mass, np.float64), np.asarray(mass)
     fits = given.size in (1, trained.size) or trained.size == 1
     if not (fits and tolerances.same(np.ones(1), given.reshape(-1) / trained.reshape(-1)).all()):
         raise ValueError(

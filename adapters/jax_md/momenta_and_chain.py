@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .importing import jax_md_simulate
+from .jax_md_modules import jax_md_simulate
 
 # kT m of an atom in joules and kilograms is no number of single precision; a power of 4, so that its root is exact.
 _SMALL, _FACTOR = 2.0**-60, 2.0**100

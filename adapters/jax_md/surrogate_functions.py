@@ -14,10 +14,10 @@ from hoam_plugin._internal.checks import random_key
 from hoam_plugin.steppers import clock, default_float
 from hoam_plugin.surrogates import Surrogate, trained_range
 
-from . import given, samples, spaces, thermal
-from .importing import jax_md_simulate, usual_promotions
-from .samples import Columns
-from .states import check, state_class
+from . import ensemble_arguments, momenta_and_chain, particles_as_samples, spaces
+from .jax_md_modules import jax_md_simulate, usual_promotions
+from .particles_as_samples import Columns
+from .surrogate_states import check, state_class
 
 Beyond = Literal["raise", "hold"]
 _BOXES = ("box", "new_box")
@@ -68,8 +68,8 @@ class Replacement:
         random_key(key)
         shape = np.shape(R)
         self.columns.require_shape(shape)
-        given.require_start(shape, mass, momenta, kT)
-        given.require_mass(self.surrogate, mass)
+        ensemble_arguments.require_start(shape, mass, momenta, kT)
+        ensemble_arguments.require_mass(self.surrogate, mass)
         fits = self._fits(shape[1], keywords)
         own = {n: keywords.pop(n) for n in self.surrogate.parameters if n in keywords}
         stored = {n: v for n, v in {**self.parameters, **own}.items() if n not in self.constants}
@@ -96,7 +96,7 @@ class Replacement:
         simulate = jax_md_simulate()
         position = jnp.asarray(R) if momenta is None else jnp.asarray(R, jnp.promote_types(R.dtype, momenta.dtype))
         position = jnp.where(fits, position, jnp.nan)
-        rng, draw = thermal.keys(self.ensemble, key)
+        rng, draw = momenta_and_chain.keys(self.ensemble, key)
         now = clock.at(surrogate.horizon[0], default_float())
         now["remainder"] |= self.columns.no_remainders(position)
         now["parameters"] = {n: jnp.asarray(v).astype(position.dtype) for n, v in stored.items()}
@@ -109,15 +109,15 @@ class Replacement:
                 position=position, momentum=None, force=None, mass=mass, rng=rng, **held, **now
             )
             state = simulate.canonicalize_mass(state)
-            drawn = thermal.drawn_momenta(state, draw, kT) if momenta is None else momenta
+            drawn = momenta_and_chain.drawn_momenta(state, draw, kT) if momenta is None else momenta
             state = state.set(momentum=jnp.asarray(drawn).astype(position.dtype))
         force = jnp.zeros_like(position)
         if parameters is not None:
             plain = self.columns.state(state)
-            rate = samples.learned_rate(surrogate, plain, self._as_arrays(parameters, position.dtype))
+            rate = particles_as_samples.learned_rate(surrogate, plain, self._as_arrays(parameters, position.dtype))
             force = self.columns.force(rate, state.mass, position.shape)
         state = state.set(force=force)
-        return state if self.chain is None else state.set(chain=thermal.chain_at_rest(state, kT, *self.chain))
+        return state if self.chain is None else state.set(chain=momenta_and_chain.chain_at_rest(state, kT, *self.chain))
 
     # A step.
 
@@ -129,11 +129,11 @@ class Replacement:
                 "with this apply_fn"
             )
         dt = keywords.pop("dt", self.dt)
-        n_substeps = given.substeps(self.surrogate, dt)
+        n_substeps = ensemble_arguments.substeps(self.surrogate, dt)
         parameters = self._parameters_of_step(state, keywords)
         kT = keywords.pop("kT", self.constants.get("kT"))
         fits = self._fits(state.position.shape[1], keywords) if any(n in keywords for n in _BOXES) else True
-        given.warn_of_ignored(self.surrogate, keywords)
+        ensemble_arguments.warn_of_ignored(self.surrogate, keywords)
         is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (state.position, state.time, dt))
         times: Any = state.time
         if not is_traced:
@@ -174,7 +174,7 @@ class Replacement:
             first = surrogate.refresh(first, parameters)
         n: Any = n_substeps
         if n is None:
-            n = given.traced_substeps(surrogate, dt)
+            n = ensemble_arguments.traced_substeps(surrogate, dt)
         size = dt / jnp.asarray(n, dt.dtype)
 
         def substep(i: Any, plain: Any) -> Any:
@@ -188,12 +188,12 @@ class Replacement:
         if self.ensemble == "brownian":
             return moved, change, displacement
         last = jax.random.fold_in(key, n - 1)
-        rate = samples.learned_rate_of_step(surrogate, before, after, size, parameters, last)
+        rate = particles_as_samples.learned_rate_of_step(surrogate, before, after, size, parameters, last)
         moved = columns.with_momenta(moved, after)
         moved = moved.set(force=columns.force(rate, state.mass, shape).astype(state.force.dtype))
         if self.chain is None:
             return moved, change, displacement
-        chain = thermal.chain_at_rest(moved, kT, *self.chain)
+        chain = momenta_and_chain.chain_at_rest(moved, kT, *self.chain)
         as_before = jax.tree.map(lambda new, old: new.astype(old.dtype), chain, state.chain)
         chain = state.chain.set(kinetic_energy=as_before.kinetic_energy, mass=as_before.mass)
         return moved.set(chain=chain), change, displacement
@@ -246,7 +246,7 @@ class Replacement:
             )
         for name in self.constants:
             if name in keywords and name not in self.surrogate.parameters:
-                given.require_unchanged(self.ensemble, name, self.constants[name], keywords[name])
+                ensemble_arguments.require_unchanged(self.ensemble, name, self.constants[name], keywords[name])
                 if name != "kT":
                     del keywords[name]
         return values
