@@ -28,8 +28,8 @@ def pytree(
 
     def made(cls: type[T]) -> type[T]:
         decorated = dataclasses.dataclass(frozen=True, eq=eq, repr=repr)(cls)
-        # mypy takes `decorated` for any class, which `dataclasses.fields` does not.
-        names = [name for name, field in decorated.__dataclass_fields__.items() if field.init]  # type: ignore[attr-defined]
+        # mypy takes `decorated` for any class.
+        names = [field.name for field in dataclasses.fields(decorated) if field.init]  # type: ignore[arg-type]
         missing = {*data, *dropped} - set(names)
         if missing:
             raise TypeError(

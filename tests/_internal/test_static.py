@@ -1,6 +1,7 @@
 """Frozen dataclasses as pytrees: which fields are children, structure, or neither."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ class Model:
     weights: object
     width: int = 3
     history: str = ""
+
+    kind: ClassVar[str] = "of the class, no field"
 
 
 def test_only_data_are_children() -> None:
