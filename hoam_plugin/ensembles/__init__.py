@@ -1,19 +1,11 @@
-"""What any stepper did, as `xarray.Dataset`s: names, schema, reading, selection, storage."""
+"""What any stepper did, as `xarray.Dataset`s: their form, how they are read, selected, made, checked and stored."""
 
+from hoam_plugin.ensembles.building import build, creation_attributes, frame
+from hoam_plugin.ensembles.names import DIMS, is_label, parameter_names, variable_names
 from hoam_plugin.ensembles.parameter_declaration import require_parameters_declared
-from hoam_plugin.ensembles.reading import build, creation_attributes, frame, sel_run, subsample
-from hoam_plugin.ensembles.schema import (
-    DIMS,
-    is_label,
-    moments,
-    native,
-    parameter_names,
-    parameters,
-    samples,
-    slabs,
-    variable_names,
-    variables,
-)
+from hoam_plugin.ensembles.reading import moments, native, parameters, samples, slabs
+from hoam_plugin.ensembles.schema import variables
+from hoam_plugin.ensembles.selection import sel_run, subsample
 from hoam_plugin.ensembles.storage import is_netcdf, load, order_attribute, require_netcdf, save, write, write_zarr
 from hoam_plugin.ensembles.validation import validate
 

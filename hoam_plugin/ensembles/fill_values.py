@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
+
+# Of a variable, or of its file.
+Attributes = Mapping[Hashable, object]
 
 # What netCDF puts where nothing was written, for float and double alike.
 NETCDF_FILL = 9.969209968386869e36
@@ -34,7 +36,7 @@ class _Found:
 class FillValues:
     """Counts the fill values among the samples of one variable, which it is shown in pieces."""
 
-    def __init__(self, name: str, dtype: Any, attributes: Mapping[str, Any], encoding: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, dtype: np.dtype, attributes: Attributes, encoding: Attributes) -> None:
         self._name = name
         self._declared = _in_dtype(_numbers(attributes), dtype)
         # The declared value of packed numbers is a packed one.
@@ -45,7 +47,9 @@ class FillValues:
         self._low, self._high = np.inf, -np.inf
         self._found: dict[float, _Found] = {}
 
-    def look_at(self, run: int, start: int, values: np.ndarray, low: Any, high: Any) -> None:
+    def look_at(
+        self, run: int, start: int, values: np.ndarray, low: np.floating | float, high: np.floating | float
+    ) -> None:
         """Take one piece into account.
 
         Args:
@@ -102,7 +106,7 @@ class FillValues:
         )
 
 
-def declared_in(encoding: Mapping[str, Any]) -> float | None:
+def declared_in(encoding: Attributes) -> float | None:
     """The finite fill value that a file declares, whose places are read as NaN."""
     return next((value for value in _numbers(encoding) if np.isfinite(value)), None)
 
@@ -112,7 +116,7 @@ def is_unwritten(values: np.ndarray) -> bool:
     return values.dtype.kind == "f" and bool(np.isin(values, _in_dtype([NETCDF_FILL], values.dtype)).any())
 
 
-def _numbers(attributes: Mapping[str, Any]) -> list[float]:
+def _numbers(attributes: Attributes) -> list[float]:
     found: list[float] = []
     for name in _ATTRIBUTES:
         array = np.asarray(attributes.get(name, []))
@@ -121,8 +125,8 @@ def _numbers(attributes: Mapping[str, Any]) -> list[float]:
     return found
 
 
-def _in_dtype(values: Any, dtype: Any) -> np.ndarray:
+def _in_dtype(values: Iterable[float | int], dtype: np.dtype) -> np.ndarray:
     """The values as they lie in an array of a dtype, without those that it cannot hold."""
     with np.errstate(over="ignore"):
-        array = np.asarray(values, np.float64).astype(dtype)
+        array = np.asarray([*values], np.float64).astype(dtype)
     return np.unique(array[np.isfinite(array)])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from hoam_plugin.ensembles.schema import (
+from hoam_plugin.ensembles.names import (
     DIMS,
     LABEL,
     PARAMETER,
@@ -20,8 +19,8 @@ from hoam_plugin.ensembles.schema import (
     is_whole,
     label_names,
     parameter_names,
-    parameters,
 )
+from hoam_plugin.ensembles.reading import parameters
 from hoam_plugin.numerics import tolerances
 
 _NUMERIC = "fiub"
@@ -161,5 +160,5 @@ def _is_set_aside(array: xr.DataArray) -> bool:
     return role == LABEL or (role != PARAMETER and has_bookkeeping_name(str(array.name)))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real)

@@ -1,174 +1,76 @@
-"""Ensembles: what any stepper did, as an `xarray.Dataset` with dims (run, time, sample, ...).
-
-One data variable per state variable, one coordinate along `run` per physics parameter, `time` in physical units,
-optionally `quadrature_weight(time)`; diagnostics ride along as (run, time, ...). Anybody's Dataset of this shape works.
-"""
+"""The numbers of an ensemble: samples, whole or in pieces of a few times, their moments, and the parameters of runs."""
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import overload
 
-import jax
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from hoam_plugin._internal.checks import numeric_array, positive_int, random_key
-from hoam_plugin.ensembles.parameter_declaration import require_parameters_declared
-from hoam_plugin.ensembles.schema import (
-    DIMS,
-    PARAMETER,
-    ROLE,
-    has_bookkeeping_name,
-    moments,
-    native,
-    parameter_names,
-    parameters,
-    run_columns,
-    samples,
-    slabs,
-    variable_names,
-    variables,
-)
-from hoam_plugin.ensembles.storage import is_netcdf, load, order_attribute, require_netcdf, save, write, write_zarr
-from hoam_plugin.ensembles.validation import validate
-from hoam_plugin.numerics import tolerances
-from hoam_plugin.steppers import Variable
+from hoam_plugin.ensembles.names import parameter_names, variable_names
 
-__all__ = [
-    "DIMS",
-    "build",
-    "creation_attributes",
-    "frame",
-    "is_netcdf",
-    "load",
-    "moments",
-    "native",
-    "order_attribute",
-    "parameter_names",
-    "parameters",
-    "require_netcdf",
-    "require_parameters_declared",
-    "samples",
-    "save",
-    "sel_run",
-    "slabs",
-    "subsample",
-    "validate",
-    "variable_names",
-    "variables",
-    "write",
-    "write_zarr",
-]
+# What is read at a time of an ensemble on disk.
+_SLAB_BYTES = 1 << 22
 
 
-def frame(
-    times: Any,
-    parameters: Mapping[str, Any],
-    *,
-    quadrature_weight: Any = None,
-    coordinates: Mapping[str, Any] | None = None,
-    attributes: Mapping[str, Any] | None = None,
-    n_runs: int | None = None,
-) -> xr.Dataset:
-    """An ensemble that has its coordinates and attributes but no samples yet; see `build`.
-
-    Args:
-        times: saved times, physical units.
-        parameters: name to one value per run.
-        quadrature_weight: weights of the saved times, summing to 1.
-        coordinates: values along the extra dimensions of variables and diagnostics.
-        attributes: netCDF-safe attributes of the Dataset.
-        n_runs: number of runs, needed where there are no parameters.
-    """
-    coords: dict[str, Any] = {
-        "time": (("time",), np.asarray(times, np.float64), {"units": "1", "long_name": "time"}),
-        **{n: (("run",), np.asarray(c, np.float64), _parameter_attributes(n)) for n, c in parameters.items()},
-        **{n: ((n,), np.asarray(c), {"units": "1", "long_name": n}) for n, c in (coordinates or {}).items()},
-    }
-    if not parameters:
-        coords["run"] = (("run",), np.arange(n_runs or 1), {"long_name": "run"})
-    data = {}
-    if quadrature_weight is not None:
-        weight = np.asarray(quadrature_weight, np.float64)
-        data["quadrature_weight"] = (("time",), weight, {"units": "1", "long_name": "weight of the time quadrature"})
-    return xr.Dataset(data, coords, {**creation_attributes(), **(attributes or {})})
+@overload
+def parameters(ds: xr.Dataset) -> dict[str, np.ndarray]: ...
+@overload
+def parameters(ds: xr.Dataset, run: int) -> dict[str, float]: ...
+def parameters(ds: xr.Dataset, run: int | None = None) -> dict[str, np.ndarray] | dict[str, float]:
+    """Physics parameters as name to column over runs, or to the one value of `run`; truth values are 1 and 0."""
+    columns = {name: np.asarray(ds[name].values, np.float64) for name in parameter_names(ds)}
+    return columns if run is None else {name: float(column[run]) for name, column in columns.items()}
 
 
-def build(
-    frame: xr.Dataset,
-    variables: Sequence[Variable],
-    samples: Mapping[str, Any],
-    diagnostic_variables: Sequence[Variable] = (),
-    diagnostics: Mapping[str, Any] | None = None,
-) -> xr.Dataset:
-    """Put arrays into a frame.
-
-    Args:
-        frame: coordinates and attributes, from `frame`.
-        variables: descriptions of the sample variables, in order.
-        samples: name to array of shape (run, time, sample, ...).
-        diagnostic_variables: descriptions of the diagnostics.
-        diagnostics: name to array of shape (run, time, ...).
-
-    Raises:
-        ValueError: as `validate`.
-    """
-    data: dict[str, Any] = {v.name: ((*DIMS, *v.dims), samples[v.name], v.attributes()) for v in variables}
-    for v in diagnostic_variables:
-        data[v.name] = (("run", "time", *v.dims), (diagnostics or {})[v.name], v.attributes())
-    return validate(xr.Dataset(data, attrs=frame.attrs).merge(frame, combine_attrs="override"))
+def samples(ds: xr.Dataset, run: int, time: int | slice = slice(None)) -> np.ndarray:
+    """The sample variables of one run side by side: shape (time, sample, D), or (sample, D) for one time index."""
+    columns = []
+    for name in variable_names(ds):
+        array = ds[name].isel(run=run, time=time)
+        leading = [d for d in ("time", "sample") if d in array.dims]
+        values = array.transpose(*leading, ...).values
+        columns.append(values.reshape(*values.shape[: len(leading)], -1))
+    return np.concatenate(columns, axis=-1)
 
 
-def creation_attributes() -> dict[str, str]:
-    """`created_at`, `creation_library`, `creation_library_version` (the convention of arviz) and the JAX version."""
-    return {
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "creation_library": "hoam-plugin",
-        "creation_library_version": importlib.metadata.version("hoam-plugin"),
-        "jax_version": jax.__version__,
-    }
+def slabs(ds: xr.Dataset, run: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """`samples` of one run in pieces of a few times each, so that an ensemble on disk stays small in memory."""
+    row_bytes = max(ds[name].isel(run=run, time=0).nbytes for name in variable_names(ds))
+    for times in _time_slices(ds.sizes["time"], row_bytes):
+        yield times, samples(ds, run, times)
 
 
-def _parameter_attributes(name: str) -> dict[str, str]:
-    attributes = {"units": "1", "long_name": name}
-    return {**attributes, ROLE: PARAMETER} if has_bookkeeping_name(name) else attributes
+def slabs_of(array: xr.DataArray) -> Iterator[tuple[int, slice, np.ndarray]]:
+    """Run, times and values (time, sample, ...) of one array with the dims of samples, in pieces of a few times."""
+    for run in range(array.sizes["run"]):
+        of_run = array.isel(run=run).transpose("time", "sample", ...)
+        for times in _time_slices(of_run.sizes["time"], of_run.isel(time=0).nbytes):
+            yield run, times, of_run.isel(time=times).values
 
 
-def sel_run(ds: xr.Dataset, **values: Any) -> xr.Dataset:
-    """The runs whose parameters (or other numbers along `run`) equal the given values; `run` stays a dim.
-
-    Values are equal that differ by round-off of single precision, and by far less than two values of the ensemble do.
-
-    Raises:
-        ValueError: an unknown parameter, a value that is no number, or no such run.
-    """
-    mask = np.ones(ds.sizes["run"], bool)
-    for name, value in values.items():
-        if name not in run_columns(ds):
-            raise ValueError(f"the ensemble has no parameter {name!r}; it has {parameter_names(ds)!r}")
-        number = numeric_array(name, value)
-        if number.size != 1 or not np.isfinite(number).all():
-            raise ValueError(f"{name}={value!r} must be one finite number; ds.isel(run=[...]) selects several runs")
-        column = ds[name].values.astype(np.float64)
-        mask &= np.abs(column - number.item()) <= tolerances.tolerance(column)
-    if not mask.any():
-        have = {name: ds[name].values.tolist() for name in values}
-        raise ValueError(f"no run has {values!r}; the ensemble has {have!r}")
-    return ds.isel(run=np.flatnonzero(mask))
+def moments(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over (run, time, sample) of a sample variable, in float64, read in small pieces."""
+    count, mean, squares = 0, np.zeros(array.shape[3:]), np.zeros(array.shape[3:])
+    for _, _, values in slabs_of(array):
+        wide = values.astype(np.float64)
+        n, own = wide.shape[0] * wide.shape[1], wide.mean(axis=(0, 1))
+        # Chan, Golub and LeVeque 1983 (doi:10.1080/00031305.1983.10483115).
+        squares += ((wide - own) ** 2).sum(axis=(0, 1)) + (own - mean) ** 2 * (count * n / (count + n))
+        mean += (own - mean) * (n / (count + n))
+        count += n
+    return mean, np.asarray(np.sqrt(squares / count))
 
 
-def subsample(ds: xr.Dataset, n_samples: int, *, key: Any) -> xr.Dataset:
-    """A random subset of the samples (without replacement, the same in every run and at every time).
+def native(array: npt.ArrayLike) -> np.ndarray:
+    """A NumPy array in the machine's own byte order, which is all that JAX takes; copied only where it has another."""
+    array = np.asarray(array)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
-    Raises:
-        ValueError: more than there are.
-        TypeError: `key` is no JAX random key.
-    """
-    n_samples, key = positive_int("n_samples", n_samples), random_key(key)
-    if n_samples > ds.sizes["sample"]:
-        raise ValueError(f"n_samples={n_samples} exceeds the {ds.sizes['sample']} samples of the ensemble")
-    chosen = jax.random.choice(key, ds.sizes["sample"], (n_samples,), replace=False)
-    return ds.isel(sample=np.sort(np.asarray(chosen)))
+
+def _time_slices(n_times: int, row_bytes: int) -> Iterator[slice]:
+    length = max(1, _SLAB_BYTES // max(row_bytes, 1))
+    for start in range(0, n_times, length):
+        yield slice(start, min(start + length, n_times))

@@ -1,22 +1,21 @@
-"""What makes an `xarray.Dataset` an ensemble, and what makes it fit for training."""
+"""What makes an `xarray.Dataset` an ensemble."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from hoam_plugin._internal.checks import increasing_times
 from hoam_plugin.ensembles.fill_values import FillValues, declared_in, is_unwritten
-from hoam_plugin.ensembles.schema import DIMS, parameter_names, recorded_names, slabs_of, variable_names
-from hoam_plugin.steppers import ATTRIBUTES, Variable, require_field_name, text_attribute
+from hoam_plugin.ensembles.names import DIMS, parameter_names, recorded_names, variable_names
+from hoam_plugin.ensembles.reading import slabs_of
+from hoam_plugin.ensembles.schema import plain_attributes, with_plain_attributes
 
 # Weights are dimensionless and sum to 1; they may have been summed in single precision.
 _WEIGHTS_ROUND_OFF = 1e-5
 
 
-def validate(ds: Any) -> xr.Dataset:
+def validate(ds: object) -> xr.Dataset:
     """Return `ds` as all functions here take it, or say in one sentence what is wrong.
 
     Its sample variables are ordered as (run, time, sample, ...), numbers are in the machine's byte order, and
@@ -39,30 +38,15 @@ def validate(ds: Any) -> xr.Dataset:
         if ds.sizes[dim] == 0:
             raise ValueError(f"the dim {dim!r} of the ensemble is empty; it needs at least one entry")
     _validate_time(ds)
-    names = variable_names(ds)
-    if not names:
+    if not variable_names(ds):
         raise ValueError(f"no data variable of the ensemble has all of the dims {DIMS}: it has {list(ds.data_vars)!r}")
-    described = {name: _described(ds, name).attributes() for name in names}
-    described |= {name: {"rate_of": _variable_of_rate(ds, name)} for name in recorded_names(ds) if name not in names}
-    for name in parameter_names(ds):
-        values = ds[name].values
-        if not np.isfinite(values).all():
-            bad = values[~np.isfinite(values)][0]
-            raise ValueError(f"the parameter {name!r} holds {bad!r}; runs need finite values")
-        if is_unwritten(values):
-            raise ValueError(f"the parameter {name!r} holds what netCDF puts where nothing was written: {values!r}")
+    described = plain_attributes(ds)
+    _validate_parameters(ds)
     if "quadrature_weight" in ds:
-        weight = ds["quadrature_weight"]
-        total = float(weight.sum())
-        if weight.dims != ("time",) or not np.isfinite(weight.values).all() or abs(total - 1) > _WEIGHTS_ROUND_OFF:
-            raise ValueError(
-                f"quadrature_weight has dims {weight.dims} and sums to {total!r}; "
-                "it must have the one dim 'time' and sum to 1 (after a selection of times, drop it: "
-                "ds.drop_vars('quadrature_weight'))"
-            )
+        _validate_weight(ds["quadrature_weight"])
     for name in recorded_names(ds):
         _validate_samples(ds[name])
-    return _in_native_order(_with_plain_attributes(ds, described)).transpose(*DIMS, ...)
+    return _in_native_order(with_plain_attributes(ds, described)).transpose(*DIMS, ...)
 
 
 def _validate_time(ds: xr.Dataset) -> None:
@@ -87,6 +71,26 @@ def _validate_time(ds: xr.Dataset) -> None:
         ) from error
 
 
+def _validate_parameters(ds: xr.Dataset) -> None:
+    for name in parameter_names(ds):
+        values = ds[name].values
+        if not np.isfinite(values).all():
+            bad = values[~np.isfinite(values)][0]
+            raise ValueError(f"the parameter {name!r} holds {bad!r}; runs need finite values")
+        if is_unwritten(values):
+            raise ValueError(f"the parameter {name!r} holds what netCDF puts where nothing was written: {values!r}")
+
+
+def _validate_weight(weight: xr.DataArray) -> None:
+    total = float(weight.sum())
+    if weight.dims != ("time",) or not np.isfinite(weight.values).all() or abs(total - 1) > _WEIGHTS_ROUND_OFF:
+        raise ValueError(
+            f"quadrature_weight has dims {weight.dims} and sums to {total!r}; "
+            "it must have the one dim 'time' and sum to 1 (after a selection of times, drop it: "
+            "ds.drop_vars('quadrature_weight'))"
+        )
+
+
 def _validate_samples(array: xr.DataArray) -> None:
     """Check the numbers of a sample variable or of a recorded rate."""
     name = str(array.name)
@@ -109,40 +113,6 @@ def _validate_samples(array: xr.DataArray) -> None:
             )
         fills.look_at(run, times.start, values, low, high)
     fills.judge()
-
-
-def _described(ds: xr.Dataset, name: str) -> Variable:
-    require_field_name(name)
-    described = Variable.from_attributes(name, [str(d) for d in ds[name].dims if d not in DIMS], ds[name].attrs)
-    if described.velocity_of == name:
-        raise ValueError(f"variable {name!r} has velocity_of={name!r}; it must be the name of its position")
-    return described
-
-
-def _variable_of_rate(ds: xr.Dataset, name: str) -> str:
-    of = text_attribute(name, "rate_of", ds[name].attrs["rate_of"])
-    if of is None or of not in variable_names(ds):
-        raise ValueError(
-            f"variable {name!r} has rate_of={of!r}, but the ensemble's variables are {variable_names(ds)!r}; name one "
-            f"of them, or drop it by ds.drop_vars({name!r})"
-        )
-    return of
-
-
-def _with_plain_attributes(ds: xr.Dataset, described: dict[str, dict[str, Any]]) -> xr.Dataset:
-    """Attributes such as period=[8.0], or texts as bytes, as what they were read as; those that are None left out."""
-    changed = {}
-    for name, plain in described.items():
-        own = ds[name].attrs
-        odd = {
-            field: None if own[field] is None else plain[field]
-            for field, types in ATTRIBUTES.items()
-            if field in own and type(own[field]) not in types and (field in plain or own[field] is None)
-        }
-        if odd:
-            changed[name] = ds[name].variable.copy(deep=False)
-            changed[name].attrs = {field: value for field, value in {**own, **odd}.items() if value is not None}
-    return ds.assign(changed) if changed else ds
 
 
 def _in_native_order(ds: xr.Dataset) -> xr.Dataset:

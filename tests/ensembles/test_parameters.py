@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hoam_plugin as hoam
-from hoam_plugin.ensembles.reading import parameter_names, parameters, require_parameters_declared, sel_run
+from hoam_plugin.ensembles import parameter_names, parameters, require_parameters_declared, sel_run
 
 MU = ("run", [1.3, 1.5, 1.8])
 

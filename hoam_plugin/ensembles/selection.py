@@ -1,0 +1,49 @@
+"""Parts of an ensemble: the runs of some parameters, a random subset of the samples."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import xarray as xr
+
+from hoam_plugin._internal.checks import numeric_array, positive_int, random_key
+from hoam_plugin._types import Key
+from hoam_plugin.ensembles.names import parameter_names, run_columns
+from hoam_plugin.numerics import tolerances
+
+
+def sel_run(ds: xr.Dataset, **values: object) -> xr.Dataset:
+    """The runs whose parameters (or other numbers along `run`) equal the given values; `run` stays a dim.
+
+    Values are equal that differ by round-off of single precision, and by far less than two values of the ensemble do.
+
+    Raises:
+        ValueError: an unknown parameter, a value that is no number, or no such run.
+    """
+    mask = np.ones(ds.sizes["run"], bool)
+    for name, value in values.items():
+        if name not in run_columns(ds):
+            raise ValueError(f"the ensemble has no parameter {name!r}; it has {parameter_names(ds)!r}")
+        number = numeric_array(name, value)
+        if number.size != 1 or not np.isfinite(number).all():
+            raise ValueError(f"{name}={value!r} must be one finite number; ds.isel(run=[...]) selects several runs")
+        column = ds[name].values.astype(np.float64)
+        mask &= np.abs(column - number.item()) <= tolerances.tolerance(column)
+    if not mask.any():
+        have = {name: ds[name].values.tolist() for name in values}
+        raise ValueError(f"no run has {values!r}; the ensemble has {have!r}")
+    return ds.isel(run=np.flatnonzero(mask))
+
+
+def subsample(ds: xr.Dataset, n_samples: int, *, key: Key) -> xr.Dataset:
+    """A random subset of the samples (without replacement, the same in every run and at every time).
+
+    Raises:
+        ValueError: more than there are.
+        TypeError: `key` is no JAX random key.
+    """
+    n_samples, key = positive_int("n_samples", n_samples), random_key(key)
+    if n_samples > ds.sizes["sample"]:
+        raise ValueError(f"n_samples={n_samples} exceeds the {ds.sizes['sample']} samples of the ensemble")
+    chosen = jax.random.choice(key, ds.sizes["sample"], (n_samples,), replace=False)
+    return ds.isel(sample=np.sort(np.asarray(chosen)))
