@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
-from hoam_plugin.losses import ActionMatching
+from hoam_plugin.losses import ActionMatching, velocity_field
 from hoam_plugin.potentials import CoLoRA
-from hoam_plugin.training import Training, velocity_field, velocity_training
+from hoam_plugin.training import Training, velocity_training
 
-__all__ = ["paper", "quality", "velocity_field", "velocity_training"]
+__all__ = ["Settings", "paper", "quality", "velocity_field", "velocity_training"]
 
 
-def paper(epsilon: float = 0.2, iterations: int = 25_000) -> dict[str, Any]:
+class Settings(TypedDict):
+    """What `fit` takes by these names."""
+
+    potential: CoLoRA
+    loss: ActionMatching
+    training: Training
+
+
+def paper(epsilon: float = 0.2, iterations: int = 25_000) -> Settings:
     """The settings of Berman, Blickhan and Peherstorfer 2024 (arXiv:2410.12000): `fit(ds, key=key, **paper())`.
 
     Seven C-layers of width 64 and rank 3, 256 samples per node, Adam at 2e-3 with cosine decay. Save the ensemble on
@@ -34,7 +42,7 @@ def paper(epsilon: float = 0.2, iterations: int = 25_000) -> dict[str, Any]:
     }
 
 
-def quality(epsilon: float = 0.5, iterations: int = 16_000) -> dict[str, Any]:
+def quality(epsilon: float = 0.5, iterations: int = 16_000) -> Settings:
     """Larger and longer than the defaults, for `fit(ds, key=key, **quality())`: about ten minutes on two cores.
 
     Half as wide again, twice the modulations from a larger hyper-network, two harmonics of periodic coordinates. Longer

@@ -1,6 +1,8 @@
 """Other methods of learned population dynamics, to compare with."""
 
-from hoam_plugin.baselines.fitting import CFM, NCSM, SnapshotStepper, fit_baseline
+from hoam_plugin.baselines.fitting import fit_baseline
+from hoam_plugin.baselines.methods import CFM, NCSM
+from hoam_plugin.baselines.snapshots import SnapshotStepper
 
 __all__ = [
     "CFM",

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.checks import positive_float, positive_int
+from hoam_plugin._types import DTypeLike, Key
+from hoam_plugin.numerics import periodic
 from hoam_plugin.numerics.integrators import Velocity, runge_kutta_4
 
 Periods = tuple[float | None, ...]
 
 # The last condition -> the network at the wanted time and parameters, as a function of (sample, D) arrays.
-FieldAt = Callable[[Any], Velocity]
+FieldAt = Callable[[Float[Array, ""]], Velocity]
 
 
 class Examples(NamedTuple):
@@ -56,20 +58,20 @@ class CFM:
     def __post_init__(self) -> None:
         positive_int("n_points", self.n_points)
 
-    def examples(self, key: Array, start: Float[Array, "n D"], end: Float[Array, "n D"], periods: Periods) -> Examples:
+    def examples(self, key: Key, start: Float[Array, "n D"], end: Float[Array, "n D"], periods: Periods) -> Examples:
         """Examples from samples of the first and of other saved times."""
         s = jax.random.uniform(key, (len(start),), start.dtype)
         way = nearest_image(end - start, periods)
         return Examples(start + s[:, None] * way, 2 * s - 1, way)
 
     def sample(
-        self, field_at: FieldAt, start: Float[Array, "n D"], key: Array | None, periods: Periods
+        self, field_at: FieldAt, start: Float[Array, "n D"], key: Key | None, periods: Periods
     ) -> Float[Array, "n D"]:
         """Samples from those of the initial population; `key` is not used. Periodic coordinates may leave the box."""
         size = jnp.asarray(1 / self.n_points, start.dtype)
 
-        def step(i: Any, z: Any) -> Any:
-            return runge_kutta_4(lambda s: field_at(2 * s - 1), z, i.astype(size.dtype) * size, size)
+        def step(i: Int[Array, ""], z: Float[Array, "n D"]) -> Float[Array, "n D"]:
+            return runge_kutta_4(lambda s: field_at(jnp.asarray(2 * s - 1)), z, i.astype(size.dtype) * size, size)
 
         return jax.lax.fori_loop(0, self.n_points, step, start)
 
@@ -110,7 +112,7 @@ class NCSM:
         if not self.smallest < self.largest:
             raise ValueError(f"smallest={self.smallest!r} must be below largest={self.largest!r}")
 
-    def examples(self, key: Array, start: Float[Array, "n D"], end: Float[Array, "n D"], periods: Periods) -> Examples:
+    def examples(self, key: Key, start: Float[Array, "n D"], end: Float[Array, "n D"], periods: Periods) -> Examples:
         """Examples from samples of any saved times; `start` is not used.
 
         Noise that goes around the torus needs no care: the score of the wrapped density is the mean of the same target
@@ -123,9 +125,10 @@ class NCSM:
         return Examples(end + sigma[level][:, None] * noise, last[level], -noise)
 
     def sample(
-        self, field_at: FieldAt, start: Float[Array, "n D"], key: Array, periods: Periods
+        self, field_at: FieldAt, start: Float[Array, "n D"], key: Key | None, periods: Periods
     ) -> Float[Array, "n D"]:
         """As many samples as `start` has, which is used for nothing else. Periodic coordinates may leave the box."""
+        assert key is not None  # as `needs_key` says
         dtype = start.dtype
         sigma, last = self._levels(dtype)
         start_key, steps_key = jax.random.split(key)
@@ -138,10 +141,10 @@ class NCSM:
             spread * jax.random.normal(normal_key, start.shape, dtype),
         )
 
-        def one_level(i: Any, z: Any) -> Any:
+        def one_level(i: Int[Array, ""], z: Float[Array, "n D"]) -> Float[Array, "n D"]:
             field, level_key = field_at(last[i]), jax.random.fold_in(steps_key, i)
 
-            def step(j: Any, z: Any) -> Any:
+            def step(j: Int[Array, ""], z: Float[Array, "n D"]) -> Float[Array, "n D"]:
                 noise = jax.random.normal(jax.random.fold_in(level_key, j), z.shape, dtype)
                 return z + sigma[i] * (self.step_size / 2 * field(z) + self.step_size**0.5 * noise)
 
@@ -150,7 +153,7 @@ class NCSM:
         z = jax.lax.fori_loop(0, self.n_levels, one_level, z)
         return z + sigma[-1] * field_at(last[-1])(z)
 
-    def _levels(self, dtype: Any) -> tuple[Float[Array, " levels"], Float[Array, " levels"]]:
+    def _levels(self, dtype: DTypeLike) -> tuple[Float[Array, " levels"], Float[Array, " levels"]]:
         """Noise levels, and their logarithm scaled to [-1, 1]."""
         sigma = np.geomspace(self.largest, self.smallest, self.n_levels)
         return jnp.asarray(sigma, dtype), jnp.asarray(np.linspace(1, -1, self.n_levels), dtype)
@@ -160,12 +163,12 @@ Method = CFM | NCSM
 
 
 def nearest_image(displacement: Float[Array, "n D"], periods: Periods) -> Float[Array, "n D"]:
-    """Displacements the shortest way around the torus."""
+    """Displacements the shortest way around the torus, along the coordinates that have a period."""
     length, is_periodic = _lengths(periods, displacement.dtype)
-    return displacement - jnp.where(is_periodic, length * jnp.round(displacement / length), 0)
+    return jnp.where(is_periodic, periodic.nearest_image(displacement, length), displacement)
 
 
-def _lengths(periods: Periods, dtype: Any) -> tuple[Float[Array, "1 D"], np.ndarray]:
+def _lengths(periods: Periods, dtype: DTypeLike) -> tuple[Float[Array, "1 D"], np.ndarray]:
     """The periods as a row, with 1 for coordinates that have none, and which coordinates have one."""
     row = jnp.asarray([[1.0 if period is None else period for period in periods]], dtype)
     return row, np.asarray([[period is not None for period in periods]])

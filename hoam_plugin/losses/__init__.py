@@ -1,27 +1,22 @@
 """What training minimises: each loss in a file, and their evaluation over a batch."""
 
 from hoam_plugin.losses import cells
-from hoam_plugin.losses.batch import Batch, Nodes
-from hoam_plugin.losses.evaluation import (
-    DICE,
-    LOSSES,
-    ActionMatching,
-    Loss,
-    Samples,
-    TrajectoryMatching,
-    VelocityMatching,
-    description,
-    loss_and_gradient,
-    loss_value,
-)
-from hoam_plugin.losses.targets import Targets, has_rates, relative_importance, require_targets, targets_of
+from hoam_plugin.losses.action_matching import ActionMatching, Samples
+from hoam_plugin.losses.base import AbstractLoss, EntropicLoss
+from hoam_plugin.losses.batch import Batch, Nodes, if_there, rows_of
+from hoam_plugin.losses.catalogue import LOSSES, description, required_loss
+from hoam_plugin.losses.dice import DICE
+from hoam_plugin.losses.evaluation import loss_and_gradient, loss_value
+from hoam_plugin.losses.targets import Targets, has_rates, targets_from
+from hoam_plugin.losses.velocity_matching import TrajectoryMatching, VelocityMatching, velocity_field
 
 __all__ = [
     "DICE",
     "LOSSES",
+    "AbstractLoss",
     "ActionMatching",
     "Batch",
-    "Loss",
+    "EntropicLoss",
     "Nodes",
     "Samples",
     "Targets",
@@ -30,9 +25,11 @@ __all__ = [
     "cells",
     "description",
     "has_rates",
+    "if_there",
     "loss_and_gradient",
     "loss_value",
-    "relative_importance",
-    "require_targets",
-    "targets_of",
+    "required_loss",
+    "rows_of",
+    "targets_from",
+    "velocity_field",
 ]

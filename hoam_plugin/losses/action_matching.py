@@ -9,31 +9,41 @@ integral this is HOAM; with random times it is action matching (Neklyudov et al.
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.dynamics import CONDITION_TIME_RATE
+from hoam_plugin._internal.checks import either, of_type, positive_int
+from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
 from hoam_plugin.losses import cells
-from hoam_plugin.losses.batch import Batch, Nodes
-from hoam_plugin.potentials import MOST_FORWARD_DIMS, Embedding, Potential, Streams, Weights, modulations_and_rates
+from hoam_plugin.losses.base import EntropicLoss
+from hoam_plugin.losses.batch import Batch, Nodes, if_there, rows_of
+from hoam_plugin.potentials import (
+    MOST_FORWARD_DIMS,
+    Embedding,
+    Force,
+    LearnedDrift,
+    Potential,
+    ScalarPotential,
+    Streams,
+    VectorField,
+    Weights,
+    modulations_and_rates,
+)
 from hoam_plugin.quadrature import Rule
 
 # Up to these many coordinates, all derivatives are carried forward: see `benchmarks/results/laplacian.md`.
 _MOST_EXACT_DIMS = 16
-DEFAULT_EPSILON = 0.5
 
 Laplacian = Literal["exact", "hutchinson"]
 Samples = Literal["independent", "coupled", "merged"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ActionMatching:
+class ActionMatching(EntropicLoss):
     """Action matching with the time quadrature as its parameter.
 
     Attributes:
@@ -58,29 +68,20 @@ class ActionMatching:
         TypeError: a quadrature that is not a rule.
     """
 
-    epsilon: float | None = None
     quadrature: Rule | None = None
     laplacian: Laplacian | None = None
     probes: int = 1
     samples: Samples | None = None
 
     def __post_init__(self) -> None:
-        if self.epsilon is not None and not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise ValueError(f"epsilon={self.epsilon!r} must be a finite number of at least 0 or None")
-        if self.quadrature is not None and not isinstance(self.quadrature, Rule):
-            raise TypeError(
-                f"quadrature={self.quadrature!r} must be a rule such as quadrature.gauss_legendre(64) or None"
-            )
-        if self.laplacian not in (None, "exact", "hutchinson"):
-            raise ValueError(f"laplacian={self.laplacian!r} must be 'exact', 'hutchinson' or None")
+        super().__post_init__()
+        of_type(
+            "quadrature", self.quadrature, (Rule, type(None)), "a rule such as quadrature.gauss_legendre(64) or None"
+        )
+        either("laplacian", self.laplacian, "exact", "hutchinson", None)
         if self.samples not in (None, *get_args(Samples)):
             raise ValueError(f"samples={self.samples!r} must be one of {get_args(Samples)!r} or None")
         positive_int("probes", self.probes)
-
-    def n_probes(self, n_dims: int) -> int:
-        """Random directions per sample of `n_dims` coordinates; 0 where the Laplacian is exact or unused."""
-        exact = n_dims <= _MOST_EXACT_DIMS if self.laplacian is None else self.laplacian == "exact"
-        return 0 if exact or not self.noise else self.probes
 
     @property
     def coupled(self) -> bool:
@@ -92,10 +93,42 @@ class ActionMatching:
         """Whether an iteration sees all samples as a few weighted points."""
         return self.samples == "merged"
 
-    @property
-    def noise(self) -> float:
-        """Epsilon with its default."""
-        return DEFAULT_EPSILON if self.epsilon is None else self.epsilon
+    def n_probes(self, n_dims: int) -> int:
+        """Random directions per sample of `n_dims` coordinates; 0 where the Laplacian is exact or unused."""
+        exact = n_dims <= _MOST_EXACT_DIMS if self.laplacian is None else self.laplacian == "exact"
+        return 0 if exact or not self.noise else self.probes
+
+    def settled(self, dynamics: Dynamics, potential: ScalarPotential | VectorField) -> ActionMatching:
+        """With epsilon and the choice of samples.
+
+        Raises:
+            ValueError: merged samples where the samples enter the loss in other ways than by their moments.
+        """
+        by_moments = len(dynamics.structure.kinematics) == 1 and potential.has_components
+        if self.merged and not by_moments:
+            raise ValueError(
+                "samples='merged' goes with structure='kinetic', one velocity and a VectorField(...) only; use "
+                "'independent' or 'coupled'"
+            )
+        default: Samples = "merged" if by_moments else "independent"
+        return dataclasses.replace(super().settled(dynamics, potential), samples=self.samples or default)
+
+    def interior(
+        self,
+        potential: LearnedDrift,
+        embedding: Embedding,
+        weights: Weights,
+        nodes: Nodes,
+        reference: Float[Array, "k D"],
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """See `interior_terms`."""
+        return interior_terms(cast(Potential, potential), embedding, weights, nodes, reference, self.noise)
+
+    def boundary(
+        self, potential: LearnedDrift, embedding: Embedding, weights: Weights, batch: Batch
+    ) -> Float[Array, ""]:
+        """See `end_terms`."""
+        return end_terms(cast(Potential, potential), embedding, weights, batch)
 
 
 def interior_terms(
@@ -115,8 +148,7 @@ def interior_terms(
     n_times = len(nodes.conditions)
     modulations, rates = modulations_and_rates(potential, weights, nodes.conditions, CONDITION_TIME_RATE)
     if nodes.flux is not None:
-        force: Any = potential
-        squares, linear = cells.terms_of_cells(force, weights, embedding, nodes, modulations, rates)
+        squares, linear = cells.terms_of_cells(cast(Force, potential), weights, embedding, nodes, modulations, rates)
     else:
         squares, linear = squares_and_linear(potential, embedding, weights, nodes, epsilon, modulations, rates)
     quadratic_part = jnp.sum(nodes.weights * nodes.mean(squares / 2))
@@ -139,17 +171,17 @@ def squares_and_linear(
     weights: Weights,
     nodes: Nodes,
     epsilon: float,
-    modulations: Any,
-    rates: Any,
+    modulations: Float[Array, "T ..."],
+    rates: Float[Array, "T ..."],
 ) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
     """|grad s|^2 in the driven coordinates at every sample, and the rate along the drift with the Laplacian's term."""
-    rows, probes, drift = nodes.rows("points"), nodes.rows("probes"), nodes.rows("drift")
+    rows, probes, drift = rows_of(nodes.points), if_there(rows_of, nodes.probes), if_there(rows_of, nodes.drift)
     driven = embedding.gradient_coordinates
     reverse = probes is not None or (epsilon == 0 and len(driven) > MOST_FORWARD_DIMS and potential.has_gauge)
     if reverse and probes is None:
         probes = jnp.zeros((len(rows), 0, rows.shape[1]), rows.dtype)
 
-    def total_and_streams(rows: Any) -> tuple[Any, Streams]:
+    def total_and_streams(rows: Float[Array, "N D"]) -> tuple[Float[Array, ""], Streams]:
         features = embedding.streams(rows, laplacian=epsilon > 0, probes=probes, drift=drift)
         streams = potential.propagate(weights, features, modulations, rates)
         return jnp.sum(streams.value), streams
@@ -168,7 +200,9 @@ def end_terms(potential: Potential, embedding: Embedding, weights: Weights, batc
     """E_{rho_0}[s] - E_{rho_1}[s] in the gauge of `interior_terms`, averaged over the runs of the batch."""
     modulations = potential.modulations(weights, batch.end_conditions)
 
-    def mean_at_end(z: Any, phi: Any, multiplicity: Any) -> Any:
+    def mean_at_end(
+        z: Float[Array, "m D"], phi: Float[Array, ...], multiplicity: Float[Array, " m"] | None
+    ) -> Float[Array, ""]:
         values = potential.value(weights, embedding.features(z), phi)
         mean = jnp.mean(values if multiplicity is None else values * multiplicity)
         if not potential.has_gauge:

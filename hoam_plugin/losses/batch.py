@@ -1,23 +1,16 @@
-"""What one iteration of training sees, and the accumulation of a loss and its gradient over chunks of it."""
+"""What one iteration of training sees: samples at quadrature nodes and at both ends of the time range."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hoam_plugin.potentials import Weights
-
-# Streams of one layer, over the rows of one chunk: a quarter of a core's cache, as the backward pass needs several
-# layers at once. Fewer rows than the least make small matrix products slow. Accelerators want large products.
-_CHUNK_BYTES = {"cpu": 1 << 18}
-_CHUNK_BYTES_ELSEWHERE = 1 << 27
-_LEAST_ROWS = 128
+from hoam_plugin._types import Scalar
 
 
 @jax.tree_util.register_dataclass
@@ -59,15 +52,15 @@ class Batch:
     flux: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None
 
-    def part(self, index: Any, n_parts: int) -> Batch:
+    def part(self, index: Scalar, n_parts: int) -> Batch:
         """One of `n_parts` equal shares of nodes and end samples; the losses of all shares sum to that of the whole."""
         n_nodes, n_ends = self.points.shape[0] // n_parts, self.end_points.shape[1] // n_parts
 
-        def share(values: Any) -> Any:
-            return None if values is None else jax.lax.dynamic_slice_in_dim(values, index * n_nodes, n_nodes)
+        def share(values: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(values, index * n_nodes, n_nodes)
 
-        def end_share(values: Any) -> Any:
-            return None if values is None else jax.lax.dynamic_slice_in_dim(values, index * n_ends, n_ends, axis=1)
+        def end_share(values: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(values, index * n_ends, n_ends, axis=1)
 
         return Batch(
             points=share(self.points),
@@ -77,14 +70,14 @@ class Batch:
             end_conditions=self.end_conditions,
             end_signs=self.end_signs / n_parts,
             reference=self.reference,
-            probes=share(self.probes),
-            drift=share(self.drift),
-            targets=share(self.targets),
-            neighbours=share(self.neighbours),
-            multiplicity=share(self.multiplicity),
-            end_multiplicity=end_share(self.end_multiplicity),
-            flux=share(self.flux),
-            shares=share(self.shares),
+            probes=if_there(share, self.probes),
+            drift=if_there(share, self.drift),
+            targets=if_there(share, self.targets),
+            neighbours=if_there(share, self.neighbours),
+            multiplicity=if_there(share, self.multiplicity),
+            end_multiplicity=if_there(end_share, self.end_multiplicity),
+            flux=if_there(share, self.flux),
+            shares=if_there(share, self.shares),
         )
 
 
@@ -102,102 +95,17 @@ class Nodes(NamedTuple):
     flux: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None
 
-    def rows(self, name: str) -> Any:
-        """A field with one row per sample, or None where it is not there."""
-        values = getattr(self, name)
-        return None if values is None else values.reshape(-1, *values.shape[2:])
-
     def mean(self, rows: Float[Array, " N"]) -> Float[Array, " T"]:
         """Mean over the samples of each node."""
-        weights = self.rows("multiplicity")
-        values = rows if weights is None else rows * weights
+        values = rows if self.multiplicity is None else rows * rows_of(self.multiplicity)
         return jnp.mean(values.reshape(len(self.conditions), -1), axis=1)
 
 
-# (weights, chunk) -> the chunk's part of the loss, and of its quadratic part.
-Interior = Callable[[Weights, Nodes], tuple[Any, Any]]
+def rows_of(values: Float[Array, "T n ..."]) -> Float[Array, "N ..."]:
+    """A field of a batch with one row per sample, time after time."""
+    return values.reshape(-1, *values.shape[2:])
 
 
-def accumulated(
-    interior: Interior, boundary: Callable[[Weights], Any], weights: Weights, batch: Batch, row_bytes: int
-) -> tuple[Float[Array, ""], Float[Array, ""], Weights]:
-    """A loss, its quadratic part and its gradient with respect to the weights.
-
-    The gradient is accumulated over chunks whose activations fit the cache, which halves the time per iteration against
-    one large pass.
-
-    Args:
-        interior: the part of a chunk of nodes.
-        boundary: what is not a sum over nodes.
-        weights: of the potential.
-        batch: samples.
-        row_bytes: size of all streams of one layer for one sample.
-    """
-
-    def accumulate(carry: Any, chunk: Nodes) -> tuple[Any, None]:
-        loss, quadratic, gradient = carry
-        (value, quadratic_part), part = jax.value_and_grad(interior, has_aux=True)(weights, chunk)
-        return (loss + value, quadratic + quadratic_part, jax.tree.map(jnp.add, gradient, part)), None
-
-    value, gradient = jax.value_and_grad(boundary)(weights)
-    carry = (value, jnp.zeros_like(value), gradient)
-    (loss, quadratic, gradient), _ = jax.lax.scan(accumulate, carry, chunks(batch, row_bytes))
-    return loss, quadratic, gradient
-
-
-def accumulated_value(
-    interior: Interior, boundary: Callable[[Weights], Any], weights: Weights, batch: Batch, row_bytes: int
-) -> Float[Array, ""]:
-    """The loss of `accumulated` alone."""
-
-    def add(total: Any, chunk: Nodes) -> tuple[Any, None]:
-        return total + interior(weights, chunk)[0], None
-
-    return jax.lax.scan(add, boundary(weights), chunks(batch, row_bytes))[0]
-
-
-def chunks(batch: Batch, row_bytes: int) -> Nodes:
-    """The interior of a batch with a leading axis of chunks."""
-    n_times, n, _ = batch.points.shape
-    times, samples = chunk_shape(n_times, n, row_bytes)
-    parts = n // samples
-
-    def cut(values: Any) -> Any:
-        if values is None:
-            return None
-        return values.reshape((n_times * parts // times, times, samples, *values.shape[2:]))
-
-    def repeated(values: Any) -> Any:
-        return jnp.repeat(values, parts, axis=0).reshape(n_times * parts // times, times, *values.shape[1:])
-
-    return Nodes(
-        points=cut(batch.points),
-        conditions=repeated(batch.conditions),
-        weights=repeated(batch.weights / parts),
-        probes=cut(batch.probes),
-        drift=cut(batch.drift),
-        targets=cut(batch.targets),
-        neighbours=cut(batch.neighbours),
-        multiplicity=cut(batch.multiplicity),
-        flux=cut(batch.flux),
-        shares=None if batch.shares is None else repeated(batch.shares / parts),
-    )
-
-
-def chunk_shape(n_times: int, n_samples: int, row_bytes: int) -> tuple[int, int]:
-    """Times and samples of one chunk: whole times, or an equal part of the samples of one.
-
-    Args:
-        n_times: quadrature nodes of an iteration.
-        n_samples: samples at each of them.
-        row_bytes: size of all streams of one layer for one sample.
-
-    Returns:
-        (times, samples), divisors whose product is as near as can be (in proportion) to the number of rows whose
-        streams fill a quarter of a core's cache, but at least to 128.
-    """
-    chunk_bytes = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
-    wanted = max(_LEAST_ROWS, chunk_bytes // row_bytes)
-    shapes = [(times, n_samples) for times in range(1, n_times + 1) if n_times % times == 0]
-    shapes += [(1, samples) for samples in range(1, n_samples) if n_samples % samples == 0]
-    return min(shapes, key=lambda shape: abs(math.log(shape[0] * shape[1] / wanted)))
+def if_there(function: Callable[[Array], Array], values: Array | None) -> Array | None:
+    """The function of an optional field, or None where it is not there."""
+    return None if values is None else function(values)

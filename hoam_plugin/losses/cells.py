@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin.dynamics import Structure
-from hoam_plugin.losses.batch import Nodes
+from hoam_plugin.losses.batch import Nodes, rows_of
 from hoam_plugin.potentials import Embedding, Force, Streams, Weights, per_row
 
 # Cells of the grid, and its positions: the error of one of them averages out.
@@ -76,10 +76,12 @@ def terms_of_cells(
     <b_v> g; b_v is taken at the mean velocity, as if friction were linear.
     """
     ((position, velocity),) = force.kinematics
-    rows, at = nodes.rows("points"), force.positions
-    along = jnp.zeros_like(rows).at[:, position].set(nodes.rows("flux"))
+    assert nodes.flux is not None
+    assert nodes.drift is not None
+    rows, at = rows_of(nodes.points), force.positions
+    along = jnp.zeros_like(rows).at[:, position].set(rows_of(nodes.flux))
     features = embedding.streams(rows, laplacian=False, drift=along)
     own = Streams(features.value[:, at], features.gradient[:0, :, at], None, features.rate[:, at])
     phi, phi_rate = per_row(modulations, own), per_row(rates, own) * rows[:, velocity, None]
     g, g_rate = force.force_and_rate(weights, own, phi, phi_rate)
-    return g[:, 0] ** 2, g_rate[:, 0] + nodes.rows("drift")[:, velocity] * g[:, 0]
+    return g[:, 0] ** 2, g_rate[:, 0] + rows_of(nodes.drift)[:, velocity] * g[:, 0]

@@ -9,20 +9,21 @@ arXiv:2507.05107, here around a known drift b0. It is invariant to s -> s + c(t)
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
+from typing import ClassVar, cast
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.losses.action_matching import DEFAULT_EPSILON, squares_and_linear
-from hoam_plugin.losses.batch import Nodes
-from hoam_plugin.potentials import Embedding, Potential, Weights
-from hoam_plugin.quadrature import Rule
+from hoam_plugin.losses.action_matching import squares_and_linear
+from hoam_plugin.losses.base import EntropicLoss
+from hoam_plugin.losses.batch import Nodes, rows_of
+from hoam_plugin.potentials import Embedding, LearnedDrift, Potential, Weights
+from hoam_plugin.quadrature import trapezoid_weights
 
 
 @dataclasses.dataclass(frozen=True)
-class DICE:
+class DICE(EntropicLoss):
     """The discrete inverse continuity equation on the saved times, whatever they are.
 
     Assumes only marginals at times that resolve the motion; s is piecewise linear between them (an error of second
@@ -35,35 +36,22 @@ class DICE:
         ValueError: a negative or non-finite epsilon.
     """
 
-    epsilon: float | None = None
+    compares_times: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.epsilon is not None and not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise ValueError(f"epsilon={self.epsilon!r} must be a finite number of at least 0 or None")
+    def time_weights(self, times: Float[np.ndarray, " T"], given: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+        """The trapezoidal rule on the saved times, whatever they are."""
+        return trapezoid_weights(times)
 
-    @property
-    def noise(self) -> float:
-        """Epsilon with its default."""
-        return DEFAULT_EPSILON if self.epsilon is None else self.epsilon
-
-    @property
-    def quadrature(self) -> Rule | None:
-        """The saved times are taken as they are."""
-        return None
-
-    @property
-    def coupled(self) -> bool:
-        """Whether an iteration follows the same samples through all times."""
-        return True
-
-    @property
-    def merged(self) -> bool:
-        """Single samples are needed."""
-        return False
-
-    def n_probes(self, n_dims: int) -> int:
-        """The Laplacian is exact."""
-        return 0
+    def interior(
+        self,
+        potential: LearnedDrift,
+        embedding: Embedding,
+        weights: Weights,
+        nodes: Nodes,
+        reference: Float[Array, "k D"],
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """See `pair_terms`."""
+        return pair_terms(cast(Potential, potential), embedding, weights, nodes, self.noise)
 
 
 def pair_terms(
@@ -79,8 +67,9 @@ def pair_terms(
     modulations = potential.modulations(weights, nodes.conditions)
     at_rest = jnp.zeros_like(modulations)
     squares, linear = squares_and_linear(potential, embedding, weights, nodes, epsilon, modulations, at_rest)
-    neighbours: Any = nodes.rows("neighbours")
+    assert nodes.neighbours is not None
     assert nodes.shares is not None
+    neighbours = rows_of(nodes.neighbours)
     rows = neighbours.reshape(-1, neighbours.shape[-1])
     features = embedding.streams(rows, laplacian=False, probes=jnp.zeros((len(rows), 0, rows.shape[1]), rows.dtype))
     values = potential.propagate(weights, features, modulations, at_rest).value.reshape(n_times, n, 2)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from hoam_plugin import ensembles
+from hoam_plugin._types import Scalar
 from hoam_plugin.dynamics import Dynamics
-from hoam_plugin.losses.evaluation import Loss, TrajectoryMatching, VelocityMatching
+from hoam_plugin.numerics.periodic import nearest_image_on_host
 from hoam_plugin.steppers import default_float
 
-# Below this share of the largest one, a mean square is that of rounding errors.
-_LEAST_MEAN_SQUARE = 1e-10
+# (ensemble, dynamics, run, times) -> velocities of all samples in physical units.
+Reader = Callable[[xr.Dataset, Dynamics, int, slice], Float[np.ndarray, "T N D"]]
 
 
 class Targets(NamedTuple):
@@ -32,11 +33,8 @@ class Targets(NamedTuple):
     of: Callable[[int, slice, np.ndarray], Float[np.ndarray, "T N Y"]]
 
 
-def targets_of(ds: xr.Dataset, dynamics: Dynamics, loss: Loss) -> Targets | None:
-    """Where a loss finds its targets in an ensemble; None for a loss that needs none."""
-    if not isinstance(loss, VelocityMatching):
-        return None
-    read = _increments if isinstance(loss, TrajectoryMatching) else _rates
+def targets_from(read: Reader, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
+    """The velocities that a reader finds in an ensemble, without the known drift."""
     driven = np.asarray(dynamics.structure.driven)
     norm = dynamics.normalisation
     factor = norm.duration / np.asarray(norm.scale, np.float64)[driven]
@@ -50,49 +48,23 @@ def targets_of(ds: xr.Dataset, dynamics: Dynamics, loss: Loss) -> Targets | None
     return Targets(len(driven), of)
 
 
-def relative_importance(loss: Loss, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
-    """The factor of each time's squared error: their mean square to the power of minus `relative`."""
-    squares = np.mean(np.sum(targets.astype(np.float64) ** 2, axis=-1), axis=(1, 2))
-    power = loss.relative if isinstance(loss, VelocityMatching) else 0.0
-    return np.maximum(squares, max(_LEAST_MEAN_SQUARE * squares.max(), np.finfo(np.float32).tiny)) ** -power
-
-
-def require_targets(ds: xr.Dataset, loss: Loss, names: list[str]) -> None:
-    """Raise ValueError where an ensemble lacks what a loss needs: recorded rates, or equally spaced times."""
-    if isinstance(loss, TrajectoryMatching):
-        gaps = np.diff(ds["time"].values.astype(np.float64))
-        if len(gaps) < 2 or np.ptp(gaps) > 1e-3 * gaps.mean():
-            raise ValueError(
-                f"TrajectoryMatching needs at least three equally spaced saved times; the ensemble has {len(gaps) + 1} "
-                f"with gaps from {gaps.min():g} to {gaps.max():g}"
-            )
-    elif isinstance(loss, VelocityMatching):
-        recorded = _rate_names(ds)
-        missing = [name for name in names if name not in recorded]
-        if missing:
-            raise ValueError(
-                f"VelocityMatching needs the recorded rate of {missing[0]!r}, which the ensemble lacks; simulate with "
-                "rates=True, or use ActionMatching, DICE or, for trajectories, TrajectoryMatching"
-            )
-
-
 def has_rates(ds: xr.Dataset) -> bool:
     """Whether the ensemble records the rates of all its variables."""
-    return set(ensembles.variable_names(ds)) <= set(_rate_names(ds))
+    return set(ensembles.variable_names(ds)) <= set(rate_names(ds))
 
 
-def _rate_names(ds: xr.Dataset) -> dict[str, str]:
+def rate_names(ds: xr.Dataset) -> dict[str, str]:
     """Names of the variables that hold the rates, by the variable whose rate it is."""
     return {str(array.attrs["rate_of"]): str(name) for name, array in ds.data_vars.items() if "rate_of" in array.attrs}
 
 
-def _rates(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> np.ndarray:
-    recorded = _rate_names(ds)
+def recorded_rates(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> Float[np.ndarray, "T N D"]:
+    """What the ensemble records as rates; 0 for variables without, which are not driven."""
+    recorded = rate_names(ds)
     columns = []
-    for variable, shape in zip(dynamics.variables, dynamics.shapes, strict=True):
+    for variable, shape in zip(dynamics.layout.variables, dynamics.layout.shapes, strict=True):
         n_times = times.stop - times.start
         if variable.name not in recorded:
-            # Not driven: `require_targets` has seen to it.
             columns.append(np.zeros((n_times, ds.sizes["sample"], int(np.prod(shape)))))
             continue
         array = ds[recorded[variable.name]].isel(run=run, time=times).transpose("time", "sample", ...)
@@ -100,7 +72,8 @@ def _rates(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> np.nda
     return np.concatenate(columns, axis=-1)
 
 
-def _increments(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> np.ndarray:
+def symmetric_increments(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> Float[np.ndarray, "T N D"]:
+    """(X_{t+h} - X_{t-h}) / 2h of every sample, the shortest way around in periodic coordinates."""
     last = ds.sizes["time"] - 1
     first, stop = max(times.start - 1, 0), min(times.stop + 1, last + 1)
     samples = ensembles.samples(ds, run, slice(first, stop)).astype(np.float64)
@@ -108,16 +81,16 @@ def _increments(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice) -> n
     norm = dynamics.normalisation
     for d, period in enumerate(norm.periods):
         if period is not None:
-            # The shortest way around.
-            length = period * float(norm.scale[d])
-            steps[..., d] -= length * np.round(steps[..., d] / length)
+            steps[..., d] = nearest_image_on_host(steps[..., d], period * float(norm.scale[d]))
     at = np.arange(times.start, times.stop)
     forward, backward = np.minimum(at, last - 1) - first, np.maximum(at - 1, 0) - first
     gap = float(ds["time"].values[-1] - ds["time"].values[0]) / last
     return (steps[forward] + steps[backward]) / (2 * gap)
 
 
-def _known(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice, samples: np.ndarray) -> np.ndarray:
+def _known(
+    ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice, samples: np.ndarray
+) -> Float[np.ndarray, "T N D"]:
     norm = dynamics.normalisation
     row, elapsed = ensembles.parameters(ds, run), ds["time"].values.astype(np.float64) - norm.horizon[0]
     centred = samples.astype(default_float()) - np.asarray(norm.origin(default_float()))
@@ -130,5 +103,7 @@ def _known(ds: xr.Dataset, dynamics: Dynamics, run: int, times: slice, samples: 
 
 
 @jax.jit
-def _known_drift(dynamics: Dynamics, y: jax.Array, elapsed: Any, parameters: dict[str, Any]) -> jax.Array:
+def _known_drift(
+    dynamics: Dynamics, y: Float[Array, "n D"], elapsed: Scalar, parameters: Mapping[str, Scalar]
+) -> Float[Array, "n D"]:
     return dynamics.drift(y, elapsed, parameters)

@@ -10,18 +10,26 @@ probability current (first-order trajectory matching, arXiv:2606.11138).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin.losses.batch import Nodes
-from hoam_plugin.potentials import Embedding, Weights
-from hoam_plugin.quadrature import Rule
+from hoam_plugin.dynamics import Dynamics, Kind, Structure
+from hoam_plugin.losses.base import AbstractLoss
+from hoam_plugin.losses.batch import Nodes, rows_of
+from hoam_plugin.losses.targets import Targets, rate_names, recorded_rates, symmetric_increments, targets_from
+from hoam_plugin.potentials import CoLoRA, Embedding, LearnedDrift, ScalarPotential, VectorField, Weights
+
+# Below this share of the largest one, a mean square is that of rounding errors.
+_LEAST_MEAN_SQUARE = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
-class VelocityMatching:
+class VelocityMatching(AbstractLoss):
     """Least squares between the learned drift and the recorded one.
 
     Assumes that the ensemble records the drift of its variables, `simulate(..., rates=True)`: the drift without noise,
@@ -39,33 +47,51 @@ class VelocityMatching:
 
     relative: float = 1.0
 
+    structures: ClassVar[tuple[Kind, ...]] = ("gradient", "kinetic", "field")
+    bounded: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if not 0 <= self.relative <= 1:
             raise ValueError(f"relative={self.relative!r} must lie between 0 (absolute errors) and 1 (relative ones)")
 
-    @property
-    def noise(self) -> float:
-        """No entropic noise."""
-        return 0.0
+    def require_ensemble(self, ds: xr.Dataset, driven: Sequence[str]) -> None:
+        """Raise ValueError where the rate of a driven variable is not recorded."""
+        recorded = rate_names(ds)
+        missing = [name for name in driven if name not in recorded]
+        if missing:
+            raise ValueError(
+                f"VelocityMatching needs the recorded rate of {missing[0]!r}, which the ensemble lacks; simulate with "
+                "rates=True, or use ActionMatching, DICE or, for trajectories, TrajectoryMatching"
+            )
 
-    @property
-    def quadrature(self) -> Rule | None:
-        """The times are weighted as the ensemble says."""
-        return None
+    def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
+        """The recorded rates."""
+        return targets_from(recorded_rates, ds, dynamics)
 
-    @property
-    def coupled(self) -> bool:
-        """Whether an iteration follows the same samples through all times."""
-        return False
+    def importance(self, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
+        """Their mean square at each time to the power of minus `relative`."""
+        squares = np.mean(np.sum(targets.astype(np.float64) ** 2, axis=-1), axis=(1, 2))
+        least = max(_LEAST_MEAN_SQUARE * squares.max(), np.finfo(np.float32).tiny)
+        return np.maximum(squares, least) ** -self.relative
 
-    @property
-    def merged(self) -> bool:
-        """Single samples are needed."""
-        return False
+    def interior(
+        self,
+        potential: LearnedDrift,
+        embedding: Embedding,
+        weights: Weights,
+        nodes: Nodes,
+        reference: Float[Array, "k D"],
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """See `squared_error`."""
+        return squared_error(potential, embedding, weights, nodes)
 
-    def n_probes(self, n_dims: int) -> int:
-        """No random directions."""
-        return 0
+    def default_potential(self, structure: Structure) -> ScalarPotential | VectorField:
+        """Fields of more harmonics than marginals resolve."""
+        return CoLoRA() if structure.kind == "gradient" else velocity_field()
+
+    def default_training(self) -> Mapping[str, int | float | str]:
+        """Every iteration sees eight runs at 64 saved times."""
+        return {"n_samples": 8, "n_times": 64, "runs_per_iteration": 8, "optimiser": "muon", "learning_rate": 1e-2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +104,43 @@ class TrajectoryMatching(VelocityMatching):
     and the last saved time have no symmetric increment and are left out.
     """
 
+    carries_noise: ClassVar[bool] = False
+
+    def require_ensemble(self, ds: xr.Dataset, driven: Sequence[str]) -> None:
+        """Raise ValueError where there are fewer than three times, or they are not equally spaced."""
+        gaps = np.diff(ds["time"].values.astype(np.float64))
+        if len(gaps) < 2 or np.ptp(gaps) > 1e-3 * gaps.mean():
+            raise ValueError(
+                f"TrajectoryMatching needs at least three equally spaced saved times; the ensemble has {len(gaps) + 1} "
+                f"with gaps from {gaps.min():g} to {gaps.max():g}"
+            )
+
+    def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
+        """The symmetric increments."""
+        return targets_from(symmetric_increments, ds, dynamics)
+
+    def time_weights(self, times: Float[np.ndarray, " T"], given: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+        """Equal ones, but 0 at the two ends, which have no symmetric increment."""
+        weights = np.ones(len(times))
+        weights[[0, -1]] = 0
+        return weights / weights.sum()
+
+
+def velocity_field() -> VectorField:
+    """The default network of velocity and trajectory matching; those of marginals resolve fewer harmonics."""
+    return VectorField(harmonics=4)
+
 
 def squared_error(
-    potential: Any, embedding: Embedding, weights: Weights, nodes: Nodes
+    potential: LearnedDrift, embedding: Embedding, weights: Weights, nodes: Nodes
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The weighted squared error over the given nodes, and the quadratic part E |u|^2 / 2 alone."""
-    assert nodes.targets is not None  # `fit` has seen to it
+    assert nodes.targets is not None  # every batch of this loss has them
     modulations = potential.modulations(weights, nodes.conditions)
-    learned = potential.drift(weights, embedding, nodes.rows("points"), modulations)
-    error: Any = learned - nodes.rows("targets")
+    learned = potential.drift(weights, embedding, rows_of(nodes.points), modulations)
+    error = learned - rows_of(nodes.targets)
 
-    def weighted(squares: Any) -> Any:
+    def weighted(squares: Float[Array, "N Y"]) -> Float[Array, ""]:
         return jnp.sum(nodes.weights * nodes.mean(jnp.sum(squares, axis=1) / 2))
 
     return weighted(error**2), weighted(learned**2)

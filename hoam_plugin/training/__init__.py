@@ -1,14 +1,17 @@
 """`fit`: from an ensemble to a surrogate."""
 
 from hoam_plugin.training import fitting
-from hoam_plugin.training.defaults import velocity_field, velocity_training
-from hoam_plugin.training.fitting import fit, time_weights
+from hoam_plugin.training.defaults import velocity_training
+from hoam_plugin.training.fitting import fit
 from hoam_plugin.training.guard import TrainingDivergedError
-from hoam_plugin.training.iterations import Progress, Setup, Training, apply_gradient, start
+from hoam_plugin.training.iterations import OptimiserState, Setup, apply_gradient, start_of
 from hoam_plugin.training.run import TrainingInterrupted
+from hoam_plugin.training.settings import OPTIMISERS, Optimiser, Training
 
 __all__ = [
-    "Progress",
+    "OPTIMISERS",
+    "Optimiser",
+    "OptimiserState",
     "Setup",
     "Training",
     "TrainingDivergedError",
@@ -16,8 +19,6 @@ __all__ = [
     "apply_gradient",
     "fit",
     "fitting",
-    "start",
-    "time_weights",
-    "velocity_field",
+    "start_of",
     "velocity_training",
 ]

@@ -7,15 +7,17 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array
 
 from hoam_plugin._internal.files import written_aside
+from hoam_plugin._types import PyTree
 from hoam_plugin.surrogates import Surrogate, contents, file_format
 
 _PREFIX = "training/"
@@ -28,7 +30,7 @@ class TrainingState:
     """All that a training needs to go on bit for bit.
 
     Attributes:
-        progress: leaves of the optimiser's state after the latest blocks.
+        states: leaves of the optimiser's state after the latest blocks.
         best: leaves of the weights with the lowest validation loss, empty without validation.
         best_block: the block after which they were had, or -1.
         block_lengths: iterations of every block.
@@ -38,8 +40,8 @@ class TrainingState:
         guard: the guard's window of latest losses.
     """
 
-    progress: list[list[Any]]
-    best: list[Any]
+    states: list[list[Array]]
+    best: list[Array]
     best_block: int
     validation: np.ndarray
     block_lengths: np.ndarray
@@ -68,13 +70,13 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
     metadata["training"] = {
         "data": data,
         "halvings": state.halvings,
-        "kept": len(state.progress),
+        "kept": len(state.states),
         "best_block": state.best_block,
     }
     arrays[f"{_PREFIX}validation"] = state.validation
     arrays[f"{_PREFIX}block_lengths"] = state.block_lengths
     arrays[f"{_PREFIX}guard"] = state.guard
-    for group, leaves in {"best": state.best, **{str(i): leaves for i, leaves in enumerate(state.progress)}}.items():
+    for group, leaves in {"best": state.best, **{str(i): leaves for i, leaves in enumerate(state.states)}}.items():
         arrays |= {f"{_PREFIX}leaves/{group}/{j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
     with written_aside(path) as aside:
         file_format.write(aside, held)
@@ -119,7 +121,7 @@ def read(path: Path, configuration: str, data: str) -> TrainingState | Path:
     raise AssertionError
 
 
-def fingerprint(data: Any) -> str:
+def fingerprint(data: PyTree) -> str:
     """Equal for equal data: a hash of all arrays in it."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(data):
@@ -137,13 +139,13 @@ def _state_of(path: Path, held: file_format.Contents, configuration: str, data: 
         raise ValueError(f"resume={str(path)!r} is a training on other data; pass the ensemble that it began with")
     kept = metadata["training"]
 
-    def leaves(group: object) -> list[Any]:
+    def leaves(group: int | str) -> list[Array]:
         prefix = f"{_PREFIX}leaves/{group}/"
         n_leaves = sum(name.startswith(prefix) for name in arrays)
         return [jnp.asarray(arrays[f"{prefix}{j}"]) for j in range(n_leaves)]
 
     return TrainingState(
-        progress=[leaves(i) for i in range(kept["kept"])],
+        states=[leaves(i) for i in range(kept["kept"])],
         best=leaves("best"),
         best_block=kept["best_block"],
         validation=arrays[f"{_PREFIX}validation"],
@@ -164,8 +166,8 @@ def _require_same_settings(path: Path, stored: str, wanted: str) -> None:
             )
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for name, value in settings.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from hoam_plugin.potentials import VectorField
-from hoam_plugin.training.iterations import Training
+import xarray as xr
 
-VELOCITY_TIME_HARMONICS = 8
+from hoam_plugin.dynamics import Structure
+from hoam_plugin.losses import AbstractLoss, ActionMatching, VelocityMatching, has_rates
+from hoam_plugin.training.settings import Training
+
+
+def default_loss(structure: Structure, ds: xr.Dataset) -> AbstractLoss:
+    """The best loss that the structure and the ensemble allow without trajectories."""
+    return VelocityMatching() if structure.knows_dynamics and has_rates(ds) else ActionMatching()
+
+
+def default_training(loss: AbstractLoss) -> Training:
+    """`Training()` with the settings that a loss wants to be different."""
+    return Training(**dict(loss.default_training()))
 
 
 def velocity_training(iterations: int = 8000) -> Training:
     """The default training of velocity and trajectory matching: every iteration sees eight runs at 64 saved times."""
-    return Training(
-        iterations=iterations, n_samples=8, n_times=64, runs_per_iteration=8, optimiser="muon", learning_rate=1e-2
-    )
-
-
-def velocity_field() -> VectorField:
-    """The default network of velocity and trajectory matching; those of marginals resolve fewer harmonics."""
-    return VectorField(harmonics=4)
+    return Training(**{**VelocityMatching().default_training(), "iterations": iterations})

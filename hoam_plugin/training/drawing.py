@@ -1,54 +1,20 @@
-"""Training samples on the device, and what one iteration draws from them."""
+"""What one iteration draws from the training samples."""
 
 from __future__ import annotations
-
-import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from hoam_plugin._types import Key
 from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
-from hoam_plugin.losses import DICE, Batch, Loss
-from hoam_plugin.quadrature import Rule
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainingData:
-    """All runs on the device, in normalised units.
-
-    Attributes:
-        points: samples of every run and saved time, in stratified subsets; see `hoam_plugin.training.stratification`.
-        end_points: samples at both ends of the time range, in larger stratified subsets.
-        conditions: time and parameters of every run and saved time.
-        weights: quadrature weight of every saved time; times of weight 0 are never used, except the two ends.
-        nodes: indices of the saved times whose weight is positive.
-        reference: a few points spread over the population of all runs and times, which fix the gauge of the potential.
-        targets: what the learned drift of every sample should be, or None.
-        multiplicity: weight of every sample over the mean weight, or None where all have the same.
-        variance: of the velocity of the samples that each point stands for, where it stands for those of a cell.
-        importance: factor of every run's and saved time's part of the loss, or None for 1.
-        dynamics: what is known, or None.
-    """
-
-    points: Float[Array, "R T B n D"]
-    end_points: Float[Array, "R 2 E m D"]
-    conditions: Float[Array, "R T C"]
-    weights: Float[Array, " T"]
-    nodes: Array
-    reference: Float[Array, "k D"]
-    targets: Float[Array, "R T B n Y"] | None = None
-    multiplicity: Float[Array, "R T B n"] | None = None
-    variance: Float[Array, "R T B n"] | None = None
-    importance: Float[Array, "R T"] | None = None
-    dynamics: Dynamics | None = None
+from hoam_plugin.losses import AbstractLoss, Batch
+from hoam_plugin.training.data import TrainingData
 
 
 def draw_batch(
-    loss: Loss, data: TrainingData, key: Array, *, runs_per_iteration: int = 1, n_times: int | None = None
+    loss: AbstractLoss, data: TrainingData, key: Key, *, runs_per_iteration: int = 1, n_times: int | None = None
 ) -> Batch:
     """Samples of one iteration: for each of its runs, an independently drawn stratified subset at every node and end.
 
@@ -65,14 +31,14 @@ def draw_batch(
 
 
 def _batch(
-    loss: Loss,
+    loss: AbstractLoss,
     data: TrainingData,
-    runs: Array,
-    nodes: Array,
+    runs: Int[Array, " R"],
+    nodes: Int[Array, " nodes"],
     node_weights: Float[Array, " nodes"],
-    blocks: Array,
-    end_blocks: Array,
-    key: Array,
+    blocks: Int[Array, "R _"],
+    end_blocks: Int[Array, "R 2"],
+    key: Key,
 ) -> Batch:
     """The given subsets of samples of the given runs."""
     n_chosen, n_nodes = len(runs), len(nodes)
@@ -106,11 +72,11 @@ def _batch(
         probes=probes,
         drift=drift,
         targets=None if data.targets is None else data.targets[chosen].reshape(-1, n, data.targets.shape[-1]),
-        neighbours=_neighbours(by_run).reshape(-1, n, 2, n_dims) if isinstance(loss, DICE) else None,
+        neighbours=_neighbours(by_run).reshape(-1, n, 2, n_dims) if loss.compares_times else None,
         multiplicity=None if data.multiplicity is None else data.multiplicity[chosen].reshape(-1, n),
         end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(-1, n),
         flux=None if data.variance is None else _flux(data, points, data.variance[chosen].reshape(-1, n), drift),
-        shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, points.dtype) if isinstance(loss, DICE) else None,
+        shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, points.dtype) if loss.compares_times else None,
     )
 
 
@@ -133,8 +99,12 @@ def _neighbours(points: Float[Array, "R T n D"]) -> Float[Array, "R T n 2 D"]:
 
 
 def _known(
-    loss: Loss, dynamics: Dynamics | None, points: Float[Array, "T n D"], conditions: Float[Array, "T C"], key: Array
-) -> tuple[Any, Any]:
+    loss: AbstractLoss,
+    dynamics: Dynamics | None,
+    points: Float[Array, "T n D"],
+    conditions: Float[Array, "T C"],
+    key: Key,
+) -> tuple[Float[Array, "T n D"] | None, Float[Array, "T n K D"] | None]:
     """The known drift at every sample, and the directions of the Laplacian's estimate."""
     if dynamics is None or not dynamics.structure.knows_dynamics:
         return None, draw_probes(loss, points, key)
@@ -148,10 +118,12 @@ def _known(
     return drift, noise[:, :, None, :] * unit[None, None]
 
 
-def draw_nodes(loss: Loss, data: TrainingData, key: Array, n_times: int | None) -> tuple[Array, Float[Array, " nodes"]]:
+def draw_nodes(
+    loss: AbstractLoss, data: TrainingData, key: Key, n_times: int | None
+) -> tuple[Array, Float[Array, " nodes"]]:
     """Indices of the times of one iteration and their weights, whose weighted sums are unbiased."""
     rule = loss.quadrature
-    if isinstance(rule, Rule) and rule.random:
+    if rule is not None and rule.random:
         # Saved times stand for all times: each is drawn with the probability of its own quadrature weight.
         edges = jnp.cumsum(data.weights)
         drawn = jnp.searchsorted(edges, rule.draw(key).astype(edges.dtype) * edges[-1], side="right")
@@ -163,7 +135,7 @@ def draw_nodes(loss: Loss, data: TrainingData, key: Array, n_times: int | None) 
     dtype = data.weights.dtype
     place = (jnp.arange(n_times, dtype=dtype) + jax.random.uniform(key, (n_times,), dtype)) * (n_nodes / n_times)
     chosen = data.nodes[jnp.minimum(place.astype(jnp.int32), n_nodes - 1)]
-    if isinstance(loss, DICE):
+    if loss.compares_times:
         # Both ends always take part, and the times in between make up a coarser grid.
         chosen = chosen.at[0].set(data.nodes[0]).at[-1].set(data.nodes[-1])
         tau = (data.conditions[0, chosen, 0] - data.conditions[0, chosen[0], 0]) / CONDITION_TIME_RATE
@@ -173,14 +145,14 @@ def draw_nodes(loss: Loss, data: TrainingData, key: Array, n_times: int | None) 
     return chosen, data.weights[chosen] * (n_nodes / n_times)
 
 
-def draw_probes(loss: Loss, points: Float[Array, "T n D"], key: Array) -> Float[Array, "T n K D"] | None:
+def draw_probes(loss: AbstractLoss, points: Float[Array, "T n D"], key: Key) -> Float[Array, "T n K D"] | None:
     """Random signs (Rademacher), whose estimate of a Laplacian has the least variance; None where it is exact."""
     n_times, n, n_dims = points.shape
     n_probes = loss.n_probes(n_dims)
     return jax.random.rademacher(key, (n_times, n, n_probes, n_dims), points.dtype) if n_probes else None
 
 
-def validation_batch(loss: Loss, data: TrainingData) -> Batch:
+def validation_batch(loss: AbstractLoss, data: TrainingData) -> Batch:
     """All runs of `data`, the same samples every time: the first stratified subset at every node."""
     n_runs = len(data.points)
     first = jnp.zeros((n_runs, len(data.nodes)), jnp.int32)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
-from hoam_plugin.losses import VelocityMatching, has_rates, targets_of
+from hoam_plugin.losses import VelocityMatching, has_rates
 from hoam_plugin.steppers import default_float, row_of
-
-if TYPE_CHECKING:
-    from hoam_plugin.surrogates import Surrogate
+from hoam_plugin.surrogates import Surrogate
 
 # A share below which something is wrong, and the shortest training that is judged.
 _ALMOST_NOTHING = 0.1
@@ -35,8 +32,7 @@ def explained_share(model: Surrogate, ds: xr.Dataset) -> tuple[float, float, flo
     Returns:
         1 - E|u - F|^2 / E|F|^2, then the root mean squares of F (recorded) and of u (learned) in normalised units.
     """
-    targets = targets_of(ds, model.learned.dynamics, VelocityMatching())
-    assert targets is not None
+    targets = VelocityMatching().targets(ds, model.learned.dynamics)
     norm, driven = model.learned.normalisation, np.asarray(model.learned.structure.driven)
     rate = norm.duration / np.asarray(norm.scale, np.float64)[driven]
     recorded, left, learned = 0.0, 0.0, 0.0

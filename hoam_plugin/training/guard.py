@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from hoam_plugin.training.iterations import Training
+from hoam_plugin.surrogates import Surrogate
+from hoam_plugin.training.settings import Training
 
 
 class TrainingDivergedError(FloatingPointError):
-    """The loss became non-finite or ran away. `surrogate` has the last good weights, or is None if there were none."""
+    """The loss became non-finite or ran away. `surrogate` has the last good weights, or is None if there were none.
 
-    surrogate: Any = None
+    `reason` is the message of `fit` without what became of the model.
+    """
+
+    reason: str = ""
+    surrogate: Surrogate | None = None
 
 
 class RunAwayGuard:

@@ -3,162 +3,93 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import positive_float, positive_int
 from hoam_plugin._internal.hardware import available_cores
-from hoam_plugin.losses import Batch, Loss, loss_and_gradient, loss_value
-from hoam_plugin.potentials import Embedding, Potential, Weights
-from hoam_plugin.quadrature import Rule
-from hoam_plugin.training.drawing import TrainingData, draw_batch, validation_batch
-from hoam_plugin.training.optimisers import OPTIMISERS, Optimiser, transformation
-
-_SAMPLES_PER_ITERATION = 2048
+from hoam_plugin._types import Key, Scalar
+from hoam_plugin.losses import AbstractLoss, Batch, loss_and_gradient, loss_value
+from hoam_plugin.potentials import Embedding, LearnedDrift, Weights
+from hoam_plugin.training.data import TrainingData
+from hoam_plugin.training.drawing import draw_batch, validation_batch
+from hoam_plugin.training.settings import Training
 
 # Below some milliseconds of work each, handing an iteration to threads costs more than it saves.
 _LEAST_WORK_PER_THREAD = 3_000_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """How the weights are found: an optimiser with linear warm-up and cosine decay to zero, and a moving average.
+class OptimiserState(NamedTuple):
+    """Where the optimiser stands between iterations.
 
     Attributes:
-        iterations: number of steps of the optimiser.
-        n_samples: samples per quadrature node and iteration; None spreads about 2048 over the nodes.
-        n_times: nodes per iteration, one drawn from each of as many equal stretches, with scaled weights so that the
-            loss is unbiased; None takes all of them.
-        runs_per_iteration: runs (parameter values) per iteration.
-        optimiser: "adam", "adamw", "nadam", "radam", "adabelief", "adan", "ademamix", "lion" or "muon" (momentum
-            orthogonalised by Newton and Schulz for matrices, Adam for the rest); the best learning rate differs.
-        learning_rate: its largest value.
-        warmup: iterations over which the learning rate rises from zero.
-        average: decay of the moving average of the weights, which the surrogate gets; 0 takes the last weights.
-        n_end_samples: samples at each end of the time range per iteration, which cost little.
-        block: iterations per compiled call.
-        checkpoint_seconds: least time between two checkpoints, where `fit` was given a path for them; 0 writes one
-            after every block.
-        patience: stop after this many iterations without a lower validation loss, where `fit` was given validation
-            runs; None runs to the end.
-        sample_memory: bytes of training samples that are held at a time; of an ensemble that has more, windows of the
-            samples of every run take turns, read from where the ensemble lies (see `ensemble.load(lazy=True)`).
-        matmul_precision: of matrix products on accelerators, such as "tensorfloat32" or "bfloat16"; None leaves JAX's
-            default, and CPUs compute in full precision in any case. See `jax.default_matmul_precision`.
-
-    Raises:
-        ValueError: a number out of its range.
+        weights: those that it moves.
+        average: their moving average, which the surrogate gets.
+        optimiser: optax's own state.
+        iteration: number of iterations done.
+        step_scale: factor of its steps: halved whenever training goes back.
     """
-
-    iterations: int = 8000
-    n_samples: int | None = None
-    n_times: int | None = None
-    runs_per_iteration: int = 1
-    optimiser: Optimiser = "muon"
-    learning_rate: float = 6e-3
-    warmup: int = 100
-    average: float = 0.998
-    n_end_samples: int = 256
-    block: int = 100
-    checkpoint_seconds: float = 30.0
-    patience: int | None = None
-    sample_memory: int = 450_000_000
-    matmul_precision: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("iterations", "runs_per_iteration", "n_end_samples", "block", "sample_memory"):
-            positive_int(name, getattr(self, name))
-        positive_int("warmup", self.warmup, 0)
-        for name in ("n_samples", "n_times", "patience"):
-            if getattr(self, name) is not None:
-                positive_int(name, getattr(self, name))
-        positive_float("learning_rate", self.learning_rate)
-        if not self.checkpoint_seconds >= 0:
-            raise ValueError(f"checkpoint_seconds={self.checkpoint_seconds!r} must be at least 0")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average={self.average!r} must lie in [0, 1)")
-        if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"optimiser={self.optimiser!r} must be one of {', '.join(map(repr, OPTIMISERS))}")
-        if self.matmul_precision is not None:
-            try:
-                with jax.default_matmul_precision(self.matmul_precision):
-                    pass
-            except ValueError as error:
-                raise ValueError(f"matmul_precision={self.matmul_precision!r} is not known to JAX: {error}") from None
-
-    def samples_per_node(self, n_nodes: int) -> int:
-        """Samples per node for a rule of `n_nodes`; more nodes with fewer samples each cost and fluctuate the same."""
-        return self.n_samples or max(8, _SAMPLES_PER_ITERATION // min(n_nodes, self.n_times or n_nodes))
-
-    def schedule(self) -> optax.Schedule:
-        """Learning rate over the iterations."""
-        warmup = min(self.warmup, self.iterations // 2)
-        return optax.warmup_cosine_decay_schedule(
-            0.0 if warmup else self.learning_rate, self.learning_rate, warmup, self.iterations
-        )
-
-    def transformation(self) -> optax.GradientTransformation:
-        """The optimiser with this schedule."""
-        return transformation(self.optimiser, self.schedule())
-
-
-class Progress(NamedTuple):
-    """Optimiser state between blocks."""
 
     weights: Weights
     average: Weights
-    optimiser: Any
-    iteration: Any
-    step_scale: Any
+    optimiser: optax.OptState
+    iteration: Array
+    step_scale: Array
 
 
 class Setup(NamedTuple):
     """Everything static in a compiled block; equal setups share one compilation."""
 
-    potential: Potential
+    potential: LearnedDrift
     embedding: Embedding
-    loss: Loss
+    loss: AbstractLoss
     training: Training
+
+
+# A loss, its quadratic part and its gradient.
+LossesAndGradient = tuple[Float[Array, ""], Float[Array, ""], Weights]
 
 
 class BlockRecord(NamedTuple):
     """What a block of iterations reports to the host."""
 
-    progress: Progress
+    state: OptimiserState
     loss: np.ndarray
     quadratic: np.ndarray
     seconds: float
 
 
 @functools.partial(jax.jit, static_argnames=("setup", "n_conditions"))
-def start(setup: Setup, key: Array, n_conditions: int) -> Progress:
+def start(setup: Setup, key: Key, n_conditions: int) -> OptimiserState:
     """Initial weights and optimiser state."""
-    weights = setup.potential.init(key, setup.embedding.n_features, n_conditions)
-    return Progress(
+    return start_of(setup.training, setup.potential.init(key, setup.embedding.n_features, n_conditions))
+
+
+def start_of(training: Training, weights: Weights) -> OptimiserState:
+    """The state of the optimiser before the first iteration. Traceable."""
+    return OptimiserState(
         weights,
         jax.tree.map(jnp.copy, weights),
-        setup.training.transformation().init(weights),
+        training.transformation().init(weights),
         iteration=jnp.zeros((), jnp.int32),
         step_scale=jnp.ones(()),
     )
 
 
 def blocks(
-    setup: Setup, progress: Progress, data_at: Callable[[int], TrainingData], key: Array
+    setup: Setup, state: OptimiserState, data_at: Callable[[int], TrainingData], key: Key
 ) -> Iterator[BlockRecord]:
     """Run all iterations that are left, block by block; `data_at` gives the samples of each, by its iteration."""
-    done, total = int(progress.iteration), setup.training.iterations
+    done, total = int(state.iteration), setup.training.iterations
     n_threads = threads(setup, data_at(done))
     with ThreadPoolExecutor(n_threads) as pool:
         while done < total:
@@ -166,12 +97,12 @@ def blocks(
             data = data_at(done)
             begin = time.perf_counter()
             if n_threads == 1:
-                progress, losses = _block(setup, progress, data, key, length)
+                state, losses = _block(setup, state, data, key, length)
             else:
-                progress, losses = _threaded_block(setup, progress, data, key, length, pool, n_threads)
+                state, losses = _threaded_block(setup, state, data, key, length, pool, n_threads)
             loss, quadratic = np.asarray(losses, np.float64)[:, :length]
             done += length
-            yield BlockRecord(progress, loss, quadratic, time.perf_counter() - begin)
+            yield BlockRecord(state, loss, quadratic, time.perf_counter() - begin)
 
 
 def threads(setup: Setup, data: TrainingData) -> int:
@@ -183,7 +114,7 @@ def threads(setup: Setup, data: TrainingData) -> int:
         return 1
     training, potential = setup.training, setup.potential
     rule = setup.loss.quadrature
-    n_times = rule.n if isinstance(rule, Rule) and rule.random else min(len(data.nodes), training.n_times or 1 << 30)
+    n_times = rule.n if rule is not None and rule.random else min(len(data.nodes), training.n_times or 1 << 30)
     n_nodes = n_times * min(training.runs_per_iteration, data.points.shape[0])
     work = n_nodes * data.points.shape[-2] * potential.width**2 * potential.depth
     most = min(available_cores(), work // _LEAST_WORK_PER_THREAD)
@@ -196,36 +127,40 @@ def threads(setup: Setup, data: TrainingData) -> int:
 
 
 @functools.partial(jax.jit, static_argnames="setup")
-def _block(setup: Setup, progress: Progress, data: TrainingData, key: Array, length: Any) -> tuple[Progress, Any]:
-    def iterate(i: Any, carry: tuple[Progress, Any]) -> tuple[Progress, Any]:
-        progress, losses = carry
-        batch = _batch(setup, data, key, progress.iteration)
-        progress, pair = apply_gradient(setup, progress, _gradient(setup, progress.weights, batch))
-        return progress, losses.at[:, i].set(pair)
+def _block(
+    setup: Setup, state: OptimiserState, data: TrainingData, key: Key, length: Scalar
+) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+    def iterate(
+        i: Scalar, carry: tuple[OptimiserState, Float[Array, "2 block"]]
+    ) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+        state, losses = carry
+        batch = _batch(setup, data, key, state.iteration)
+        state, pair = apply_gradient(setup.training, state, _gradient(setup, state.weights, batch))
+        return state, losses.at[:, i].set(pair)
 
     losses = jnp.zeros((2, setup.training.block), data.points.dtype)
-    return jax.lax.fori_loop(0, length, iterate, (progress, losses))
+    return jax.lax.fori_loop(0, length, iterate, (state, losses))
 
 
 def _threaded_block(
-    setup: Setup, progress: Progress, data: TrainingData, key: Array, length: int, pool: ThreadPoolExecutor, n: int
-) -> tuple[Progress, Any]:
+    setup: Setup, state: OptimiserState, data: TrainingData, key: Key, length: int, pool: ThreadPoolExecutor, n: int
+) -> tuple[OptimiserState, Float[np.ndarray, "2 length"]]:
     """The same iterations, the nodes of each divided among n host threads; equal but for the order of the sums."""
 
-    def part(batch: Batch) -> Any:
-        return jax.block_until_ready(_compiled_gradient(setup, progress.weights, batch))
+    def part(batch: Batch) -> LossesAndGradient:
+        return jax.block_until_ready(_compiled_gradient(setup, state.weights, batch))
 
     losses = []
-    shares = _compiled_shares(setup, data, key, progress.iteration, n)
+    shares = _compiled_shares(setup, data, key, state.iteration, n)
     for _ in range(length):
         others = [pool.submit(part, share) for share in shares[1:]]
         parts = [part(shares[0]), *(other.result() for other in others)]
-        progress, pair, shares = _compiled_end_of_iteration(setup, progress, parts, data, key)
+        state, pair, shares = _compiled_end_of_iteration(setup, state, parts, data, key)
         losses.append(pair)
-    return progress, np.stack(losses, axis=1)
+    return state, np.stack(losses, axis=1)
 
 
-def _batch(setup: Setup, data: TrainingData, key: Array, iteration: Any) -> Batch:
+def _batch(setup: Setup, data: TrainingData, key: Key, iteration: Array) -> Batch:
     training = setup.training
     return draw_batch(
         setup.loss,
@@ -236,32 +171,33 @@ def _batch(setup: Setup, data: TrainingData, key: Array, iteration: Any) -> Batc
     )
 
 
-def _shares(setup: Setup, data: TrainingData, key: Array, iteration: Any, n: int) -> list[Batch]:
+def _shares(setup: Setup, data: TrainingData, key: Key, iteration: Array, n: int) -> list[Batch]:
     batch = _batch(setup, data, key, iteration)
     return [batch.part(i, n) for i in range(n)]
 
 
-def _gradient(setup: Setup, weights: Weights, batch: Batch) -> Any:
+def _gradient(setup: Setup, weights: Weights, batch: Batch) -> LossesAndGradient:
     """Loss, its quadratic part and its gradient over a batch or a share of it."""
     precision = setup.training.matmul_precision
     with contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision):
         return loss_and_gradient(setup.loss, setup.potential, setup.embedding, weights, batch)
 
 
-def apply_gradient(setup: Setup, progress: Progress, losses_and_gradient: Any) -> tuple[Progress, Any]:
+def apply_gradient(
+    training: Training, state: OptimiserState, losses_and_gradient: LossesAndGradient
+) -> tuple[OptimiserState, Float[Array, " 2"]]:
     """One step of the optimiser and of the moving average; also returns the loss and its quadratic part."""
     loss, quadratic, gradient = losses_and_gradient
-    training = setup.training
     # Optax mixes its int32 counter with floats, which callers under strict promotion must not notice.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        updates, optimiser = training.transformation().update(gradient, progress.optimiser, progress.weights)
-        updates = jax.tree.map(lambda u: progress.step_scale * u, updates)
-        weights = optax.apply_updates(progress.weights, updates)
+        updates, optimiser = training.transformation().update(gradient, state.optimiser, state.weights)
+        updates = jax.tree.map(lambda u: state.step_scale * u, updates)
+        weights = optax.apply_updates(state.weights, updates)
     # Early on the average must forget the first, random weights.
-    count = progress.iteration.astype(loss.dtype)
+    count = state.iteration.astype(loss.dtype)
     decay = jnp.minimum(training.average, (1 + count) / (10 + count))
-    average = optax.incremental_update(weights, progress.average, 1 - decay)
-    after = Progress(weights, average, optimiser, progress.iteration + 1, progress.step_scale)
+    average = optax.incremental_update(weights, state.average, 1 - decay)
+    after = OptimiserState(weights, average, optimiser, state.iteration + 1, state.step_scale)
     return after, jnp.stack([loss, quadratic])
 
 
@@ -271,12 +207,12 @@ _compiled_gradient = jax.jit(_gradient, static_argnames="setup")
 
 @functools.partial(jax.jit, static_argnames="setup")
 def _compiled_end_of_iteration(
-    setup: Setup, progress: Progress, parts: list[Any], data: TrainingData, key: Array
-) -> tuple[Progress, Any, list[Batch]]:
+    setup: Setup, state: OptimiserState, parts: list[LossesAndGradient], data: TrainingData, key: Key
+) -> tuple[OptimiserState, Float[Array, " 2"], list[Batch]]:
     """Sum the parts, take the step, and draw the next iteration's batch."""
     total = jax.tree.map(lambda *terms: functools.reduce(jnp.add, terms), *parts)
-    progress, pair = apply_gradient(setup, progress, total)
-    return progress, pair, _shares(setup, data, key, progress.iteration, len(parts))
+    state, pair = apply_gradient(setup.training, state, total)
+    return state, pair, _shares(setup, data, key, state.iteration, len(parts))
 
 
 @functools.partial(jax.jit, static_argnames="setup")

@@ -7,30 +7,26 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from hoam_plugin._internal.progress import progress_bar
-from hoam_plugin.losses import VelocityMatching
+from hoam_plugin._types import Key
 from hoam_plugin.potentials import Weights
 from hoam_plugin.surrogates import Surrogate, load, provenance_of
 from hoam_plugin.training import checkpoints, iterations
-from hoam_plugin.training.drawing import TrainingData
+from hoam_plugin.training.data import TrainingData
 from hoam_plugin.training.guard import RunAwayGuard, TrainingDivergedError
-from hoam_plugin.training.iterations import BlockRecord, Progress, Setup
+from hoam_plugin.training.iterations import BlockRecord, Setup
+from hoam_plugin.training.trail import Best, BlockLosses, Trail
 from hoam_plugin.training.windows import TrainingSamples
 
-# When the loss runs away: how often training may go back and halve its steps, and by how much at least: the guard looks
-# at a hundred iterations, and only sees what is well under way.
+# How often training may go back and halve its steps, when the loss runs away.
 _MOST_HALVINGS = 3
-_REWOUND_BLOCKS = 5
-_REWOUND_ITERATIONS = 100
 
-MakeSurrogate = Callable[[Any, xr.Dataset], Surrogate]
+MakeSurrogate = Callable[[Weights, xr.Dataset], Surrogate]
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -42,110 +38,6 @@ class TrainingInterrupted(KeyboardInterrupt):
     reason: str = ""
     surrogate: Surrogate | None = None
     path: Path | None = None
-
-
-class BlockLosses(NamedTuple):
-    """What is remembered of every block."""
-
-    loss: np.ndarray
-    quadratic: np.ndarray
-    seconds: float
-    validation: float
-
-
-class Best(NamedTuple):
-    """The averaged weights with the lowest validation loss."""
-
-    validation: float
-    iteration: int
-    weights: Weights
-
-
-class Trail:
-    """What training has left behind: the losses of all blocks and the optimiser's state after the latest ones."""
-
-    def __init__(self, start: Progress, block: int) -> None:
-        self._start = start
-        self._rewound_blocks = max(_REWOUND_BLOCKS, math.ceil(_REWOUND_ITERATIONS / block))
-        self.losses: list[BlockLosses] = []
-        self.recent: list[Progress] = []
-        self.best: Best | None = None
-        self.halvings = 0
-
-    @property
-    def latest(self) -> Progress:
-        """The state to go on from."""
-        state = self.recent[-1] if self.recent else self._start
-        return state._replace(step_scale=jnp.full_like(state.step_scale, 0.5**self.halvings))
-
-    @property
-    def weights(self) -> Weights:
-        """The averaged weights that the surrogate gets: the best ones by validation, else the latest."""
-        return self.latest.average if self.best is None else self.best.weights
-
-    @property
-    def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Losses and quadratic parts of all blocks."""
-        return [(block.loss, block.quadratic) for block in self.losses]
-
-    @property
-    def iterations(self) -> int:
-        """Number of iterations done."""
-        return sum(len(block.loss) for block in self.losses)
-
-    def append(self, record: BlockRecord, validation: float) -> None:
-        """Note one more block; `validation` is NaN where nothing is validated."""
-        self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, validation))
-        self.recent = [*self.recent, record.progress][-2 * self._rewound_blocks - 1 :]
-        self._compare(validation, self.iterations, record.progress)
-
-    def go_back(self) -> int:
-        """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped."""
-        before = self.iterations
-        least = len(self.losses) - max(0, len(self.recent) - 1)
-        n_kept = max(least, len(self.losses) - self._rewound_blocks)
-        # It may have begun earlier: on to where the loss is not far below what its quadratic part allows.
-        while n_kept > least and np.mean(self.losses[n_kept - 1].loss) < -2 * np.mean(
-            self.losses[n_kept - 1].quadratic
-        ):
-            n_kept -= 1
-        del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
-        del self.losses[n_kept:]
-        if self.best is not None and self.best.iteration > self.iterations:
-            # The best of what is still known.
-            self.best = None
-            for block, state in zip(self.losses[-len(self.recent) :], self.recent, strict=False):
-                self._compare(block.validation, int(state.iteration), state)
-        return before - self.iterations
-
-    def history(self) -> xr.Dataset:
-        """Loss, its quadratic part, validation loss (if any) and seconds over the iterations."""
-        sizes = [len(block.loss) for block in self.losses]
-        seconds = [block.seconds / size for block, size in zip(self.losses, sizes, strict=True)]
-        data = {
-            "loss": (np.concatenate([block.loss for block in self.losses]), "1", "loss"),
-            "quadratic": (
-                np.concatenate([block.quadratic for block in self.losses]),
-                "1",
-                "quadratic part of the loss, int E |grad s|^2 / 2",
-            ),
-            "seconds": (np.repeat(seconds, sizes), "s", "wall time of the block over its length"),
-        }
-        validation = [block.validation for block in self.losses]
-        if not np.isnan(validation).all():
-            data["validation"] = (np.repeat(validation, sizes), "1", "loss of the validation runs after the block")
-        return xr.Dataset(
-            {
-                name: ("iteration", values, {"units": unit, "long_name": text})
-                for name, (values, unit, text) in data.items()
-            },
-            {"iteration": np.arange(self.iterations)},
-            {"learning_rate_halvings": self.halvings} if self.halvings else {},
-        )
-
-    def _compare(self, validation: float, iteration: int, state: Progress) -> None:
-        if not np.isnan(validation) and (self.best is None or validation < self.best.validation):
-            self.best = Best(validation, iteration, state.average)
 
 
 class TrainingRun:
@@ -164,7 +56,7 @@ class TrainingRun:
         self,
         setup: Setup,
         samples: TrainingSamples,
-        key: jax.Array,
+        key: Key,
         make_surrogate: MakeSurrogate,
         path: Path | None,
         validation: TrainingData | None,
@@ -173,7 +65,7 @@ class TrainingRun:
         self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
         init_key, self._key = jax.random.split(key)
         data = samples.at(0)
-        self._guard = RunAwayGuard(setup.training, bounded=isinstance(setup.loss, VelocityMatching))
+        self._guard = RunAwayGuard(setup.training, bounded=setup.loss.bounded)
         self._trail = Trail(iterations.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
         self._fingerprint = "" if path is None else checkpoints.fingerprint((data, validation))
         self._finished: Path | None = None
@@ -199,7 +91,7 @@ class TrainingRun:
         columns = (np.split(state.history[name].values, ends) for name in ("loss", "quadratic", "seconds"))
         blocks = zip(*columns, state.validation, strict=True)
         self._trail.losses = [BlockLosses(loss, q, float(s.sum()), float(v)) for loss, q, s, v in blocks]
-        self._trail.recent = [jax.tree.unflatten(structure, leaves) for leaves in state.progress]
+        self._trail.recent = [jax.tree.unflatten(structure, leaves) for leaves in state.states]
         if state.best:
             validation = state.validation[: state.best_block + 1]
             iteration = int(state.block_lengths[: state.best_block + 1].sum())
@@ -268,7 +160,7 @@ class TrainingRun:
     def _validate(self, record: BlockRecord) -> float:
         if self._validation is None:
             return math.nan
-        return float(iterations.validation_loss(self._setup, record.progress.average, self._validation))
+        return float(iterations.validation_loss(self._setup, record.state.average, self._validation))
 
     def _out_of_patience(self) -> bool:
         best, patience = self._trail.best, self._setup.training.patience
@@ -300,7 +192,7 @@ class TrainingRun:
             path,
             model,
             checkpoints.TrainingState(
-                progress=[jax.tree.leaves(state) for state in trail.recent],
+                states=[jax.tree.leaves(state) for state in trail.recent],
                 best=[] if trail.best is None else jax.tree.leaves(trail.best.weights),
                 best_block=best_block,
                 validation=np.asarray([block.validation for block in trail.losses]),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
+from hoam_plugin.numerics.morton import interleaved
+
 # A curve through more coordinates than this stratifies none of them any more.
 _MOST_COORDINATES = 6
 _MOST_BITS = 10
@@ -14,14 +16,12 @@ def morton_code(points: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
     """Position of each point along the Morton (Z-order) curve through the ranks of its (first six) coordinates."""
     n, n_dims = points.shape
     n_dims = min(n_dims, _MOST_COORDINATES)
-    code = np.zeros(n, np.int64)
+    cells = []
     for d in range(n_dims):
         rank = np.empty(n, np.int64)
         rank[np.argsort(points[:, d])] = np.arange(n)
-        cell = (rank << _MOST_BITS) // n
-        for bit in range(_MOST_BITS):
-            code |= ((cell >> bit) & 1) << (bit * n_dims + d)
-    return code
+        cells.append((rank << _MOST_BITS) // n)
+    return interleaved(cells, _MOST_BITS)
 
 
 def stratified_indices(

@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 
 from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Dynamics
@@ -83,7 +83,7 @@ def resolved_time_harmonics(
         f"the {n_times} saved times do not resolve the motion of the samples: the change of a density with {n_waves} "
         f"waves is integrated with an error of {residual[0]:.1%}; simulate on a rule with twice as many nodes, or use "
         "a VectorField with fewer harmonics, or VelocityMatching",
-        stacklevel=3,
+        stacklevel=4,
     )
     return 1
 
@@ -97,7 +97,7 @@ def _moments(
     scale: Float[np.ndarray, " D"],
     wavenumber: float,
     harmonics: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Complex[np.ndarray, "T harmonics"], Complex[np.ndarray, "T harmonics"]]:
     """Means of exp(i m k z) and of v exp(i m k z) over the samples, at every time, for m = 1 ... harmonics."""
     density, flux = [], []
     for _, slab in ensembles.slabs(ds, run):

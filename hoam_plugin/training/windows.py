@@ -6,21 +6,21 @@ import dataclasses
 import functools
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.hardware import available_cores
-from hoam_plugin.dynamics import Dynamics, conditions_of
-from hoam_plugin.losses import Loss, Targets, cells, relative_importance, targets_of
+from hoam_plugin._types import Key, Scalar
+from hoam_plugin.dynamics import conditions_of
+from hoam_plugin.losses import cells
 from hoam_plugin.steppers import default_float
-from hoam_plugin.training.drawing import TrainingData
-from hoam_plugin.training.iterations import Training
+from hoam_plugin.training.data import Runs, TrainingData
+from hoam_plugin.training.settings import Training
 from hoam_plugin.training.stratification import stratified_blocks, stratified_indices
 
 # The least standard deviation of a coordinate at one time, as a share of that over all times.
@@ -33,11 +33,11 @@ _REFERENCE_POINTS = 4
 class RunSamples(NamedTuple):
     """A part of `TrainingData`, of one run or of all."""
 
-    points: Float[Any, "... T B n D"]
-    end_points: Float[Any, "... 2 E m D"]
-    targets: Float[Any, "... T B n Y"] | None
-    multiplicity: Float[Any, "... T B n"] | None
-    variance: Float[Any, "... T B n"] | None
+    points: Float[Array | np.ndarray, "*run T B n D"]
+    end_points: Float[Array | np.ndarray, "*run 2 E m D"]
+    targets: Float[Array | np.ndarray, "*run T B n Y"] | None
+    multiplicity: Float[Array | np.ndarray, "*run T B n"] | None
+    variance: Float[Array | np.ndarray, "*run T B n"] | None
 
 
 class TrainingSamples:
@@ -49,10 +49,7 @@ class TrainingSamples:
     held depends on the iteration alone, so that a resumed training sees the same samples.
 
     Args:
-        ds: the ensemble, in memory or on disk.
-        dynamics: normalisation and structure of its samples, and what is known of their motion.
-        node_weights: quadrature weights of its saved times.
-        loss: says whether a coordinate may lack spread.
+        runs: what is read.
         options: sizes and memory.
         key: JAX random key.
         one_batch: hold no more than one subset of each size, for validation.
@@ -61,21 +58,11 @@ class TrainingSamples:
         ValueError: a coordinate without spread at some time while epsilon > 0.
     """
 
-    def __init__(
-        self,
-        ds: xr.Dataset,
-        dynamics: Dynamics,
-        node_weights: np.ndarray,
-        loss: Loss,
-        options: Training,
-        key: jax.Array,
-        *,
-        one_batch: bool = False,
-    ) -> None:
+    def __init__(self, runs: Runs, options: Training, key: Key, *, one_batch: bool = False) -> None:
+        ds, dynamics, loss, node_weights = runs.ensemble, runs.dynamics, runs.loss, runs.node_weights
         normalisation = dynamics.normalisation
         self._ds, self._dynamics, self._normalisation, self._block = ds, dynamics, normalisation, options.block
-        self._targets: Targets | None = targets_of(ds, dynamics, loss)
-        self._loss = loss
+        self._targets, self._loss = runs.targets, loss
         self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
         self._n_dims = len(normalisation.periods)
         self._dtype = default_float()
@@ -153,8 +140,8 @@ class TrainingSamples:
                 for run, samples in zip(some, workers.map(self._prepared, some, [0] * len(some)), strict=True):
                     held = _replaced(held, run, samples)
                     if samples.targets is not None:
-                        importance.append(relative_importance(self._loss, samples.targets))
-                    pool.append(samples.points[:, 0].reshape(-1, self._n_dims).copy())
+                        importance.append(self._loss.importance(np.asarray(samples.targets)))
+                    pool.append(np.asarray(samples.points)[:, 0].reshape(-1, self._n_dims).copy())
         rng = np.random.default_rng(self._seed)
         candidates = np.concatenate(pool)
         return TrainingData(
@@ -170,7 +157,7 @@ class TrainingSamples:
     def _prepared(self, run: int, window: int) -> RunSamples:
         """The samples of one run in one window, in stratified subsets."""
         rng = np.random.default_rng([*self._seed, run, window])
-        chosen: Any = slice(None)
+        chosen: slice | np.ndarray = slice(None)
         if self._n_windows > 1 and not self._loss.merged:
             order = np.random.default_rng([*self._seed, run]).permutation(self._ds.sizes["sample"])
             chosen = order[window * self._window : (window + 1) * self._window]
@@ -182,7 +169,7 @@ class TrainingSamples:
         multiplicity, variance = (
             np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2)
         )
-        indices: Any = None
+        indices: np.ndarray | None = None
         for times, slab in ensembles.slabs(self._ds, run):
             wanted = None if self._targets is None else self._targets.of(run, times, slab)
             for i, raw in enumerate(slab, times.start):
@@ -196,7 +183,7 @@ class TrainingSamples:
                     if indices is None or not self._loss.coupled:
                         indices = stratified_indices(normalised, self._n, rng)
                     points[i] = normalised[indices]
-                if targets is not None and wanted is not None:
+                if targets is not None and wanted is not None and indices is not None:
                     targets[i] = wanted[i - times.start][chosen][indices]
                 if i in (0, self._n_times - 1):
                     end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)[: end_points.shape[1]]
@@ -214,6 +201,6 @@ class TrainingSamples:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _replaced(held: Any, run: Any, samples: Any) -> Any:
+def _replaced(held: RunSamples, run: Scalar, samples: RunSamples) -> RunSamples:
     """One run's samples put in place, in the same memory."""
     return jax.tree.map(lambda old, new: old.at[run].set(new), held, samples)

@@ -1,0 +1,188 @@
+"""All that `fit` chooses, and reads of the ensemble, once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import ensembles
+from hoam_plugin._internal.checks import of_type
+from hoam_plugin._types import Key
+from hoam_plugin.dynamics import Dynamics, Kind, normalisation_of, structure_of, with_metric
+from hoam_plugin.losses import AbstractLoss, required_loss
+from hoam_plugin.losses import description as loss_description
+from hoam_plugin.numerics import tolerances
+from hoam_plugin.potentials import (
+    ScalarPotential,
+    VectorField,
+    Weights,
+    bound,
+    description,
+    embedding_of,
+    required_potential,
+)
+from hoam_plugin.steppers import SampleLayout, Stepper, rebuild_stepper, require_field_name, require_representable
+from hoam_plugin.surrogates import LearnedDynamics, Options, Provenance, Surrogate, TrainedRange, required_stepper
+from hoam_plugin.training.data import Runs
+from hoam_plugin.training.defaults import default_loss, default_training
+from hoam_plugin.training.iterations import Setup
+from hoam_plugin.training.settings import Training
+from hoam_plugin.training.time_resolution import resolved_time_harmonics
+from hoam_plugin.training.time_weights import weights_of_loss
+
+# Substeps per horizon of a surrogate by default; the error at other numbers is in `benchmarks/results/rollout.md`.
+_STEPS_PER_HORIZON = 125
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Choices:
+    """What is learned, from which runs, and how.
+
+    Attributes:
+        runs: of the training; their dynamics hold the structure, the layout, the units and the replaced stepper.
+        held_out: of the validation, or None.
+        potential: the network.
+        loss: with all of its choices.
+        training: the settings.
+        parameter_ranges: (name, lowest, highest) of each physics parameter over the runs.
+        stepper_attribute: how to rebuild the stepper that made the ensemble, or "".
+    """
+
+    runs: Runs
+    held_out: Runs | None
+    potential: ScalarPotential | VectorField
+    loss: AbstractLoss
+    training: Training
+    parameter_ranges: tuple[tuple[str, float, float], ...]
+    stepper_attribute: str
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What is known of the dynamics."""
+        return self.runs.dynamics
+
+    @property
+    def setup(self) -> Setup:
+        """What compiled iterations take."""
+        structure = self.dynamics.structure
+        embedding = embedding_of(self.potential, self.dynamics.normalisation, structure)
+        return Setup(bound(self.potential, structure, embedding), embedding, self.loss, self.training)
+
+    def surrogates(self, key: Key) -> Callable[[Weights, xr.Dataset], Surrogate]:
+        """The surrogate of given weights and history, of a training with this key."""
+        dynamics, norm = self.dynamics, self.dynamics.normalisation
+        structure = dynamics.structure
+        configuration = {
+            "structure": structure.kind,
+            "potential": description(self.potential),
+            "loss": loss_description(self.loss),
+            "training": dataclasses.asdict(self.training),
+            "seed": np.asarray(jax.random.key_data(key)).tolist(),
+        }
+
+        def surrogate(weights: Weights, history: xr.Dataset) -> Surrogate:
+            learned = LearnedDynamics(
+                weights=weights,
+                normalisation=norm,
+                replaces=dynamics.stepper,
+                potential=self.potential,
+                layout=dynamics.layout,
+                structure=structure,
+                epsilon=0.0 if structure.knows_dynamics else self.loss.noise,
+                known_noise=dynamics.has_noise and self.loss.carries_noise,
+                known_drift=dynamics.has_driven_drift,
+                stepper_attribute=self.stepper_attribute,
+            )
+            return Surrogate(
+                learned,
+                TrainedRange(self.parameter_ranges, norm.horizon),
+                Options(norm.duration / _STEPS_PER_HORIZON),
+                Provenance(json.dumps(configuration), history),
+            )
+
+        return surrogate
+
+
+def resolve(
+    ensemble: xr.Dataset,
+    *,
+    structure: Kind | None,
+    potential: ScalarPotential | VectorField | None,
+    loss: AbstractLoss | None,
+    training: Training | None,
+    replaces: Stepper | None,
+    validate: xr.Dataset | None,
+) -> Choices:
+    """Check what `fit` is given, and choose what it is not; arguments and errors are those of `fit`."""
+    ds = ensembles.validate(ensemble)
+    variables = ensembles.variables(ds)
+    for variable in variables:
+        require_field_name(variable.name)
+    layout = SampleLayout(variables, tuple(ds[v.name].shape[3:] for v in variables))
+    split = structure_of(structure or "gradient", variables, layout.widths)
+    loss = default_loss(split, ds) if loss is None else required_loss(loss)
+    loss.require_structure(split)
+    potential = loss.default_potential(split) if potential is None else required_potential(potential)
+    options = default_training(loss) if training is None else of_type("training", training, Training)
+    _require_samples(ds, "")
+    if ds.sizes["time"] < 2:
+        raise ValueError("the ensemble has 1 saved time; action matching needs at least the two ends of a time range")
+    driven = [v.name for v in variables if split.kind != "kinetic" or v.velocity_of is not None]
+    loss.require_ensemble(ds, driven)
+    node_weights = weights_of_loss(loss, ds, loss.quadrature)
+    replaced = required_stepper(rebuild_stepper(ds) if replaces is None else replaces, variables)
+    ensembles.require_parameters_declared(ds, None if replaced is None else replaced.parameters, stacklevel=4)
+    if options.patience is not None and validate is None:
+        raise ValueError(f"patience={options.patience!r} needs validation runs; pass validate= or patience=None")
+    held_out = None if validate is None else _validation_runs(ds, validate)
+    normalisation = normalisation_of(ds)
+    split = with_metric(split, np.asarray(normalisation.scale, np.float64))
+    dynamics = Dynamics(normalisation, replaced, split, layout)
+    loss = loss.settled(dynamics, potential)
+    if isinstance(potential, VectorField) and potential.time_harmonics is None:
+        # A bounded loss has no quadrature error to exploit.
+        n = 8 if loss.bounded else resolved_time_harmonics(ds, dynamics, node_weights, potential.harmonics)
+        potential = dataclasses.replace(potential, time_harmonics=n)
+    if held_out is not None:
+        loss.require_ensemble(held_out, driven)
+    return Choices(
+        runs=Runs(ds, dynamics, loss, node_weights, loss.targets(ds, dynamics)),
+        held_out=None if held_out is None else _runs_of_validation(held_out, dynamics, loss),
+        potential=potential,
+        loss=loss,
+        training=options,
+        parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
+        stepper_attribute=str(ds.attrs.get("stepper", "")),
+    )
+
+
+def _runs_of_validation(ds: xr.Dataset, dynamics: Dynamics, loss: AbstractLoss) -> Runs:
+    # Their saved times are their own, so that the rule of the training runs says nothing about them.
+    return Runs(ds, dynamics, loss, weights_of_loss(loss, ds, None), loss.targets(ds, dynamics))
+
+
+def _require_samples(ds: xr.Dataset, whose: str) -> None:
+    for name in ensembles.variable_names(ds):
+        require_representable(f"variable {name!r}{whose}", ds[name])
+
+
+def _validation_runs(training_runs: xr.Dataset, validate: xr.Dataset) -> xr.Dataset:
+    ds = ensembles.validate(validate)
+    for what, find in (("variables", ensembles.variables), ("parameters", lambda d: tuple(ensembles.parameters(d)))):
+        if find(ds) != find(training_runs):
+            raise ValueError(
+                f"validate has the {what} {find(ds)!r}; they must be those of the ensemble, {find(training_runs)!r}"
+            )
+    first, last = (float(training_runs["time"][i]) for i in (0, -1))
+    if np.abs(ds["time"].values[[0, -1]] - [first, last]).max() > tolerances.overshoot(first, last):
+        raise ValueError(
+            f"validate has times from {float(ds['time'][0]):g} to {float(ds['time'][-1]):g}; it must span the times of "
+            f"the ensemble, {first:g} to {last:g}"
+        )
+    _require_samples(ds, " of validate")
+    return ds
