@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import positive_int
