@@ -21,8 +21,8 @@ import numpy as np
 import hoam_plugin as hoam
 from benchmarks import report
 from hoam_plugin.simulators import duffing, lorenz9, trap
-from hoam_plugin.simulators.stochastic import diffrax_steps
-from hoam_plugin.steppers.contract import flatten_samples
+from hoam_plugin.simulators.stochastic import fixed_and_adaptive_steps
+from hoam_plugin.steppers import SampleLayout
 
 _PROBLEMS: dict[str, tuple[Callable[..., Any], dict[str, float], int]] = {
     "duffing": (duffing, {"mu": 0.2}, 25_000),
@@ -74,7 +74,7 @@ def speed(name: str, repeats: int) -> list[list[str]]:
     n_few = n_steps // _FEWER
     key, parameters = jax.random.key(0), {k: jnp.asarray(v) for k, v in values.items()}
     start = stepper.init(key, n_samples, parameters)
-    y0, keys = flatten_samples(start, stepper.variables), jax.random.split(key, n_samples)
+    y0, keys = SampleLayout.of(stepper.variables, start).flattened(start), jax.random.split(key, n_samples)
     dt = jnp.asarray((t1 - t0) / n_steps)
 
     @jax.jit
@@ -106,7 +106,7 @@ def speed(name: str, repeats: int) -> list[list[str]]:
             elif steps == n_few:
                 ends[label] = np.asarray(end, np.float64)
     few = loop(stepper, start, parameters, key, jnp.asarray(n_few))
-    ours = np.asarray(flatten_samples(few, stepper.variables), np.float64)
+    ours = np.asarray(SampleLayout.of(stepper.variables, few).flattened(few), np.float64)
     medians = {label: statistics.median(values) for label, values in per_step.items()}
     base = medians["hoam, bare compiled loop"]
     rows = []
@@ -143,17 +143,20 @@ def weak_error(name: str, solver: str, dt: float) -> list[str]:
             def fine_step(j: Any, carry: Any) -> Any:
                 fine, total = carry
                 now = at + j * fine_dt
-                normals = diffrax_steps.draw(jax.random.fold_in(step_key, j), stepper, fine, now, parameters)
-                change = diffrax_steps.fixed_step(stepper, fine, now, fine_dt, parameters, normals)
+                normals = fixed_and_adaptive_steps.draw(jax.random.fold_in(step_key, j), stepper, fine, now, parameters)
+                change = fixed_and_adaptive_steps.fixed_step(stepper, fine, now, fine_dt, parameters, normals)
                 return fine + change, total + normals
 
             fine, total = jax.lax.fori_loop(0, _FINER, fine_step, (fine, jnp.zeros((1, *fine.shape), fine.dtype)))
             scaled = total / jnp.sqrt(jnp.asarray(_FINER, fine.dtype))
-            return coarse + diffrax_steps.fixed_step(stepper, coarse, at, coarse_dt, parameters, scaled), fine
+            return coarse + fixed_and_adaptive_steps.fixed_step(
+                stepper, coarse, at, coarse_dt, parameters, scaled
+            ), fine
 
         return jax.lax.fori_loop(0, per_part, body, x)
 
-    start = flatten_samples(stepper.init(jax.random.key(0), n_samples, parameters), stepper.variables).T
+    drawn = stepper.init(jax.random.key(0), n_samples, parameters)
+    start = SampleLayout.of(stepper.variables, drawn).flattened(drawn).T
     both, means, deviations = (start, start), [], []
     for i in range(_COMPARED):
         both = part(both, jnp.asarray(t0 + i * per_part * dt), jax.random.fold_in(jax.random.key(1), i))

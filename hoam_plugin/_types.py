@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
 # A number, or an array without dimensions, traced or not.
 Scalar: TypeAlias = jax.Array | np.ndarray | np.number | float | int
+# What users give as a number or as a list of numbers. (`numpy.typing.ArrayLike` would be checked without its floats.)
+Numbers: TypeAlias = ArrayLike | Sequence[ArrayLike]
 # A random key of JAX.
 Key: TypeAlias = jax.Array
 # The physics parameters of one run: name to scalar. What users pass is checked by `checks.parameter_row`.
@@ -47,16 +49,33 @@ if TYPE_CHECKING:
     class SampleState(State, Protocol):
         """For type checkers: a State made by `steppers.state_type`, whose variables are attributes: `state.x`."""
 
+        def __init__(self, *values: object, **fields: object) -> None: ...
+
         @property
         def remainder(self) -> PyTree:
             """What rounding has cut off; see `hoam_plugin.steppers.clock`."""
             ...
 
         def __getattr__(self, name: str) -> jax.Array: ...
+
+    StateClass: TypeAlias = type[SampleState]
 else:
-    SampleState = State
+    # At run time classes are no subclasses of a protocol with members that are no methods.
+    SampleState, StateClass = State, type
 
 # A state goes in, and one of the same class comes out.
 StateT = TypeVar("StateT", bound=State)
 
-__all__ = ["DTypeLike", "Key", "Parameters", "PyTree", "SampleState", "Scalar", "State", "StateT"]
+__all__ = [
+    "ArrayLike",
+    "DTypeLike",
+    "Key",
+    "Numbers",
+    "Parameters",
+    "PyTree",
+    "SampleState",
+    "Scalar",
+    "State",
+    "StateClass",
+    "StateT",
+]

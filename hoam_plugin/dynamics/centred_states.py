@@ -7,76 +7,63 @@ state is kept in its `remainder`, where it has an entry for the variable; see `h
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin._types import DTypeLike, State, StateT
 from hoam_plugin.dynamics.normalisation import Normalisation
-from hoam_plugin.steppers import Variable, clock
+from hoam_plugin.steppers import SampleLayout, Variable, clock
 
 
-def compute_dtype(*dtypes: Any) -> Any:
+def compute_dtype(*dtypes: DTypeLike) -> DTypeLike:
     """Double precision where any of the dtypes is, else single: half precision is too coarse to step in."""
     return jnp.float64 if any(np.dtype(dtype).itemsize == 8 for dtype in dtypes) else jnp.float32
 
 
-def centred(state: Any, variables: Sequence[Variable], normalisation: Normalisation) -> Float[Array, "n D"]:
+def centred(state: State, layout: SampleLayout, normalisation: Normalisation) -> Float[Array, "n D"]:
     """The samples of a state, centred, in single or double precision."""
-    kept = state.remainder if isinstance(getattr(state, "remainder", None), dict) else {}
-    values = [getattr(state, v.name) for v in variables]
+    kept = clock.kept_remainders(state)
+    values = [getattr(state, name) for name in layout.names]
     dtype = compute_dtype(*(value.dtype for value in values))
-    columns, start = [], 0
-    for variable, value in zip(variables, values, strict=True):
+    columns = []
+    for name, value in zip(layout.names, values, strict=True):
         flat = value.reshape(len(value), -1).astype(dtype)
-        origin = normalisation.origin(dtype)[start : start + flat.shape[1]]
-        start += flat.shape[1]
-        own = flat - origin[None, :]
-        if variable.name in kept:
-            rest = clock.remainder_of(state, variable.name)
+        own = flat - normalisation.origin(dtype)[layout.columns(name)][None, :]
+        if name in kept:
+            rest = clock.remainder_of(state, name)
             own = clock.rounded(own) + rest.reshape(flat.shape).astype(dtype)
         columns.append(own)
     return jnp.concatenate(columns, axis=-1)
 
 
-def with_centred(
-    state: Any, variables: Sequence[Variable], normalisation: Normalisation, y: Float[Array, "n D"]
-) -> Any:
+def with_centred(state: StateT, layout: SampleLayout, normalisation: Normalisation, y: Float[Array, "n D"]) -> StateT:
     """The state with other samples, rounded to its dtypes; the inverse of `centred`."""
-    parts, start = [], 0
-    for variable in variables:
-        old = getattr(state, variable.name)
-        width = old[0].size if old.ndim > 1 else 1
-        parts.append(y[:, start : start + width])
-        start += width
-    return with_parts(state, variables, normalisation, parts)
+    return with_parts(state, layout, normalisation, [y[:, layout.columns(name)] for name in layout.names])
 
 
 def with_parts(
-    state: Any, variables: Sequence[Variable], normalisation: Normalisation, parts: Sequence[Float[Array, "n _"]]
-) -> Any:
+    state: StateT, layout: SampleLayout, normalisation: Normalisation, parts: Sequence[Float[Array, "n _"]]
+) -> StateT:
     """`with_centred` of samples that come variable by variable: large ones need not be put side by side."""
-    kept = dict(state.remainder) if isinstance(getattr(state, "remainder", None), dict) else {}
-    fields: dict[str, Any] = {}
-    start = 0
-    for variable, own in zip(variables, parts, strict=True):
-        old = getattr(state, variable.name)
-        origin = normalisation.origin(own.dtype)[None, start : start + own.shape[1]]
-        start += own.shape[1]
+    kept = dict(clock.kept_remainders(state))
+    fields: dict[str, jax.Array] = {}
+    for name, own in zip(layout.names, parts, strict=True):
+        old = getattr(state, name)
+        origin = normalisation.origin(own.dtype)[None, layout.columns(name)]
         value = (own + origin).astype(old.dtype)
-        if variable.name in kept:
-            value, before = clock.rounded(value), kept[variable.name]
+        if name in kept:
+            value, before = clock.rounded(value), kept[name]
             rest = own - clock.rounded(value.astype(own.dtype) - origin)
-            kept[variable.name] = rest.reshape(old.shape).astype(before.dtype)
-        fields[variable.name] = value.reshape(old.shape)
-    if kept:
-        fields["remainder"] = kept
-    return dataclasses.replace(state, **fields)
+            kept[name] = rest.reshape(old.shape).astype(before.dtype)
+        fields[name] = value.reshape(old.shape)
+    return dataclasses.replace(state, **fields, **({"remainder": kept} if kept else {}))
 
 
-def remainders_for(samples: dict[str, Any], variables: Sequence[Variable]) -> dict[str, Any]:
+def remainders_for(samples: Mapping[str, jax.Array], variables: Sequence[Variable]) -> dict[str, jax.Array]:
     """Empty remainders of the samples of a new state: those of variables on a torus are never far from 0."""
     free = {v.name for v in variables if v.period is None}
     return {

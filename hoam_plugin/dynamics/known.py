@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Parameters, Scalar
 from hoam_plugin.dynamics.normalisation import Normalisation
 from hoam_plugin.dynamics.structure import Structure
-from hoam_plugin.steppers import Parameters, Variable, clock, flatten_samples, replace_samples, state_type
+from hoam_plugin.steppers import OfState, SampleLayout, Stepper, abilities_of, clock, state_type
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree(data=("normalisation", "stepper"))
 class Dynamics:
     """The known part of the dynamics of an ensemble's stepper.
 
@@ -29,42 +26,42 @@ class Dynamics:
         normalisation: of samples, time and parameters.
         stepper: the stepper, or None.
         structure: which columns are driven, and how positions follow velocities.
-        variables: the variables of a sample.
-        shapes: shape of each variable of one sample.
+        layout: of the samples.
     """
 
     normalisation: Normalisation
-    stepper: Any
-    structure: Structure = dataclasses.field(metadata={"static": True})
-    variables: tuple[Variable, ...] = dataclasses.field(metadata={"static": True})
-    shapes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
+    stepper: Stepper | None
+    structure: Structure
+    layout: SampleLayout
 
     @property
     def has_noise(self) -> bool:
         """Whether the stepper declares noise that counts here."""
-        return self.structure.knows_dynamics and hasattr(self.stepper, "noise")
+        return self.structure.knows_dynamics and abilities_of(self.stepper).noise is not None
 
     @property
     def has_driven_drift(self) -> bool:
         """Whether the stepper declares a known drift of the driven variables that counts here."""
-        return self.structure.kind == "kinetic" and hasattr(self.stepper, "known_drift")
+        return self.structure.kind == "kinetic" and abilities_of(self.stepper).known_drift is not None
 
-    def drift(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
-        """B0 at centred samples and the time since the start of the horizon, physical units."""
+    def drift(self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters) -> Float[Array, "n D"]:
+        """The known drift b0 at centred samples and the time since the start of the horizon, physical units."""
         columns = [jnp.zeros_like(y[:, 0])] * y.shape[1]
         origin = self.normalisation.origin(y.dtype)
         for position, velocity in self.structure.kinematics:
             columns[position] = y[:, velocity] + origin[velocity]
         drift = jnp.stack(columns, axis=-1)
-        if self.has_driven_drift:
-            declared = self._declared(self.stepper.known_drift, y, elapsed, parameters)
+        known_drift = abilities_of(self.stepper).known_drift
+        if self.has_driven_drift and known_drift is not None:
+            declared = self._declared(known_drift, y, elapsed, parameters)
             driven = np.asarray(self.structure.driven)
             drift = drift.at[:, driven].set(declared[:, driven])
         return drift
 
-    def noise(self, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Float[Array, "n D"]:
-        """Sigma at centred samples, physical units; 0 where none is declared."""
-        return self._declared(self.stepper.noise, y, elapsed, parameters) if self.has_noise else jnp.zeros_like(y)
+    def noise(self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters) -> Float[Array, "n D"]:
+        """The noise amplitude sigma at centred samples, physical units; 0 where none is declared."""
+        noise = abilities_of(self.stepper).noise
+        return self._declared(noise, y, elapsed, parameters) if self.has_noise and noise else jnp.zeros_like(y)
 
     def normalised(
         self, z: Float[Array, "n D"], condition: Float[Array, " C"]
@@ -77,14 +74,15 @@ class Dynamics:
         drift = self.drift(y, elapsed, parameters) * (norm.duration / scale)
         return drift, self.noise(y, elapsed, parameters) * (norm.duration**0.5 / scale)
 
-    def _declared(self, function: Any, y: Float[Array, "n D"], elapsed: Any, parameters: Parameters) -> Any:
+    def _declared(
+        self, function: OfState, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters
+    ) -> Float[Array, "n D"]:
         """What the stepper says of its variables, in columns; 0 for those that it leaves out."""
         x, start = self.normalisation.physical(y), self.normalisation.horizon[0]
-        empty = {
-            v.name: jnp.zeros((len(x), *shape), x.dtype) for v, shape in zip(self.variables, self.shapes, strict=True)
-        }
-        template = state_type(tuple(empty))(**clock.at(start, x.dtype), **empty)
-        state = clock.with_elapsed(replace_samples(template, self.variables, x, template.time), start, elapsed)
+        assert self.stepper is not None  # it declares the function
+        state = state_type(self.layout.names)(**clock.at(start, x.dtype), **self.layout.parts(x))
+        state = clock.with_elapsed(state, start, elapsed)
         own = {name: parameters[name] for name in self.stepper.parameters if name in parameters}
-        said = {name: jnp.broadcast_to(value, empty[name].shape) for name, value in function(state, own).items()}
-        return flatten_samples(dataclasses.replace(template, **said), self.variables)
+        columns = self.layout.empty(len(x), x.dtype)
+        said = {name: jnp.broadcast_to(value, columns[name].shape) for name, value in function(state, own).items()}
+        return self.layout.flattened(columns | said)

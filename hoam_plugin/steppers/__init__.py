@@ -1,29 +1,28 @@
 """The one noun: what a stepper is, its variables and states, time, parameters and published steppers."""
 
+from hoam_plugin._types import Parameters
 from hoam_plugin.steppers import clock, published
-from hoam_plugin.steppers.abilities import Abilities, abilities_of
+from hoam_plugin.steppers.abilities import Abilities, OfState, abilities_of
 from hoam_plugin.steppers.checks import require_stepper
-from hoam_plugin.steppers.contract import (
-    Parameters,
-    Stepper,
-    TrainedStepper,
+from hoam_plugin.steppers.contract import NamedStepper, Stepper, TrainedStepper
+from hoam_plugin.steppers.layout import SampleLayout, flatten_samples, replace_samples
+from hoam_plugin.steppers.parameter_rows import ParameterRow, row_of
+from hoam_plugin.steppers.published import rebuild_from_attribute, rebuild_stepper
+from hoam_plugin.steppers.states import (
     as_jax,
     default_float,
-    flatten_samples,
-    replace_samples,
     require_field_name,
     require_representable,
     state_from_samples,
     state_type,
 )
-from hoam_plugin.steppers.layout import SampleLayout
-from hoam_plugin.steppers.parameter_rows import ParameterRow, row_of
-from hoam_plugin.steppers.published import rebuild_from_attribute, rebuild_stepper
 from hoam_plugin.steppers.variables import ATTRIBUTES, Variable, text_attribute
 
 __all__ = [
     "ATTRIBUTES",
     "Abilities",
+    "NamedStepper",
+    "OfState",
     "ParameterRow",
     "Parameters",
     "SampleLayout",

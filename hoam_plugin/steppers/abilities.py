@@ -4,14 +4,57 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from hoam_plugin._types import Parameters, State
-from hoam_plugin.steppers.contract import Stepper
+import jax
+import numpy as np
+import xarray as xr
+from jax.typing import ArrayLike
+
+from hoam_plugin._types import Key, Parameters, Scalar, State
 from hoam_plugin.steppers.variables import Variable
 
-# Of the state at hand and the parameters of its run: name to array.
-OfState = Callable[[Any, Parameters], dict[str, Any]]
+# Name and JSON-safe arguments of an entry point.
+Description: TypeAlias = tuple[str, dict[str, Any]]
+
+
+# Every stepper takes states of its own class, which no type of an argument can say: there they are Any.
+@runtime_checkable
+class OfState(Protocol):
+    """A function of a state and the parameters of its run: name to array."""
+
+    def __call__(self, state: Any, parameters: Parameters, /) -> Mapping[str, ArrayLike]:
+        """Values per sample or one for all."""
+        ...
+
+
+@runtime_checkable
+class Advance(Protocol):
+    """A number of equal steps, in compiled code."""
+
+    def __call__(self, state: Any, dt: Scalar, n_steps: jax.Array, parameters: Parameters, key: Key, /) -> State:
+        """The state after them."""
+        ...
+
+
+@runtime_checkable
+class AdvanceInParts(Protocol):
+    """A number of equal steps, of parts of the samples on the threads of a pool."""
+
+    def __call__(
+        self,
+        state: Any,
+        dt: Scalar,
+        n_steps: int,
+        parameters: Parameters,
+        key: Key,
+        pool: ThreadPoolExecutor,
+        n_parts: int,
+        /,
+    ) -> State:
+        """The state after them."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +69,7 @@ class Abilities:
         noise: (state, parameters) -> amplitudes of the noise of the variables.
         rates: (state, parameters) -> time derivatives of all variables, without noise.
         diagnostics: (state, parameters) -> values that `simulate` records beside the variables.
+        log_density: ((n, D) samples, parameters) -> log of the initial population's density at each of them.
         diagnostic_variables: what `diagnostics` returns.
         coordinates: values along the extra dimensions of variables and diagnostics.
         sample_coordinates: (n_samples) -> xarray Variables along `sample` of the stepper's ensembles.
@@ -40,6 +84,7 @@ class Abilities:
         advance: (state, dt, n_steps, parameters, key) -> state after a traceable number of equal steps.
         parts: (n_samples, n_workers) -> number of threads that share a step.
         advance_in_parts: (state, dt, n_steps, parameters, key, pool, n_parts) -> state; `advance` on threads.
+        solve: (state, times, parameters, *, key, dt) -> states at all of the times, with a leading time axis.
         state_from_samples: (samples by name, time) -> state, where `init` has not the structure of the states.
     """
 
@@ -47,24 +92,26 @@ class Abilities:
     noise: OfState | None = None
     rates: OfState | None = None
     diagnostics: OfState | None = None
+    log_density: Callable[[jax.Array, Parameters], jax.Array] | None = None
     diagnostic_variables: tuple[Variable, ...] = ()
-    coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    sample_coordinates: Callable[[int], Mapping[str, Any]] | None = None
-    check_run: Callable[..., None] | None = None
-    check_domain: Callable[..., None] | None = None
-    recover: Callable[..., State | None] | None = None
-    describe: Callable[[], tuple[str, dict[str, Any]] | None] | None = None
+    coordinates: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    sample_coordinates: Callable[[int], Mapping[str, xr.Variable]] | None = None
+    check_run: Callable[[Mapping[str, np.ndarray], float], None] | None = None
+    check_domain: Callable[[Mapping[str, np.ndarray], np.ndarray], None] | None = None
+    recover: Callable[[Any, Any, Parameters], State | None] | None = None
+    describe: Callable[[], Description | None] | None = None
     parameter_row: Callable[[Parameters], Parameters] | None = None
-    advance: Callable[..., Any] | None = None
+    advance: Advance | None = None
     parts: Callable[[int, int], int] | None = None
-    advance_in_parts: Callable[..., Any] | None = None
-    state_from_samples: Callable[..., Any] | None = None
+    advance_in_parts: AdvanceInParts | None = None
+    solve: Callable[..., State] | None = None
+    state_from_samples: Callable[[Mapping[str, jax.Array], Scalar], State] | None = None
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Abilities))
 
 
-def abilities_of(stepper: Stepper | None) -> Abilities:
+def abilities_of(stepper: object) -> Abilities:
     """The optional members of a stepper; none of None."""
     own = getattr(stepper, "__abilities__", None)
     if own is not None:

@@ -9,42 +9,44 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
+
+from hoam_plugin._internal.checks import with_details
+from hoam_plugin._types import ArrayLike, DTypeLike, Scalar, State, StateT
 
 TIME = "time"
 
 
-def split(value: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+def split(value: ArrayLike, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
     """Double-precision numbers as two of another dtype that add up to them: the rounded ones and the rest."""
-    value = np.asarray(value, np.float64)
-    high = np.asarray(value.astype(dtype))
-    return high, np.asarray((value - high).astype(dtype))
+    wide = np.asarray(value, np.float64)
+    high = np.asarray(wide.astype(dtype))
+    return high, np.asarray((wide - high).astype(dtype))
 
 
-def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
+def two_sum(a: Float[Array, ...], b: Float[Array, ...]) -> tuple[Float[Array, ...], Float[Array, ...]]:
     """The rounded sum of two floats and what rounding has cut off (Knuth 1969, section 4.2.2, theorem B)."""
     total = rounded(a + b)
     part = rounded(total - a)
     return total, rounded(a - rounded(total - part)) + rounded(b - part)
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: Shaped[Array, ...]) -> Shaped[Array, ...]:
     """The value as it is rounded here: XLA would add up the constants of a chain of sums and differences first."""
     return jax.lax.optimization_barrier(value)
 
 
-def at(time: float, dtype: Any) -> dict[str, Any]:
+def at(time: float, dtype: DTypeLike) -> dict[str, Array | dict[str, Array]]:
     """The fields `time` and `remainder` of a new state, for a time that is known exactly."""
     high, low = split(time, dtype)
     return {"time": jnp.asarray(high), "remainder": {TIME: jnp.asarray(low)}}
 
 
-def with_time(state: Any, time: Any, remainder: Any = None) -> Any:
+def with_time(state: StateT, time: Scalar, remainder: Scalar | None = None) -> StateT:
     """The state at another time.
 
     Args:
@@ -55,21 +57,21 @@ def with_time(state: Any, time: Any, remainder: Any = None) -> Any:
     dtype = _dtype(state)
     if not isinstance(time, jax.Array):
         time, remainder = (jnp.asarray(part) for part in split(time, dtype))
-    kept = _kept(state)
+    kept = kept_remainders(state)
     if TIME not in kept:
         return dataclasses.replace(state, time=jnp.asarray(time, dtype))
     low = jnp.zeros_like(kept[TIME]) if remainder is None else jnp.asarray(remainder, kept[TIME].dtype)
     return dataclasses.replace(state, time=jnp.asarray(time, dtype), remainder={**kept, TIME: low})
 
 
-def advanced(state: Any, dt: Any) -> Any:
+def advanced(state: StateT, dt: Scalar) -> StateT:
     """The state with its time moved on by `dt`; nothing is lost if the state keeps remainders.
 
     Warns where it does not and, as far as is known while tracing, its time cannot resolve `dt`.
     """
     dtype = _dtype(state)
     time, step = jnp.asarray(state.time, dtype), jnp.asarray(dt, dtype)
-    if TIME not in _kept(state):
+    if TIME not in kept_remainders(state):
         warn_if_unresolved(state, dt)
         return dataclasses.replace(state, time=time + step)
     high, low = two_sum(time, step)
@@ -78,7 +80,7 @@ def advanced(state: Any, dt: Any) -> Any:
     return with_time(state, high, low)
 
 
-def with_elapsed(state: Any, origin: float, elapsed: Any) -> Any:
+def with_elapsed(state: StateT, origin: float, elapsed: Scalar) -> StateT:
     """The state at a time that is given as the one since `origin`, a double-precision number; see `elapsed`."""
     dtype = _dtype(state)
     high, low = (jnp.asarray(part) for part in split(origin, dtype))
@@ -86,12 +88,14 @@ def with_elapsed(state: Any, origin: float, elapsed: Any) -> Any:
     return with_time(state, *two_sum(high, rest + low))
 
 
-def elapsed(state: Any, origin: float) -> Float[Array, ""]:
+def elapsed(state: State, origin: float) -> Float[Array, ""]:
     """The time since `origin`, a double-precision number."""
     return since(state.time, origin, _dtype(state), remainder_of(state, TIME))
 
 
-def since(time: Any, origin: float, dtype: Any, remainder: Any = None) -> Any:
+def since(
+    time: ArrayLike, origin: float, dtype: DTypeLike, remainder: Float[Array, ...] | None = None
+) -> Float[Array, ...]:
     """Times since `origin` in a dtype; the difference is taken in double precision where the times are known."""
     if not isinstance(time, jax.Array):
         return jnp.asarray((np.asarray(time, np.float64) - origin).astype(dtype))
@@ -100,9 +104,9 @@ def since(time: Any, origin: float, dtype: Any, remainder: Any = None) -> Any:
     return (rounded(time - high) + rest).astype(dtype)
 
 
-def reading(state: Any) -> float:
+def reading(state: State) -> float:
     """The concrete time of a state in double precision; also where other values are traced."""
-    time, kept = np.asarray(state.time), _kept(state)
+    time, kept = np.asarray(state.time), kept_remainders(state)
     rest = kept.get(TIME)
     if rest is None or isinstance(rest, jax.core.Tracer) or time.dtype.kind != "f":
         return float(time)
@@ -110,20 +114,20 @@ def reading(state: Any) -> float:
     return float(time) + (float(rest) if valid else 0.0)
 
 
-def is_known(state: Any) -> bool:
+def is_known(state: State) -> bool:
     """Whether the time of a state is concrete."""
     return not isinstance(state.time, jax.core.Tracer)
 
 
-def remainder_of(state: Any, name: str) -> Any:
+def remainder_of(state: State, name: str) -> Shaped[Array, ...]:
     """What rounding has cut off one field of a state; zeros where that is not kept, or is not of this value."""
-    value, kept = getattr(state, name), _kept(state)
+    value, kept = getattr(state, name), kept_remainders(state)
     if name not in kept:
         return jnp.zeros_like(value)
     return valid_remainder(jnp.asarray(value), kept[name])
 
 
-def valid_remainder(value: Any, remainder: Any) -> Any:
+def valid_remainder(value: Shaped[Array, ...], remainder: Shaped[Array, ...]) -> Shaped[Array, ...]:
     """The remainder where it can have been cut off this value by rounding, else 0."""
     if not jnp.issubdtype(value.dtype, jnp.floating):
         return jnp.zeros_like(remainder)
@@ -131,33 +135,33 @@ def valid_remainder(value: Any, remainder: Any) -> Any:
     return jnp.where(jnp.abs(remainder) <= largest, remainder, 0)
 
 
-def warn_if_unresolved(state: Any, dt: Any) -> None:
+def warn_if_unresolved(state: State, dt: Scalar) -> None:
     """Warn, as far as is known while tracing, where the time of a state without remainders cannot resolve `dt`."""
-    if TIME in _kept(state) or isinstance(state.time, jax.core.Tracer) or isinstance(dt, jax.core.Tracer):
+    if TIME in kept_remainders(state) or isinstance(state.time, jax.core.Tracer) or isinstance(dt, jax.core.Tracer):
         return
     time = np.asarray(state.time)
     if time.dtype.kind != "f" or float(np.spacing(np.abs(time))) <= _UNRESOLVED * abs(float(dt)):
         return
-    warnings.warn(
+    unresolved = UserWarning(
         f"the state's time {float(time):g} is {time.dtype} and resolves {float(np.spacing(np.abs(time))):.2g}, too "
         f"little for dt={float(dt):g}; count time from the start of the run, or call "
-        "jax.config.update('jax_enable_x64', True) at start-up",
-        UserWarning,
-        stacklevel=4,
+        "jax.config.update('jax_enable_x64', True) at start-up"
     )
+    warnings.warn(with_details(unresolved, environment={"JAX_ENABLE_X64": "1"}), stacklevel=4)
 
 
 # The share of a step that rounding the time may cost.
 _UNRESOLVED = 1e-2
 
 
-def _dtype(state: Any) -> Any:
+def _dtype(state: State) -> np.dtype:
     dtype = getattr(state.time, "dtype", None)
     if dtype is None or np.dtype(dtype).kind != "f":
         return jax.dtypes.canonicalize_dtype(np.float64)
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
-def _kept(state: Any) -> dict[str, Any]:
+def kept_remainders(state: State) -> dict[str, Array]:
+    """What rounding has cut off the fields of a state, by name; nothing where the state keeps no remainders."""
     kept = getattr(state, "remainder", None)
     return kept if isinstance(kept, dict) else {}

@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
-from hoam_plugin._types import DTypeLike, StateT
+from hoam_plugin._types import DTypeLike, Scalar, State, StateT
 from hoam_plugin.steppers.variables import Variable
+
+# What holds the variables with a leading axis of samples: a state, or a mapping by name.
+Samples: TypeAlias = State | Mapping[str, jax.Array] | Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +32,9 @@ class SampleLayout:
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, variables: Sequence[Variable], arrays: Any) -> SampleLayout:
+    def of(cls, variables: Sequence[Variable], arrays: Samples) -> SampleLayout:
         """The layout of a state (or mapping) that holds the variables with a leading axis of samples."""
-        found = [arrays[v.name] if isinstance(arrays, Mapping) else getattr(arrays, v.name) for v in variables]
-        return cls(tuple(variables), tuple(tuple(array.shape[1:]) for array in found))
+        return cls(tuple(variables), tuple(tuple(_array(arrays, v.name).shape[1:]) for v in variables))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,9 +57,9 @@ class SampleLayout:
         start = sum(self.widths[:index])
         return slice(start, start + self.widths[index])
 
-    def flattened(self, arrays: Any) -> Float[Array, "sample D"]:
+    def flattened(self, arrays: Samples) -> Float[Array, "sample D"]:
         """The variables of a state (or mapping) side by side."""
-        found = [arrays[name] if isinstance(arrays, Mapping) else getattr(arrays, name) for name in self.names]
+        found = [_array(arrays, name) for name in self.names]
         return jnp.concatenate([jnp.reshape(array, (array.shape[0], -1)) for array in found], axis=-1)
 
     def parts(self, x: Float[Array, "sample D"]) -> dict[str, Float[Array, "sample ..."]]:
@@ -67,12 +71,26 @@ class SampleLayout:
 
     def placed(self, state: StateT, x: Float[Array, "sample D"]) -> StateT:
         """The state with other samples, in its own dtypes."""
-        old: Any = state
-        fields = {name: part.astype(getattr(old, name).dtype) for name, part in self.parts(x).items()}
-        return dataclasses.replace(old, **fields)
+        fields = {name: part.astype(getattr(state, name).dtype) for name, part in self.parts(x).items()}
+        return dataclasses.replace(state, **fields)
 
     def empty(self, n_samples: int, dtype: DTypeLike) -> dict[str, Float[Array, "sample ..."]]:
         """Zeros by name."""
         return {
             name: jnp.zeros((n_samples, *shape), dtype) for name, shape in zip(self.names, self.shapes, strict=True)
         }
+
+
+def _array(arrays: Samples, name: str) -> Shaped[Array, ...] | Shaped[np.ndarray, ...]:
+    return arrays[name] if isinstance(arrays, Mapping) else getattr(arrays, name)
+
+
+def flatten_samples(state: State, variables: Sequence[Variable]) -> Float[Array, "sample D"]:
+    """The variables of a state side by side."""
+    return SampleLayout.of(variables, state).flattened(state)
+
+
+def replace_samples(state: StateT, variables: Sequence[Variable], x: Float[Array, "sample D"], time: Scalar) -> StateT:
+    """The state with its variables taken from the columns of `x` and a new time."""
+    placed = SampleLayout.of(variables, state).placed(state, x)
+    return dataclasses.replace(placed, time=jnp.asarray(time, jnp.asarray(state.time).dtype))

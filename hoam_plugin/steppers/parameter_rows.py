@@ -6,22 +6,22 @@ parameter can be measured from the mean of its training runs without loss.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import parameter_row
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import DTypeLike, Parameters
 from hoam_plugin.steppers import clock
-from hoam_plugin.steppers.contract import default_float
+from hoam_plugin.steppers.states import default_float
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class ParameterRow(Mapping[str, Any]):
+@pytree(data=("rounded", "remainders"), eq=False)
+class ParameterRow(Mapping[str, jax.Array]):
     """Values by name, as any stepper takes them, and what rounding has cut off them.
 
     Attributes:
@@ -29,10 +29,10 @@ class ParameterRow(Mapping[str, Any]):
         remainders: name to what is to be added.
     """
 
-    rounded: dict[str, Any]
-    remainders: dict[str, Any]
+    rounded: dict[str, Array]
+    remainders: dict[str, Array]
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Array:
         return self.rounded[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -41,14 +41,14 @@ class ParameterRow(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.rounded)
 
-    def measured_from(self, name: str, origin: Any, dtype: Any) -> Any:
+    def measured_from(self, name: str, origin: Float[Array, ...], dtype: DTypeLike) -> Float[Array, ...]:
         """A value less an origin, an array of a floating dtype; the difference in another dtype."""
         value = self.rounded[name]
         rest = clock.valid_remainder(value, self.remainders[name])
         return (clock.rounded(value - origin.astype(value.dtype)) + rest).astype(dtype)
 
 
-def row_of(parameters: Mapping[str, Any], expected: Sequence[str]) -> ParameterRow:
+def row_of(parameters: Parameters, expected: Sequence[str]) -> ParameterRow:
     """The row of parameters that a user gave as numbers or arrays.
 
     Raises:

@@ -22,8 +22,7 @@ from hoam_plugin import ensembles, quadrature
 from hoam_plugin.simulation import run as simulation
 from hoam_plugin.simulation.run import simulate
 from hoam_plugin.simulators import two_stream
-from hoam_plugin.steppers.contract import Stepper, state_type
-from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.steppers import Stepper, Variable, state_type
 
 KEY = jax.random.key(0)
 Point = state_type(("q",))

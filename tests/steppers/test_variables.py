@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.steppers import Variable
 
 names = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(str.isidentifier)
 positive = st.floats(1e-6, 1e6)
