@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from hoam_plugin._internal.stopwatch import Stopwatch, peak_memory
 from hoam_plugin.cli.demo import Sizes
 from hoam_plugin.cli.parsing import DEMO_FILES
 from hoam_plugin.dynamics import Kind
+from hoam_plugin.quadrature import Rule
 from hoam_plugin.recipes import velocity_training
 from hoam_plugin.scores import compare, verdict_table
 from hoam_plugin.simulation import simulate
+from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import Training, fit
 
 NAME = "two_stream"
@@ -32,7 +35,7 @@ _VELOCITY_ITERATIONS = 5000
 STRUCTURES: dict[str, Kind] = {"force": "kinetic", "potential": "gradient"}
 
 
-def population(name: str, mu: Any, times: Any, **options: Any) -> xr.Dataset:
+def population(name: str, mu: Sequence[float] | np.ndarray, times: np.ndarray | Rule, **options: Any) -> xr.Dataset:
     """What downstream code does: ask for a stepper by name and run it, whichever it is."""
     return simulate(registry.stepper(name), {"mu": mu}, times, **options)
 
@@ -137,14 +140,16 @@ def _draw(
     predictions: dict[str, xr.Dataset],
     floor: xr.Dataset,
     training: xr.Dataset,
-    models: dict[str, Any],
+    models: dict[str, Surrogate],
 ) -> None:
     for run, mu in enumerate(held["mu"].values):
         plots.save_figure(plots.phase_space(held, predictions, run=run), folder / f"phase_space_mu_{mu:g}.png")
     figure = plots.energy_curves(held, predictions, floor=floor, training=training)
     plots.save_figure(figure, folder / "energy.png")
     for label, structure in STRUCTURES.items():
-        plots.save_figure(plots.loss_history(models[label].history), folder / f"loss_{structure}.png")
+        history = models[label].history
+        assert history is not None
+        plots.save_figure(plots.loss_history(history), folder / f"loss_{structure}.png")
     plots.animation(held, next(iter(predictions.values())), folder / "phase_space.gif")
 
 

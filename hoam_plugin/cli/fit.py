@@ -180,11 +180,12 @@ def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe) -> dict[str, Any]
     from hoam_plugin.potentials import CoLoRA, VectorField
     from hoam_plugin.training import Training
 
-    if kind == "gradient":
-        quick = {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
-        return {"quick": lambda: quick, "quality": recipes.quality, "paper": recipes.paper}[recipe]()
     if recipe != "quick":
-        raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {kind!r}")
+        if kind != "gradient":
+            raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {kind!r}")
+        return dict(recipes.quality() if recipe == "quality" else recipes.paper())
+    if kind == "gradient":
+        return {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
     if has_rates(ds):
         return {"potential": recipes.velocity_field(), "training": recipes.velocity_training()}
     return {"potential": VectorField(), "training": Training()}

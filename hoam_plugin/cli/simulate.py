@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from cyclopts import Parameter
 
 from hoam_plugin._internal.checks import positive_float, positive_int
@@ -108,7 +110,7 @@ def simulate(
         positive_int("--samples", runs.samples)
     if dt is not None:
         positive_float("--dt", dt)
-    parameters = parse_parameters(runs.param or ())
+    parameters: Mapping[str, float | np.ndarray] = parse_parameters(runs.param or ())
 
     from hoam_plugin.cli.lookup import find_stepper, parse_rule
 

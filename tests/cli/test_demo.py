@@ -1,0 +1,28 @@
+"""`hoam demo`, small."""
+
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from command_line import ITERATIONS, SAMPLES, hoam_command, n_iterations
+
+import hoam_plugin as hoam
+
+
+def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "demo"
+    words = ("demo", "--output", output, "--samples", SAMPLES, "--runs", 2, "--nodes", 8, "--saved-times", 9)
+    assert hoam_command(*words, "--iterations", ITERATIONS, "--no-progress") == 0
+    printed = capsys.readouterr().out
+    for phrase in ("histogram l1", "noise floor", "mu = 1.85", "compile", "roll out", "total", "Peak memory"):
+        assert phrase in printed
+    written = {path.name for path in output.iterdir()}
+    assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate_kinetic.zarr", "surrogate_gradient.zarr"} <= written
+    assert {"phase_space_mu_1.25.png", "energy.png", "loss_kinetic.png", "loss_gradient.png"} <= written
+    assert {"phase_space.gif", "model.hoam", "gradient.hoam", "scores.zarr"} <= written
+    assert hoam.load(output / "model.hoam").learned.structure.kind == "kinetic"
+    assert "histogram l1" in (output / "summary.txt").read_text()
+    assert "noise_floor" in xr.open_zarr(output / "scores.zarr")["reference"].values.tolist()
+    assert n_iterations(output / "model.hoam") == ITERATIONS
+    assert hoam_command(*words) == 2
+    assert "--overwrite" in capsys.readouterr().err
