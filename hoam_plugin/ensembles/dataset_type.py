@@ -16,8 +16,6 @@ from hoam_plugin._types import Scalar
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    P = ParamSpec("P")
-
     class Ensemble(xr.Dataset):
         """An `xarray.Dataset` in the form that `hoam_plugin.ensemble.validate` checks."""
 
@@ -25,46 +23,50 @@ if TYPE_CHECKING:
         def hoam(self) -> EnsembleMethods:
             """What `hoam_plugin.accessor.EnsembleAccessor` adds to a Dataset."""
             ...
-
-    class EnsemblePictures(Protocol):
-        """`ds.hoam.plot`."""
-
-        def phase_space(self, prediction: xr.Dataset | None = None, **options: object) -> Figure:
-            """Density of the samples at several times, above that of `prediction`."""
-            ...
-
-        def energy(self, prediction: xr.Dataset | None = None, **options: object) -> Figure:
-            """Electric energy over time, with that of `prediction`."""
-            ...
-
-    class EnsembleMethods(Protocol):
-        """`ds.hoam`."""
-
-        def validate(self) -> Ensemble:
-            """The ensemble in its usual order of dims, or an error that says what is wrong."""
-            ...
-
-        def sel_run(self, **values: Scalar) -> Ensemble:
-            """The runs with these parameters."""
-            ...
-
-        def compare(self, other: xr.Dataset | Sequence[xr.Dataset], **options: object) -> xr.Dataset:
-            """Scores of `other` with this ensemble as the truth."""
-            ...
-
-        def to_samples(self) -> xr.DataArray:
-            """All sample variables side by side: dims (run, time, sample, component)."""
-            ...
-
-        def pipe(
-            self, function: Callable[Concatenate[Ensemble, P], xr.Dataset], *args: P.args, **kwargs: P.kwargs
-        ) -> Ensemble:
-            """`function(ds, *args, **kwargs)` with the attributes that xarray's operations drop put back."""
-            ...
-
-        @property
-        def plot(self) -> EnsemblePictures:
-            """Pictures of the ensemble."""
-            ...
 else:
     Ensemble = xr.Dataset
+
+P = ParamSpec("P")
+
+
+class EnsemblePictures(Protocol):
+    """`ds.hoam.plot`; see `hoam_plugin.accessor.EnsemblePlots`."""
+
+    def phase_space(self, prediction: xr.Dataset | None = None, **options: object) -> Figure:
+        """Density of the samples at several times, above that of `prediction`."""
+        ...
+
+    def energy(self, prediction: xr.Dataset | None = None, **options: object) -> Figure:
+        """Electric energy over time, with that of `prediction`."""
+        ...
+
+
+class EnsembleMethods(Protocol):
+    """`ds.hoam`; see `hoam_plugin.accessor.EnsembleAccessor`."""
+
+    def validate(self) -> Ensemble:
+        """The ensemble in its usual order of dims, or an error that says what is wrong."""
+        ...
+
+    def sel_run(self, **values: Scalar) -> Ensemble:
+        """The runs with these parameters."""
+        ...
+
+    def compare(self, other: xr.Dataset | Sequence[xr.Dataset], **options: object) -> xr.Dataset:
+        """Scores of `other` with this ensemble as the truth."""
+        ...
+
+    def to_samples(self) -> xr.DataArray:
+        """All sample variables side by side: dims (run, time, sample, component)."""
+        ...
+
+    def pipe(
+        self, function: Callable[Concatenate[Ensemble, P], xr.Dataset], *args: P.args, **kwargs: P.kwargs
+    ) -> Ensemble:
+        """`function(ds, *args, **kwargs)` with the attributes that xarray's operations drop put back."""
+        ...
+
+    @property
+    def plot(self) -> EnsemblePictures:
+        """Pictures of the ensemble."""
+        ...
