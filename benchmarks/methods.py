@@ -14,7 +14,7 @@ import xarray as xr
 import hoam_plugin as hoam
 from benchmarks import report
 from hoam_plugin import simulators
-from hoam_plugin.baselines.fitting import CFM, NCSM, fit_baseline
+from hoam_plugin.baselines import CFM, NCSM, fit_baseline
 
 N_SAMPLES = 25_000
 _DT = 0.1

@@ -12,11 +12,11 @@ import toy
 import xarray as xr
 
 import hoam_plugin as hoam
-from hoam_plugin.baselines.fitting import CFM, NCSM, SnapshotStepper, fit_baseline
+from hoam_plugin.baselines import CFM, NCSM, SnapshotStepper, fit_baseline
 from hoam_plugin.baselines.methods import nearest_image
 from hoam_plugin.dynamics.normalisation import Normalisation, wrapped
-from hoam_plugin.steppers.contract import Stepper, default_float, state_type
-from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.steppers.abilities import abilities_of
+from hoam_plugin.steppers import Stepper, Variable, default_float, state_type
 from hoam_plugin.training.guard import TrainingDivergedError
 
 KEY = jax.random.key(0)
@@ -212,7 +212,7 @@ def test_it_is_a_stepper_of_snapshots() -> None:
     assert isinstance(model, Stepper)
     assert model.snapshots
     assert model.dt == 2.0
-    assert not hasattr(model, "rates")
+    assert abilities_of(model).rates is None
 
 
 def test_the_same_key_gives_the_same_samples() -> None:
