@@ -7,7 +7,7 @@ To a type checker every attribute of a Dataset is `Any`, accessors among them. W
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, runtime_checkable
 
 import xarray as xr
 
@@ -29,6 +29,7 @@ else:
 P = ParamSpec("P")
 
 
+@runtime_checkable
 class EnsemblePictures(Protocol):
     """`ds.hoam.plot`; see `hoam_plugin.accessor.EnsemblePlots`."""
 
@@ -41,6 +42,7 @@ class EnsemblePictures(Protocol):
         ...
 
 
+@runtime_checkable
 class EnsembleMethods(Protocol):
     """`ds.hoam`; see `hoam_plugin.accessor.EnsembleAccessor`."""
 
