@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
 
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import PyTree
 from hoam_plugin.steppers import default_float
 from hoam_plugin.surrogates import Surrogate
 
-_STATIC = {"static": True}
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree(data=("leaves",), eq=False)
 class Packed:
     """A surrogate as a list of its leaves, in which diffrax and equinox may put placeholders of any type.
 
     Attributes:
-        leaves: of the surrogate.
+        leaves: of the surrogate, or what stands for them.
         treedef: its structure.
     """
 
-    leaves: Any
-    treedef: Any = dataclasses.field(metadata=_STATIC)
+    leaves: PyTree
+    treedef: PyTreeDef
 
     @property
     def surrogate(self) -> Surrogate:
@@ -33,7 +30,7 @@ class Packed:
         return self.treedef.unflatten(self.leaves)
 
 
-def packed(surrogate: Surrogate) -> tuple[list[Any], Any]:
+def packed(surrogate: Surrogate) -> tuple[list[PyTree], PyTreeDef]:
     """The arguments of `Packed`.
 
     Weights of a lower precision than JAX's default are widened: `BacksolveAdjoint` integrates their cotangents in time,
@@ -41,7 +38,7 @@ def packed(surrogate: Surrogate) -> tuple[list[Any], Any]:
     """
     leaves, treedef = jax.tree.flatten(surrogate)
 
-    def widened(leaf: Any) -> Any:
+    def widened(leaf: PyTree) -> PyTree:
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
             return leaf

@@ -22,13 +22,8 @@ Parameters: TypeAlias = Mapping[str, Scalar]
 
 
 @runtime_checkable
-class State(Protocol):
-    """A frozen pytree dataclass: `time` (scalar, physical units), a field per variable (leading axis = sample), `aux`.
-
-    `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved. States
-    made by `steppers.state_type` have one field more, `remainder`: what rounding has cut off `time` and, where a
-    stepper keeps that, its variables, by name; see `hoam_plugin.steppers.clock`.
-    """
+class Timed(Protocol):
+    """A frozen dataclass with a `time`, and perhaps a `remainder`: a State, or what keeps its time as one does."""
 
     # A dataclass, so that `dataclasses.replace` gives a state of the same class.
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
@@ -37,6 +32,16 @@ class State(Protocol):
     def time(self) -> Scalar:
         """Physical time of all samples."""
         ...
+
+
+@runtime_checkable
+class State(Timed, Protocol):
+    """A frozen pytree dataclass: `time` (scalar, physical units), a field per variable (leading axis = sample), `aux`.
+
+    `aux` is whatever else the stepper needs (field on a grid, force, cached acceleration); it is never saved. States
+    made by `steppers.state_type` have one field more, `remainder`: what rounding has cut off `time` and, where a
+    stepper keeps that, its variables, by name; see `hoam_plugin.steppers.clock`.
+    """
 
     @property
     def aux(self) -> PyTree:
@@ -65,6 +70,7 @@ else:
 
 # A state goes in, and one of the same class comes out.
 StateT = TypeVar("StateT", bound=State)
+TimedT = TypeVar("TimedT", bound=Timed)
 
 __all__ = [
     "ArrayLike",
@@ -78,4 +84,6 @@ __all__ = [
     "State",
     "StateClass",
     "StateT",
+    "Timed",
+    "TimedT",
 ]

@@ -1,7 +1,7 @@
 """Codes that step as adept does. Imported as `hoam_plugin.adapters.adept`."""
 
 from .advance import Advance, vector_field
-from .runner import PeriodicInterpolation, Stepper
+from .fake_solver import PeriodicInterpolation, Stepper
 
 __all__ = [
     "Advance",

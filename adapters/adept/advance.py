@@ -9,25 +9,26 @@ y is a dict of particles, fields and distributions, of which a surrogate moves t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hoam_plugin._internal.checks import positive_float, random_key, suggestion
-from hoam_plugin.steppers import Parameters, clock, default_float, state_type
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import DTypeLike, Key, Parameters, PyTree, Scalar, State
+from hoam_plugin.steppers import abilities_of, clock, default_float, state_type
 from hoam_plugin.surrogates import Surrogate
 
 from ..packing import Packed, packed
 
-_STATIC = {"static": True}
+# Name to particles, a field, a distribution, or anything else that the code keeps there.
+Entries: TypeAlias = Mapping[str, PyTree]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree(data=("leaves", "key"), eq=False)
 class Advance(Packed):
     """A surrogate's step as `callable(t, y, args) -> y_next`; see `vector_field`.
 
@@ -40,16 +41,16 @@ class Advance(Packed):
         recorded: (entry of y, diagnostic) of what is computed from the particles after each step.
     """
 
-    key: Any
-    dt: float = dataclasses.field(metadata=_STATIC)
-    names: tuple[tuple[str, str], ...] = dataclasses.field(metadata=_STATIC)
-    recorded: tuple[tuple[str, str], ...] = dataclasses.field(metadata=_STATIC)
+    key: PyTree
+    dt: float
+    names: tuple[tuple[str, str], ...]
+    recorded: tuple[tuple[str, str], ...]
 
-    def __call__(self, t: Any, y: Any, args: Any) -> dict[str, Any]:
+    def __call__(self, t: Scalar, y: Entries, args: object) -> dict[str, PyTree]:
         """The entries of y after a step of the length `dt`."""
         return self.advanced(t, y, args, self.dt)
 
-    def advanced(self, t: Any, y: Any, args: Any, dt: Any) -> dict[str, Any]:
+    def advanced(self, t: Scalar, y: Entries, args: object, dt: Scalar) -> dict[str, PyTree]:
         """The entries of y after a step of any length, those that are neither particles nor recorded unchanged.
 
         Raises:
@@ -64,7 +65,7 @@ class Advance(Packed):
         samples = {name: y[entry] for name, entry in self.names}
         dtype = next(iter(samples.values())).dtype
         state = state_type(tuple(samples))(**_time(t, dtype), **samples)
-        if self.surrogate.on_extrapolation == "fallback":
+        if self.surrogate.trained.policy == "fallback":
             state = self.surrogate.refresh(state, parameters)
         key = None if self.key is None else jax.random.fold_in(self.key, self._index(t))
         moved = self.surrogate.step(state, dt, parameters, key=key)
@@ -78,7 +79,7 @@ class Advance(Packed):
             following[entry] = value.astype(y[entry].dtype)
         return {**y, **following}
 
-    def initial(self, key: Any, n_samples: int, parameters: Parameters) -> dict[str, Any]:
+    def initial(self, key: Key, n_samples: int, parameters: Parameters) -> dict[str, PyTree]:
         """The entries of y at the start: particles of the replaced stepper's initial population, and what is recorded.
 
         Raises:
@@ -96,13 +97,14 @@ class Advance(Packed):
         entries = dict(self.names)
         return {entries[v.name]: v.period for v in self.surrogate.variables if v.period is not None}
 
-    def _diagnosed(self, state: Any, parameters: Parameters) -> dict[str, Any]:
-        if not self.recorded:
+    def _diagnosed(self, state: State, parameters: Parameters) -> dict[str, PyTree]:
+        diagnostics = self.surrogate.diagnostics
+        if not self.recorded or diagnostics is None:
             return {}
-        values = self.surrogate.diagnostics(state, parameters)
+        values = diagnostics(state, parameters)
         return {entry: values[name] for entry, name in self.recorded}
 
-    def _parameters(self, args: Any) -> dict[str, Any]:
+    def _parameters(self, args: object) -> dict[str, Scalar]:
         given = args.get("parameters", args) if isinstance(args, Mapping) else {}
         missing = [name for name in self.surrogate.parameters if name not in given]
         if missing:
@@ -112,13 +114,13 @@ class Advance(Packed):
             )
         return {name: given[name] for name in self.surrogate.parameters}
 
-    def _index(self, t: Any) -> Any:
+    def _index(self, t: Scalar) -> jax.Array:
         """Number of the step that starts at a time."""
         elapsed = clock.since(t, self.surrogate.horizon[0], default_float())
         return jnp.round(elapsed / self.dt).astype(jnp.int32)
 
 
-def _time(t: Any, dtype: Any) -> dict[str, Any]:
+def _time(t: Scalar, dtype: DTypeLike) -> dict[str, PyTree]:
     """The fields `time` and `remainder` of a state at t, which may have more digits than the samples."""
     if not isinstance(t, jax.Array):
         return clock.at(float(t), dtype)
@@ -133,7 +135,7 @@ def vector_field(
     *,
     names: Mapping[str, str] | None = None,
     recorded: Mapping[str, str] | None = None,
-    key: Any = None,
+    key: Key | None = None,
 ) -> Advance:
     """A surrogate's step as `callable(t, y, args) -> y_next`, in the place of that of an adept-style code.
 
@@ -162,11 +164,11 @@ def vector_field(
     for name in entries:
         if name not in variables:
             raise ValueError(f"names has the unknown variable {name!r}; {suggestion(name, variables)}")
-    diagnostics = [v.name for v in surrogate.diagnostic_variables]
+    diagnostics = [v.name for v in abilities_of(surrogate).diagnostic_variables]
     for name in (recorded or {}).values():
         if name not in diagnostics:
             raise ValueError(f"recorded has the unknown diagnostic {name!r}; {suggestion(name, diagnostics)}")
-    if surrogate.has_noise and key is None:
+    if surrogate.learned.has_noise and key is None:
         raise ValueError("key=None: this surrogate has noise and needs a key, such as jax.random.key(0)")
     if key is not None:
         random_key(key)

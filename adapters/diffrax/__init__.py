@@ -1,6 +1,7 @@
 """diffrax, both ways. Imported as `hoam_plugin.adapters.diffrax`."""
 
-from .conversion import from_terms, solver, terms
+from .problems_as_steppers import from_terms
+from .surrogates_in_solves import solver, terms
 
 __all__ = [
     "from_terms",

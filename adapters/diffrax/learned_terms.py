@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax
 import numpy as np
+from jaxtyping import Array, Float
 
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, PyTree, Scalar
 from hoam_plugin.dynamics import compute_dtype
-from hoam_plugin.steppers import ParameterRow, clock, default_float
-from hoam_plugin.surrogates import Surrogate, trained_range
+from hoam_plugin.steppers import ParameterRow, clock, default_float, row_of
+from hoam_plugin.surrogates import LearnedDynamics, Surrogate
 
 from ..packing import Packed, packed
 
-_STATIC = {"static": True}
 # Subdivisions of a default step down to which the noise is resolved, for smaller and for adaptive steps.
 _FINEST = 64
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree(data=("leaves",), eq=False)
 class Drift(Packed):
     """A surrogate's drift as a vector field (t, y, args); its weights are leaves, as `BacksolveAdjoint` wants them.
 
@@ -32,27 +33,27 @@ class Drift(Packed):
         centred: whether y is measured from the surrogate's origin and t from the start of its horizon.
     """
 
-    centred: bool = dataclasses.field(default=False, metadata=_STATIC)
+    centred: bool = False
 
-    def __call__(self, t: Any, y: Any, args: Any) -> Any:
+    def __call__(self, t: Scalar, y: PyTree, args: PyTree) -> Float[Array, "... D"]:
         """The drift at samples y of shape (..., D), in their dtype."""
-        elapsed, row = condition(self.surrogate, t, y, args, self.centred)
-        return _drift(self.surrogate, samples(self.surrogate, y, self.centred), elapsed, row).astype(y.dtype)
+        surrogate = self.surrogate
+        elapsed, row = condition(surrogate, t, y, args, self.centred)
+        return _drift(surrogate.learned, samples(surrogate.learned, y, self.centred), elapsed, row).astype(y.dtype)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree(data=("leaves",), eq=False)
 class Diffusion(Packed):
     """The amplitude of a surrogate's noise, as a diagonal operator on arrays of the shape of y; see `Drift`."""
 
-    centred: bool = dataclasses.field(default=False, metadata=_STATIC)
+    centred: bool = False
 
-    def __call__(self, t: Any, y: Any, args: Any) -> lineax.DiagonalLinearOperator:
+    def __call__(self, t: Scalar, y: PyTree, args: PyTree) -> lineax.DiagonalLinearOperator:
         """The operator at samples y of shape (..., D)."""
         surrogate = self.surrogate
         elapsed, row = condition(surrogate, t, y, args, self.centred)
-        flat = samples(surrogate, y, self.centred).reshape(-1, y.shape[-1])
-        amplitude = surrogate.noise_amplitude(flat, elapsed, row)
+        flat = samples(surrogate.learned, y, self.centred).reshape(-1, y.shape[-1])
+        amplitude = surrogate.learned.noise_amplitude(flat, elapsed, row)
         return lineax.DiagonalLinearOperator(jnp.broadcast_to(amplitude, flat.shape).reshape(y.shape).astype(y.dtype))
 
 
@@ -62,9 +63,9 @@ class Interval(NamedTuple):
     In a solve backwards in time, diffrax turns the sign of every leaf of an increment: that of `sign` tells.
     """
 
-    start: Any
-    end: Any
-    sign: Any
+    start: PyTree
+    end: PyTree
+    sign: PyTree
 
 
 class BrownianMotion(diffrax.AbstractBrownianPath):
@@ -73,14 +74,14 @@ class BrownianMotion(diffrax.AbstractBrownianPath):
     It is diffrax's `VirtualBrownianTree`, and so the same for all step sizes, and depends on the key alone.
     """
 
-    key: Any
-    t0: float = dataclasses.field(metadata=_STATIC)  # type: ignore[misc]
-    t1: float = dataclasses.field(metadata=_STATIC)  # type: ignore[misc]
-    tol: float = dataclasses.field(metadata=_STATIC)
+    key: PyTree
+    t0: float = eqx.field(static=True)  # type: ignore[misc]
+    t1: float = eqx.field(static=True)  # type: ignore[misc]
+    tol: float = eqx.field(static=True)
 
     levy_area: ClassVar = diffrax.BrownianIncrement  # type: ignore[misc]
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
+    def evaluate(self, t0: Scalar, t1: Scalar | None = None, left: bool = True, use_levy: bool = False) -> Interval:
         """The interval, to be drawn later."""
         if use_levy:
             raise ValueError(
@@ -91,7 +92,7 @@ class BrownianMotion(diffrax.AbstractBrownianPath):
         start, end = (jnp.full_like(t0, self.t0), t0) if t1 is None else (t0, t1)
         return Interval(start, end, jnp.ones_like(end))
 
-    def increment(self, interval: Interval, like: Any) -> Any:
+    def increment(self, interval: Interval, like: jax.Array) -> jax.Array:
         """The increment over an interval, of the shape and dtype of an array."""
         shape = jax.ShapeDtypeStruct(like.shape, like.dtype)
         tree = diffrax.VirtualBrownianTree(self.t0, self.t1, self.tol, shape, self.key)
@@ -102,36 +103,42 @@ class BrownianMotion(diffrax.AbstractBrownianPath):
 class NoiseTerm(diffrax.ControlTerm):
     """A diffusion times a Brownian motion that may have to be drawn yet."""
 
-    def prod(self, vf: Any, control: Any) -> Any:
+    def prod(self, vf: PyTree, control: PyTree) -> PyTree:
         """The product."""
         if isinstance(control, Interval):
             control = cast(BrownianMotion, self.control).increment(control, vf.diagonal)
         return super().prod(vf, control)
 
 
-def terms(surrogate: Surrogate, key: Any, path: Any, centred: bool) -> Any:
+def terms(
+    surrogate: Surrogate, key: Key | None, path: diffrax.AbstractPath | None, centred: bool
+) -> diffrax.AbstractTerm:
     """See `hoam_plugin.adapters.diffrax.terms`."""
     drift = diffrax.ODETerm(Drift(*packed(surrogate), centred))
     if key is None and path is None:
         return drift
     if path is None:
-        start, end = (0.0, surrogate.normalisation.duration) if centred else surrogate.horizon
+        start, end = (0.0, surrogate.learned.normalisation.duration) if centred else surrogate.horizon
         path = BrownianMotion(key=key, t0=start, t1=end, tol=surrogate.dt / _FINEST)  # type: ignore[call-arg]
     return diffrax.MultiTerm(drift, NoiseTerm(Diffusion(*packed(surrogate), centred), path))
 
 
 @jax.jit
-def _drift(surrogate: Surrogate, y: Any, elapsed: Any, row: ParameterRow) -> Any:
-    return surrogate.field(elapsed, row, y.dtype)(y.reshape(-1, y.shape[-1])).reshape(y.shape)
+def _drift(
+    learned: LearnedDynamics, y: Float[Array, "... D"], elapsed: jax.Array, row: ParameterRow
+) -> Float[Array, "... D"]:
+    return learned.field(elapsed, row, y.dtype)(y.reshape(-1, y.shape[-1])).reshape(y.shape)
 
 
-def samples(surrogate: Surrogate, y: Any, centred: bool) -> Any:
+def samples(learned: LearnedDynamics, y: Float[Array, "... D"], centred: bool) -> Float[Array, "... D"]:
     """Centred samples in the dtype of the arithmetic."""
     y = y.astype(compute_dtype(y.dtype))
-    return y if centred else surrogate.normalisation.centred(y)
+    return y if centred else learned.normalisation.centred(y)
 
 
-def condition(surrogate: Surrogate, t: Any, y: Any, args: Any, centred: bool) -> tuple[Any, ParameterRow]:
+def condition(
+    surrogate: Surrogate, t: Scalar, y: PyTree, args: PyTree, centred: bool
+) -> tuple[jax.Array, ParameterRow]:
     """Time since the start of the horizon, NaN where the surrogate does not extrapolate, and the parameters.
 
     Args:
@@ -151,7 +158,7 @@ def condition(surrogate: Surrogate, t: Any, y: Any, args: Any, centred: bool) ->
     missing = [name for name in surrogate.parameters if name not in given]
     if missing:
         raise ValueError(f"args={dict(given)!r} lacks {missing!r}; give {list(surrogate.parameters)!r}")
-    width = len(surrogate.normalisation.periods)
+    width = surrogate.learned.layout.n_columns
     if not hasattr(y, "shape") or jnp.shape(y)[-1:] != (width,):
         names = [v.name for v in surrogate.variables]
         raise ValueError(
@@ -160,14 +167,14 @@ def condition(surrogate: Surrogate, t: Any, y: Any, args: Any, centred: bool) ->
         )
     if not jnp.issubdtype(y.dtype, jnp.floating):
         raise TypeError(f"y has dtype {y.dtype}; samples must be floating-point numbers")
-    row = surrogate.parameter_row({name: given[name] for name in surrogate.parameters})
-    start, policy = surrogate.horizon[0], surrogate.on_extrapolation
-    whole = isinstance(t, jax.Array) and not jnp.issubdtype(t.dtype, jnp.floating)
-    elapsed = clock.since(t.astype(default_float()) if whole else t, 0.0 if centred else start, compute_dtype(y.dtype))
+    row = row_of({name: given[name] for name in surrogate.parameters}, surrogate.parameters)
+    start, trained = surrogate.horizon[0], surrogate.trained
+    if isinstance(t, jax.Array) and not jnp.issubdtype(t.dtype, jnp.floating):
+        t = t.astype(default_float())
+    elapsed = clock.since(t, 0.0 if centred else start, compute_dtype(y.dtype))
     if not isinstance(t, jax.core.Tracer):
         now = np.asarray(t, np.float64) + (start if centred else 0.0)
-        trained_range.enforce(policy, trained_range.violation(row, now, surrogate.ranges, surrogate.horizon))
-    if policy == "raise":
-        inside = trained_range.inside(row, (elapsed,), surrogate.ranges, surrogate.horizon)
-        elapsed = jnp.where(inside, elapsed, jnp.nan)
+        trained.enforce(row, now)
+    if trained.policy == "raise":
+        elapsed = jnp.where(trained.inside(row, elapsed), elapsed, jnp.nan)
     return elapsed, row

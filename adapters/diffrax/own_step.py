@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+
+from hoam_plugin._types import Key, PyTree, Scalar
+from hoam_plugin.surrogates import one_step
 
 from ..packing import Packed
 from .learned_terms import BrownianMotion, Drift, condition, samples
@@ -28,43 +31,52 @@ class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., diffrax.LocalLinearInterpolation]] = diffrax.LocalLinearInterpolation
 
-    def order(self, terms: Any) -> int:
+    def order(self, terms: PyTree) -> int:
         """Order of the step without noise."""
         model = self.packed.surrogate
-        if model.integrator is not None:
-            return _ORDERS[model.integrator]
-        return 2 if model.structure.kind == "kinetic" or model.has_noise else 4
+        if model.options.integrator is not None:
+            return _ORDERS[model.options.integrator]
+        return 2 if model.learned.structure.kind == "kinetic" or model.learned.has_noise else 4
 
-    def strong_order(self, terms: Any) -> float:
+    def strong_order(self, terms: PyTree) -> float:
         """Order with noise, which does not depend on the samples."""
         return 1.0
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
+    def init(self, terms: PyTree, t0: Scalar, t1: Scalar, y0: PyTree, args: PyTree) -> jax.Array:
         """The number of the step, from which its noise is drawn."""
         self._key(terms)
         return jnp.zeros((), jnp.int32)
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
-    ) -> tuple[Any, None, dict[str, Any], Any, Any]:
+        self,
+        terms: PyTree,
+        t0: Scalar,
+        t1: Scalar,
+        y0: PyTree,
+        args: PyTree,
+        solver_state: PyTree,
+        made_jump: PyTree,
+    ) -> tuple[PyTree, None, dict[str, PyTree], PyTree, PyTree]:
         """One step; positions are not wrapped, so that they can be interpolated."""
         model, key = self.packed.surrogate, self._key(terms)
-        y = samples(model, y0, self.centred).reshape(-1, y0.shape[-1])
+        learned, options = model.learned, model.options
+        y = samples(learned, y0, self.centred).reshape(-1, y0.shape[-1])
         # diffrax lets time run backwards by a change of its sign. The end as well has to lie in the trained range.
         direction = _parts(terms)[0].direction
         (start, row), (end, _) = (condition(model, direction * t, y0, args, self.centred) for t in (t0, t1))
         dt = end - start
         step_key = None if key is None else jax.random.fold_in(key, solver_state)
-        increment = model.increment(model.normalisation.wrapped(y), start, dt, row, step_key)
-        moved = model.moved(y, start, dt, row, increment)
-        y1 = (moved if self.centred else model.normalisation.physical(moved)).reshape(y0.shape).astype(y0.dtype)
+        inside = learned.normalisation.wrapped(y)
+        increment = one_step.increment(learned, options.noise, inside, start, dt, row, step_key)
+        moved = one_step.moved(learned, options.integrator, y, start, dt, row, increment)
+        y1 = (moved if self.centred else learned.normalisation.physical(moved)).reshape(y0.shape).astype(y0.dtype)
         return y1, None, {"y0": y0, "y1": y1}, solver_state + 1, diffrax.RESULTS.successful
 
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+    def func(self, terms: PyTree, t0: Scalar, y0: PyTree, args: PyTree) -> PyTree:
         """The vector field of the terms."""
         return terms.vf(t0, y0, args)
 
-    def _key(self, terms: Any) -> Any:
+    def _key(self, terms: PyTree) -> Key | None:
         """The key of the noise in terms that belong to a surrogate.
 
         Raises:
@@ -82,7 +94,7 @@ class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
                 f"terms: solver(surrogate, centred={self.centred}) needs terms(surrogate, centred={self.centred}), "
                 "which measure samples and times in the same way"
             )
-        if not self.packed.surrogate.has_noise:
+        if not self.packed.surrogate.learned.has_noise:
             return None
         path = getattr(parts[-1], "control", None)
         if not isinstance(path, BrownianMotion):
@@ -93,6 +105,6 @@ class OwnStep(diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver):
         return path.key
 
 
-def _parts(terms: Any) -> tuple[Any, ...]:
+def _parts(terms: PyTree) -> tuple[PyTree, ...]:
     """The terms of a sum, each wrapped by `diffeqsolve` together with the direction of time."""
     return terms.terms if isinstance(terms, diffrax.MultiTerm) else (terms,)

@@ -6,11 +6,11 @@ import difflib
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.surrogates import Surrogate
@@ -21,7 +21,7 @@ from .stepper import JaxMDStepper
 _HARMLESS = ("t", "neighbor", "neighbors", "neighbor_idx", "nbrs", "nbr_lists", "box", "new_box", "perturbation")
 
 
-def substeps(surrogate: Surrogate, dt: Any) -> int | None:
+def substeps(surrogate: Surrogate, dt: object) -> int | None:
     """Steps of the surrogate's own size, or smaller, that make up `dt`; None where it is being traced.
 
     Raises:
@@ -42,14 +42,14 @@ def substeps(surrogate: Surrogate, dt: Any) -> int | None:
     return max(1, math.ceil(size / surrogate.dt * (1 - tolerances.ROUND_OFF)))
 
 
-def traced_substeps(surrogate: Surrogate, dt: Any) -> Any:
+def traced_substeps(surrogate: Surrogate, dt: jax.Array) -> jax.Array:
     """The same of a time step that is being traced."""
     return jnp.maximum(1, jnp.ceil(dt * (1 / surrogate.dt) * (1 - tolerances.ROUND_OFF))).astype(jnp.int32)
 
 
-def require_mass(surrogate: Surrogate, mass: Any) -> None:
+def require_mass(surrogate: Surrogate, mass: object) -> None:
     """Raise ValueError for masses, in any of jax-md's shapes, that are not those of the training."""
-    replaced = surrogate.replaces
+    replaced = surrogate.learned.replaces
     if not isinstance(replaced, JaxMDStepper) or isinstance(mass, jax.core.Tracer):
         return
     trained, given = np.asarray(replaced.system.particles.mass, np.float64), np.asarray(mass)
@@ -61,7 +61,7 @@ def require_mass(surrogate: Surrogate, mass: Any) -> None:
         )
 
 
-def require_start(shape: tuple[int, ...], mass: Any, momenta: Any, kT: Any) -> None:
+def require_start(shape: tuple[int, ...], mass: object, momenta: object, kT: object) -> None:
     """Raise ValueError for masses, momenta or a temperature that do not fit the positions of a system.
 
     Args:
@@ -78,18 +78,20 @@ def require_start(shape: tuple[int, ...], mass: Any, momenta: Any, kT: Any) -> N
         raise ValueError(f"kT is {_said(kT)} and must be a number")
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
+def _shape(value: object) -> tuple[int, ...] | None:
     """The shape of numbers, or None for anything else."""
-    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
-    return np.shape(value) if isinstance(dtype, np.dtype) and dtype.kind in "fiuV" else None
+    own = value if isinstance(value, jax.Array) else np.asarray(value)
+    dtype = own.dtype
+    return own.shape if isinstance(dtype, np.dtype) and dtype.kind in "fiuV" else None
 
 
-def _said(value: Any) -> str:
+def _said(value: object) -> str:
     """A value in a message, or what it is."""
-    return f"of the shape {np.shape(value)}" if np.ndim(value) else repr(value)
+    shape = value.shape if isinstance(value, jax.Array) else np.asarray(value).shape
+    return f"of the shape {shape}" if shape else repr(value)
 
 
-def require_unchanged(ensemble: str, name: str, have: Any, value: Any) -> None:
+def require_unchanged(ensemble: str, name: str, have: ArrayLike, value: ArrayLike) -> None:
     """Raise ValueError for another value of a constant that the surrogate was not trained over."""
     if value is have:
         return
@@ -104,7 +106,7 @@ def require_unchanged(ensemble: str, name: str, have: Any, value: Any) -> None:
     )
 
 
-def require_own_options(options: Mapping[str, Any]) -> None:
+def require_own_options(options: Mapping[str, object]) -> None:
     """Raise ValueError for ignored keywords that are near misses of the two that are not jax-md's."""
     for name in options:
         near = difflib.get_close_matches(name, ("parameters", "beyond"), n=1, cutoff=0.8)
@@ -112,7 +114,7 @@ def require_own_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name!r} is no keyword; did you mean {near[0]!r}?")
 
 
-def warn_of_ignored(surrogate: Surrogate, keywords: Mapping[str, Any]) -> None:
+def warn_of_ignored(surrogate: Surrogate, keywords: Mapping[str, object]) -> None:
     """Warn of floating-point keywords, which an energy would look at and the surrogate does not."""
     for name, value in keywords.items():
         is_number = isinstance(value, float | np.ndarray | np.floating | jax.Array)

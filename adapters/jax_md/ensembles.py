@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args
 
+from hoam_plugin._types import Parameters, Scalar
 from hoam_plugin.surrogates import Surrogate
 
 from .ensemble_arguments import require_own_options, substeps
 from .jax_md_modules import jax_md_simulate
-from .particles_as_samples import columns_of
+from .particles_as_samples import position_and_momentum
+from .protocols import Pair, Shift
 from .simulation_arguments import require_function
 from .surrogate_functions import Beyond, Replacement
-
-Pair = tuple[Callable[..., Any], Callable[..., Any]]
 
 
 def nve(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any = 1e-3,
+    shift_fn: Shift,
+    dt: Scalar = 1e-3,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
@@ -59,13 +59,13 @@ def nve(
 
 def nvt_langevin(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    kT: Any,
-    gamma: Any = 0.1,
+    shift_fn: Shift,
+    dt: Scalar,
+    kT: Scalar,
+    gamma: Scalar = 0.1,
     center_velocity: bool = True,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
@@ -91,12 +91,12 @@ def nvt_langevin(
 
 def brownian(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    kT: Any,
-    gamma: Any = 0.1,
+    shift_fn: Shift,
+    dt: Scalar,
+    kT: Scalar,
+    gamma: Scalar = 0.1,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
 ) -> Pair:
     """`jax_md.simulate.brownian` with a surrogate of positions alone; arguments and errors as in `nvt_langevin`."""
@@ -105,15 +105,15 @@ def brownian(
 
 def nvt_nose_hoover(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    kT: Any,
+    shift_fn: Shift,
+    dt: Scalar,
+    kT: Scalar,
     chain_length: int = 5,
     chain_steps: int = 2,
     sy_steps: int = 3,
-    tau: Any = None,
+    tau: Scalar | None = None,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
@@ -144,11 +144,11 @@ def nvt_nose_hoover(
 
 def nvk(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    kT: Any,
+    shift_fn: Shift,
+    dt: Scalar,
+    kT: Scalar,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
@@ -161,13 +161,13 @@ def nvk(
 
 def temp_rescale(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    kT: Any,
-    window: Any,
-    fraction: Any,
+    shift_fn: Shift,
+    dt: Scalar,
+    kT: Scalar,
+    window: Scalar,
+    fraction: Scalar,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
@@ -190,12 +190,12 @@ def temp_rescale(
 
 def temp_berendsen(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    kT: Any,
-    tau: Any,
+    shift_fn: Shift,
+    dt: Scalar,
+    kT: Scalar,
+    tau: Scalar,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
@@ -216,12 +216,12 @@ def temp_berendsen(
 
 def temp_csvr(
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    kT: Any,
-    tau: Any,
+    shift_fn: Shift,
+    dt: Scalar,
+    kT: Scalar,
+    tau: Scalar,
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Parameters | None = None,
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
@@ -232,16 +232,16 @@ def temp_csvr(
 def _pair(
     ensemble: str,
     surrogate: Surrogate,
-    shift_fn: Callable[..., Any],
-    dt: Any,
-    constants: Mapping[str, Any],
-    parameters: Mapping[str, Any] | None,
+    shift_fn: Shift,
+    dt: Scalar,
+    constants: Mapping[str, Scalar],
+    parameters: Parameters | None,
     beyond: Beyond,
-    ignored: Mapping[str, Any],
-    chain: tuple[int, Any] | None = None,
+    ignored: Mapping[str, object],
+    chain: tuple[int, Scalar] | None = None,
 ) -> Pair:
     jax_md_simulate()
-    columns = columns_of(surrogate, ensemble, has_momentum=ensemble != "brownian")
+    variables = position_and_momentum(surrogate, ensemble, has_momentum=ensemble != "brownian")
     require_function("shift_fn", shift_fn)
     if beyond not in get_args(Beyond):
         raise ValueError(f"beyond={beyond!r} must be {' or '.join(map(repr, get_args(Beyond)))}")
@@ -255,4 +255,4 @@ def _pair(
             f"parameters={given!r} has {strangers!r}, but the surrogate was trained over {list(surrogate.parameters)!r}"
         )
     substeps(surrogate, dt)
-    return Replacement(ensemble, columns, surrogate, shift_fn, dt, constants, given, chain, beyond).pair()
+    return Replacement(ensemble, variables, surrogate, shift_fn, dt, constants, given, chain, beyond).pair()

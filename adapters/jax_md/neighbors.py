@@ -88,7 +88,7 @@ def larger(old: NeighborList, code: int) -> NeighborList:
     per_particle = 1 if old.format.name == "Dense" else n
     if code & _LIST:
         lists = min(int(_GROWTH * lists) + _LEAST * per_particle, limit)
-    if code & _CELLS:
+    if code & _CELLS and cells is not None:
         cells = min(int(_GROWTH * cells) + _LEAST, n)
     if (lists, cells) == (old.max_occupancy, old.cell_list_capacity):
         raise NeighborListOverflowError(

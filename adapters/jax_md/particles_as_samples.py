@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.steppers import clock, state_type
-from hoam_plugin.surrogates import Surrogate
+from hoam_plugin._types import Key, Parameters, SampleState, Scalar, State
+from hoam_plugin.numerics.normals import Noise
+from hoam_plugin.numerics.periodic import nearest_image
+from hoam_plugin.steppers import SampleLayout, clock, state_type
+from hoam_plugin.surrogates import LearnedDynamics, Surrogate, one_step
+
+from .surrogate_states import SurrogateState
 
 _POSITIONS = ("position", "x", "r", "R", "q")
 _VELOCITIES = ("velocity", "v")
@@ -19,26 +24,33 @@ _MOMENTA = ("momentum", "p")
 
 
 @dataclasses.dataclass(frozen=True)
-class Columns:
+class PositionAndMomentum:
     """Which variables of a surrogate are position and momentum.
 
     Attributes:
+        layout: of the surrogate's samples.
         position: name.
         momentum: name, or None.
-        is_velocity: whether it is the momentum per mass.
-        names: of both, in the order of the surrogate.
-        position_shape: of one sample.
-        period: of the position.
-        momentum_columns: places of the momentum in a flattened sample.
     """
 
+    layout: SampleLayout
     position: str
     momentum: str | None
-    is_velocity: bool
-    names: tuple[str, ...]
-    position_shape: tuple[int, ...]
-    period: float | None
-    momentum_columns: tuple[int, ...]
+
+    @property
+    def is_velocity(self) -> bool:
+        """Whether the momentum is recorded per mass."""
+        return self.momentum is not None and self.momentum not in _MOMENTA
+
+    @property
+    def position_shape(self) -> tuple[int, ...]:
+        """Shape of the position of one sample."""
+        return self.layout.shapes[self.layout.names.index(self.position)]
+
+    @property
+    def period(self) -> float | None:
+        """Period of the position, or None."""
+        return self.layout.variables[self.layout.names.index(self.position)].period
 
     def require_shape(self, shape: tuple[int, ...]) -> None:
         """Check the shape (N, dim) of the positions of a system.
@@ -55,14 +67,14 @@ class Columns:
             "(N, dim) positions that match"
         )
 
-    def no_remainders(self, position: Any) -> dict[str, Any]:
+    def no_remainders(self, position: jax.Array) -> dict[str, jax.Array]:
         """What rounding has cut off a new system: nothing. Positions on a torus are never far from 0."""
         if position.dtype == np.float64:
             return {}
         names = (["position"] if self.period is None else []) + ([] if self.momentum is None else ["momentum"])
         return {name: jnp.zeros_like(position) for name in names}
 
-    def state(self, system: Any) -> Any:
+    def state(self, system: SurrogateState) -> SampleState:
         """The surrogate's State of one of jax-md's: each particle a sample, or all of them one."""
         rest = {name: clock.remainder_of(system, name) for name in self.no_remainders(system.position)}
         fields, remainder = {self.position: system.position}, {}
@@ -73,11 +85,12 @@ class Columns:
             fields[self.momentum] = system.momentum / mass
             if "momentum" in rest:
                 remainder[self.momentum] = rest["momentum"] / mass
-        own = {name: self._samples(fields[name]) for name in self.names}
+        own = {name: self._samples(fields[name]) for name in self.layout.names}
         kept = {name: self._samples(values) for name, values in remainder.items()}
-        return state_type(self.names)(time=system.time, remainder={**kept, clock.TIME: system.remainder["time"]}, **own)
+        remainder = {**kept, clock.TIME: system.remainder["time"]}
+        return state_type(self.layout.names)(time=system.time, remainder=remainder, **own)
 
-    def with_momenta(self, system: Any, state: Any) -> Any:
+    def with_momenta(self, system: SurrogateState, state: State) -> SurrogateState:
         """A system of jax-md with the momenta of a State of the surrogate."""
         if self.momentum is None:
             return system
@@ -89,7 +102,7 @@ class Columns:
         rest = (clock.remainder_of(state, self.momentum).reshape(shape) * mass).astype(old)
         return system.set(remainder={**system.remainder, "momentum": rest})
 
-    def change(self, system: Any, after: Any) -> Any:
+    def change(self, system: SurrogateState, after: State) -> jax.Array:
         """How a State's positions differ from those of a system of jax-md, by the shortest way on a torus.
 
         What both have in `remainder` counts: it is the displacement that the dynamics made, not a difference of
@@ -100,20 +113,21 @@ class Columns:
         if "position" in system.remainder:
             return moved + clock.remainder_of(after, self.position).reshape(shape)
         if self.period is not None:
-            moved = moved - self.period * jnp.round(moved * (1 / self.period))
+            moved = nearest_image(moved, self.period)
         return moved
 
-    def force(self, rate: Float[Array, "n D"], mass: Any, shape: tuple[int, ...]) -> Any:
+    def force(self, rate: Float[Array, "n D"], mass: Scalar, shape: tuple[int, ...]) -> jax.Array:
         """Rate of the momenta, from that of flattened samples."""
-        own = rate[:, np.asarray(self.momentum_columns)].reshape(shape)
+        assert self.momentum is not None  # there are forces where there are momenta
+        own = rate[:, self.layout.columns(self.momentum)].reshape(shape)
         return own * jnp.asarray(mass, own.dtype) if self.is_velocity else own
 
-    def _samples(self, values: Any) -> Any:
+    def _samples(self, values: jax.Array) -> jax.Array:
         n_samples = 1 if len(self.position_shape) == 2 else len(values)
         return values.reshape(n_samples, *self.position_shape)
 
 
-def columns_of(surrogate: Any, ensemble: str, has_momentum: bool) -> Columns:
+def position_and_momentum(surrogate: object, ensemble: str, has_momentum: bool) -> PositionAndMomentum:
     """Position and momentum among the variables of a surrogate.
 
     Raises:
@@ -138,40 +152,31 @@ def columns_of(surrogate: Any, ensemble: str, has_momentum: bool) -> Columns:
     elif not has_momentum and momentum is not None:
         wrong = f"have {momentum!r} as well; train on positions alone, ds[[{position!r}]], or use nvt_langevin"
     else:
-        shapes = dict(zip(names, surrogate.shapes, strict=True))
-        starts = np.cumsum([0, *(math.prod(shapes[n]) for n in names)])
-        place = 0 if momentum is None else names.index(momentum)
-        return Columns(
-            position=position,
-            momentum=momentum,
-            is_velocity=momentum is not None and momentum not in _MOMENTA,
-            names=names,
-            position_shape=tuple(shapes[position]),
-            period=variables[position].period,
-            momentum_columns=() if momentum is None else tuple(range(starts[place], starts[place + 1])),
-        )
+        return PositionAndMomentum(surrogate.learned.layout, position, momentum)
     moves = "positions and momenta" if has_momentum else "positions alone"
     raise ValueError(f"{ensemble} moves {moves}, but the surrogate's variables {list(names)!r} {wrong}")
 
 
-def learned_rate(surrogate: Surrogate, state: Any, parameters: Any) -> Float[Array, "n D"]:
+def learned_rate(learned: LearnedDynamics, state: State, parameters: Parameters) -> Float[Array, "n D"]:
     """The learned part of the drift of flattened samples; 0 in columns that are not learned."""
-    y = surrogate.centred(state)
-    elapsed = clock.elapsed(state, surrogate.horizon[0]).astype(y.dtype)
-    learned = surrogate.learned_drift(elapsed, parameters, y.dtype)(y)
-    return jnp.zeros_like(y).at[:, np.asarray(surrogate.structure.driven)].set(learned)
+    y = learned.centred(state)
+    elapsed = clock.elapsed(state, learned.normalisation.horizon[0]).astype(y.dtype)
+    drift = learned.learned_drift(elapsed, parameters, y.dtype)(y)
+    return jnp.zeros_like(y).at[:, np.asarray(learned.structure.driven)].set(drift)
 
 
 def learned_rate_of_step(
-    surrogate: Surrogate, before: Any, after: Any, dt: Any, parameters: Any, key: Any
+    learned: LearnedDynamics, noise: Noise, before: State, after: State, dt: Scalar, parameters: Parameters, key: Key
 ) -> Float[Array, "n D"]:
     """The same as the mean over one step that was taken with `key`: what moved samples beside friction and noise.
 
     A step evaluates the network once, in its middle; another evaluation would double its cost.
     """
-    y, moved = (surrogate.centred(state) for state in (before, after))
-    elapsed, size = clock.elapsed(before, surrogate.horizon[0]).astype(y.dtype), jnp.asarray(dt, y.dtype)
-    rate = (moved - y - surrogate.increment(y, elapsed, size, parameters, key)) / size
-    if surrogate.dynamics.has_driven_drift:
-        rate = rate - surrogate.dynamics.drift((y + moved) / 2, elapsed, parameters)
+    y, moved = (learned.centred(state) for state in (before, after))
+    elapsed = clock.elapsed(before, learned.normalisation.horizon[0]).astype(y.dtype)
+    size = jnp.asarray(dt, y.dtype)
+    rate = (moved - y - one_step.increment(learned, noise, y, elapsed, size, parameters, key)) / size
+    dynamics = learned.dynamics
+    if dynamics.has_driven_drift:
+        rate = rate - dynamics.drift((y + moved) / 2, elapsed, parameters)
     return rate

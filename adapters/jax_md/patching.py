@@ -15,13 +15,14 @@ from hoam_plugin.surrogates import Surrogate
 from . import ensembles
 from .ensemble_arguments import require_own_options
 from .jax_md_modules import jax_md_simulate
-from .particles_as_samples import columns_of
+from .particles_as_samples import position_and_momentum
+from .protocols import Pair, Simulation
 from .surrogate_states import ENSEMBLES
 
 _lock = threading.Lock()
 # What `jax_md.simulate` had under a name before, and what it has been given since, the latest last.
-_originals: dict[str, Any] = {}
-_given: dict[str, list[Any]] = {}
+_originals: dict[str, Simulation] = {}
+_given: dict[str, list[Simulation]] = {}
 
 
 @contextlib.contextmanager
@@ -51,16 +52,16 @@ def replacing(name: str, surrogate: Surrogate, **options: Any) -> Iterator[None]
     if name not in ENSEMBLES:
         raise ValueError(f"name={name!r} cannot be replaced; {suggestion(name, ENSEMBLES)}")
     simulate = jax_md_simulate()
-    columns_of(surrogate, name, has_momentum=name != "brownian")
+    position_and_momentum(surrogate, name, has_momentum=name != "brownian")
     require_own_options(options)
     ours = getattr(ensembles, name)
 
-    def replaced(*args: Any, **kwargs: Any) -> Any:
+    def replaced(*args: object, **kwargs: object) -> Pair:
         bound = signature.bind(*args, **kwargs)
         # Its first two arguments, energy and shift, have several names.
         _, shift_fn, *_ = bound.arguments.values()
         first_two = list(signature.parameters)[:2]
-        rest: dict[str, Any] = {}
+        rest: dict[str, object] = {}
         for argument, value in bound.arguments.items():
             if argument not in first_two:
                 rest |= (

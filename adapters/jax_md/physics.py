@@ -41,9 +41,11 @@ def rates(system: System, state: SampleState, parameters: Parameters, dt: float)
         force = force - particles.samples(friction_of_chain[:, None, None] * particles.replicas(momentum))
     thermostat = thermostats.RATES.get(system.name)
     if thermostat is not None:
-        replicas = [particles.replicas(samples) for samples in (momentum, momentum / mass, force)]
-        growth = thermostat(*replicas, functools.partial(system.option, values=values), dt)
-        force = force + particles.samples(growth[:, None, None] * replicas[0])
+        of_replicas = [particles.replicas(samples) for samples in (momentum, momentum / mass, force)]
+        growth = thermostat(
+            of_replicas[0], of_replicas[1], of_replicas[2], functools.partial(system.option, values=values), dt
+        )
+        force = force + particles.samples(growth[:, None, None] * of_replicas[0])
     recorded = force / mass if particles.record == "velocity" else force
     return {"position": particles.as_change(momentum / mass), particles.record: recorded}
 

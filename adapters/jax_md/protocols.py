@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float
@@ -11,6 +12,9 @@ from jaxtyping import Array, Float
 # Users' functions take what keywords they like; what they return is said.
 EnergyOrForce: TypeAlias = Callable[..., jax.Array]
 Shift: TypeAlias = Callable[..., jax.Array]
+SystemT = TypeVar("SystemT", bound="SystemState")
+ErrorT = TypeVar("ErrorT", bound="ListError")
+ListT = TypeVar("ListT", bound="NeighborList")
 
 
 @runtime_checkable
@@ -20,7 +24,9 @@ class SystemState(Protocol):
     Of several replicas side by side, all leaves have a leading axis of replicas.
     """
 
-    def set(self, **fields: object) -> Self:
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
+
+    def set(self: SystemT, **fields: object) -> SystemT:
         """The state with other fields."""
         ...
 
@@ -31,7 +37,8 @@ class SystemState(Protocol):
 
 InitFn: TypeAlias = Callable[..., SystemState]
 ApplyFn: TypeAlias = Callable[..., SystemState]
-Simulation: TypeAlias = Callable[..., tuple[InitFn, ApplyFn]]
+Pair: TypeAlias = tuple[InitFn, ApplyFn]
+Simulation: TypeAlias = Callable[..., Pair]
 
 
 @runtime_checkable
@@ -43,7 +50,7 @@ class ListError(Protocol):
         """Zero where all is well."""
         ...
 
-    def set(self, **fields: object) -> Self:
+    def set(self: ErrorT, **fields: object) -> ErrorT:
         """The error with another code."""
         ...
 
@@ -78,7 +85,7 @@ class NeighborList(Protocol):
         ...
 
     @property
-    def cell_size(self) -> object:
+    def cell_size(self) -> Any:
         """Least size of the cells; None without cells."""
         ...
 
@@ -87,11 +94,11 @@ class NeighborList(Protocol):
         """An enumeration: Dense, Sparse or OrderedSparse."""
         ...
 
-    def update(self, position: Float[Array, "N dim"], **keywords: object) -> Self:
+    def update(self: ListT, position: Float[Array, "N dim"], **keywords: object) -> ListT:
         """The list of other positions, with the same room."""
         ...
 
-    def set(self, **fields: object) -> Self:
+    def set(self: ListT, **fields: object) -> ListT:
         """The list with other fields."""
         ...
 

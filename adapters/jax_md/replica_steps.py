@@ -95,7 +95,7 @@ def step(system: System, state: SampleState, dt: Scalar, parameters: Parameters,
     keywords = system.keywords(values)
     positions = particles.replicas(state.position)
     momenta = particles.replicas(particles.momentum(state)) if system.has_momentum else None
-    keys = jax.random.split(key, len(positions)) if system.is_noisy else None
+    keys = None if key is None or not system.is_noisy else jax.random.split(key, len(positions))
 
     def of_replica(row: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         key, position, momentum, cached, neighbor = row

@@ -100,7 +100,7 @@ class JaxMDStepper:
         particle = np.arange(n_samples) % n
         found = {"particle": xr.Variable(("sample",), particle, {"long_name": "particle of its replica"})}
         species = self.system.constants.get("species")
-        if species is not None and np.shape(species) == (n,):
+        if species is not None and np.asarray(species).shape == (n,):
             own = np.asarray(species)[particle]
             found["species"] = xr.Variable(("sample",), own, {"long_name": "species of the particle"})
         return found

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from hoam_plugin._internal.checks import random_key
+from hoam_plugin._types import DTypeLike, Key, Parameters, SampleState, Scalar
 from hoam_plugin.steppers import clock, default_float
-from hoam_plugin.surrogates import Surrogate, trained_range
+from hoam_plugin.surrogates import Surrogate, react
 
 from . import ensemble_arguments, momenta_and_chain, particles_as_samples, spaces
 from .jax_md_modules import jax_md_simulate, usual_promotions
-from .particles_as_samples import Columns
-from .surrogate_states import check, state_class
+from .particles_as_samples import PositionAndMomentum
+from .protocols import InitFn, Pair, Shift, SystemState
+from .surrogate_states import SurrogateState, check, state_class
 
 Beyond = Literal["raise", "hold"]
+# What programs give by keyword, to be taken from as it is used.
+Keywords: TypeAlias = dict[str, Any]
 _BOXES = ("box", "new_box")
 
 
@@ -27,9 +32,9 @@ _BOXES = ("box", "new_box")
 class Compiled:
     """The compiled methods of a `Replacement`."""
 
-    begin: Callable[..., Any]
-    advance: Callable[..., Any]
-    land: Callable[..., Any]
+    begin: Callable[..., SurrogateState]
+    advance: Callable[..., tuple[SurrogateState, jax.Array, jax.Array]]
+    land: Callable[..., SurrogateState]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +43,7 @@ class Replacement:
 
     Attributes:
         ensemble: name of jax-md's function.
-        columns: position and momentum among the surrogate's variables.
+        variables: position and momentum among those of the surrogate.
         surrogate: the surrogate.
         shift_fn: moves positions.
         dt: time step.
@@ -50,24 +55,31 @@ class Replacement:
     """
 
     ensemble: str
-    columns: Columns
+    variables: PositionAndMomentum
     surrogate: Surrogate
-    shift_fn: Callable[..., Any]
-    dt: Any
-    constants: Mapping[str, Any]
-    parameters: Mapping[str, Any]
-    chain: tuple[int, Any] | None = None
+    shift_fn: Shift
+    dt: Scalar
+    constants: Mapping[str, Scalar]
+    parameters: Mapping[str, Scalar]
+    chain: tuple[int, Scalar] | None = None
     beyond: Beyond = "raise"
 
     # The start.
 
     def start(
-        self, compiled: Compiled, key: Any, R: Any, mass: Any, momenta: Any, kT: Any, keywords: dict[str, Any]
-    ) -> Any:
+        self,
+        compiled: Compiled,
+        key: Key,
+        R: ArrayLike,
+        mass: ArrayLike,
+        momenta: ArrayLike | None,
+        kT: Scalar,
+        keywords: Keywords,
+    ) -> SurrogateState:
         """The state of `init_fn`: checks what is known while tracing, then calls the compiled method."""
         random_key(key)
         shape = np.shape(R)
-        self.columns.require_shape(shape)
+        self.variables.require_shape(shape)
         ensemble_arguments.require_start(shape, mass, momenta, kT)
         ensemble_arguments.require_mass(self.surrogate, mass)
         fits = self._fits(shape[1], keywords)
@@ -83,22 +95,22 @@ class Replacement:
     def begin(
         self,
         surrogate: Surrogate,
-        key: Any,
-        R: Any,
-        mass: Any,
-        momenta: Any,
-        kT: Any,
-        stored: Any,
-        parameters: Any,
-        fits: Any,
-    ) -> Any:
+        key: Key,
+        R: jax.Array,
+        mass: jax.Array,
+        momenta: jax.Array | None,
+        kT: Scalar,
+        stored: Parameters,
+        parameters: Parameters | None,
+        fits: jax.Array,
+    ) -> SurrogateState:
         """The state of `init_fn`, traceable; momenta and random numbers are drawn as jax-md draws them."""
         simulate = jax_md_simulate()
         position = jnp.asarray(R) if momenta is None else jnp.asarray(R, jnp.promote_types(R.dtype, momenta.dtype))
         position = jnp.where(fits, position, jnp.nan)
         rng, draw = momenta_and_chain.keys(self.ensemble, key)
-        now = clock.at(surrogate.horizon[0], default_float())
-        now["remainder"] |= self.columns.no_remainders(position)
+        now: dict[str, Any] = clock.at(surrogate.horizon[0], default_float())
+        now["remainder"] |= self.variables.no_remainders(position)
         now["parameters"] = {n: jnp.asarray(v).astype(position.dtype) for n, v in stored.items()}
         with usual_promotions():
             if self.ensemble == "brownian":
@@ -113,17 +125,19 @@ class Replacement:
             state = state.set(momentum=jnp.asarray(drawn).astype(position.dtype))
         force = jnp.zeros_like(position)
         if parameters is not None:
-            plain = self.columns.state(state)
-            rate = particles_as_samples.learned_rate(surrogate, plain, self._as_arrays(parameters, position.dtype))
-            force = self.columns.force(rate, state.mass, position.shape)
+            plain = self.variables.state(state)
+            rate = particles_as_samples.learned_rate(
+                surrogate.learned, plain, self._as_arrays(parameters, position.dtype)
+            )
+            force = self.variables.force(rate, state.mass, position.shape)
         state = state.set(force=force)
         return state if self.chain is None else state.set(chain=momenta_and_chain.chain_at_rest(state, kT, *self.chain))
 
     # A step.
 
-    def move(self, compiled: Compiled, state: Any, keywords: dict[str, Any]) -> Any:
+    def move(self, compiled: Compiled, state: SystemState, keywords: Keywords) -> SurrogateState:
         """The state of `apply_fn`: checks what is known while tracing, then calls the compiled methods."""
-        if not hasattr(state, "time"):
+        if not isinstance(state, SurrogateState):
             raise TypeError(
                 f"state={type(state).__name__} carries no time of a surrogate; make states with the init_fn that came "
                 "with this apply_fn"
@@ -135,7 +149,7 @@ class Replacement:
         fits = self._fits(state.position.shape[1], keywords) if any(n in keywords for n in _BOXES) else True
         ensemble_arguments.warn_of_ignored(self.surrogate, keywords)
         is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (state.position, state.time, dt))
-        times: Any = state.time
+        times: ArrayLike = state.time
         if not is_traced:
             now = clock.reading(state)
             times = np.asarray([now, now + float(dt)])
@@ -155,50 +169,50 @@ class Replacement:
     def advance(
         self,
         surrogate: Surrogate,
-        state: Any,
-        dt: Any,
-        parameters: Any,
-        kT: Any,
-        boxes: Any,
+        state: SurrogateState,
+        dt: jax.Array,
+        parameters: Parameters,
+        kT: Scalar | None,
+        boxes: Mapping[str, jax.Array],
         n_substeps: int | None,
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[SurrogateState, jax.Array, jax.Array]:
         """The state of `apply_fn` but for its positions, how much these change, and by which displacement; traceable.
 
         `n_substeps` is None for a time step that is being traced.
         """
-        columns, shape, dtype = self.columns, state.position.shape, state.position.dtype
+        variables, shape, dtype = self.variables, state.position.shape, state.position.dtype
         rng, key = jax.random.split(state.rng)
         parameters = self._as_arrays(parameters, dtype)
-        first = self._within_horizon(surrogate, columns.state(state), dt)
-        if surrogate.on_extrapolation == "fallback":
+        first = self._within_horizon(surrogate, variables.state(state), dt)
+        if surrogate.trained.policy == "fallback":
             first = surrogate.refresh(first, parameters)
-        n: Any = n_substeps
-        if n is None:
-            n = ensemble_arguments.traced_substeps(surrogate, dt)
+        n = ensemble_arguments.traced_substeps(surrogate, dt) if n_substeps is None else n_substeps
         size = dt / jnp.asarray(n, dt.dtype)
 
-        def substep(i: Any, plain: Any) -> Any:
+        def substep(i: int | jax.Array, plain: SampleState) -> SampleState:
             return surrogate.step(plain, size, parameters, key=jax.random.fold_in(key, i))
 
         before = first if n_substeps == 1 else jax.lax.fori_loop(0, n - 1, substep, first)
         after = substep(n - 1, before)
-        change = columns.change(state, after)
+        change = variables.change(state, after)
         displacement = self._as_displacement(change, boxes)
         moved = clock.advanced(state, dt).set(rng=rng)
         if self.ensemble == "brownian":
             return moved, change, displacement
         last = jax.random.fold_in(key, n - 1)
-        rate = particles_as_samples.learned_rate_of_step(surrogate, before, after, size, parameters, last)
-        moved = columns.with_momenta(moved, after)
-        moved = moved.set(force=columns.force(rate, state.mass, shape).astype(state.force.dtype))
-        if self.chain is None:
+        rate = particles_as_samples.learned_rate_of_step(
+            surrogate.learned, surrogate.options.noise, before, after, size, parameters, last
+        )
+        moved = variables.with_momenta(moved, after)
+        moved = moved.set(force=variables.force(rate, state.mass, shape).astype(state.force.dtype))
+        if self.chain is None or kT is None:
             return moved, change, displacement
         chain = momenta_and_chain.chain_at_rest(moved, kT, *self.chain)
         as_before = jax.tree.map(lambda new, old: new.astype(old.dtype), chain, state.chain)
         chain = state.chain.set(kinetic_energy=as_before.kinetic_energy, mass=as_before.mass)
         return moved.set(chain=chain), change, displacement
 
-    def land(self, state: Any, position: Any, change: Any, fits: Any) -> Any:
+    def land(self, state: SurrogateState, position: jax.Array, change: jax.Array, fits: jax.Array) -> SurrogateState:
         """The state with positions that `shift_fn` has moved, and what it had to round off; traceable."""
         old = state.position
         position = jnp.where(fits, position, jnp.nan).astype(old.dtype)
@@ -207,7 +221,7 @@ class Replacement:
         lost = (change - clock.rounded(position - old)).astype(old.dtype)
         return state.set(position=position, remainder={**state.remainder, "position": lost})
 
-    def _within_horizon(self, surrogate: Surrogate, plain: Any, dt: Any) -> Any:
+    def _within_horizon(self, surrogate: Surrogate, plain: SampleState, dt: jax.Array) -> SampleState:
         """A state from which a step ends within the trained time range, where `beyond` says so."""
         if self.beyond == "raise":
             return plain
@@ -215,16 +229,16 @@ class Replacement:
         latest = jnp.asarray(end - start, dt.dtype) - dt
         return clock.with_elapsed(plain, start, jnp.minimum(clock.elapsed(plain, start), latest))
 
-    def _as_displacement(self, change: Any, boxes: Mapping[str, Any]) -> Any:
+    def _as_displacement(self, change: jax.Array, boxes: Mapping[str, jax.Array]) -> jax.Array:
         """What `shift_fn` must be given so that positions change by `change`."""
-        matrix = spaces.displacement_map(self.shift_fn, change.shape[1], self.columns.period, boxes)
+        matrix = spaces.displacement_map(self.shift_fn, change.shape[1], self.variables.period, boxes)
         if spaces.is_identity(matrix):
             return change
         return change @ jnp.linalg.inv(jnp.asarray(matrix, change.dtype)).T
 
     # Checks.
 
-    def _parameters_of_step(self, state: Any, keywords: dict[str, Any]) -> dict[str, Any]:
+    def _parameters_of_step(self, state: SurrogateState, keywords: Keywords) -> dict[str, Scalar]:
         """Values of the surrogate's parameters; takes what it knows out of `keywords`.
 
         Raises:
@@ -251,24 +265,21 @@ class Replacement:
                     del keywords[name]
         return values
 
-    def _check_domain(self, parameters: Mapping[str, Any], times: Any) -> None:
+    def _check_domain(self, parameters: Parameters, times: ArrayLike) -> None:
         """Apply the surrogate's policy to what is known while tracing."""
-        model = self.surrogate
-        problem = trained_range.violation(parameters, times, model.ranges, model.horizon)
-        if (
-            problem is not None
-            and trained_range.violation(parameters, np.asarray([]), model.ranges, model.horizon) is None
-        ):
+        trained = self.surrogate.trained
+        problem = trained.violation(parameters, times)
+        if problem is not None and trained.violation(parameters, np.asarray([])) is None:
             problem += " (with beyond='hold' the dynamics of its end go on)"
-        trained_range.enforce(model.on_extrapolation, problem)
+        react(trained.policy, problem)
 
-    def _fits(self, dim: int, keywords: Mapping[str, Any]) -> Any:
+    def _fits(self, dim: int, keywords: Mapping[str, object]) -> jax.Array:
         """Whether `shift_fn` has the trained box, as a traceable boolean.
 
         Raises:
             ValueError: it has not, as far as is known while tracing.
         """
-        period = self.columns.period
+        period = self.variables.period
         fits = spaces.shifts_as(self.shift_fn, dim, period, keywords)
         if isinstance(fits, jax.core.Tracer) or bool(fits):
             return fits
@@ -279,27 +290,40 @@ class Replacement:
         )
 
     @staticmethod
-    def _as_arrays(parameters: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    def _as_arrays(parameters: Parameters, dtype: DTypeLike) -> dict[str, jax.Array]:
         return {name: jnp.asarray(value).astype(dtype) for name, value in parameters.items()}
 
-    def pair(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def pair(self) -> Pair:
         """`init_fn` and `apply_fn`."""
         # Compiled here and not for the whole module, so that what they refer to goes with them, as in jax-md.
         advance = jax.jit(self.advance, static_argnames=("n_substeps",))
         compiled, one = Compiled(jax.jit(self.begin), advance, jax.jit(self.land)), np.float32(1.0)
 
-        def init_nve(key: Any, R: Any, kT: Any, mass: Any = one, momenta: Any = None, **kwargs: Any) -> Any:
+        def init_nve(
+            key: Key,
+            R: ArrayLike,
+            kT: Scalar,
+            mass: ArrayLike = one,
+            momenta: ArrayLike | None = None,
+            **kwargs: Any,
+        ) -> SurrogateState:
             return self.start(compiled, key, R, mass, momenta, kT, kwargs)
 
-        def init_nvt(key: Any, R: Any, mass: Any = one, momenta: Any = None, **kwargs: Any) -> Any:
+        def init_nvt(
+            key: Key,
+            R: ArrayLike,
+            mass: ArrayLike = one,
+            momenta: ArrayLike | None = None,
+            **kwargs: Any,
+        ) -> SurrogateState:
             kT = kwargs.pop("kT", self.constants["kT"])
             return self.start(compiled, key, R, mass, momenta, kT, kwargs)
 
-        def init_brownian(key: Any, R: Any, mass: Any = one, **kwargs: Any) -> Any:
+        def init_brownian(key: Key, R: ArrayLike, mass: ArrayLike = one, **kwargs: Any) -> SurrogateState:
             return self.start(compiled, key, R, mass, None, self.constants["kT"], kwargs)
 
-        def apply_fn(state: Any, **kwargs: Any) -> Any:
+        def apply_fn(state: SystemState, **kwargs: Any) -> SurrogateState:
             return self.move(compiled, state, kwargs)
 
-        starts: dict[str, Callable[..., Any]] = {"nve": init_nve, "brownian": init_brownian}
+        starts: dict[str, InitFn] = {"nve": init_nve, "brownian": init_brownian}
         return starts.get(self.ensemble, init_nvt), apply_fn

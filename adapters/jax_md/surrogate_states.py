@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hoam_plugin._types import Timed
+
 from .jax_md_modules import jax_md_simulate
+from .protocols import SystemState
+
+StateT = TypeVar("StateT")
+
+
+@runtime_checkable
+class SurrogateState(SystemState, Timed, Protocol):
+    """What the states here have beside those of jax-md."""
+
+    @property
+    def time(self) -> jax.Array:
+        """Time of the surrogate."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, jax.Array]:
+        """Physics parameters given to `init_fn`."""
+        ...
+
+    @property
+    def remainder(self) -> Mapping[str, jax.Array]:
+        """What rounding has cut off; see `hoam_plugin.steppers.clock`."""
+        ...
+
 
 _REPLACED = {
     "nve": "NVEState",
@@ -34,7 +62,7 @@ def state_class(ensemble: str) -> type:
     Raises:
         ImportError: without the extra `jax-md`.
     """
-    base: Any = getattr(jax_md_simulate(), _REPLACED[ensemble])
+    base: type = getattr(jax_md_simulate(), _REPLACED[ensemble])
     from jax_md import dataclasses
 
     own = ["time", "remainder", "parameters"]
@@ -46,12 +74,12 @@ def state_class(ensemble: str) -> type:
     return dataclasses.dataclass(type(f"Surrogate{_REPLACED[ensemble]}", (base,), attributes))
 
 
-def _velocity(state: Any) -> Any:
+def _velocity(state: SystemState) -> jax.Array:
     """Momentum per mass."""
     return state.momentum / jnp.asarray(state.mass, state.momentum.dtype)
 
 
-def check(state: Any) -> Any:
+def check(state: StateT) -> StateT:
     """The state, after checking that it is finite: to be called outside of compiled loops, which cannot raise.
 
     Raises:
@@ -60,7 +88,7 @@ def check(state: Any) -> Any:
     for name in ("position", "momentum"):
         values = getattr(state, name, None)
         if values is not None and not np.isfinite(np.asarray(values)).all():
-            time = np.max(np.asarray(state.time))
+            time = np.max(np.asarray(getattr(state, "time")))  # noqa: B009
             raise FloatingPointError(
                 f"NaN from the surrogate in state.{name}, at the latest at time {time:g}: the time left the trained "
                 "range (see the surrogate's horizon; with beyond='hold' its dynamics go on as at the end), a parameter "

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hoam_plugin._types import Scalar
-
 Momenta = Float[Array, "replica N dim"]
 Rates = Float[Array, " replica"]
-Option: TypeAlias = Callable[[str], Scalar]
+Option: TypeAlias = Callable[[str], jax.Array]
+Thermostat: TypeAlias = Callable[[Momenta, Momenta, Momenta, Option, float], Rates]
 
 
 def isokinetic(momentum: Momenta, velocity: Momenta, force: Momenta, option: Option, dt: float) -> Rates:
@@ -43,7 +43,7 @@ def stochastic_rescale(momentum: Momenta, velocity: Momenta, force: Momenta, opt
     return (option("kT") / _temperature(momentum, velocity) * (1 - 1 / n_dof) - 1) / (2 * option("tau"))
 
 
-RATES: dict[str, Callable[[Momenta, Momenta, Momenta, Option, float], Rates]] = {
+RATES: dict[str, Thermostat] = {
     "nvk": isokinetic,
     "temp_rescale": rescale,
     "temp_berendsen": berendsen,

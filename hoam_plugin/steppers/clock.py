@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from hoam_plugin._internal.checks import with_details
-from hoam_plugin._types import ArrayLike, DTypeLike, Scalar, State, StateT
+from hoam_plugin._types import ArrayLike, DTypeLike, Scalar, Timed, TimedT
 
 TIME = "time"
 
@@ -46,7 +46,7 @@ def at(time: float, dtype: DTypeLike) -> dict[str, Array | dict[str, Array]]:
     return {"time": jnp.asarray(high), "remainder": {TIME: jnp.asarray(low)}}
 
 
-def with_time(state: StateT, time: Scalar, remainder: Scalar | None = None) -> StateT:
+def with_time(state: TimedT, time: Scalar, remainder: Scalar | None = None) -> TimedT:
     """The state at another time.
 
     Args:
@@ -64,7 +64,7 @@ def with_time(state: StateT, time: Scalar, remainder: Scalar | None = None) -> S
     return dataclasses.replace(state, time=jnp.asarray(time, dtype), remainder={**kept, TIME: low})
 
 
-def advanced(state: StateT, dt: Scalar) -> StateT:
+def advanced(state: TimedT, dt: Scalar) -> TimedT:
     """The state with its time moved on by `dt`; nothing is lost if the state keeps remainders.
 
     Warns where it does not and, as far as is known while tracing, its time cannot resolve `dt`.
@@ -80,7 +80,7 @@ def advanced(state: StateT, dt: Scalar) -> StateT:
     return with_time(state, high, low)
 
 
-def with_elapsed(state: StateT, origin: float, elapsed: Scalar) -> StateT:
+def with_elapsed(state: TimedT, origin: float, elapsed: Scalar) -> TimedT:
     """The state at a time that is given as the one since `origin`, a double-precision number; see `elapsed`."""
     dtype = _dtype(state)
     high, low = (jnp.asarray(part) for part in split(origin, dtype))
@@ -88,7 +88,7 @@ def with_elapsed(state: StateT, origin: float, elapsed: Scalar) -> StateT:
     return with_time(state, *two_sum(high, rest + low))
 
 
-def elapsed(state: State, origin: float) -> Float[Array, ""]:
+def elapsed(state: Timed, origin: float) -> Float[Array, ""]:
     """The time since `origin`, a double-precision number."""
     return since(state.time, origin, _dtype(state), remainder_of(state, TIME))
 
@@ -104,7 +104,7 @@ def since(
     return (rounded(time - high) + rest).astype(dtype)
 
 
-def reading(state: State) -> float:
+def reading(state: Timed) -> float:
     """The concrete time of a state in double precision; also where other values are traced."""
     time, kept = np.asarray(state.time), kept_remainders(state)
     rest = kept.get(TIME)
@@ -114,12 +114,12 @@ def reading(state: State) -> float:
     return float(time) + (float(rest) if valid else 0.0)
 
 
-def is_known(state: State) -> bool:
+def is_known(state: Timed) -> bool:
     """Whether the time of a state is concrete."""
     return not isinstance(state.time, jax.core.Tracer)
 
 
-def remainder_of(state: State, name: str) -> Shaped[Array, ...]:
+def remainder_of(state: Timed, name: str) -> Shaped[Array, ...]:
     """What rounding has cut off one field of a state; zeros where that is not kept, or is not of this value."""
     value, kept = getattr(state, name), kept_remainders(state)
     if name not in kept:
@@ -135,7 +135,7 @@ def valid_remainder(value: Shaped[Array, ...], remainder: Shaped[Array, ...]) ->
     return jnp.where(jnp.abs(remainder) <= largest, remainder, 0)
 
 
-def warn_if_unresolved(state: State, dt: Scalar) -> None:
+def warn_if_unresolved(state: Timed, dt: Scalar) -> None:
     """Warn, as far as is known while tracing, where the time of a state without remainders cannot resolve `dt`."""
     if TIME in kept_remainders(state) or isinstance(state.time, jax.core.Tracer) or isinstance(dt, jax.core.Tracer):
         return
@@ -154,14 +154,14 @@ def warn_if_unresolved(state: State, dt: Scalar) -> None:
 _UNRESOLVED = 1e-2
 
 
-def _dtype(state: State) -> np.dtype:
+def _dtype(state: Timed) -> np.dtype:
     dtype = getattr(state.time, "dtype", None)
     if dtype is None or np.dtype(dtype).kind != "f":
         return jax.dtypes.canonicalize_dtype(np.float64)
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
-def kept_remainders(state: State) -> dict[str, Array]:
+def kept_remainders(state: Timed) -> dict[str, Array]:
     """What rounding has cut off the fields of a state, by name; nothing where the state keeps no remainders."""
     kept = getattr(state, "remainder", None)
     return kept if isinstance(kept, dict) else {}

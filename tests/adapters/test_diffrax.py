@@ -11,7 +11,7 @@ import pytest
 import toy
 
 import hoam_plugin as hoam
-from hoam_plugin.adapters.diffrax.conversion import from_terms, solver, terms
+from hoam_plugin.adapters.diffrax import from_terms, solver, terms
 from hoam_plugin.surrogates import with_learned
 
 HORIZON = 2.0

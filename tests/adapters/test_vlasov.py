@@ -12,8 +12,8 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin import simulators
-from hoam_plugin.adapters.adept import advance
-from hoam_plugin.adapters.vlasov import conversion
+from hoam_plugin.adapters import adept, vlasov
+from hoam_plugin.steppers import state_type
 from hoam_plugin.surrogates import with_learned
 
 MU = {"mu": 1.4}
@@ -34,11 +34,11 @@ def grid_runs() -> xr.Dataset:
 
 
 def model_on_grid() -> hoam.Surrogate:
-    return conversion.in_place_of(toy.plasma_surrogate(), grid_solver())
+    return vlasov.in_place_of(toy.plasma_surrogate(), grid_solver())
 
 
-def particle_field() -> advance.Advance:
-    return advance.vector_field(
+def particle_field() -> adept.Advance:
+    return adept.vector_field(
         model_on_grid(),
         0.125,
         names={"x": "x_electron", "v": "v_electron"},
@@ -61,18 +61,18 @@ def test_a_surrogate_of_particles_takes_the_place_of_a_grid_run():
 
 def test_another_box_is_refused():
     with pytest.raises(ValueError, match="periods"):
-        conversion.in_place_of(toy.plasma_surrogate(), simulators.landau_damping(solver="grid"))
+        vlasov.in_place_of(toy.plasma_surrogate(), simulators.landau_damping(solver="grid"))
     with pytest.raises(ValueError, match="lacks"):
-        conversion.in_place_of(toy.gaussian_surrogate(), grid_solver())
+        vlasov.in_place_of(toy.gaussian_surrogate(), grid_solver())
 
 
 def test_grid_states_and_particles_turn_into_each_other():
     solver = grid_solver()
     state = solver.init(KEY, 16, MU)
-    samples = conversion.particles(solver, state, jax.random.key(1), 16384)
+    samples = vlasov.particles(solver, state, jax.random.key(1), 16384)
     assert float(samples["x"].min()) >= 0
     assert float(samples["x"].max()) < solver.length
-    back = conversion.grid_state(solver, dataclasses.replace(state, **samples), MU)
+    back = vlasov.grid_state(solver, dataclasses.replace(state, **samples), MU)
     f, exact = back.aux.distributions[0], state.aux.distributions[0]
     assert float(jnp.sum(jnp.abs(f - exact))) < 0.06 * float(jnp.sum(exact))
     field, wave = back.aux.electric_field, state.aux.electric_field
@@ -80,34 +80,34 @@ def test_grid_states_and_particles_turn_into_each_other():
     on = solver.step(back, 0.1, MU)
     assert jax.tree.structure(on) == jax.tree.structure(solver.step(state, 0.1, MU))
     with pytest.raises(ValueError, match="lacks the variables"):
-        conversion.grid_state(solver, model_on_grid().learned.in_place.state_from_samples, MU)
+        vlasov.grid_state(solver, state_type(("y",))(time=state.time, y=state.aux.electric_field), MU)
 
 
 def test_what_a_grid_code_saved_becomes_an_ensemble_and_back():
     truth = grid_runs()
-    saved = conversion.to_adept(truth)
+    saved = vlasov.to_adept(truth)
     assert saved["f"].dims == ("run", "t", "x", "v")
     assert saved["e"].dims == ("run", "t", "x")
     np.testing.assert_array_equal(saved["f"], truth["distribution"])
-    ensemble = conversion.from_adept(saved, key=jax.random.key(1), n_samples=4096)
+    ensemble = vlasov.from_adept(saved, key=jax.random.key(1), n_samples=4096)
     hoam.ensemble.validate(ensemble)
     assert hoam.ensemble.parameters(ensemble)["mu"].tolist() == [1.3, 1.6]
     np.testing.assert_allclose(ensemble["electric_energy"], truth["electric_energy"], rtol=1e-4)
     for name in ("x", "v"):
         one, other = (np.sort(ds[name].values, axis=-1) for ds in (ensemble, truth))
         assert np.abs(one - other).mean() < 0.02 * np.ptp(other)
-    again = conversion.to_adept(ensemble[["x", "v"]], grid_solver())
+    again = vlasov.to_adept(ensemble[["x", "v"]], grid_solver())
     assert float(np.abs(again["f"] - saved["f"]).sum()) < 0.1 * float(saved["f"].sum())
     assert float(np.abs(again["e"] - saved["e"]).max()) < 0.1 * float(np.abs(saved["e"]).max())
 
 
 def test_a_single_run_with_adept_names_and_cell_centres_is_read():
-    saved = conversion.to_adept(grid_runs().isel(run=[0]))
+    saved = vlasov.to_adept(grid_runs().isel(run=[0]))
     assert saved["f"].dims == ("t", "x", "v")
     dx = float(saved["x"][1])
     foreign = saved.rename({"f": "electron", "v": "v_electron"}).assign_coords(x=saved["x"] + dx / 2).drop_vars("mu")
-    ensemble = conversion.from_adept(foreign, f="electron", parameters={"mu": 1.3}, key=KEY, n_samples=2048)
-    plain = conversion.from_adept(saved, key=KEY, n_samples=2048)
+    ensemble = vlasov.from_adept(foreign, f="electron", parameters={"mu": 1.3}, key=KEY, n_samples=2048)
+    plain = vlasov.from_adept(saved, key=KEY, n_samples=2048)
     period = ensemble["x"].attrs["period"]
     shift = (ensemble["x"].values - plain["x"].values - dx / 2 + period / 2) % period - period / 2
     np.testing.assert_allclose(shift, 0, atol=1e-3)
@@ -118,20 +118,20 @@ def test_a_single_run_with_adept_names_and_cell_centres_is_read():
         (saved.assign_coords(x=saved["x"] ** 2), "evenly spaced"),
     ):
         with pytest.raises(ValueError, match=match):
-            conversion.from_adept(bad, key=KEY, n_samples=8)
+            vlasov.from_adept(bad, key=KEY, n_samples=8)
     with pytest.raises(ValueError, match="solver=None"):
-        conversion.to_adept(plain[["x", "v"]])
+        vlasov.to_adept(plain[["x", "v"]])
 
 
 @pytest.mark.parametrize("unit", [1e-45, 1.0, 1e45])
 def test_densities_of_any_unit_byte_order_and_origin_are_read_alike(unit):
-    saved = conversion.to_adept(grid_runs().isel(run=[0]))
-    plain = conversion.from_adept(saved, key=KEY, n_samples=512)
+    saved = vlasov.to_adept(grid_runs().isel(run=[0]))
+    plain = vlasov.from_adept(saved, key=KEY, n_samples=512)
     length = plain["x"].attrs["period"]
     # A box that begins a whole number of lengths off.
     other = saved.assign(f=(saved["f"].astype(np.float64) * unit).astype(">f8"), e=saved["e"].astype(">f4"))
     other = other.assign_coords(x=saved["x"].astype(np.float64) + 1e6 * length, seed=3, t=saved["t"].astype(">f8"))
-    moved = conversion.from_adept(other, key=KEY, n_samples=512)
+    moved = vlasov.from_adept(other, key=KEY, n_samples=512)
     assert hoam.ensemble.parameter_names(moved) == ["mu"]
     for name in ("x", "v", "electric_energy"):
         np.testing.assert_allclose(moved[name], plain[name], rtol=1e-4, atol=1e-4)
@@ -139,13 +139,13 @@ def test_densities_of_any_unit_byte_order_and_origin_are_read_alike(unit):
 
 
 def test_an_integer_is_no_key_and_a_hole_no_density(as_installed):
-    saved = conversion.to_adept(grid_runs().isel(run=[0]))
+    saved = vlasov.to_adept(grid_runs().isel(run=[0]))
     with pytest.raises(TypeError, match=r"key=0 must be a JAX random key"):
-        conversion.from_adept(saved, key=0, n_samples=8)
+        vlasov.from_adept(saved, key=0, n_samples=8)
     with pytest.raises(ValueError, match="'f' holds non-finite values"):
-        conversion.from_adept(saved.assign(f=saved["f"].where(saved["f"] < 0.1)), key=KEY, n_samples=8)
+        vlasov.from_adept(saved.assign(f=saved["f"].where(saved["f"] < 0.1)), key=KEY, n_samples=8)
     with pytest.raises(TypeError, match="solver=two_stream is a function"):
-        conversion.in_place_of(toy.plasma_surrogate(), simulators.two_stream)
+        vlasov.in_place_of(toy.plasma_surrogate(), simulators.two_stream)
 
 
 def test_a_surrogate_steps_in_the_place_of_an_adept_code():
@@ -161,9 +161,7 @@ def test_a_surrogate_steps_in_the_place_of_an_adept_code():
             "e": diffrax.SubSaveAt(ts=times, fn=lambda t, y, args: y["e"]),
         }
     )
-    sol = diffrax.diffeqsolve(
-        diffrax.ODETerm(field), advance.Stepper(), 0.0, 4.0, 0.125, y0, args=args, saveat=saveat
-    ).ys
+    sol = diffrax.diffeqsolve(diffrax.ODETerm(field), adept.Stepper(), 0.0, 4.0, 0.125, y0, args=args, saveat=saveat).ys
     state = dataclasses.replace(model.init(KEY, 256, MU), x=near)
     solved = model.solve(state, jnp.asarray([1.0, 2.0, 2.125, 4.0]), MU, dt=0.125)
     saved, period = sol["particles"], model.variables[0].period
@@ -192,7 +190,7 @@ def test_any_callable_of_the_next_value_runs_and_gradients_flow():
     def end(factor: Any) -> Any:
         sol = diffrax.diffeqsolve(
             halve,
-            advance.Stepper(),
+            adept.Stepper(),
             0.0,
             1.0,
             0.25,
@@ -208,7 +206,7 @@ def test_any_callable_of_the_next_value_runs_and_gradients_flow():
 
 def test_the_noise_of_a_step_depends_on_its_time_and_the_key():
     model = with_learned(toy.gaussian_surrogate(), epsilon=0.3)
-    field = advance.vector_field(model, 0.25, key=KEY)
+    field = adept.vector_field(model, 0.25, key=KEY)
     y = {"y": jnp.zeros(8)}
     first, again, later = (field(t, y, {"mu": 1.5})["y"] for t in (0.0, 0.0, 0.25))
     np.testing.assert_array_equal(first, again)
@@ -225,7 +223,7 @@ def test_late_times_step_as_early_ones_where_t_resolves_them(x64):
     moved = []
     for offset in (0.0, 1e6):
         shifted = dataclasses.replace(norm, horizon=(first + offset, last + offset))
-        field = advance.vector_field(with_learned(model, normalisation=shifted), 0.01, key=KEY)
+        field = adept.vector_field(with_learned(model, normalisation=shifted), 0.01, key=KEY)
         steps = [field(jnp.asarray(first + offset + 0.01 * i), y, {"mu": 1.5})["y"] for i in (0, 1)]
         assert float(jnp.max(jnp.abs(steps[0] - steps[1]))) > 0.01
         moved.append(steps)
@@ -237,7 +235,7 @@ def test_a_clock_that_cannot_resolve_the_step_is_named():
     norm = model.learned.normalisation
     late = dataclasses.replace(norm, horizon=(1e6, 1e6 + 2))
     with pytest.warns(UserWarning, match=r"time 1e\+06 is float32 and resolves .*, too little for dt=0\.01"):
-        advance.vector_field(with_learned(model, normalisation=late), 0.01)
+        adept.vector_field(with_learned(model, normalisation=late), 0.01)
 
 
 def test_what_does_not_fit_an_adept_step_is_refused():
@@ -247,12 +245,12 @@ def test_what_does_not_fit_an_adept_step_is_refused():
         ({"recorded": {"e": "field"}}, "unknown diagnostic 'field'"),
     ):
         with pytest.raises(ValueError, match=match):
-            advance.vector_field(model, 0.1, **options)
+            adept.vector_field(model, 0.1, **options)
     with pytest.raises(ValueError, match="dt=0"):
-        advance.vector_field(model, 0.0)
+        adept.vector_field(model, 0.0)
     with pytest.raises(ValueError, match="needs a key"):
-        advance.vector_field(with_learned(model, epsilon=0.1), 0.1)
-    field = advance.vector_field(model, 0.1, recorded={"e": "electric_field"})
+        adept.vector_field(with_learned(model, epsilon=0.1), 0.1)
+    field = adept.vector_field(model, 0.1, recorded={"e": "electric_field"})
     y = {"x": jnp.zeros(4), "v": jnp.zeros(4), "e": jnp.zeros(7)}
     with pytest.raises(ValueError, match=r"lacks the entries \['e'\]"):
         field(0.0, {name: y[name] for name in ("x", "v")}, MU)

@@ -1,49 +1,60 @@
-"""Anybody's diffrax terms as the functions of a `DiffraxStepper`. Imported when `from_terms` is called.
-
-An adapter may use simulators here, where somebody else's equation becomes one.
-"""
+"""Anybody's diffrax terms as the functions of a `DiffraxStepper`. Imported when `from_terms` is called."""
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import lineax
-import numpy as np
+from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Float
 
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, PyTree, Scalar, State
 from hoam_plugin.simulators import DiffraxStepper
-from hoam_plugin.steppers import Parameters, Variable, default_float, replace_samples
+from hoam_plugin.steppers import Parameters, SampleLayout, Variable, default_float
+
+from .problems_as_steppers import Initial, VectorField
+
+# (time, x, parameters) -> a row of D numbers for a row x, or n rows for n.
+Function: TypeAlias = Callable[[Scalar, jax.Array, Parameters], jax.Array]
 
 
-class Layout(NamedTuple):
-    """How the leaves of one sample of y lie in a row of D numbers."""
+class SampleTree(NamedTuple):
+    """How y, a pytree, holds samples: each leaf is a variable.
 
-    treedef: Any
-    shapes: tuple[tuple[int, ...], ...]
+    Attributes:
+        treedef: of y.
+        layout: of its leaves, in their order.
+    """
 
-    def flat(self, y: Any, axes: int = 0) -> Any:
-        """The leaves of y side by side, after `axes` leading axes."""
-        leaves = [jnp.asarray(leaf) for leaf in self.treedef.flatten_up_to(y)]
-        return jnp.concatenate([leaf.reshape(*leaf.shape[:axes], -1) for leaf in leaves], axis=-1)
+    treedef: PyTreeDef
+    layout: SampleLayout
 
-    def tree(self, x: Any) -> Any:
-        """The inverse of `flat`, for any number of leading axes."""
-        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1].tolist()
-        parts = jnp.split(x, ends, axis=-1)
-        return self.treedef.unflatten(
-            [part.reshape(*x.shape[:-1], *shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        )
+    def row(self, y: PyTree) -> Float[Array, " D"]:
+        """The leaves of one sample side by side."""
+        return self.rows(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], y))[0]
+
+    def rows(self, y: PyTree) -> Float[Array, "n D"]:
+        """The leaves of a population side by side."""
+        leaves = map(jnp.asarray, self.treedef.flatten_up_to(y))
+        return self.layout.flattened(dict(zip(self.layout.names, leaves, strict=True)))
+
+    def of_row(self, x: Float[Array, " D"]) -> PyTree:
+        """The inverse of `row`."""
+        return jax.tree.map(lambda leaf: leaf[0], self.of_rows(x[None]))
+
+    def of_rows(self, x: Float[Array, "n D"]) -> PyTree:
+        """The inverse of `rows`."""
+        return self.treedef.unflatten(self.layout.parts(x).values())
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree()
 class PopulationStepper(DiffraxStepper):
     """A `DiffraxStepper` whose functions take the whole population, (n, D), as those of interacting particles do.
 
@@ -51,9 +62,9 @@ class PopulationStepper(DiffraxStepper):
     """
 
     def _increment(
-        self, x: Float[Array, "D n"], time: Any, dt: Any, values: Parameters, key: Any
+        self, x: Float[Array, "D n"], time: Scalar, dt: Scalar, values: Parameters, key: Key | None
     ) -> Float[Array, "D n"]:
-        def whole(function: Any) -> Any:
+        def whole(function: Function) -> Function:
             return lambda time, y, values: function(time, y.reshape(x.T.shape), values).reshape(-1)
 
         one = DiffraxStepper(
@@ -67,9 +78,11 @@ class PopulationStepper(DiffraxStepper):
         )
         return one._increment(x.T.reshape(-1, 1), time, dt, values, key).reshape(x.T.shape).T
 
-    def _of_samples(self, function: Any, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample ..."]]:
+    def _of_samples(
+        self, function: Function, state: State, parameters: Parameters
+    ) -> dict[str, Float[Array, "sample ..."]]:
         x, time, values = self._arguments(state, parameters)
-        moved = replace_samples(state, self.variables, function(time, x, values), state.time)
+        moved = SampleLayout.of(self.variables, state).placed(state, function(time, x, values))
         return {v.name: getattr(moved, v.name) for v in self.variables}
 
     def _is_diagonal(self) -> bool:
@@ -77,13 +90,13 @@ class PopulationStepper(DiffraxStepper):
 
 
 def stepper(
-    terms: Any,
-    initial: Callable[[Any, int, Any], Any],
+    terms: object,
+    initial: Initial,
     parameters: tuple[str, ...],
     variables: Sequence[Variable] | None,
     batched: bool,
     additive: bool | None,
-    known: Callable[[Any, Any, Any], Any] | None,
+    known: VectorField | None,
     **numerics: Any,
 ) -> DiffraxStepper:
     """See `hoam_plugin.adapters.diffrax.from_terms`; `numerics` are arguments of `DiffraxStepper`."""
@@ -92,51 +105,52 @@ def stepper(
         raise TypeError(f"initial={initial!r} must be a function (key, n_samples, args) -> y0 of a whole population")
     sample = _one_sample(initial, parameters)
     shapes = tuple(leaf.shape[1:] for leaf in jax.tree.leaves(sample))
-    layout = Layout(jax.tree.structure(sample), shapes)
     variables = _default_variables(sample) if variables is None else tuple(variables)
-    axes = 1 if batched else 0
+    sizes = _sizes(variables, shapes)
+    tree = SampleTree(jax.tree.structure(sample), SampleLayout(variables, shapes))
 
-    def of_rows(function: Any) -> Any:
-        return lambda time, x, values: layout.flat(function(time, layout.tree(x), values), axes)
+    def of_rows(function: VectorField) -> Function:
+        if batched:
+            return lambda time, x, values: tree.rows(function(time, tree.of_rows(x), values))
+        return lambda time, x, values: tree.row(function(time, tree.of_row(x), values))
 
-    diffusion: Any = None
+    diffusion: Function | None = None
     if noise_term is not None:
-        diffusion = _diffusion(noise_term, layout, axes)
+        diffusion = _diffusion(noise_term, tree, batched)
         if additive is None:
-            additive = _is_constant(diffusion, sample, layout, parameters, batched)
+            additive = _is_constant(diffusion, tree.layout.n_columns, parameters, batched)
     kind = PopulationStepper if batched else DiffraxStepper
     return kind(
         drift=of_rows(drift_term.vector_field),
         diffusion=diffusion,
-        initial=lambda key, n, values: layout.flat(initial(key, n, values), 1),
+        initial=lambda key, n, values: tree.rows(initial(key, n, values)),
         parameters=parameters,
         variables=variables,
-        sizes=_sizes(variables, shapes),
+        sizes=sizes,
         additive=bool(additive),
         known=None if known is None else of_rows(known),
         **numerics,
     )
 
 
-def _parts(terms: Any) -> tuple[Any, Any]:
+def _parts(terms: object) -> tuple[diffrax.ODETerm, diffrax.ControlTerm | None]:
     if inspect.isroutine(terms) or inspect.isclass(terms):
         name = getattr(terms, "__name__", "function")
         raise TypeError(f"terms={name} is no term but what makes one; call it, as in terms={name}(...)")
-    parts: tuple[Any, ...] = terms.terms if isinstance(terms, diffrax.MultiTerm) else (terms,)
-    fits = isinstance(parts[0], diffrax.ODETerm) and len(parts) < 3
-    if not fits or not all(isinstance(part, diffrax.ControlTerm) for part in parts[1:]):
+    parts: tuple[object, ...] = terms.terms if isinstance(terms, diffrax.MultiTerm) else (terms,)
+    drift, noise = parts[0], parts[1] if len(parts) == 2 else None
+    if not (isinstance(drift, diffrax.ODETerm) and len(parts) < 3 and isinstance(noise, diffrax.ControlTerm | None)):
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise TypeError(f"terms={kinds} must be an ODETerm, or a MultiTerm of an ODETerm and a ControlTerm")
-    noise = parts[1] if len(parts) == 2 else None
     if noise is not None and not isinstance(noise.control, diffrax.AbstractBrownianPath):
         raise TypeError(
             f"terms: the control is a {type(noise.control).__name__}; it must be a Brownian motion, such as "
             "VirtualBrownianTree or UnsafeBrownianPath"
         )
-    return parts[0], noise
+    return drift, noise
 
 
-def _one_sample(initial: Callable[[Any, int, Any], Any], parameters: tuple[str, ...]) -> Any:
+def _one_sample(initial: Initial, parameters: tuple[str, ...]) -> PyTree:
     """Shapes of what `initial` returns for one sample.
 
     Raises:
@@ -152,7 +166,7 @@ def _one_sample(initial: Callable[[Any, int, Any], Any], parameters: tuple[str, 
     return sample
 
 
-def _default_variables(sample: Any) -> tuple[Variable, ...]:
+def _default_variables(sample: PyTree) -> tuple[Variable, ...]:
     """One variable per leaf, named after its place in the pytree."""
     leaves = jax.tree_util.tree_leaves_with_path(sample)
     variables = []
@@ -180,18 +194,18 @@ def _sizes(variables: tuple[Variable, ...], shapes: tuple[tuple[int, ...], ...])
     }
 
 
-def _diffusion(term: Any, layout: Layout, axes: int) -> Callable[[Any, Any, Any], Any]:
+def _diffusion(term: diffrax.ControlTerm, tree: SampleTree, batched: bool) -> Function:
     """(time, x, parameters) -> (D,) for diagonal or (D, M) for full noise; for a population (n, D).
 
     Raises:
         ValueError: full noise of a population, or a Brownian motion that is a pytree.
     """
 
-    def diffusion(time: Any, x: Any, values: Any) -> Any:
-        out = term.vf(time, layout.tree(x), values)
+    def diffusion(time: Scalar, x: jax.Array, values: Parameters) -> jax.Array:
+        out = term.vf(time, tree.of_rows(x) if batched else tree.of_row(x), values)
         if isinstance(out, lineax.DiagonalLinearOperator):
-            return layout.flat(out.diagonal, axes)
-        if axes:
+            return tree.rows(out.diagonal) if batched else tree.row(out.diagonal)
+        if batched:
             raise ValueError(
                 f"the diffusion of a batched problem returned {type(out).__name__}; it must be a "
                 "lineax.DiagonalLinearOperator"
@@ -203,7 +217,7 @@ def _diffusion(term: Any, layout: Layout, axes: int) -> Callable[[Any, Any, Any]
     return diffusion
 
 
-def _as_matrix(out: Any, control: Any, width: int) -> Any:
+def _as_matrix(out: PyTree, control: PyTree, width: int) -> Float[Array, "D M"]:
     """The array that a `ControlTerm` contracts with its control, as a (D, M) matrix."""
     if len(jax.tree.leaves(out)) != 1 or len(jax.tree.leaves(control)) != 1:
         raise ValueError("the diffusion of a pytree y must be a lineax operator, such as DiagonalLinearOperator")
@@ -217,11 +231,8 @@ def _as_matrix(out: Any, control: Any, width: int) -> Any:
     return array.reshape(width, -1)
 
 
-def _is_constant(
-    diffusion: Callable[[Any, Any, Any], Any], sample: Any, layout: Layout, parameters: tuple[str, ...], batched: bool
-) -> bool:
+def _is_constant(diffusion: Function, width: int, parameters: tuple[str, ...], batched: bool) -> bool:
     """Whether the diffusion does not look at y at all."""
-    width = sum(math.prod(shape) for shape in layout.shapes)
     scalar = jax.ShapeDtypeStruct((), default_float())
     x = jax.ShapeDtypeStruct((2, width) if batched else (width,), default_float())
     jaxpr = jax.make_jaxpr(diffusion)(scalar, x, dict.fromkeys(parameters, scalar)).jaxpr

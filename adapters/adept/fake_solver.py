@@ -1,17 +1,20 @@
-"""The fake solver of adept-style codes. Imports diffrax, so it is itself imported when `adept.Stepper` is asked for."""
+"""The fake solver of adept-style codes, whose step is one call of the vector field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar, TypeAlias
 
 import diffrax
 import jax
 import jax.numpy as jnp
 
-from hoam_plugin.dynamics import wrapped
+from hoam_plugin._types import PyTree, Scalar
+from hoam_plugin.numerics.periodic import nearest_image, wrapped
 
 from .advance import Advance
+
+Periods: TypeAlias = dict[str, jax.Array]
 
 
 class PeriodicInterpolation(diffrax.AbstractLocalInterpolation):
@@ -25,13 +28,13 @@ class PeriodicInterpolation(diffrax.AbstractLocalInterpolation):
         periods: of the entries that have one.
     """
 
-    t0: Any  # type: ignore[misc]
-    t1: Any  # type: ignore[misc]
-    y0: Any
-    change: Any
-    periods: dict[str, Any]
+    t0: PyTree  # type: ignore[misc]
+    t1: PyTree  # type: ignore[misc]
+    y0: PyTree
+    change: PyTree
+    periods: dict[str, PyTree]
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
+    def evaluate(self, t0: Scalar, t1: Scalar | None = None, left: bool = True) -> PyTree:
         """The entries at a time, or their difference between two."""
         if t1 is not None:
             return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
@@ -48,26 +51,31 @@ class Stepper(diffrax.Euler):
     but its own, so that `dt0` has to divide the interval. Between steps `SaveAt(ts=...)` interpolates linearly.
     """
 
-    interpolation_cls: ClassVar[Callable[..., Any]] = PeriodicInterpolation
+    interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = PeriodicInterpolation  # type: ignore[assignment]
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
-    ) -> tuple[Any, None, dict[str, Any], None, Any]:
+        self,
+        terms: diffrax.AbstractTerm,
+        t0: Scalar,
+        t1: Scalar,
+        y0: PyTree,
+        args: PyTree,
+        solver_state: PyTree,
+        made_jump: PyTree,
+    ) -> tuple[PyTree, None, dict[str, PyTree], None, PyTree]:
         """One call."""
         field = getattr(getattr(terms, "term", terms), "vector_field", None)
-        periods: dict[str, Any] = {}
+        periods: Periods = {}
         if isinstance(field, Advance):
             y1 = field.advanced(t0, y0, args, t1 - t0)
             periods = {name: jnp.asarray(period, y0[name].dtype) for name, period in field.periods.items()}
         else:
-            y1 = terms.vf(t0, y0, args)
-        change = _mapped(
-            jax.tree.map(jnp.subtract, y1, y0), periods, lambda d, length: d - length * jnp.round(d / length)
-        )
+            y1 = terms.vf(t0, y0, args)  # type: ignore[arg-type]
+        change = _mapped(jax.tree.map(jnp.subtract, y1, y0), periods, nearest_image)
         return y1, None, {"y0": y0, "change": change, "periods": periods}, None, diffrax.RESULTS.successful
 
 
-def _mapped(entries: Any, periods: dict[str, Any], function: Callable[[Any, Any], Any]) -> Any:
+def _mapped(entries: PyTree, periods: Periods, function: Callable[[jax.Array, jax.Array], jax.Array]) -> PyTree:
     """The entries, those with a period put through a function of them and the period."""
     if not periods:
         return entries

@@ -1,4 +1,4 @@
-"""The border to diffrax: surrogates in `diffrax.diffeqsolve`, and anybody's diffrax problem as a stepper.
+"""Surrogates in `diffrax.diffeqsolve`: as its terms, and their own step as its solver.
 
     sol = diffrax.diffeqsolve(terms(model), diffrax.Tsit5(), t0, t1, dt0, y0, args={"mu": 1.4})
 
@@ -8,17 +8,26 @@ y holds samples with their variables flattened in order, shape (..., D); args ar
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hoam_plugin._internal.checks import random_key
-from hoam_plugin.steppers import Variable, default_float
+from hoam_plugin._types import Key
+from hoam_plugin.steppers import default_float
 from hoam_plugin.surrogates import Surrogate
 
+if TYPE_CHECKING:
+    import diffrax
 
-def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None, centred: bool = False) -> Any:
+
+def terms(
+    surrogate: Surrogate,
+    *,
+    key: Key | None = None,
+    path: diffrax.AbstractPath | None = None,
+    centred: bool = False,
+) -> diffrax.AbstractTerm:
     """A surrogate as `terms` of `diffrax.diffeqsolve`, with y of shape (..., D) and args the dict of parameters.
 
     Without noise, an `ODETerm`; with noise, a `MultiTerm` of an `ODETerm` and a `ControlTerm` whose diffusion returns a
@@ -42,8 +51,9 @@ def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None, centred: b
         surrogate: a trained surrogate.
         key: JAX random key of the noise.
         path: in the place of `key`: a diffrax path (Brownian motion or any other control) of the shape of y.
-        centred: measure t from the start of the trained horizon, and y from `surrogate.normalisation.origin`, as
-            `surrogate.centred(state)` gives it; `surrogate.with_centred(state, y)` goes back to physical units.
+        centred: measure t from the start of the trained horizon, and y from `surrogate.learned.normalisation.origin`,
+            as `surrogate.learned.centred(state)` gives it; `surrogate.learned.with_centred(state, y)` goes back to
+            physical units.
 
     Raises:
         TypeError: no surrogate, or a key that is no JAX random key.
@@ -59,13 +69,14 @@ def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None, centred: b
         raise ValueError(
             "key and path are both given; path= is a Brownian motion in the place of the one that key= makes"
         )
-    if surrogate.has_noise and key is None and path is None:
-        what = "that of its stepper" if surrogate.known_noise else f"epsilon={surrogate.epsilon:g}"
+    learned = surrogate.learned
+    if learned.has_noise and key is None and path is None:
+        what = "that of its stepper" if learned.known_noise else f"epsilon={learned.epsilon:g}"
         raise ValueError(
             f"key=None: this surrogate has noise ({what}) and needs key=, such as jax.random.key(0), or path=; for the "
             "drift alone, make a diffrax.ODETerm of its `velocity`"
         )
-    if not surrogate.has_noise and not (key is None and path is None):
+    if not learned.has_noise and not (key is None and path is None):
         raise ValueError(
             f"{'path' if key is None else 'key'}=...: this surrogate has no noise (epsilon=0); leave it out"
         )
@@ -76,7 +87,7 @@ def terms(surrogate: Surrogate, *, key: Any = None, path: Any = None, centred: b
     return learned_terms.terms(surrogate, key, path, centred)
 
 
-def solver(surrogate: Surrogate, *, centred: bool = False) -> Any:
+def solver(surrogate: Surrogate, *, centred: bool = False) -> diffrax.AbstractSolver:
     """The surrogate's own step as a diffrax solver for `terms(surrogate)` or `terms(surrogate, key=key)`.
 
     The same integrator as in `Surrogate.solve`, and the same noise from the same key: with the same constant steps, the
@@ -101,66 +112,6 @@ def solver(surrogate: Surrogate, *, centred: bool = False) -> Any:
     return OwnStep(Packed(*packed(surrogate)), centred)
 
 
-def from_terms(
-    terms: Any,
-    *,
-    initial: Callable[[Any, int, Any], Any],
-    parameters: Sequence[str] = (),
-    variables: Sequence[Variable] | None = None,
-    batched: bool = False,
-    dt: float = 0.01,
-    horizon: tuple[float, float] = (0.0, 1.0),
-    solver: Any = "Euler",
-    stepsize_controller: Any = None,
-    additive: bool | None = None,
-    known: Callable[[Any, Any, Any], Any] | None = None,
-) -> Any:
-    """Anybody's diffrax problem as a stepper: a `DiffraxStepper` that calls the functions in the terms.
-
-    Every sample gets Brownian motions of its own; of the one in the terms only the shape counts. Arrays inside the
-    terms are constants of the stepper: what is to vary belongs into args, the dict of the parameters. Make the stepper
-    once and reuse it, since new functions are compiled anew.
-
-    Args:
-        terms: an `ODETerm`, or a `MultiTerm` of one and a `ControlTerm` with a Brownian path. y may be any pytree.
-        initial: (key, n_samples, args) -> y0 with a leading sample axis on every leaf.
-        parameters: names of the entries of args.
-        variables: descriptions of the leaves of y, in their order; by default named after dict keys, or `x` (a single
-            leaf) or `y0`, `y1`, ....
-        batched: whether the functions take the whole population (sample axis first) instead of one sample, as those of
-            interacting particles do. Its noise has to be diagonal.
-        dt: default time step.
-        horizon: default time range.
-        solver: name of a diffrax solver, or one as an object; see `DiffraxStepper`.
-        stepsize_controller: None, (rtol, atol) or a diffrax controller; see `DiffraxStepper`.
-        additive: whether the diffusion does not depend on y; None finds out.
-        known: (t, y, args) -> dy/dt, a part of the drift that a kinetic surrogate need not learn.
-
-    Raises:
-        TypeError: terms of another kind or a function that makes them, one name in the place of a list, or an `initial`
-            that is no function.
-        ValueError: variables that do not fit y, or as `DiffraxStepper`.
-    """
-    if isinstance(parameters, str):
-        raise TypeError(f"parameters={parameters!r} must be a list of names, such as ({parameters!r},)")
-    # The one place where an adapter needs a simulator: `DiffraxStepper` is what steps somebody else's equation.
-    from . import problem
-
-    return problem.stepper(
-        terms,
-        initial,
-        tuple(parameters),
-        variables,
-        batched,
-        additive,
-        known,
-        dt=dt,
-        horizon=horizon,
-        solver=solver,
-        stepsize_controller=stepsize_controller,
-    )
-
-
 # The share of a step that rounding times or samples may cost.
 _UNRESOLVED = 1e-2
 
@@ -182,7 +133,7 @@ def _warn_if_unresolved(surrogate: Surrogate) -> None:
             UserWarning,
             stacklevel=3,
         )
-    norm = surrogate.normalisation
+    norm = surrogate.learned.normalisation
     shift, scale = np.abs(np.asarray(norm.shift, np.float64)), np.asarray(norm.scale, np.float64)
     ulp = np.spacing(shift.astype(np.float32)).astype(np.float64)
     step = scale * min(surrogate.dt / norm.duration, 1.0)
@@ -196,11 +147,11 @@ def _warn_if_unresolved(surrogate: Surrogate) -> None:
         )
 
 
-def _require_policy(surrogate: Surrogate) -> None:
+def _require_policy(surrogate: object) -> None:
     if not isinstance(surrogate, Surrogate):
         what = getattr(surrogate, "__name__", repr(surrogate))
         raise TypeError(f"surrogate={what} must be a Surrogate, such as hoam.load(path) returns")
-    if surrogate.on_extrapolation == "fallback":
+    if surrogate.trained.policy == "fallback":
         raise ValueError(
             "on_extrapolation='fallback' needs a simulator's state, which samples in a diffrax solve do not have; use "
             "surrogate.with_options(on_extrapolation='raise')"
