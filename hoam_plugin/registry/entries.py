@@ -12,19 +12,24 @@ import contextvars
 import dataclasses
 import math
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias, cast
 
 import numpy as np
 import xarray as xr
+from jax.typing import ArrayLike
 
 from hoam_plugin._internal.checks import parameter_table, suggestion
 from hoam_plugin.registry import published_surrogates
 from hoam_plugin.registry.selection import SurrogateSelection, chosen_among
-from hoam_plugin.steppers import published, require_stepper
+from hoam_plugin.steppers import NamedStepper, Stepper, abilities_of, published, require_stepper
 from hoam_plugin.surrogates import Surrogate
 
 HERE = "registered here"
+# What stands for the surrogates of a name.
+Chosen: TypeAlias = Surrogate | SurrogateSelection
+# Values of parameters, or sequences of them.
+Values: TypeAlias = Mapping[str, ArrayLike | Sequence[float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Listing:
 
     name: str
     kind: str
-    stepper: Any
+    stepper: Stepper | None
     origin: str = HERE
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     default: bool = False
@@ -52,18 +57,18 @@ class Listing:
 
 @dataclasses.dataclass
 class _Entry:
-    simulator: Any = None
+    simulator: Stepper | None = None
     surrogates: list[Listing] = dataclasses.field(default_factory=list)
 
 
 _entries: dict[str, _Entry] = {}
 # Guards the entries; never held while code of others runs, which may come back here from other threads.
 _lock = threading.RLock()
-_selected: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("hoam_selected", default=None)
+_selected: contextvars.ContextVar[dict[str, Stepper] | None] = contextvars.ContextVar("hoam_selected", default=None)
 
 
 def register(
-    name: str, stepper: Any, *, default: bool = False, scores: xr.Dataset | Mapping[str, float] | None = None
+    name: str, stepper: Stepper, *, default: bool = False, scores: xr.Dataset | Mapping[str, float] | None = None
 ) -> None:
     """Put a stepper under a name: a surrogate beside the name's simulator, anything else as the simulator itself.
 
@@ -114,9 +119,9 @@ def names() -> list[str]:
     return sorted({*registered, *published.entry_points()})
 
 
-def surrogates(name: str) -> tuple[Any, ...]:
+def surrogates(name: str) -> tuple[Surrogate, ...]:
     """The surrogates of a name, oldest first: those that distributions publish, then registered ones."""
-    return tuple(listing.stepper for listing in _surrogate_listings(name))
+    return tuple(map(_model, _surrogate_listings(name)))
 
 
 def catalogue() -> list[Listing]:
@@ -131,8 +136,8 @@ def catalogue() -> list[Listing]:
 
 
 def stepper(
-    name: str, *, surrogate: Any = None, parameters: Mapping[str, Any] | None = None, fallback: bool = False
-) -> Any:
+    name: str, *, surrogate: Stepper | bool | None = None, parameters: Values | None = None, fallback: bool = False
+) -> NamedStepper:
     """The stepper of a name: its simulator, unless a surrogate is selected.
 
     A surrogate is selected by the argument, by an enclosing `use_surrogate(name)`, or by `register(..., default=True)`,
@@ -154,16 +159,16 @@ def stepper(
     if surrogate is None:
         surrogate = (_selected.get() or {}).get(name)
     if surrogate is None:
-        marked = [listing.stepper for listing in _registered_surrogates(name) if listing.default]
+        marked = [_model(listing) for listing in _registered_surrogates(name) if listing.default]
         surrogate = _chosen_among(name, marked, fallback) if marked else False
     if surrogate is False:
-        return _simulator(name)
+        return cast(NamedStepper, _simulator(name))
     chosen = _resolved(name, surrogate, fallback)
-    return chosen if parameters is None else _covering(chosen, parameters)
+    return cast(NamedStepper, chosen if parameters is None else _covering(chosen, parameters))
 
 
 @contextlib.contextmanager
-def use_surrogate(name: str, surrogate: Any = True, *, fallback: bool = False) -> Iterator[Any]:
+def use_surrogate(name: str, surrogate: Stepper | bool = True, *, fallback: bool = False) -> Iterator[NamedStepper]:
     """Within the block, `stepper(name)` returns a surrogate: one that is given, or the choice among those of the name.
 
     Local to the thread or task, re-entrant, undone when the block is left. What is registered meanwhile does not change
@@ -181,12 +186,12 @@ def use_surrogate(name: str, surrogate: Any = True, *, fallback: bool = False) -
     chosen = _simulator(name) if surrogate is False else _resolved(name, surrogate, fallback)
     token = _selected.set({**(_selected.get() or {}), name: chosen})
     try:
-        yield chosen
+        yield cast(NamedStepper, chosen)
     finally:
         _selected.reset(token)
 
 
-def build(name: str, arguments: dict[str, Any] | None = None) -> Any:
+def build(name: str, arguments: Mapping[str, object] | None = None) -> Stepper:
     """A published simulator, built anew from its factory.
 
     Raises:
@@ -209,7 +214,7 @@ def _require_known(name: str) -> None:
         raise ValueError(f"name={name!r} is not a known stepper; {suggestion(name, known)}")
 
 
-def _simulator(name: str) -> Any:
+def _simulator(name: str) -> Stepper:
     found = _simulator_or_none(name)
     if found is None:
         raise ValueError(
@@ -218,7 +223,7 @@ def _simulator(name: str) -> Any:
     return found
 
 
-def _simulator_or_none(name: str) -> Any:
+def _simulator_or_none(name: str) -> Stepper | None:
     with _lock:
         entry = _entries.get(name)
     if entry is not None and entry.simulator is not None:
@@ -236,9 +241,15 @@ def _surrogate_listings(name: str) -> list[Listing]:
     others = [Listing(name, "surrogate", model, origin) for model, origin in published_surrogates.surrogates(name)]
     listings = [*others, *_registered_surrogates(name)]
     return [
-        dataclasses.replace(listing, scores=listing.scores or _validation(listing.stepper.history))
+        dataclasses.replace(listing, scores=listing.scores or _validation(_model(listing).history))
         for listing in listings
     ]
+
+
+def _model(listing: Listing) -> Surrogate:
+    """The surrogate of a listing of one."""
+    assert isinstance(listing.stepper, Surrogate)
+    return listing.stepper
 
 
 def _simulator_listing(name: str) -> list[Listing]:
@@ -253,8 +264,9 @@ def _simulator_listing(name: str) -> list[Listing]:
     return [] if made is None else [Listing(name, "simulator", made, origin)]
 
 
-def _resolved(name: str, surrogate: Any, fallback: bool) -> Any:
-    if surrogate is True:
+def _resolved(name: str, surrogate: Stepper | bool, fallback: bool) -> Stepper:
+    """The stepper that is given, or for True the choice among the surrogates of the name."""
+    if isinstance(surrogate, bool):
         have = surrogates(name)
         if not have:
             raise ValueError(f"name={name!r} has no surrogate; register one with register({name!r}, surrogate)")
@@ -262,20 +274,21 @@ def _resolved(name: str, surrogate: Any, fallback: bool) -> Any:
     return _chosen_among(name, (surrogate,), True) if fallback and isinstance(surrogate, Surrogate) else surrogate
 
 
-def _chosen_among(name: str, models: Any, fallback: bool) -> Any:
+def _chosen_among(name: str, models: Sequence[Surrogate], fallback: bool) -> Chosen:
     return chosen_among(name, models, lambda: _simulator_or_none(name), fallback=fallback)
 
 
-def _covering(chosen: Any, parameters: Mapping[str, Any]) -> Any:
+def _covering(chosen: Stepper, parameters: Values) -> Stepper:
     """The one stepper that answers a request for concrete parameter values."""
     if isinstance(chosen, SurrogateSelection):
         return chosen.for_parameters(parameters)
-    if hasattr(chosen, "check_domain"):
-        chosen.check_domain(parameter_table(parameters, chosen.parameters), np.asarray(chosen.horizon))
+    check = abilities_of(chosen).check_domain
+    if check is not None:
+        check(parameter_table(parameters, chosen.parameters), np.asarray(chosen.horizon))
     return chosen
 
 
-def _score_numbers(scores: Any) -> dict[str, float]:
+def _score_numbers(scores: object) -> dict[str, float]:
     """Scores as numbers: of a Dataset of `compare` the surrogate's, means over the runs."""
     if scores is None:
         return {}

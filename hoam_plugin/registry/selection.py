@@ -12,11 +12,10 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import parameter_table, positive_float, random_key
 from hoam_plugin._internal.static import pytree
-from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
+from hoam_plugin._types import Key, Parameters, SampleState, Scalar, State, StateT
 from hoam_plugin.registry import switching
 from hoam_plugin.registry.switching import Switch, free, place_of
-from hoam_plugin.steppers import Abilities, ParameterRow, Stepper, Variable, clock, row_of
-from hoam_plugin.steppers.abilities import OfState
+from hoam_plugin.steppers import Abilities, OfState, ParameterRow, Stepper, Variable, clock, row_of
 from hoam_plugin.surrogates import Policy, Surrogate, react, trajectory
 
 
@@ -121,7 +120,7 @@ class SurrogateSelection:
 
     # The replaced stepper's side.
 
-    def init(self, key: Key, n_samples: int, parameters: Parameters) -> State:
+    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw the initial population of the replaced stepper.
 
         Raises:
@@ -200,6 +199,7 @@ class SurrogateSelection:
             diagnostics=place.diagnostics,
             diagnostic_variables=place.diagnostic_variables,
             coordinates=place.coordinates,
+            solve=self.solve,
             check_domain=self._check_domain,
             parameter_row=self._parameter_row,
             state_from_samples=place.state_from_samples if place.whole is None else None,

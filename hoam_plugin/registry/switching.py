@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -163,10 +164,10 @@ class Switch:
 
         def one(state: StateT, index: Array) -> tuple[StateT, None]:
             own_key = None if key is None else jax.random.fold_in(key, index)
-            return replaces.step(state, dt / n_steps, own, key=own_key), None
+            return cast(StateT, replaces.step(state, dt / n_steps, own, key=own_key)), None
 
         indices = jnp.arange(n_steps, dtype=jnp.int32)
-        return jax.lax.scan(one, replaces.refresh(state, own), indices)[0]
+        return jax.lax.scan(one, cast(StateT, replaces.refresh(state, own)), indices)[0]
 
     def _lost(self, state: State) -> dict[str, Array]:
         return {name: jnp.full_like(getattr(state, name), jnp.nan) for name in self.models[0].learned.layout.names}

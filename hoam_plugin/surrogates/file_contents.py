@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
 from hoam_plugin.dynamics import Normalisation, structure_from
-from hoam_plugin.potentials import POTENTIALS, bound, description, embedding_of
+from hoam_plugin.potentials import Potential, VectorField, bound, description, embedding_of, potential_from
 from hoam_plugin.steppers import SampleLayout, Stepper, Variable, rebuild_from_attribute
 from hoam_plugin.surrogates.file_format import Contents
 from hoam_plugin.surrogates.in_place import required_stepper
@@ -84,8 +84,7 @@ def _learned(
     replaces: Stepper | None,
 ) -> LearnedDynamics:
     metadata = contents.metadata
-    potential_fields = dict(metadata["potential"])
-    potential = POTENTIALS[potential_fields.pop("kind")](**potential_fields)
+    potential = cast(Potential | VectorField, potential_from(metadata["potential"]))
     structure = structure_from(metadata["structure"])
     embedding = embedding_of(potential, normalisation, structure)
     network = bound(potential, structure, embedding)
@@ -110,7 +109,8 @@ def _learned(
 
 def _variable_of(fields: Mapping[str, Any]) -> Variable:
     # JSON has no tuples.
-    return Variable(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return Variable(**arguments)
 
 
 def _path_text(path: Sequence[object]) -> str:

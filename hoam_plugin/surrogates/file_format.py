@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Contents:
     """
 
     metadata: dict[str, Any]
-    arrays: dict[str, np.ndarray | jax.Array]
+    arrays: Mapping[str, np.ndarray | jax.Array]
     history: xr.Dataset | None = None
 
 
@@ -59,7 +60,7 @@ def write(path: Path, contents: Contents) -> None:
     """Write a file in full, to the disk itself."""
     own = {"format": _FORMAT, "version": _VERSION, **creation_attributes()}
     metadata = {**own, **contents.metadata, "history": _history_attributes(contents.history)}
-    arrays = contents.arrays | _history_arrays(contents.history)
+    arrays = {**contents.arrays, **_history_arrays(contents.history)}
     text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     members: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     with open(path, "wb") as file:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from hoam_plugin._internal.checks import suggestion
-from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
+from hoam_plugin._types import Key, Parameters, SampleState, Scalar, StateT
 from hoam_plugin.dynamics import remainders_for
 from hoam_plugin.steppers import (
+    OfState,
     Stepper,
     Variable,
     abilities_of,
@@ -23,7 +26,6 @@ from hoam_plugin.steppers import (
     require_stepper,
     state_type,
 )
-from hoam_plugin.steppers.abilities import OfState
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class InPlaceOf:
             raise ValueError(f"parameters has the unknown name {unknown[0]!r}; {suggestion(unknown[0], known)}")
         return {name: parameters[name] for name in theirs if name in parameters}
 
-    def init(self, key: Key, n_samples: int, parameters: Parameters) -> State:
+    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw the initial population of the replaced stepper.
 
         Raises:
@@ -77,13 +79,13 @@ class InPlaceOf:
             )
         state = self.stepper.init(key, n_samples, self.for_stepper(self.stepper, parameters))
         if self.whole is not None:
-            return state
+            return cast(SampleState, state)
         samples = {name: getattr(state, name) for name in self.names}
         return clock.with_time(
             self.state_from_samples(samples, state.time), state.time, clock.remainder_of(state, clock.TIME)
         )
 
-    def state_from_samples(self, samples: Mapping[str, Any], time: Scalar) -> State:
+    def state_from_samples(self, samples: Mapping[str, ArrayLike], time: Scalar) -> SampleState:
         """A plain State (empty aux) of given samples, where no stepper of the same variables is replaced."""
         for name in self.names:
             if name not in samples:
@@ -91,14 +93,18 @@ class InPlaceOf:
             require_representable(f"variable {name!r} of samples", samples[name])
         fields = {name: as_jax(samples[name]) for name in self.names}
         dtype = time.dtype if isinstance(time, jax.Array) else default_float()
-        now = {"time": time} if isinstance(time, jax.core.Tracer) else clock.at(float(time), dtype)
-        kept = {**now.pop("remainder", {clock.TIME: jnp.zeros((), dtype)}), **remainders_for(fields, self.variables)}
-        return state_type(self.names)(**now, **fields, remainder=kept)
+        traced = isinstance(time, jax.core.Tracer)
+        parts = (time, np.zeros((), dtype)) if traced else clock.split(float(time), dtype)
+        high, low = (jnp.asarray(part) for part in parts)
+        kept = {clock.TIME: low, **remainders_for(fields, self.variables)}
+        return state_type(self.names)(time=high, **fields, remainder=kept)
 
     def refresh(self, state: StateT, parameters: Parameters) -> StateT:
         """Rebuild what the replaced stepper keeps in `aux`, so that the state can go back to it."""
         stepper = self.whole
-        return state if stepper is None else stepper.refresh(state, self.for_stepper(stepper, parameters))
+        if stepper is None:
+            return state
+        return cast(StateT, stepper.refresh(state, self.for_stepper(stepper, parameters)))
 
     @property
     def diagnostics(self) -> OfState | None:
@@ -115,7 +121,7 @@ class InPlaceOf:
         return abilities_of(self.whole).diagnostic_variables
 
     @property
-    def coordinates(self) -> Mapping[str, Any]:
+    def coordinates(self) -> Mapping[str, np.ndarray]:
         """Values along the extra dimensions of variables and diagnostics."""
         return abilities_of(self.whole).coordinates
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,9 @@ from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Parameters, Scalar, State, StateT
 from hoam_plugin.dynamics import Dynamics, Normalisation, Structure, centred, with_centred
 from hoam_plugin.numerics.integrators import Velocity
-from hoam_plugin.potentials import Embedding, Potential, VectorField, Weights, bound, embedding_of
+from hoam_plugin.potentials import Embedding, LearnedDrift, Potential, VectorField, Weights, bound, embedding_of
 from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 from hoam_plugin.surrogates.in_place import InPlaceOf
-
-# What the structure makes of a potential or field.
-Network: TypeAlias = Any
 
 
 @pytree(data=("weights", "normalisation", "replaces"), eq=False, repr=False)
@@ -95,7 +91,7 @@ class LearnedDynamics:
         embedding, network = self.network()
         condition = norm.condition(elapsed, parameters, dtype)
         modulation = network.modulations(weights, condition[None, :])[0]
-        rate = self.driven_rate(dtype)
+        rate = driven_rate(self, dtype)
         return lambda y: rate * network.drift_at_one_time(weights, embedding, norm.of_centred(y), modulation)
 
     def learned_drift_at_times(
@@ -107,25 +103,26 @@ class LearnedDynamics:
         embedding, network = self.network()
         conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(elapsed)
         modulations = network.modulations(weights, conditions)
-        return self.driven_rate(dtype) * network.drift(
+        return driven_rate(self, dtype) * network.drift(
             weights, embedding, jnp.tile(norm.of_centred(y), (len(elapsed), 1)), modulations
         )
 
-    def network(self) -> tuple[Embedding, Network]:
+    def network(self) -> tuple[Embedding, LearnedDrift]:
         """How samples enter, and the potential or field in the form that the structure gives it."""
         embedding = embedding_of(self.potential, self.normalisation, self.structure)
         return embedding, bound(self.potential, self.structure, embedding)
-
-    def driven_rate(self, dtype: DTypeLike) -> Float[Array, "1 Y"]:
-        """From normalised to physical drifts of the driven columns."""
-        driven = np.asarray(self.structure.driven)
-        return (self.normalisation.scale.astype(dtype)[driven] / self.normalisation.duration)[None, :]
 
     def noise_amplitude(self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters) -> Float[Array, "_ D"]:
         """The sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples."""
         if self.known_noise:
             return self.dynamics.noise(y, elapsed, parameters)
         return (self.normalisation.scale.astype(y.dtype) * (self.epsilon / self.normalisation.duration**0.5))[None, :]
+
+
+def driven_rate(learned: LearnedDynamics, dtype: DTypeLike) -> Float[Array, "1 Y"]:
+    """From normalised to physical drifts of the driven columns."""
+    norm, driven = learned.normalisation, np.asarray(learned.structure.driven)
+    return (norm.scale.astype(dtype)[driven] / norm.duration)[None, :]
 
 
 def require_known_physics(learned: LearnedDynamics) -> LearnedDynamics:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, cast, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,9 @@ from hoam_plugin._internal.checks import positive_float
 from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.integrators import Velocity, runge_kutta_4
-from hoam_plugin.potentials import ScalarPotential
+from hoam_plugin.potentials import Potential, ScalarPotential
 from hoam_plugin.steppers import ParameterRow, abilities_of, clock, row_of
-from hoam_plugin.surrogates.learned import LearnedDynamics
+from hoam_plugin.surrogates.learned import LearnedDynamics, driven_rate
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.trained_range import Policy, TrainedRange
 
@@ -239,13 +239,15 @@ def field_and_divergence(
     embedding, network = learned.network()
     if not isinstance(network, ScalarPotential):
         return _by_columns(field, y, driven)
+    potential = cast(Potential, network)
     weights = jax.tree.map(lambda w: w.astype(y.dtype), learned.weights)
     norm = learned.normalisation
-    modulation = network.modulations(weights, norm.condition(elapsed, parameters, y.dtype)[None, :])
-    streams = network.propagate(
+    modulation = potential.modulations(weights, norm.condition(elapsed, parameters, y.dtype)[None, :])
+    streams = potential.propagate(
         weights, embedding.streams(norm.of_centred(y), laplacian=True), modulation, jnp.zeros_like(modulation)
     )
-    drift = learned.driven_rate(y.dtype) * streams.gradient.T
+    drift = driven_rate(learned, y.dtype) * streams.gradient.T
+    assert streams.laplacian is not None  # it was asked for
     divergence = streams.laplacian / norm.duration
     if not learned.structure.knows_dynamics:
         return drift, divergence

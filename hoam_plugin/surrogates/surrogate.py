@@ -16,12 +16,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from hoam_plugin._internal.checks import finite_float, positive_float, random_key
-from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, Parameters, SampleState, Scalar, State, StateT
 from hoam_plugin.dynamics import compute_dtype
 from hoam_plugin.numerics.integrators import Integrator
 from hoam_plugin.numerics.normals import Noise
-from hoam_plugin.steppers import Abilities, ParameterRow, Variable, clock, default_float, row_of
-from hoam_plugin.steppers.abilities import OfState
+from hoam_plugin.steppers import Abilities, OfState, ParameterRow, Variable, clock, default_float, row_of
 from hoam_plugin.surrogates import description, file_format, log_density, one_step, threads, trajectory
 from hoam_plugin.surrogates.file_contents import contents_of
 from hoam_plugin.surrogates.learned import LearnedDynamics
@@ -30,7 +30,8 @@ from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.trained_range import Policy, TrainedRange, require_policy
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+# Without provenance as a pytree, so that surrogates that differ only in it share compiled code.
+@pytree(data=("learned",), dropped=("_provenance",), eq=False, repr=False)
 class Surrogate:
     """A learned drift that moves samples so that the population follows the physics.
 
@@ -126,7 +127,7 @@ class Surrogate:
         trained = dataclasses.replace(self.trained, policy=policy)
         return dataclasses.replace(self, trained=trained, options=Options(step, noise, integrator))
 
-    def init(self, key: Key, n_samples: int, parameters: Parameters) -> State:
+    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw the initial population of the replaced stepper.
 
         Raises:
@@ -244,6 +245,7 @@ class Surrogate:
             diagnostics=place.diagnostics,
             diagnostic_variables=place.diagnostic_variables,
             coordinates=place.coordinates,
+            solve=self.solve,
             check_domain=self._check_domain,
             parameter_row=self._parameter_row,
             advance=self._advance,
@@ -272,7 +274,7 @@ class Surrogate:
     def _advance_in_parts(
         self,
         state: StateT,
-        dt: Array,
+        dt: Scalar,
         n_steps: int,
         parameters: Parameters,
         key: Key,
@@ -283,7 +285,7 @@ class Surrogate:
         row = row_of(parameters, self.parameters)
         if self.trained.policy == "raise":
             self.trained.enforce(parameters, clock.reading(state))
-        return threads.advance(self.learned, self.options, state, dt, n_steps, row, key, pool, n_parts)
+        return threads.advance(self.learned, self.options, state, jnp.asarray(dt), n_steps, row, key, pool, n_parts)
 
     def _require_key(self, key: object) -> None:
         learned = self.learned
@@ -292,31 +294,6 @@ class Surrogate:
         elif learned.has_noise:
             what = "that of its stepper" if learned.known_noise else f"epsilon={learned.epsilon:g}"
             raise ValueError(f"key=None: this surrogate has noise ({what}) and needs a key, such as jax.random.key(0)")
-
-
-# As a pytree it leaves its provenance behind, so that surrogates that differ only in it share compiled code.
-
-
-def _flatten_with_keys(
-    model: Surrogate,
-) -> tuple[tuple[tuple[jax.tree_util.GetAttrKey, LearnedDynamics], ...], tuple[TrainedRange, Options]]:
-    return ((jax.tree_util.GetAttrKey("learned"), model.learned),), (model.trained, model.options)
-
-
-def _flatten(model: Surrogate) -> tuple[tuple[LearnedDynamics, ...], tuple[TrainedRange, Options]]:
-    return (model.learned,), (model.trained, model.options)
-
-
-def _unflatten(static: tuple[TrainedRange, Options], children: Sequence[LearnedDynamics]) -> Surrogate:
-    # Transformations put placeholders in the place of children, which no constructor should look at.
-    model = object.__new__(Surrogate)
-    values = (*children, *static, Provenance())
-    for field, value in zip(dataclasses.fields(Surrogate), values, strict=True):
-        object.__setattr__(model, field.name, value)
-    return model
-
-
-jax.tree_util.register_pytree_with_keys(Surrogate, _flatten_with_keys, _unflatten, _flatten)
 
 
 # Compiled whole also where the caller does not compile: operation by operation, a step takes seconds the first time.

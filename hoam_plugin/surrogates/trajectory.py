@@ -139,13 +139,14 @@ def _parts(
 ) -> list[Float[Array, "T n _"]]:
     """The centred samples at the saved times, variable by variable."""
     dtype = first.dtype
-    starts, sizes = schedule.starts.astype(dtype), schedule.sizes.astype(dtype)
+    starts, sizes = jnp.asarray(schedule.starts, dtype), jnp.asarray(schedule.sizes, dtype)
+    done = jnp.asarray(schedule.done)
     tables = None
     if options.integrator is None:
         tables = kinetic.tables(learned, starts, sizes, parameters, len(first))
     plain = not any(learned.layout.shapes) and not learned.has_noise and not learned.dynamics.has_driven_drift
     if tables is not None and plain:
-        columns = kinetic.moved_with_tables(learned, first, sizes, schedule.done, tables)
+        columns = kinetic.moved_with_tables(learned, first, sizes, done, tables)
         return [column[:, :, None] for column in columns]
 
     @jax.checkpoint
@@ -159,7 +160,7 @@ def _parts(
 
     rows = (jnp.arange(len(sizes), dtype=jnp.int32), starts, sizes, schedule.real, tables)
     _, trail = jax.lax.scan(advance, first, rows)
-    saved = jnp.concatenate([first[None], trail])[schedule.done]
+    saved = jnp.concatenate([first[None], trail])[done]
     ends = np.cumsum([math.prod(shape) for shape in learned.layout.shapes])[:-1].tolist()
     return jnp.split(saved, ends, axis=-1)
 

@@ -15,6 +15,7 @@ import hoam_plugin as hoam
 from hoam_plugin import registry, simulators
 from hoam_plugin.cli.app import main as command
 from hoam_plugin.registry import published_surrogates
+from hoam_plugin.surrogates import with_learned
 
 PACKAGE = ROOT / "tests" / "packages" / "hoam_fast_plasma"
 
@@ -66,7 +67,6 @@ def test_the_example_runs_unchanged_with_an_installed_surrogate(site: Path, tmp_
 import sys
 import jax, numpy as np
 import hoam_plugin as hoam
-from hoam_plugin.surrogates import with_learned
 sys.path.insert(0, sys.argv[1])
 import energy_curve
 

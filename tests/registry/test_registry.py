@@ -71,6 +71,7 @@ def test_unknown_names_suggest_near_ones() -> None:
             call("two_streams")
 
 
+@pytest.mark.usefixtures("as_installed")
 def test_wrong_registrations(model: hoam.Surrogate) -> None:
     with pytest.raises(TypeError, match=r"stepper is of the type .*, which is no stepper: it lacks"):
         hoam.register("x", object())

@@ -14,7 +14,7 @@ import hoam_plugin as hoam
 from hoam_plugin import registry
 from hoam_plugin.cli.app import main as command
 from hoam_plugin.registry.selection import SurrogateSelection
-from hoam_plugin.steppers.contract import Stepper
+from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import provenance_of, with_learned, with_provenance
 
 NAME = "my_plasma"
@@ -96,8 +96,8 @@ def test_every_run_of_simulate_goes_to_its_surrogate_or_falls_back_to_the_simula
 
 
 def test_the_simulator_falls_back_at_its_own_step() -> None:
-    hoam.register(NAME, trained_on(1.2, 1.5, dt=0.4))
-    hoam.register(NAME, trained_on(1.5, 1.8, dt=0.4))
+    hoam.register(NAME, trained_on(1.2, 1.5).with_options(dt=0.4))
+    hoam.register(NAME, trained_on(1.5, 1.8).with_options(dt=0.4))
     choice, state, simulator = hoam.stepper(NAME, surrogate=True, fallback=True), start(), toy.small_plasma()
     expected = state
     for _ in range(4):

@@ -10,7 +10,7 @@ import toy
 from jax.scipy.stats import norm
 
 import hoam_plugin as hoam
-from hoam_plugin.steppers.contract import state_type
+from hoam_plugin.steppers import state_type
 from hoam_plugin.surrogates import log_density, with_learned
 
 MU = {"mu": 1.5}
@@ -123,10 +123,14 @@ def test_pushed_forward_and_taken_back_it_is_the_same():
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """A stepper that knows the density of its initial population, as far as a log density asks for it."""
+    """A stepper that knows the density of its initial population; nobody asks it for samples."""
 
     mean: float = dataclasses.field(default=0.0, metadata={"static": True})
     variables = (hoam.Variable("y"),)
+    parameters = ("mu",)
+    dt = 0.1
+    horizon = (0.0, 2.0)
+    init = step = refresh = staticmethod(lambda *_: None)
 
     def log_density(self, x: Any, parameters: Any) -> Any:
         return norm.logpdf(x[:, 0], self.mean)

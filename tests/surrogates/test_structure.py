@@ -17,8 +17,7 @@ from hoam_plugin.losses.batch import Batch
 from hoam_plugin.losses.evaluation import loss_and_gradient, loss_value
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.forms import bound
-from hoam_plugin.steppers.contract import state_type
-from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.steppers import Variable, state_type
 from hoam_plugin.surrogates import provenance_of, with_learned
 
 STRENGTHS = (1.0, 2.0, 3.0)

@@ -15,8 +15,7 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin.simulation import run as simulation_run
-from hoam_plugin.steppers import abilities_of
-from hoam_plugin.steppers.contract import Stepper, flatten_samples
+from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 from hoam_plugin.surrogates import provenance_of, threads, trajectory
 
 TIMES = np.asarray([0.0, 1.0, 2.5, 4.0])
@@ -71,7 +70,7 @@ def test_velocity_is_the_gradient_of_one_potential(model: hoam.Surrogate) -> Non
 
 
 def test_velocity_keeps_the_shape_and_matches_rates(model: hoam.Surrogate, state: Any) -> None:
-    x = flatten_samples(state, model.variables)
+    x = SampleLayout.of(model.variables, state).flattened(state)
     velocity = model.velocity(x, state.time, {"mu": 1.4})
     rates = model.rates(state, {"mu": 1.4})
     np.testing.assert_allclose(velocity[:, 0], rates["x"])
@@ -84,7 +83,7 @@ def test_velocity_keeps_the_shape_and_matches_rates(model: hoam.Surrogate, state
 def test_step_moves_along_the_velocity(model: hoam.Surrogate, state: Any) -> None:
     dt = 1e-2
     moved = model.step(state, dt, {"mu": 1.4})
-    middle = model.velocity(flatten_samples(state, model.variables), dt / 2, {"mu": 1.4})
+    middle = model.velocity(SampleLayout.of(model.variables, state).flattened(state), dt / 2, {"mu": 1.4})
     np.testing.assert_allclose(moved.v - state.v, dt * middle[:, 1], atol=2e-5)
     np.testing.assert_allclose(moved.time, dt)
 
@@ -106,7 +105,7 @@ def test_diagnostics_ride_along(model: hoam.Surrogate) -> None:
     assert ds["electric_energy"].dims == ("run", "time")
     simulator = toy.small_plasma()
     samples = {"x": ds["x"].values[1, 2], "v": ds["v"].values[1, 2]}
-    from hoam_plugin.steppers.contract import state_from_samples
+    from hoam_plugin.steppers import state_from_samples
 
     parameters = {"mu": jnp.float32(1.6)}
     rebuilt = state_from_samples(simulator, samples, 2.5, parameters, jax.random.key(0))
@@ -182,7 +181,7 @@ def test_noise_has_the_amplitude_that_epsilon_says(noisy: hoam.Surrogate) -> Non
     state = noisy.init(jax.random.key(0), 20_000, {"mu": 1.4})
     dt = 1e-3
     moved = noisy.step(state, dt, {"mu": 1.4}, key=jax.random.key(5))
-    drift = noisy.velocity(flatten_samples(state, noisy.variables), 0.0, {"mu": 1.4})[:, 1] * dt
+    drift = noisy.velocity(SampleLayout.of(noisy.variables, state).flattened(state), 0.0, {"mu": 1.4})[:, 1] * dt
     expected = float(noisy.learned.normalisation.scale[1]) * 0.1 * (dt / 4.0) ** 0.5
     np.testing.assert_allclose(np.std(moved.v - state.v - drift), expected, rtol=0.03)
 
