@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _draw(beyond: dict[str, xr.Dataset], counts: dict[Any, xr.Dataset]) -> None:
-    from hoam_plugin.plots.parts import new_figure
+    from hoam_plugin.plots import new_figure
 
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)

@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def _draw(cost: float, slow: list[float], coarse: list[float], best: list[float]) -> None:
-    from hoam_plugin.plots.parts import new_figure
+    from hoam_plugin.plots import new_figure
 
     figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)

@@ -208,7 +208,7 @@ def _cell(scores: xr.Dataset, name: str) -> str:
 
 def picture_lorenz9(name: str, held: xr.Dataset, predicted: xr.Dataset) -> None:
     """Densities of the second and ninth mode, with the bridge of low probability between the lobes."""
-    from hoam_plugin.plots.parts import new_figure
+    from hoam_plugin.plots import new_figure
 
     figure = new_figure(9, 5)
     panels = figure.subplots(2, 4, sharex=True, sharey=True)
@@ -226,7 +226,7 @@ def picture_lorenz9(name: str, held: xr.Dataset, predicted: xr.Dataset) -> None:
 
 def picture_trap(name: str, held: xr.Dataset, predicted: xr.Dataset) -> None:
     """Means of all particles along the first axis over time."""
-    from hoam_plugin.plots.parts import new_figure
+    from hoam_plugin.plots import new_figure
 
     figure = new_figure(9, 3.4)
     for panel, (label, ds) in zip(

@@ -153,7 +153,7 @@ def _cell(scores: xr.Dataset, name: str) -> str:
 
 
 def _draw(spreads: dict[str, list[float]], finals: dict[str, list[list[float]]]) -> None:
-    from hoam_plugin.plots.parts import new_figure
+    from hoam_plugin.plots import new_figure
 
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)

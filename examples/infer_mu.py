@@ -207,8 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def draw(path: str, times: Any, data: Any, fitted: Any, descents: dict[str, Descent], mu: float) -> None:
     """Left the observation and the curve at the mu that the surrogate found, right mu over the iterations."""
-    from hoam_plugin.plots.parts import new_figure
-    from hoam_plugin.plots.pictures import save_figure
+    from hoam_plugin.plots import new_figure, save_figure
 
     figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)

@@ -74,8 +74,7 @@ def error(column: Any, truth: Any) -> float:
 
 def draw(path: str, times: Any, columns: dict[str, Any]) -> None:
     """All derivatives over time."""
-    from hoam_plugin.plots.parts import new_figure
-    from hoam_plugin.plots.pictures import save_figure
+    from hoam_plugin.plots import new_figure, save_figure
 
     figure = new_figure(6.4, 3.4)
     panel = figure.subplots()

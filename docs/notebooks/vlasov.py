@@ -32,7 +32,7 @@ from PIL import Image, ImageSequence
 
 import hoam_plugin as hoam
 from hoam_plugin import plots, quadrature, simulators
-from hoam_plugin.scores.comparison import verdict_table
+from hoam_plugin.scores import verdict_table
 
 small = os.environ.get("HOAM_NOTEBOOK_SIZE") == "small"
 n_samples, n_times = (256, 17) if small else (25_000, 129)

@@ -19,16 +19,18 @@ from hoam_plugin.ensembles.names import DIMS, PARAMETER, ROLE, has_bookkeeping_n
 from hoam_plugin.ensembles.validation import validate
 from hoam_plugin.steppers import Variable
 
+# Whatever NumPy makes an array of; its own alias leaves tuples out.
+Numbers = npt.ArrayLike | Sequence[object]
 # Dims, values and attributes, which is how xarray takes a variable.
-_Described = tuple[tuple[str, ...], npt.ArrayLike, dict[str, object]]
+_Described = tuple[tuple[str, ...], Numbers, dict[str, object]]
 
 
 def frame(
-    times: npt.ArrayLike,
-    parameters: Mapping[str, npt.ArrayLike],
+    times: Numbers,
+    parameters: Mapping[str, Numbers],
     *,
-    quadrature_weight: npt.ArrayLike | None = None,
-    coordinates: Mapping[str, npt.ArrayLike] | None = None,
+    quadrature_weight: Numbers | None = None,
+    coordinates: Mapping[str, Numbers] | None = None,
     attributes: Mapping[str, object] | None = None,
     n_runs: int | None = None,
 ) -> xr.Dataset:
@@ -59,9 +61,9 @@ def frame(
 def build(
     frame: xr.Dataset,
     variables: Sequence[Variable],
-    samples: Mapping[str, npt.ArrayLike],
+    samples: Mapping[str, Numbers],
     diagnostic_variables: Sequence[Variable] = (),
-    diagnostics: Mapping[str, npt.ArrayLike] | None = None,
+    diagnostics: Mapping[str, Numbers] | None = None,
 ) -> xr.Dataset:
     """Put arrays into a frame.
 

@@ -125,7 +125,7 @@ def _numbers(attributes: Attributes) -> list[float]:
     return found
 
 
-def _in_dtype(values: Iterable[float | int], dtype: np.dtype) -> np.ndarray:
+def _in_dtype(values: Iterable[float | int | np.number], dtype: np.dtype) -> np.ndarray:
     """The values as they lie in an array of a dtype, without those that it cannot hold."""
     with np.errstate(over="ignore"):
         array = np.asarray([*values], np.float64).astype(dtype)

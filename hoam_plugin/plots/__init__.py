@@ -1,12 +1,16 @@
-"""Pictures of ensembles, trainings and scores."""
+"""Pictures of ensembles and trainings. They use matplotlib's objects and no global state."""
 
 from hoam_plugin.plots.animations import animation
-from hoam_plugin.plots.pictures import energy_curves, loss_history, phase_space, save_figure
+from hoam_plugin.plots.densities import phase_space
+from hoam_plugin.plots.energy import energy_curves
+from hoam_plugin.plots.histories import loss_history
+from hoam_plugin.plots.parts import new_figure, save_figure
 
 __all__ = [
     "animation",
     "energy_curves",
     "loss_history",
+    "new_figure",
     "phase_space",
     "save_figure",
 ]

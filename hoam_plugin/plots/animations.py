@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,9 @@ from hoam_plugin.plots.parts import (
     run_label,
     time_labels,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def animation(
@@ -102,22 +105,25 @@ def animation(
 
 
 def _write_gif(
-    figure: Any, draw: Callable[[int], None], frames: list[int], path: Path, frames_per_second: float
+    figure: Figure, draw: Callable[[int], None], frames: list[int], path: Path, frames_per_second: float
 ) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
     images = []
     for frame in frames:
         draw(frame)
-        figure.canvas.draw()
-        images.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(128))
+        canvas.draw()
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(128))
     # Not matplotlib's own writer: it takes the format from the suffix, which a file written aside does not have.
     duration = round(1000 / frames_per_second)
     images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=duration, loop=0)
 
 
 def _write_mp4(
-    figure: Any, draw: Callable[[int], None], frames: list[int], path: Path, frames_per_second: float
+    figure: Figure, draw: Callable[[int], None], frames: list[int], path: Path, frames_per_second: float
 ) -> None:
     from matplotlib.animation import FFMpegWriter
 

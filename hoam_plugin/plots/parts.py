@@ -1,34 +1,99 @@
-"""Parts that the pictures share: figures without global state, densities, labels, and checks of what is to be drawn."""
+"""Parts that the pictures share: figures without global state, lines, densities, labels, checks of what is to be drawn.
+
+Lines are in colours of the palette of Okabe and Ito, which colour-blind readers can tell apart, and differ in style.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.files import as_path
-from hoam_plugin.scores import Coordinate, coordinates_of, histograms, labels, matching, valid
+from hoam_plugin._internal.files import as_path, require_writable, written_aside
+from hoam_plugin.scores import Coordinate, coordinates_of, histograms, labels, matched, valid
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
+Prediction = xr.Dataset | Mapping[str, xr.Dataset] | None
+
+
+class Line(TypedDict, total=False):
+    """How matplotlib draws a line or a band."""
+
+    color: str
+    linestyle: str | tuple[int, tuple[int, ...]]
+    linewidth: float
+    alpha: float
+
+
+TRUTH_LINE: Line = {"color": "black", "linestyle": "-", "linewidth": 1.6}
+_SURROGATE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
+_SURROGATE_STYLES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (2, 1)), (0, (8, 2)))
 _COLOUR_MAP = "magma"
 
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches, with a canvas of its own, that shows itself in notebooks."""
-    from hoam_plugin.plots.canvas import Picture
+    from hoam_plugin.plots.figures import Picture
 
-    return Picture(figsize=(width, height), layout="constrained")
+    return Picture(width, height)
+
+
+def save_figure(
+    figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = False, dots_per_inch: int = 150
+) -> Path:
+    """Write a figure to a picture file: aside, then renamed.
+
+    Args:
+        figure: from one of the functions that draw.
+        path: a file that ends in .png, .pdf, .svg or .jpg.
+        overwrite: replace an existing file.
+        dots_per_inch: resolution of .png and .jpg.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: another file type.
+        FileExistsError: `path` exists and `overwrite` is false.
+        OSError: the folder does not exist or cannot be written.
+    """
+    path = require_writable(require_suffix(path, (".png", ".pdf", ".svg", ".jpg")), overwrite=overwrite)
+    with written_aside(path) as aside:
+        figure.savefig(aside, format=path.suffix[1:], dpi=dots_per_inch)
+    return path
+
+
+def line_of(index: int) -> Line:
+    """The line of one of several predictions."""
+    return {
+        "color": _SURROGATE_COLOURS[index % len(_SURROGATE_COLOURS)],
+        "linestyle": _SURROGATE_STYLES[index % len(_SURROGATE_STYLES)],
+        "linewidth": 1.6,
+    }
+
+
+def legend_above(figure: Figure, panels: Iterable[Axes], title: str | None = None) -> None:
+    """One legend of all that any of the panels shows."""
+    named: dict[str, Artist] = {}
+    for panel in panels:
+        handles, texts = panel.get_legend_handles_labels()
+        named |= dict(zip(texts, handles, strict=True))
+    figure.legend(
+        named.values(), named.keys(), loc="outside upper center", ncols=len(named), frameon=False, title=title
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +115,7 @@ class Plane:
         cell = math.prod((c.high - c.low) / self.bins for c in self.coordinates)
         return histograms(samples, self.coordinates, self.bins).reshape((self.bins,) * len(self.columns)) / cell
 
-    def draw(self, panel: Axes, density: Float[np.ndarray, "bin bin"], top: float) -> Any:
+    def draw(self, panel: Axes, density: Float[np.ndarray, "bin bin"], top: float) -> QuadMesh:
         """A coloured map of a density, from 0 to `top`."""
         mesh = panel.pcolormesh(*self.edges, density.T, cmap=_COLOUR_MAP, vmin=0.0, vmax=top, rasterized=True)
         # A fixed number of ticks: else the layout changes the ticks, whose wider labels then no longer fit.
@@ -87,13 +152,28 @@ def paired(truth: xr.Dataset, prediction: xr.Dataset | None) -> tuple[xr.Dataset
     """Both ensembles, once they are valid and match.
 
     Raises:
-        TypeError, ValueError: as `pairing.matching`.
+        TypeError, ValueError: as `scores.matched`.
     """
     truth = valid("truth", truth)
-    return truth, None if prediction is None else matching("prediction", prediction, truth)
+    return truth, None if prediction is None else matched("prediction", prediction, truth)
 
 
-def run_index(name: str, run: Any, truth: xr.Dataset) -> int:
+def with_predictions(truth: xr.Dataset, prediction: Prediction) -> tuple[xr.Dataset, dict[str, xr.Dataset]]:
+    """The truth and the predictions by name, checked as by `paired`.
+
+    Raises:
+        TypeError, ValueError: as `paired`, or a prediction with the name of the truth.
+    """
+    if prediction is None:
+        return paired(truth, None)[0], {}
+    named = {"surrogate": prediction} if isinstance(prediction, xr.Dataset) else prediction
+    if "truth" in named:
+        raise ValueError("prediction has the name 'truth', by which the truth itself is drawn; choose another")
+    checked = {name: paired(truth, ds) for name, ds in named.items()}
+    return paired(truth, None)[0], {name: ds for name, (_, ds) in checked.items() if ds is not None}
+
+
+def run_index(name: str, run: object, truth: xr.Dataset) -> int:
     """`run` as an index of the ensemble's runs.
 
     Raises:

@@ -1,18 +1,22 @@
 """How far apart two ensembles are, beside the noise floor and simple predictions."""
 
-from hoam_plugin.scores import labels, sources
-from hoam_plugin.scores.comparison import compare, verdict_table
+from hoam_plugin.scores import labels
+from hoam_plugin.scores.comparison import compare
+from hoam_plugin.scores.curves import recorded_curve
 from hoam_plugin.scores.distances import Coordinate, coordinates_of, histograms
-from hoam_plugin.scores.matching import matching, training_for, valid
+from hoam_plugin.scores.interpolation import interpolated_curve
+from hoam_plugin.scores.matching import matched, training_for, valid
+from hoam_plugin.scores.table import verdict_table
 
 __all__ = [
     "Coordinate",
     "compare",
     "coordinates_of",
     "histograms",
+    "interpolated_curve",
     "labels",
-    "matching",
-    "sources",
+    "matched",
+    "recorded_curve",
     "training_for",
     "valid",
     "verdict_table",

@@ -5,8 +5,7 @@ Every score and every reference is defined in docs/scores.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -14,13 +13,13 @@ from jaxtyping import Float, Int
 
 from hoam_plugin import ensembles
 from hoam_plugin.numerics.tolerances import tolerance
-from hoam_plugin.scores import distances, labels
-from hoam_plugin.scores import sources as references
+from hoam_plugin.scores import distances, labels, sources
+from hoam_plugin.scores.curves import Curves, curves_of, error_of, recorded_curve, scored_curves
 from hoam_plugin.scores.distances import Coordinate
-from hoam_plugin.scores.matching import in_order_of_names, matching, training_for, valid
-from hoam_plugin.scores.sources import Curves, Interpolation, Source
+from hoam_plugin.scores.interpolation import Interpolation
+from hoam_plugin.scores.matching import in_order_of_names, matched, training_for, valid
+from hoam_plugin.scores.sources import Source
 from hoam_plugin.scores.table import CURVES_ONLY, SPREAD
-from hoam_plugin.scores.table import verdict_table as verdict_table
 
 REFERENCES = ("surrogate", "noise_floor", "bootstrap", "interpolation", "frozen")
 N_SNAPSHOTS = 16
@@ -28,8 +27,10 @@ N_SNAPSHOTS = 16
 # Differences of distances, in spans of the saved times, that late times may owe to rounding.
 _TIE = 1e-6
 
-_CURVE_SCORES = {
-    "electric_energy_error": "relative error of the electric energy, mean over saved times",
+# What plasmas record; scored where it is there, and no other needs to have it.
+_DEFAULT_CURVES = ("electric_energy",)
+
+_MOMENT_SCORES = {
     "mean_error": "root-mean-square error of the mean, mean over saved times",
     "covariance_error": "relative Frobenius error of the covariance, mean over saved times",
 }
@@ -64,6 +65,7 @@ def compare(
     from_time: float | None = None,
     sinkhorn: bool = False,
     seed: int = 0,
+    curves: Sequence[str] = _DEFAULT_CURVES,
 ) -> xr.Dataset:
     """Scores of a prediction against the truth, run by run, beside three references that say what the scores mean.
 
@@ -71,7 +73,8 @@ def compare(
     (cos 2 pi x / L, sin 2 pi x / L), any other divided by its `scale` (without one, by the truth's standard deviation
     over all runs, times and samples). The first saved time never counts: truth and prediction may share its samples.
 
-    - `electric_energy_error`: mean over saved times of |e - e_hat| / |e|, if both ensembles carry `electric_energy`.
+    - `<curve>_error` for each of `curves`: mean over saved times of |c - c_hat| / |c|, by default
+      `electric_energy_error` where truth and prediction carry `electric_energy`.
     - `mean_error`: root mean square over the embedded coordinates of the difference of means, mean over saved times.
     - `covariance_error`: Frobenius norm of the difference of the embedded coordinates' covariances over that of the
       truth's, mean over saved times.
@@ -106,9 +109,11 @@ def compare(
             in time as well, which is approximate).
         floor: a second truth with the same runs and times and another key, or several; without it there is no noise
             floor.
-        from_time: scores of curves (energy, mean, covariance) count saved times from here on only.
+        from_time: scores of curves (`curves`, mean, covariance) count saved times from here on only.
         sinkhorn: also compute the Sinkhorn divergence (slower; needs the extra `ot`).
         seed: seed of the bootstrap and of the Sinkhorn divergence's subsets.
+        curves: names of recorded diagnostics, one number per run and time, that are scored; () for none. All but
+            `electric_energy` have to be in the truth and in every prediction.
 
     Returns:
         `xarray.Dataset` with one data variable per score and dims (reference, run), and one more per score for its
@@ -116,12 +121,14 @@ def compare(
 
     Raises:
         ValueError: no prediction, an invalid ensemble, mismatched variables, runs or times, one training run only, or a
-            `from_time` after the last saved time; all before any work.
+            `from_time` after the last saved time, a curve that an ensemble has not; all before any work.
         ImportError: `sinkhorn=True` without the extra `ot`.
     """
     truth = in_order_of_names(valid("truth", truth))
     predictions = _all_matching("prediction", prediction, truth)
     floors = [] if floor is None else _all_matching("floor", floor, truth)
+    given = [("truth", truth), *(("prediction", ds) for ds in predictions)]
+    names = scored_curves(curves, given, optional=_DEFAULT_CURVES, taken=_long_names(()))
     training = None if training is None else training_for(training, truth)
     no_training = None if training is not None else "no training ensemble was given"
     if training is not None and not ensembles.parameter_names(truth):
@@ -131,28 +138,30 @@ def compare(
         distances.sinkhorn_solver()
 
     coordinates = distances.coordinates_of(truth, [*predictions, *floors])
-    sources = {("surrogate", i): references.samples_of(ds) for i, ds in enumerate(predictions)}
-    sources |= {("noise_floor", i): references.samples_of(ds) for i, ds in enumerate(floors)}
+    scored = {("surrogate", i): sources.samples_of(ds) for i, ds in enumerate(predictions)}
+    scored |= {("noise_floor", i): sources.samples_of(ds) for i, ds in enumerate(floors)}
     if not floors:
-        sources["bootstrap", 0] = references.bootstrapped(truth, seed)
-    sources["frozen", 0] = references.frozen(truth)
-    between = None if training is None else Interpolation(training, coordinates)
-    energies, notes = _energies(truth, predictions, floors, times, seed)
+        scored["bootstrap", 0] = sources.bootstrapped(truth, seed)
+    scored["frozen", 0] = sources.frozen(truth)
+    between = None if training is None else Interpolation(training, coordinates, names)
+    recorded, notes = _recorded(names, truth, predictions, floors, times, seed)
+    long_names = _long_names(names)
     if no_training is not None:
-        notes |= {(score, "interpolation"): [no_training] for score in _CURVE_SCORES}
+        notes |= {(score, "interpolation"): [no_training] for score in long_names if score not in _SNAPSHOT_SCORES}
     notes |= {(score, "interpolation"): [CURVES_ONLY] for score in _SNAPSHOT_SCORES}
     rows: list[Rows] = []
     for run in range(truth.sizes["run"]):
-        own_source = references.samples_of(truth)
-        row = _snapshot_scores(own_source, sources, run, snapshots, coordinates, seed if sinkhorn else None)
-        curves = {
-            name: references.curves_of(source, run, times, coordinates, energies[name][run] if energies else None)
-            for name, source in {_TRUTH: own_source, **sources}.items()
+        own_source = sources.samples_of(truth)
+        row = _snapshot_scores(own_source, scored, run, snapshots, coordinates, seed if sinkhorn else None)
+        of_run = {
+            name: curves_of(source, run, times, coordinates, {n: curve[run] for n, curve in recorded[name].items()})
+            for name, source in {_TRUTH: own_source, **scored}.items()
         }
-        if between is not None and (interpolated := _interpolated(between, truth, run, times, notes)) is not None:
-            curves["interpolation", 0] = interpolated
-        own = curves.pop(_TRUTH)
-        for name, other in curves.items():
+        interpolated = None if between is None else _interpolated(between, truth, run, times, names, notes)
+        if interpolated is not None:
+            of_run["interpolation", 0] = interpolated
+        own = of_run.pop(_TRUTH)
+        for name, other in of_run.items():
             row[name] = row.get(name, {}) | _curve_scores(own, other)
         rows.append(row)
     attributes = {
@@ -161,7 +170,15 @@ def compare(
         "snapshot_times": truth["time"].values[snapshots].tolist(),
         "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
     }
-    return _dataset(truth, rows, notes, attributes)
+    return _dataset(truth, rows, long_names, notes, attributes)
+
+
+def _long_names(curves: Iterable[str]) -> dict[str, str]:
+    """All scores, in their order, and what they are."""
+    errors = {
+        error_of(name): f"relative error of the {name.replace('_', ' ')}, mean over saved times" for name in curves
+    }
+    return errors | _MOMENT_SCORES | _SNAPSHOT_SCORES
 
 
 def _curve_times(truth: xr.Dataset, from_time: float | None) -> Int[np.ndarray, " time"]:
@@ -192,49 +209,55 @@ def _all_matching(name: str, given: xr.Dataset | Sequence[xr.Dataset], truth: xr
     ensembles_given = [given] if isinstance(given, xr.Dataset) else list(given)
     if not ensembles_given:
         raise ValueError(f"{name}={given!r} is empty; give one ensemble or several")
-    return [matching(name, ds, truth) for ds in ensembles_given]
+    return [matched(name, ds, truth) for ds in ensembles_given]
 
 
-def _energies(
+def _recorded(
+    names: Sequence[str],
     truth: xr.Dataset,
     predictions: Sequence[xr.Dataset],
     floors: Sequence[xr.Dataset],
     times: Int[np.ndarray, " time"],
     seed: int,
-) -> tuple[dict[Name, Float[np.ndarray, "run time"]], Notes]:
-    """Energy curves at `times` of all that is scored; {} unless truth and predictions have one."""
-    own, predicted = references.energy_curves(truth), [references.energy_curves(ds) for ds in predictions]
-    if own is None or any(curves is None for curves in predicted):
-        return {}, {}
-    notes, missing = Notes(), np.full((len(own), len(times)), np.nan)
-    energies = {("surrogate", i): curves[:, times] for i, curves in enumerate(predicted) if curves is not None}
-    for i, ds in enumerate(floors):
-        recorded = references.energy_curves(ds)
-        energies["noise_floor", i] = missing if recorded is None else recorded[:, times]
-        if recorded is None:
-            notes["electric_energy_error", "noise_floor"] = [f"floor has no {references.ENERGY!r}"]
+) -> tuple[dict[Name, dict[str, Float[np.ndarray, "run time"]]], Notes]:
+    """The recorded curves at `times` of all that is scored; NaN and a note where a floor or the bootstrap has none."""
+    notes, missing = Notes(), np.full((truth.sizes["run"], len(times)), np.nan)
+    own = {name: curve for name in names if (curve := recorded_curve(truth, name)) is not None}
+    found = {
+        _TRUTH: {name: curve[:, times] for name, curve in own.items()},
+        ("frozen", 0): {name: np.broadcast_to(curve[:, :1], missing.shape) for name, curve in own.items()},
+    }
+    for reference, given in (("surrogate", predictions), ("noise_floor", floors)):
+        for i, ds in enumerate(given):
+            curves = {name: recorded_curve(ds, name) for name in names}
+            found[reference, i] = {name: missing if c is None else c[:, times] for name, c in curves.items()}
+            for name in (name for name, curve in curves.items() if curve is None):
+                notes[error_of(name), reference] = [f"floor has no {name!r}"]
     if not floors:
-        try:
-            energies["bootstrap", 0] = references.bootstrapped_energy(truth, seed, times)
-        except ValueError as error:
-            energies["bootstrap", 0] = missing
-            notes["electric_energy_error", "bootstrap"] = [str(error)]
-    frozen = np.broadcast_to(own[:, :1], (len(own), len(times)))
-    return {_TRUTH: own[:, times], **energies, ("frozen", 0): frozen}, notes
+        drawn = sources.bootstrapped_curves(truth, names, seed, times) if names else {}
+        found["bootstrap", 0] = {name: missing if isinstance(c, str) else c for name, c in drawn.items()}
+        notes |= {(error_of(name), "bootstrap"): [c] for name, c in drawn.items() if isinstance(c, str)}
+    return found, notes
 
 
 def _interpolated(
-    between: Interpolation, truth: xr.Dataset, run: int, times: Int[np.ndarray, " time"], notes: Notes
+    between: Interpolation,
+    truth: xr.Dataset,
+    run: int,
+    times: Int[np.ndarray, " time"],
+    names: Sequence[str],
+    notes: Notes,
 ) -> Curves | None:
     """Interpolated curves of one run, or None with the reason added to `notes`."""
     try:
         curves = between.curves(ensembles.parameters(truth, run), truth["time"].values[times].astype(np.float64))
     except ValueError as error:
-        for score in _CURVE_SCORES:
+        for score in (*map(error_of, names), *_MOMENT_SCORES):
             notes.setdefault((score, "interpolation"), []).append(f"run {run}: {error}")
         return None
-    if curves.energy is None:
-        notes["electric_energy_error", "interpolation"] = [f"training has no {references.ENERGY!r}"]
+    for name in names:
+        if name not in curves.recorded:
+            notes[error_of(name), "interpolation"] = [f"training has no {name!r}"]
     return curves
 
 
@@ -273,17 +296,20 @@ def _curve_scores(truth: Curves, other: Curves) -> Row:
         "mean_error": float(np.mean(distances.mean_distance(truth.mean, other.mean))),
         "covariance_error": float(np.mean(distances.covariance_distance(truth.covariance, other.covariance))),
     }
-    if truth.energy is not None and other.energy is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            row["electric_energy_error"] = float(np.mean(np.abs(truth.energy - other.energy) / np.abs(truth.energy)))
+    for name, curve in truth.recorded.items():
+        if name in other.recorded:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                row[error_of(name)] = float(np.mean(np.abs(curve - other.recorded[name]) / np.abs(curve)))
     return row
 
 
-def _dataset(truth: xr.Dataset, rows: list[Rows], notes: Notes, attributes: dict[str, object]) -> xr.Dataset:
-    data: dict[str, Any] = {}
+def _dataset(
+    truth: xr.Dataset, rows: list[Rows], long_names: Mapping[str, str], notes: Notes, attributes: Mapping[str, object]
+) -> xr.Dataset:
+    data: dict[str, tuple[tuple[str, str], np.ndarray, dict[str, str]]] = {}
     present = [name for name in REFERENCES if name == "interpolation" or any(name == other for other, _ in rows[0])]
     several = any(number > 0 for _, number in rows[0])
-    for score, long_name in (_CURVE_SCORES | _SNAPSHOT_SCORES).items():
+    for score, long_name in long_names.items():
         if score not in rows[0]["surrogate", 0]:
             continue
         described = {"units": "1", "long_name": long_name}
@@ -297,9 +323,9 @@ def _dataset(truth: xr.Dataset, rows: list[Rows], notes: Notes, attributes: dict
             spreads = [[np.std(v, ddof=1) if len(v) > 1 else np.nan for v in line] for line in values]
             about = {"units": "1", "long_name": f"sample standard deviation over seeds of the {long_name}"}
             data[score + SPREAD] = (("reference", "run"), np.asarray(spreads), about)
-    coords: dict[Any, Any] = {name: coord for name, coord in truth.coords.items() if coord.dims == ("run",)}
-    coords["reference"] = ("reference", present, {"long_name": "what is compared with the truth"})
-    return xr.Dataset(data, coords, {**ensembles.creation_attributes(), **attributes})
+    coords = {name: coord for name, coord in truth.coords.items() if coord.dims == ("run",)}
+    scores = xr.Dataset(data, coords, {**ensembles.creation_attributes(), **attributes})
+    return scores.assign_coords(reference=("reference", present, {"long_name": "what is compared with the truth"}))
 
 
 def _values(row: Rows, reference: str, score: str) -> list[float]:

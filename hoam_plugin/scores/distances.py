@@ -12,11 +12,10 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
 from hoam_plugin.numerics.tolerances import is_constant
@@ -215,14 +214,14 @@ def sinkhorn_divergence(
     subsets = [
         points[rng.choice(len(points), min(SINKHORN_SAMPLES, len(points)), replace=False)] for points in (truth, other)
     ]
-    arrays = [jnp.asarray((points - centre) / unit, jnp.float32) for points in subsets]
+    own, others = (jnp.asarray((points - centre) / unit, jnp.float32) for points in subsets)
     # ott-jax relies on the promotions that a user may have switched off.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return squared_distance * float(divergence(*arrays, jnp.asarray(_SINKHORN_EPSILON, jnp.float32)))
+        return squared_distance * float(divergence(own, others, jnp.asarray(_SINKHORN_EPSILON, jnp.float32)))
 
 
 @functools.cache
-def sinkhorn_solver() -> Callable[..., Any]:
+def sinkhorn_solver() -> Callable[[Array, Array, Array], Array]:
     """The compiled Sinkhorn divergence of ott-jax, as a function of two point sets and epsilon.
 
     Raises:

@@ -1,18 +1,104 @@
-"""Which training runs surround a point of parameter space, and with which weights they are interpolated linearly."""
+"""Linear interpolation of curves between training runs, weighted by where they lie around a point of parameters."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Int
 
+from hoam_plugin import ensembles
 from hoam_plugin.numerics.tolerances import tolerance
 from hoam_plugin.scores import labels
+from hoam_plugin.scores.curves import Curves, curves_of, recorded_curve
+from hoam_plugin.scores.distances import Coordinate, coordinates_of
+from hoam_plugin.scores.sources import samples_of
 
 # Weights below it are the linear programme's rounding.
 _LEAST_WEIGHT = 1e-9
+
+
+def interpolated_curve(truth: xr.Dataset, training: xr.Dataset, name: str) -> list[Float[np.ndarray, " time"] | str]:
+    """A scalar diagnostic at the truth's parameters and times, interpolated between training runs, run by run.
+
+    In its place, for a run outside the training runs' hull, the reason.
+
+    Raises:
+        ValueError: the training runs do not carry it.
+    """
+    if recorded_curve(training, name) is None:
+        raise ValueError(f"training carries no {name!r}; simulate it with a stepper that records it")
+    times = truth["time"].values.astype(np.float64)
+    few = training.isel(sample=slice(2))
+    between = Interpolation(few, coordinates_of(few), [name])
+    found: list[Float[np.ndarray, " time"] | str] = []
+    for run in range(truth.sizes["run"]):
+        try:
+            found.append(between.curves(ensembles.parameters(truth, run), times).recorded[name])
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+class Interpolation:
+    """Linear interpolation, in the physics parameters, of the curves of the training runs around the truth's.
+
+    Curves are taken at the wanted times: exactly where the training ensemble saved them, else by cubic splines in time,
+    which is approximate.
+
+    Args:
+        training: the training ensemble.
+        coordinates: columns of its samples.
+        recorded: names of scalar diagnostics; those that the training ensemble has not are left out.
+    """
+
+    def __init__(self, training: xr.Dataset, coordinates: tuple[Coordinate, ...], recorded: Sequence[str]) -> None:
+        self._training, self._coordinates = training, coordinates
+        found = {name: recorded_curve(training, name) for name in recorded}
+        self._recorded = {name: curve for name, curve in found.items() if curve is not None}
+        self._source = samples_of(training)
+        self._cache: dict[int, Curves] = {}
+
+    def curves(self, parameters: dict[str, float], times: Float[np.ndarray, " time"]) -> Curves:
+        """Interpolated curves at parameter values and times (the same times in every call).
+
+        Raises:
+            ValueError: no parameters, or values or times outside the training ensemble's.
+        """
+        weights = interpolation_weights(ensembles.parameters(self._training), parameters)
+        first, *others = (self._at_times(run, times) for run in weights)
+        return first.map(lambda *arrays: np.tensordot(list(weights.values()), np.stack(arrays), 1), *others)
+
+    def _at_times(self, run: int, times: Float[np.ndarray, " time"]) -> Curves:
+        if run not in self._cache:
+            saved = self._training["time"].values.astype(np.float64)
+            margin = tolerance(saved)
+            if times[0] < saved[0] - margin or times[-1] > saved[-1] + margin:
+                ends = [*times[[0, -1]], *saved[[0, -1]]]
+                ends = [labels.number(end, ends) for end in ends]
+                raise ValueError(
+                    f"the times [{ends[0]}, {ends[1]}] are outside the training ensemble's [{ends[2]}, {ends[3]}]"
+                )
+            nearest = np.abs(saved[:, None] - times[None, :]).argmin(axis=0)
+            if np.abs(saved[nearest] - times).max() <= margin:
+                self._cache[run] = self._own_curves(run, nearest)
+            else:
+                clipped = np.clip(times, saved[0], saved[-1])
+                own = self._own_curves(run, np.arange(len(saved)))
+                self._cache[run] = _cubic_in_time(own, saved, clipped)
+        return self._cache[run]
+
+    def _own_curves(self, run: int, times: Int[np.ndarray, " time"]) -> Curves:
+        recorded = {name: curve[run, times] for name, curve in self._recorded.items()}
+        return curves_of(self._source, run, times, self._coordinates, recorded)
+
+
+def _cubic_in_time(curves: Curves, saved: Float[np.ndarray, " saved"], times: Float[np.ndarray, " time"]) -> Curves:
+    from scipy.interpolate import CubicSpline
+
+    return curves.map(lambda table: CubicSpline(saved - saved[0], table)(times - saved[0]))
 
 
 def interpolation_weights(columns: Mapping[str, np.ndarray], parameters: Mapping[str, float]) -> dict[int, float]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from hoam_plugin._types import Scalar
 from hoam_plugin.numerics.tolerances import ROUND_OFF
 
 # Digits of a value without neighbours; a text of no more characters than these is taken if it is exact.
@@ -23,7 +23,7 @@ _DECIMALS, _MOST_DECIMALS, _LARGEST = 2, 6, 1e10
 _SHARE_OF_GAP = 0.05
 
 
-def number(value: Any, among: Iterable[Any] = ()) -> str:
+def number(value: Scalar, among: Iterable[Scalar] = ()) -> str:
     """A number in as few digits as tell it from the others.
 
     Args:

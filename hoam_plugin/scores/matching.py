@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
 from hoam_plugin.numerics.tolerances import all_same
 from hoam_plugin.scores import labels
-from hoam_plugin.scores.sources import ENERGY
 
 
-def valid(argument: str, ds: Any) -> xr.Dataset:
+def valid(argument: str, ds: object) -> xr.Dataset:
     """`ds` as a valid ensemble; errors name the argument.
 
     Raises:
@@ -26,11 +23,11 @@ def valid(argument: str, ds: Any) -> xr.Dataset:
 
 
 def in_order_of_names(ds: xr.Dataset) -> xr.Dataset:
-    """The sample variables by name, and the energy: scores must not depend on the order in which a file lists them."""
+    """The sample variables by name: scores must not depend on the order in which a file lists them."""
     return _selected(ds, sorted(ensembles.variable_names(ds)))
 
 
-def matching(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
+def matched(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """`ds` with its sample variables in the truth's order, once it has the truth's variables, runs and times.
 
     Raises:
@@ -98,4 +95,5 @@ def _same_variables(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Data
 
 
 def _selected(ds: xr.Dataset, names: list[str]) -> xr.Dataset:
-    return ds[[*names, *([ENERGY] if ENERGY in ds else [])]]
+    """The sample variables of these names in this order, and all that has no value per sample."""
+    return ds[[*names, *(name for name, array in ds.data_vars.items() if "sample" not in array.dims)]]

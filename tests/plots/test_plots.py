@@ -8,7 +8,7 @@ from PIL import Image
 
 from hoam_plugin import ensembles, plots
 from hoam_plugin.plots.parts import brightest, plane
-from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.steppers import Variable
 
 LENGTH = 2.0
 TIMES = np.linspace(0.0, 8.0, 17)

@@ -10,9 +10,9 @@ import xarray as xr
 from hypothesis import strategies as st
 
 from hoam_plugin import ensembles, plots
-from hoam_plugin.scores.comparison import compare
+from hoam_plugin.scores import compare
 from hoam_plugin.scores.distances import coordinates_of, embedded, moments
-from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.steppers import Variable
 
 TIMES = np.arange(9) / 2
 BOLTZMANN = 1.380649e-23

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,10 +11,15 @@ _DOTS_PER_INCH = 100
 
 
 class Picture(Figure):
-    """A figure with a canvas of its own. Notebooks show it at once, without pyplot and its global state."""
+    """A figure with a canvas of its own. Notebooks show it at once, without pyplot and its global state.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    Args:
+        width: in inches.
+        height: in inches.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(self)
 
     def _repr_png_(self) -> bytes:

@@ -1,0 +1,115 @@
+"""Pictures of where the samples are: their density in a plane, or along a line, at several times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from hoam_plugin._internal.checks import positive_int
+from hoam_plugin.numerics.tolerances import tolerance
+from hoam_plugin.plots.parts import (
+    TRUTH_LINE,
+    Plane,
+    Prediction,
+    axis_label,
+    brightest,
+    legend_above,
+    line_of,
+    new_figure,
+    plane,
+    run_index,
+    run_label,
+    time_labels,
+    with_predictions,
+)
+from hoam_plugin.scores import labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def phase_space(
+    truth: xr.Dataset,
+    prediction: Prediction = None,
+    *,
+    run: int = 0,
+    times: Sequence[float] | None = None,
+    variables: Sequence[str] | None = None,
+    bins: int | None = None,
+) -> Figure:
+    """Density of the samples in a plane (or, for one coordinate, along a line) at several times, truth above surrogate.
+
+    Args:
+        truth: an ensemble.
+        prediction: another one of the same variables, runs and times, or several by name, or None.
+        run: index of the run.
+        times: physical times, of which the nearest saved ones are drawn; by default four, evenly spread up to the last.
+        variables: one or two names; the first two coordinates by default.
+        bins: bins along each axis; 96 in a plane and 64 along a line by default.
+
+    Raises:
+        ValueError: ensembles that do not match, an unknown run or variable, or times outside the saved range.
+    """
+    truth, predictions = with_predictions(truth, prediction)
+    run = run_index("run", run, truth)
+    shown = plane(truth, variables, None if bins is None else positive_int("bins", bins, least=2))
+    indices = _time_indices(truth, times)
+    rows = [("truth", truth), *predictions.items()]
+    densities = [[shown.density(ds, run, index) for index in indices] for _, ds in rows]
+    titles = time_labels(truth, indices)
+    if len(shown.columns) == 1:
+        named = [(label, line) for (label, _), line in zip(rows, densities, strict=True)]
+        return _lines(truth, run, shown, named, titles)
+
+    figure = new_figure(2.6 * len(indices) + 1.5, 2.4 * len(rows) + 0.8)
+    panels = figure.subplots(len(rows), len(indices), sharex=True, sharey=True, squeeze=False)
+    top = brightest(densities[0])
+    for row, (label, _), line in zip(panels, rows, densities, strict=True):
+        meshes = [shown.draw(panel, density, top) for panel, density in zip(row, line, strict=True)]
+        row[0].set_ylabel(axis_label(truth, shown.coordinates[1].name))
+        row[0].text(0.03, 0.96, label, color="white", weight="bold", va="top", transform=row[0].transAxes)
+    for panel, title in zip(panels[0], titles, strict=True):
+        panel.set_title(title)
+    for panel in panels[-1]:
+        panel.set_xlabel(axis_label(truth, shown.coordinates[0].name))
+    figure.colorbar(meshes[-1], ax=panels, label="probability density", fraction=0.03, pad=0.015, extend="max")
+    if label := run_label(truth, run):
+        figure.suptitle(label)
+    return figure
+
+
+def _time_indices(truth: xr.Dataset, times: Sequence[float] | None) -> list[int]:
+    saved = truth["time"].values.astype(np.float64)
+    wanted = np.linspace(saved[0], saved[-1], 5)[1:] if times is None else np.asarray(times, np.float64)
+    if wanted.ndim != 1 or not wanted.size:
+        raise ValueError(f"times={times!r} must be a non-empty list of times")
+    margin = tolerance(saved)
+    if not ((wanted >= saved[0] - margin) & (wanted <= saved[-1] + margin)).all():
+        first, last = (labels.number(end, [*saved[[0, -1]], *wanted]) for end in saved[[0, -1]])
+        raise ValueError(f"times={times!r} must lie in the saved range [{first}, {last}]")
+    return np.unique(np.abs(saved[:, None] - wanted).argmin(axis=0)).tolist()
+
+
+def _lines(
+    truth: xr.Dataset,
+    run: int,
+    shown: Plane,
+    densities: list[tuple[str, list[Float[np.ndarray, " bin"]]]],
+    titles: list[str],
+) -> Figure:
+    figure = new_figure(2.8 * len(titles) + 0.6, 3.2)
+    panels = figure.subplots(1, len(titles), sharex=True, sharey=True, squeeze=False)[0]
+    for i, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        for j, (label, line) in enumerate(densities):
+            panel.stairs(line[i], shown.edges[0], label=label, **(line_of(j - 1) if j else TRUTH_LINE))
+        panel.set_title(title)
+        panel.set_xlabel(axis_label(truth, shown.coordinates[0].name))
+        panel.grid(alpha=0.25)
+    panels[0].set_ylabel("probability density")
+    panels[0].set_ylim(bottom=0)
+    legend_above(figure, panels, title=run_label(truth, run) or None)
+    return figure
