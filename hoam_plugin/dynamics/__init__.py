@@ -2,13 +2,7 @@
 
 from hoam_plugin.dynamics.centred_states import centred, compute_dtype, remainders_for, with_centred, with_parts
 from hoam_plugin.dynamics.known import Dynamics
-from hoam_plugin.dynamics.normalisation import (
-    CONDITION_TIME_RATE,
-    Normalisation,
-    conditions_of,
-    normalisation_of,
-    wrapped,
-)
+from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE, Normalisation, conditions_of, normalisation_of
 from hoam_plugin.dynamics.structure import Kind, Structure, structure_from, structure_of, with_metric
 
 __all__ = [
@@ -27,5 +21,4 @@ __all__ = [
     "with_centred",
     "with_metric",
     "with_parts",
-    "wrapped",
 ]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +12,10 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin import ensembles
-from hoam_plugin.numerics import tolerances
-from hoam_plugin.steppers import Parameters, clock, default_float, row_of
-
-_STATIC: dict[str, Any] = {"static": True}
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import DTypeLike, Parameters, Scalar
+from hoam_plugin.numerics import periodic, tolerances
+from hoam_plugin.steppers import clock, default_float, row_of
 
 # Spreads between 0 and the mean beyond which samples are measured from their mean.
 _FAR = 8.0
@@ -29,8 +27,7 @@ _LEAST_RESOLVED = 16
 _UNIFORM_PERIOD = math.sqrt(12.0)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree(data=("shift", "scale", "parameter_shift", "parameter_scale"))
 class Normalisation:
     """Affine maps to normalised units: z = (x - shift) / scale, tau = (t - t0) / (t1 - t0), standardised parameters.
 
@@ -51,9 +48,9 @@ class Normalisation:
     scale: Float[Array, " D"]
     parameter_shift: Float[Array, " P"]
     parameter_scale: Float[Array, " P"]
-    periods: tuple[float | None, ...] = dataclasses.field(metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(metadata=_STATIC)
-    parameters: tuple[str, ...] = dataclasses.field(metadata=_STATIC)
+    periods: tuple[float | None, ...]
+    horizon: tuple[float, float]
+    parameters: tuple[str, ...]
 
     @property
     def duration(self) -> float:
@@ -63,7 +60,7 @@ class Normalisation:
     # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
     # y = x - origin and on the time since the start of the horizon.
 
-    def origin(self, dtype: Any) -> Float[Array, " D"]:
+    def origin(self, dtype: DTypeLike) -> Float[Array, " D"]:
         """Where samples are measured from: `shift` where their mean is far from 0 compared to their spread, else 0."""
         shift = self.shift.astype(dtype)
         return jnp.where(jnp.abs(shift) > _FAR * self.scale.astype(dtype), shift, 0)
@@ -80,7 +77,7 @@ class Normalisation:
         """Centred samples in normalised units."""
         return (y - self._row(self._mean(y.dtype), y)) / self._row(self.scale, y)
 
-    def raw_samples(self, x: np.ndarray, dtype: Any) -> np.ndarray:
+    def raw_samples(self, x: np.ndarray, dtype: DTypeLike) -> np.ndarray:
         """Samples as an ensemble holds them, in normalised units and another dtype; periodic ones within a period."""
         x = x.astype(dtype)
         for d, period in enumerate(self.periods):
@@ -89,7 +86,7 @@ class Normalisation:
                 x[..., d] = np.mod(x[..., d].astype(np.float64), length)
         return (x - np.asarray(self.shift, dtype)) / np.asarray(self.scale, dtype)
 
-    def condition(self, elapsed: Any, parameters: Parameters, dtype: Any) -> Float[Array, " C"]:
+    def condition(self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike) -> Float[Array, " C"]:
         """What the hyper-network wants: 2 tau - 1, then the standardised parameters.
 
         Args:
@@ -113,17 +110,17 @@ class Normalisation:
         columns = []
         for d, period in enumerate(self.periods):
             length = None if period is None else period * self.scale[d].astype(y.dtype)
-            columns.append(y[:, d] if length is None else wrapped(y[:, d], length))
+            columns.append(y[:, d] if length is None else periodic.wrapped(y[:, d], length))
         return jnp.stack(columns, axis=-1)
 
-    def physical_condition(self, condition: Float[Array, " C"]) -> tuple[Any, dict[str, Any]]:
+    def physical_condition(self, condition: Float[Array, " C"]) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Time since the start and parameters in physical units: the inverse of `condition`."""
         dtype = condition.dtype
         shift, scale = self.parameter_shift.astype(dtype), self.parameter_scale.astype(dtype)
         row = {name: condition[1 + i] * scale[i] + shift[i] for i, name in enumerate(self.parameters)}
         return self.duration * ((condition[0] + 1) / 2), row
 
-    def _mean(self, dtype: Any) -> Float[Array, " D"]:
+    def _mean(self, dtype: DTypeLike) -> Float[Array, " D"]:
         """Of centred samples."""
         return self.shift.astype(dtype) - self.origin(dtype)
 
@@ -132,18 +129,16 @@ class Normalisation:
         return values.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-def wrapped(x: Float[Array, ...], length: Any) -> Float[Array, ...]:
-    """Values wrapped into [0, length), also where rounding would give the length itself."""
-    inside = x - length * jnp.floor(x / length)
-    return jnp.where(inside < length, inside, 0)
-
-
 # d condition[0] / d tau of `Normalisation.condition`.
 CONDITION_TIME_RATE = 2.0
 
 
-def normalisation_of(ds: xr.Dataset) -> Normalisation:
+def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
     """The normalisation of a (training) ensemble.
+
+    Args:
+        ds: the ensemble.
+        stacklevel: of warnings, as seen from here.
 
     Raises:
         ValueError: a non-periodic coordinate without any spread, or two saved times that coincide.
@@ -161,7 +156,7 @@ def normalisation_of(ds: xr.Dataset) -> Normalisation:
             periods += [_UNIFORM_PERIOD] * n
             continue
         mean, deviation = (moment.reshape(-1) for moment in ensembles.moments(array))
-        _require_spread(array, mean, deviation)
+        _require_spread(array, mean, deviation, stacklevel + 1)
         shift += mean.tolist()
         scale += deviation.tolist()
         periods += [None] * len(mean)
@@ -193,7 +188,7 @@ def _parameter_scale(values: np.ndarray) -> float:
     return (float(np.abs(column).max()) or 1.0) if tolerances.is_constant(values) else float(np.std(column))
 
 
-def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray) -> None:
+def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray, stacklevel: int) -> None:
     """Raise where a coordinate has no spread, warn where its precision hardly resolves the spread it has."""
     ulp = np.spacing(np.abs(mean).astype(array.dtype)).astype(np.float64)
     # The deviation itself is computed in double precision.
@@ -209,5 +204,5 @@ def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray
             f"variable {array.name!r} spreads by {deviation[coarse][0]:.2g} around {mean[coarse][0]:g}, where "
             f"{array.dtype} resolves {ulp[coarse][0]:.2g}; subtract an offset before rounding, or use float64",
             UserWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

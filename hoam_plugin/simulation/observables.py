@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.checks import increasing_times, positive_float
+from hoam_plugin._types import ArrayLike, Key, Numbers, Parameters, Scalar, State, StateT
 from hoam_plugin.numerics import tolerances
-from hoam_plugin.steppers import Parameters, Stepper, clock, default_float
+from hoam_plugin.steppers import Stepper, abilities_of, clock, default_float
 
 
 def diagnostic_over_time(
     stepper: Stepper,
-    state: Any,
-    times: Any,
+    state: State,
+    times: Numbers,
     parameters: Parameters,
     name: str = "electric_energy",
     *,
-    key: Array | None = None,
+    key: Key | None = None,
     dt: float | None = None,
     start: float | None = None,
 ) -> Float[Array, "time ..."]:
@@ -48,13 +48,13 @@ def diagnostic_over_time(
     """
     saved = increasing_times("times", times)
     largest = positive_float("dt", stepper.dt if dt is None else dt)
-    observed: Any = stepper
-    have = [v.name for v in getattr(stepper, "diagnostic_variables", ())]
-    if name not in have:
+    able = abilities_of(stepper)
+    observed, have = able.diagnostics, [v.name for v in able.diagnostic_variables]
+    if observed is None or name not in have:
         raise ValueError(f"name={name!r} is not a diagnostic of {type(stepper).__name__}, which has {have!r}")
 
-    def diagnostic(state: Any) -> Any:
-        return observed.diagnostics(state, parameters)[name]
+    def diagnostic(state: State) -> ArrayLike:
+        return observed(state, parameters)[name]
 
     if clock.is_known(state):
         start = clock.reading(state)
@@ -67,17 +67,17 @@ def diagnostic_over_time(
         start = float(saved[0])
     # A number that is known while tracing: else a surrogate has to reckon with steps over its whole horizon.
     state = _at_known_time(state, start)
-    if hasattr(stepper, "solve"):
-        return jax.lax.map(diagnostic, observed.solve(state, saved, parameters, key=key, dt=largest))
+    if able.solve is not None:
+        return jax.lax.map(diagnostic, able.solve(state, saved, parameters, key=key, dt=largest))
     state = clock.with_time(state, start)
     gaps = np.diff(np.concatenate([[start], saved]))
     n_steps = max(1, tolerances.whole_steps(float(gaps.max()), largest, max(abs(start), abs(float(saved[-1])))))
 
     @jax.checkpoint
-    def interval(state: Any, row: tuple[Any, Any]) -> tuple[Any, Any]:
+    def interval(state: State, row: tuple[Int[Array, ""], Scalar]) -> tuple[State, ArrayLike]:
         index, gap = row
 
-        def step(state: Any, i: Any) -> tuple[Any, None]:
+        def step(state: State, i: Int[Array, ""]) -> tuple[State, None]:
             step_key = None if key is None else jax.random.fold_in(key, index * n_steps + i)
             return stepper.step(state, gap / n_steps, parameters, key=step_key), None
 
@@ -87,15 +87,15 @@ def diagnostic_over_time(
     # At a time of its own, the start needs no step.
     at_start = [] if gaps[0] > 0 else [diagnostic(state)]
     rest = slice(0 if gaps[0] > 0 else 1, None)
-    rows = (jnp.arange(len(gaps), dtype=jnp.int32)[rest], jnp.asarray(gaps[rest], state.time.dtype))
+    rows = (jnp.arange(len(gaps), dtype=jnp.int32)[rest], jnp.asarray(gaps[rest], jnp.asarray(state.time).dtype))
     _, values = jax.lax.scan(interval, state, rows)
     return jnp.concatenate([jnp.stack(at_start), values]) if at_start else values
 
 
-def _at_known_time(state: Any, time: float) -> Any:
+def _at_known_time(state: StateT, time: float) -> StateT:
     """The state at another time, in arrays of NumPy, which stay known while a function is traced."""
     high, low = clock.split(time, getattr(state.time, "dtype", default_float()))
-    kept = getattr(state, "remainder", None)
-    if isinstance(kept, dict) and clock.TIME in kept:
+    kept = clock.kept_remainders(state)
+    if clock.TIME in kept:
         state = dataclasses.replace(state, remainder={**kept, clock.TIME: low})
     return dataclasses.replace(state, time=high)

@@ -7,7 +7,8 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -17,12 +18,15 @@ from hoam_plugin._internal.files import require_writable, written_aside
 from hoam_plugin.steppers import Variable
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes one record per (run, time index), from several threads; `finish` inside the context, then `result`."""
 
     def __enter__(self) -> Sink: ...
 
-    def __exit__(self, *error: Any) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
     def put(self, run: int, index: int, record: Mapping[str, np.ndarray]) -> None:
         """Keep the arrays recorded at one saved time."""
@@ -37,6 +41,18 @@ class Sink(Protocol):
         ...
 
 
+def sink_of(
+    store: str | os.PathLike[str] | None,
+    frame: xr.Dataset,
+    variables: Sequence[Variable],
+    diagnostics: Sequence[Variable],
+) -> Sink:
+    """The sink of an ensemble that is known but for its samples: a Zarr folder, or memory where none is named."""
+    if store is None:
+        return MemorySink(frame, variables, diagnostics)
+    return ZarrSink(store, frame, variables, diagnostics)
+
+
 class MemorySink:
     """Keeps everything in NumPy arrays of exactly the size of what is saved."""
 
@@ -48,7 +64,9 @@ class MemorySink:
     def __enter__(self) -> MemorySink:
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         pass
 
     def put(self, run: int, index: int, record: Mapping[str, np.ndarray]) -> None:
@@ -99,8 +117,10 @@ class ZarrSink:
         self._group = zarr.open_group(self._aside, mode="w")
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     def put(self, run: int, index: int, record: Mapping[str, np.ndarray]) -> None:
         """See `Sink`."""

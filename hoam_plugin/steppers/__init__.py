@@ -2,7 +2,7 @@
 
 from hoam_plugin._types import Parameters
 from hoam_plugin.steppers import clock, published
-from hoam_plugin.steppers.abilities import Abilities, OfState, abilities_of
+from hoam_plugin.steppers.abilities import Abilities, Description, OfState, abilities_of
 from hoam_plugin.steppers.checks import require_stepper
 from hoam_plugin.steppers.contract import NamedStepper, Stepper, TrainedStepper
 from hoam_plugin.steppers.layout import SampleLayout, flatten_samples, replace_samples
@@ -21,6 +21,7 @@ from hoam_plugin.steppers.variables import ATTRIBUTES, Variable, text_attribute
 __all__ = [
     "ATTRIBUTES",
     "Abilities",
+    "Description",
     "NamedStepper",
     "OfState",
     "ParameterRow",

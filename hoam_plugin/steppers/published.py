@@ -19,7 +19,11 @@ from typing import Any
 
 import xarray as xr
 
+from hoam_plugin._internal import xarray_arrival
 from hoam_plugin.steppers.contract import Stepper, TrainedStepper
+
+# All rooms that import xarray import this module.
+xarray_arrival.imported()
 
 ENTRY_POINTS = "hoam_plugin.steppers"
 _OWN = "hoam-plugin"

@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 
 from hoam_plugin import ensembles, quadrature
-from hoam_plugin.simulation import run as simulation
+from hoam_plugin.simulation import advancing
 from hoam_plugin.simulation.run import simulate
 from hoam_plugin.simulators import two_stream
 from hoam_plugin.steppers import Stepper, Variable, state_type
@@ -248,7 +248,7 @@ def test_nothing_is_compiled_for_new_values_of_the_same_shape(stepper, caplog, c
 
 
 def test_many_runs_compile_the_step_once():
-    simulation._advance_whole.clear_cache()
+    advancing.advance_whole.clear_cache()
     counted = []
 
     class Counting(OrnsteinUhlenbeck):
@@ -258,7 +258,7 @@ def test_many_runs_compile_the_step_once():
 
     jax.tree_util.register_dataclass(Counting, [], ["dt", "horizon"])
     run(Counting(), {"theta": np.linspace(1, 2, 2 * os.cpu_count()), "sigma": 1.0}, np.linspace(0, 1, 5))
-    assert simulation._advance_whole._cache_size() == 1
+    assert advancing.advance_whole._cache_size() == 1
     assert len(set(counted)) == 1
 
 
