@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from hoam_plugin._internal.checks import positive_int
+from hoam_plugin.cli.demo_sizes import Sizes
 from hoam_plugin.cli.parsing import Output, Overwrite, Whole, require_output
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """How large the demo is.
-
-    Attributes:
-        samples: samples per run.
-        runs: training runs.
-        nodes: Gauss-Legendre nodes of the training runs.
-        saved_times: saved times of the held-out runs.
-        iterations: steps of the optimiser; those of the settings by default.
-    """
-
-    samples: Whole = 25_000
-    runs: Whole = 8
-    nodes: Whole = 256
-    saved_times: Whole = 129
-    iterations: Whole | None = None
-
-    def check(self) -> None:
-        """Raise ValueError for one that is too small."""
-        least = {"samples": 1, "runs": 2, "nodes": 2, "saved_times": 2}
-        for field, smallest in least.items():
-            positive_int(f"--{field.replace('_', '-')}", getattr(self, field), smallest)
-        if self.iterations is not None:
-            positive_int("--iterations", self.iterations)
 
 
 def demo(

@@ -15,7 +15,7 @@ from rich.console import Console
 from hoam_plugin import ensembles, plots, quadrature, registry
 from hoam_plugin._internal.files import written_aside
 from hoam_plugin._internal.stopwatch import Stopwatch, peak_memory
-from hoam_plugin.cli.demo import Sizes
+from hoam_plugin.cli.demo_sizes import Sizes
 from hoam_plugin.cli.parsing import DEMO_FILES
 from hoam_plugin.dynamics import Kind
 from hoam_plugin.quadrature import Rule
