@@ -2,7 +2,7 @@
 
 from hoam_plugin.losses import cells
 from hoam_plugin.losses.action_matching import ActionMatching, Samples
-from hoam_plugin.losses.base import AbstractLoss, EntropicLoss
+from hoam_plugin.losses.base import AbstractLoss, EntropicLoss, TrainingDefaults
 from hoam_plugin.losses.batch import Batch, Nodes, if_there, rows_of
 from hoam_plugin.losses.catalogue import LOSSES, description, required_loss
 from hoam_plugin.losses.dice import DICE
@@ -20,6 +20,7 @@ __all__ = [
     "Nodes",
     "Samples",
     "Targets",
+    "TrainingDefaults",
     "TrajectoryMatching",
     "VelocityMatching",
     "cells",

@@ -27,7 +27,6 @@ from hoam_plugin.potentials import (
     Force,
     LearnedDrift,
     Potential,
-    ScalarPotential,
     Streams,
     VectorField,
     Weights,
@@ -98,7 +97,7 @@ class ActionMatching(EntropicLoss):
         exact = n_dims <= _MOST_EXACT_DIMS if self.laplacian is None else self.laplacian == "exact"
         return 0 if exact or not self.noise else self.probes
 
-    def settled(self, dynamics: Dynamics, potential: ScalarPotential | VectorField) -> ActionMatching:
+    def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> ActionMatching:
         """With epsilon and the choice of samples.
 
         Raises:
@@ -111,7 +110,8 @@ class ActionMatching(EntropicLoss):
                 "'independent' or 'coupled'"
             )
         default: Samples = "merged" if by_moments else "independent"
-        return dataclasses.replace(super().settled(dynamics, potential), samples=self.samples or default)
+        epsilon = super().settled(dynamics, potential).epsilon
+        return dataclasses.replace(self, epsilon=epsilon, samples=self.samples or default)
 
     def interior(
         self,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +16,21 @@ from hoam_plugin._internal.checks import non_negative_float
 from hoam_plugin.dynamics import Dynamics, Kind, Structure
 from hoam_plugin.losses.batch import Batch, Nodes
 from hoam_plugin.losses.targets import Targets
-from hoam_plugin.potentials import CoLoRA, Embedding, LearnedDrift, ScalarPotential, VectorField, Weights
+from hoam_plugin.potentials import CoLoRA, Embedding, LearnedDrift, Potential, VectorField, Weights
 from hoam_plugin.quadrature import Rule
 
 # Amplitude of the entropic noise where none is given, in normalised units.
 DEFAULT_EPSILON = 0.5
+
+
+class TrainingDefaults(TypedDict, total=False):
+    """Settings of `Training` that a loss may want to be different; see there."""
+
+    iterations: int
+    n_samples: int
+    n_times: int
+    runs_per_iteration: int
+    learning_rate: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +97,7 @@ class AbstractLoss(abc.ABC):
         """Raise ValueError where an ensemble lacks what the loss needs, such as recorded rates of driven variables."""
         return
 
-    def settled(self, dynamics: Dynamics, potential: ScalarPotential | VectorField) -> Self:
+    def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> AbstractLoss:
         """The loss with all that is left to choose, as it is recorded and used in training.
 
         Raises:
@@ -146,11 +156,11 @@ class AbstractLoss(abc.ABC):
 
     # What goes with it.
 
-    def default_potential(self, structure: Structure) -> ScalarPotential | VectorField:
+    def default_potential(self, structure: Structure) -> Potential | VectorField:
         """The network where none is named."""
         return CoLoRA() if structure.kind == "gradient" else VectorField()
 
-    def default_training(self) -> Mapping[str, int | float | str]:
+    def default_training(self) -> TrainingDefaults:
         """Settings of `Training` that differ from its defaults where no training is named."""
         return {}
 
@@ -188,7 +198,7 @@ class EntropicLoss(AbstractLoss):
                 "declares it as `noise`; leave epsilon=None"
             )
 
-    def settled(self, dynamics: Dynamics, potential: ScalarPotential | VectorField) -> Self:
+    def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> EntropicLoss:
         """With epsilon: its own, or 1 or 0, as amplitudes of the stepper's noise come with the samples."""
         known = 1.0 if dynamics.has_noise else 0.0
         return dataclasses.replace(self, epsilon=known if dynamics.structure.knows_dynamics else self.noise)

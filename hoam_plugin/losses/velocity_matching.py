@@ -10,7 +10,7 @@ probability current (first-order trajectory matching, arXiv:2606.11138).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin.dynamics import Dynamics, Kind, Structure
-from hoam_plugin.losses.base import AbstractLoss
+from hoam_plugin.losses.base import AbstractLoss, TrainingDefaults
 from hoam_plugin.losses.batch import Nodes, rows_of
 from hoam_plugin.losses.targets import Targets, rate_names, recorded_rates, symmetric_increments, targets_from
-from hoam_plugin.potentials import CoLoRA, Embedding, LearnedDrift, ScalarPotential, VectorField, Weights
+from hoam_plugin.potentials import CoLoRA, Embedding, LearnedDrift, Potential, VectorField, Weights
 
 # Below this share of the largest one, a mean square is that of rounding errors.
 _LEAST_MEAN_SQUARE = 1e-10
@@ -85,13 +85,13 @@ class VelocityMatching(AbstractLoss):
         """See `squared_error`."""
         return squared_error(potential, embedding, weights, nodes)
 
-    def default_potential(self, structure: Structure) -> ScalarPotential | VectorField:
+    def default_potential(self, structure: Structure) -> Potential | VectorField:
         """Fields of more harmonics than marginals resolve."""
         return CoLoRA() if structure.kind == "gradient" else velocity_field()
 
-    def default_training(self) -> Mapping[str, int | float | str]:
+    def default_training(self) -> TrainingDefaults:
         """Every iteration sees eight runs at 64 saved times."""
-        return {"n_samples": 8, "n_times": 64, "runs_per_iteration": 8, "optimiser": "muon", "learning_rate": 1e-2}
+        return {"n_samples": 8, "n_times": 64, "runs_per_iteration": 8, "learning_rate": 1e-2}
 
 
 @dataclasses.dataclass(frozen=True)

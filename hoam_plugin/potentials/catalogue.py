@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol, runtime_checkable
 
 from hoam_plugin._internal.checks import suggestion
 from hoam_plugin.potentials.colora import CoLoRA
 from hoam_plugin.potentials.film import FiLM
-from hoam_plugin.potentials.interface import ScalarPotential
+from hoam_plugin.potentials.interface import Potential
 from hoam_plugin.potentials.mlp import MLP
 from hoam_plugin.potentials.vector_field import VectorField
 
 # Names in files. A potential of one's own that is to be loaded from files is put in here.
-POTENTIALS: dict[str, type[ScalarPotential | VectorField]] = {
+POTENTIALS: dict[str, Callable[..., Potential | VectorField]] = {
     kind.__name__: kind for kind in (CoLoRA, FiLM, MLP, VectorField)
 }
 
 
-def description(potential: object) -> dict[str, object]:
+@runtime_checkable
+class Described(Protocol):
+    """A frozen dataclass of plain numbers."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
+
+
+def description(potential: Described) -> dict[str, object]:
     """Kind and sizes of a potential (or of a method of the baselines), from which it can be made again."""
     fields = {field.name: getattr(potential, field.name) for field in dataclasses.fields(potential)}
     return {"kind": type(potential).__name__, **fields}
 
 
-def potential_from(described: Mapping[str, object]) -> ScalarPotential | VectorField:
+def potential_from(described: Mapping[str, object]) -> Potential | VectorField:
     """The potential of a `description`, as JSON has it.
 
     Raises:
@@ -39,13 +47,13 @@ def potential_from(described: Mapping[str, object]) -> ScalarPotential | VectorF
     return POTENTIALS[kind](**{name: value for name, value in described.items() if name != "kind"})
 
 
-def required_potential(value: object) -> ScalarPotential | VectorField:
+def required_potential(value: object) -> Potential | VectorField:
     """`value`, if it is a potential or a vector field: one of the catalogue or of one's own.
 
     Raises:
         TypeError: it is something else.
     """
-    if not isinstance(value, ScalarPotential | VectorField):
+    if not isinstance(value, Potential | VectorField):
         known = " or ".join(f"{name}(...)" for name in POTENTIALS)
         raise TypeError(f"potential={value!r} must be {known}")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import jax
@@ -70,6 +71,13 @@ class Potential(LearnedDrift, Protocol):
 
     Implementations are frozen dataclasses of plain numbers, which is how they are written into files.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
+
+    @property
+    def has_components(self) -> bool:
+        """Whether the output is a vector field instead of a potential; see `VectorField`."""
+        ...
 
     @property
     def harmonics(self) -> int:

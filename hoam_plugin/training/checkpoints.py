@@ -66,20 +66,24 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
         first: it is the first of its training, so that checkpoints of another training give way once it is complete.
     """
     held = contents(model)
-    metadata, arrays = held.metadata, held.arrays
-    metadata["training"] = {
-        "data": data,
-        "halvings": state.halvings,
-        "kept": len(state.states),
-        "best_block": state.best_block,
+    metadata = held.metadata | {
+        "training": {
+            "data": data,
+            "halvings": state.halvings,
+            "kept": len(state.states),
+            "best_block": state.best_block,
+        }
     }
-    arrays[f"{_PREFIX}validation"] = state.validation
-    arrays[f"{_PREFIX}block_lengths"] = state.block_lengths
-    arrays[f"{_PREFIX}guard"] = state.guard
+    arrays = {
+        **held.arrays,
+        f"{_PREFIX}validation": state.validation,
+        f"{_PREFIX}block_lengths": state.block_lengths,
+        f"{_PREFIX}guard": state.guard,
+    }
     for group, leaves in {"best": state.best, **{str(i): leaves for i, leaves in enumerate(state.states)}}.items():
-        arrays |= {f"{_PREFIX}leaves/{group}/{j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
+        arrays |= {f"{_PREFIX}leaves/{group}/{j}": leaf for j, leaf in enumerate(leaves)}
     with written_aside(path) as aside:
-        file_format.write(aside, held)
+        file_format.write(aside, file_format.Contents(metadata, arrays, held.history))
         if path.exists() and not first:
             os.replace(path, previous(path))
     if first:
@@ -148,11 +152,11 @@ def _state_of(path: Path, held: file_format.Contents, configuration: str, data: 
         states=[leaves(i) for i in range(kept["kept"])],
         best=leaves("best"),
         best_block=kept["best_block"],
-        validation=arrays[f"{_PREFIX}validation"],
-        block_lengths=arrays[f"{_PREFIX}block_lengths"],
+        validation=np.asarray(arrays[f"{_PREFIX}validation"]),
+        block_lengths=np.asarray(arrays[f"{_PREFIX}block_lengths"]),
         history=history,
         halvings=kept["halvings"],
-        guard=arrays[f"{_PREFIX}guard"],
+        guard=np.asarray(arrays[f"{_PREFIX}guard"]),
     )
 
 

@@ -18,7 +18,7 @@ from hoam_plugin.losses import AbstractLoss, required_loss
 from hoam_plugin.losses import description as loss_description
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import (
-    ScalarPotential,
+    Potential,
     VectorField,
     Weights,
     bound,
@@ -55,7 +55,7 @@ class Choices:
 
     runs: Runs
     held_out: Runs | None
-    potential: ScalarPotential | VectorField
+    potential: Potential | VectorField
     loss: AbstractLoss
     training: Training
     parameter_ranges: tuple[tuple[str, float, float], ...]
@@ -112,7 +112,7 @@ def resolve(
     ensemble: xr.Dataset,
     *,
     structure: Kind | None,
-    potential: ScalarPotential | VectorField | None,
+    potential: Potential | VectorField | None,
     loss: AbstractLoss | None,
     training: Training | None,
     replaces: Stepper | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import xarray as xr
 
 from hoam_plugin.dynamics import Structure
@@ -16,9 +18,9 @@ def default_loss(structure: Structure, ds: xr.Dataset) -> AbstractLoss:
 
 def default_training(loss: AbstractLoss) -> Training:
     """`Training()` with the settings that a loss wants to be different."""
-    return Training(**dict(loss.default_training()))
+    return Training(**loss.default_training())
 
 
 def velocity_training(iterations: int = 8000) -> Training:
     """The default training of velocity and trajectory matching: every iteration sees eight runs at 64 saved times."""
-    return Training(**{**VelocityMatching().default_training(), "iterations": iterations})
+    return dataclasses.replace(default_training(VelocityMatching()), iterations=iterations)

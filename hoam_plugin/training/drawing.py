@@ -81,10 +81,14 @@ def _batch(
 
 
 def _flux(
-    data: TrainingData, points: Float[Array, "T n D"], variance: Float[Array, "T n"], drift: Float[Array, "T n D"]
+    data: TrainingData,
+    points: Float[Array, "T n D"],
+    variance: Float[Array, "T n"],
+    drift: Float[Array, "T n D"] | None,
 ) -> Float[Array, "T n"]:
     """Mean of v dx/dt over the samples of every cell, where dx/dt is linear in v."""
     assert data.dynamics is not None
+    assert drift is not None  # that of the kinematics is known
     ((position, velocity),) = data.dynamics.structure.kinematics
     norm = data.dynamics.normalisation
     slope = norm.duration * norm.scale[velocity] / norm.scale[position]

@@ -15,7 +15,7 @@ from hoam_plugin._internal.files import as_path, require_writable
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Kind, structure_of
 from hoam_plugin.losses import AbstractLoss, has_rates
-from hoam_plugin.potentials import ScalarPotential, VectorField
+from hoam_plugin.potentials import Potential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training.choices import resolve
@@ -31,7 +31,7 @@ def fit(
     *,
     key: Key,
     structure: Kind | None = None,
-    potential: ScalarPotential | VectorField | None = None,
+    potential: Potential | VectorField | None = None,
     loss: AbstractLoss | None = None,
     training: Training | None = None,
     replaces: Stepper | None = None,
