@@ -1,6 +1,7 @@
 """The truth: simulators as steppers. Imported as `hoam_plugin.simulators`."""
 
-from .checkpointed import advance
+from . import sampling
+from .checkpointed_steps import advance
 from .molecular import YukawaQuench, yukawa_quench
 from .plasma import (
     Beam,
@@ -11,6 +12,7 @@ from .plasma import (
     VlasovPoissonPIC3D,
     bump_on_tail,
     landau_damping,
+    phase_space_variables,
     strong_landau,
     tabulate,
     two_stream,
@@ -36,6 +38,8 @@ __all__ = [
     "landau_damping",
     "lorenz9",
     "oscillator",
+    "phase_space_variables",
+    "sampling",
     "strong_landau",
     "tabulate",
     "trap",

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
+from hoam_plugin._types import Key
+from hoam_plugin.numerics import periodic
 from hoam_plugin.steppers import default_float
 
 # Sobol dimensions 2 to 5: inner coefficients of the primitive polynomial as bits, and the first direction numbers (Joe
@@ -32,7 +34,7 @@ def _owen_scramble(x: UInt32[Array, " n"], seed: UInt32[Array, ""]) -> UInt32[Ar
     return _reverse_bits(x)
 
 
-def quiet_points(key: Array, n: int, n_dims: int = 2) -> Float[Array, "n d"]:
+def quiet_points(key: Key, n: int, n_dims: int = 2) -> Float[Array, "n d"]:
     """The scrambled Hammersley set: `n` points in the unit cube, far more even than random ones, in random order.
 
     The first coordinate is evenly spaced, the others are scrambled Sobol sequences. For any `n`, and above all where it
@@ -86,6 +88,11 @@ def _to_unit(bits: UInt32[Array, " n"]) -> Float[Array, " n"]:
     return ((bits >> np.uint32(32 - kept)).astype(dtype) + 0.5) * (2.0**-kept)
 
 
+def uniform_points(key: Key, n: int, n_dims: int, start: str) -> Float[Array, "n d"]:
+    """Points in the unit cube for a "quiet" or a "random" start."""
+    return quiet_points(key, n, n_dims) if start == "quiet" else jax.random.uniform(key, (n, n_dims))
+
+
 def cosine_density_quantile(
     u: Float[Array, " n"], length: Float[Array, ""] | float, amplitude: Float[Array, ""] | float, mode: int
 ) -> Float[Array, " n"]:
@@ -101,7 +108,7 @@ def cosine_density_quantile(
     for _ in range(12):
         residual = s + amplitude / k * jnp.sin(k * s) - u
         s = jnp.clip(s - residual / (1 + amplitude * jnp.cos(k * s)), low, high)
-    return (s - jnp.floor(s)) * length
+    return periodic.wrapped_by_product(s, 1.0) * length
 
 
 def gaussian_mixture_quantile(
@@ -115,3 +122,57 @@ def gaussian_mixture_quantile(
         local = jnp.clip((u - left) / (right - left), tiny, 1 - tiny)
         v = jnp.where((u >= left) & (u < right), mean + width * ndtri(local), v)
     return v
+
+
+def samples_of_table(
+    u: Float[Array, "sample 2"], f: Float[Array, "n_x n_v"], length: float, low: float, high: float
+) -> tuple[Float[Array, " sample"], Float[Array, " sample"]]:
+    """Map points of the unit square to samples (x, v) of a density that is linear between the nodes of a grid.
+
+    The position comes from the inverse of the cumulative density, the velocity from that of its conditional
+    distribution at the position.
+
+    Args:
+        u: points, such as those of `quiet_points`.
+        f: density, not negative and of any norm; nodes x_i = i length / n_x (periodic) and v_j from `low` to `high`.
+        length: period of the position.
+        low: velocity of the first column.
+        high: velocity of the last.
+    """
+    n_x, n_v = f.shape
+    density = jnp.sum((f[:, 1:] + f[:, :-1]) / 2, axis=1)
+    following = jnp.roll(density, -1)
+    cumulative = jnp.concatenate([jnp.zeros(1, f.dtype), jnp.cumsum((density + following) / 2)])
+    wanted = u[:, 0] * cumulative[-1]
+    cell = jnp.clip(jnp.searchsorted(cumulative, wanted, side="right") - 1, 0, n_x - 1)
+    s = _reached(wanted - cumulative[cell], density[cell], following[cell])
+    x = (cell.astype(f.dtype) + s) * (length / n_x)
+
+    rows = jnp.concatenate([jnp.zeros((n_x, 1), f.dtype), jnp.cumsum((f[:, 1:] + f[:, :-1]) / 2, axis=1)], axis=1)
+    right = jnp.where(cell == n_x - 1, 0, cell + 1)
+
+    def mixed(table: Float[Array, "n_x n_v"], index: Int[Array, " sample"]) -> Float[Array, " sample"]:
+        return (1 - s) * table[cell, index] + s * table[right, index]
+
+    target = u[:, 1] * mixed(rows, jnp.full_like(cell, n_v - 1))
+
+    def halve(_: Int[Array, ""], bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        lower, upper = bracket
+        middle = (lower + upper) // 2
+        below = mixed(rows, middle) <= target
+        return jnp.where(below, middle, lower), jnp.where(below, upper, middle)
+
+    bracket = jnp.zeros_like(cell), jnp.full_like(cell, n_v - 1)
+    column, _ = jax.lax.fori_loop(0, max(1, (n_v - 1).bit_length()), halve, bracket)
+    column = jnp.minimum(column, n_v - 2)
+    r = _reached(target - mixed(rows, column), mixed(f, column), mixed(f, column + 1))
+    return jnp.where(x < length, x, 0), low + (column.astype(f.dtype) + r) * ((high - low) / (n_v - 1))
+
+
+def _reached(
+    area: Float[Array, " sample"], left: Float[Array, " sample"], right: Float[Array, " sample"]
+) -> Float[Array, " sample"]:
+    """Where in [0, 1] the area under a straight line from `left` to `right` reaches `area`."""
+    # The stable form of the quadratic's root also holds where the line is level.
+    root = jnp.sqrt(jnp.maximum(left**2 + 2 * (right - left) * area, jnp.finfo(area.dtype).tiny))
+    return jnp.clip(2 * area / jnp.maximum(left + root, jnp.finfo(area.dtype).tiny), 0, 1)

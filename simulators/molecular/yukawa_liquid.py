@@ -6,37 +6,39 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import parameter_row, positive_int, random_key
-from hoam_plugin.steppers import Parameters, Variable, clock, state_type
+from hoam_plugin._internal.checks import parameter_row, random_key
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, PyTree, SampleState, Scalar
+from hoam_plugin.numerics import periodic
+from hoam_plugin.steppers import Description, Parameters, Variable, clock, state_type
 
+from ..described import arguments_of
 from ..sampling import cosine_density_quantile
 from . import yukawa_pairs
+from .screened_charges import ScreenedCharges, View
 
-_STATIC = {"static": True}
 YukawaState = state_type(("x", "v"))
 # The shortest distance in the box stands for all periodic images; exp(-5) is what the potential has fallen by at half
 # the period.
 _IMAGES_NEGLIGIBLE = 10.0
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree(data=("force",))
 class ForceCache:
     """The force on every particle, which a step hands to the next."""
 
-    force: Any
+    force: PyTree
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class YukawaQuench:
+@pytree()
+class YukawaQuench(ScreenedCharges):
     """Screened charges (a two-dimensional Yukawa system, such as a dusty plasma layer) in a thermal bath.
 
     dx = v dt, dv = (F(x) - friction v) dt + sqrt(2 friction kT) dW, with the pair energy exp(-r / screening_length) / r
@@ -66,52 +68,6 @@ class YukawaQuench:
         n_bins: rings of the pair distribution, up to half the period.
     """
 
-    n_particles: int = dataclasses.field(default=512, metadata=_STATIC)
-    friction: float = dataclasses.field(default=0.2, metadata=_STATIC)
-    modulation: float = dataclasses.field(default=0.5, metadata=_STATIC)
-    view: Literal["one_body", "configuration"] = dataclasses.field(default="one_body", metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.1, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 20.0), metadata=_STATIC)
-    n_bins: int = dataclasses.field(default=80, metadata=_STATIC)
-
-    def __post_init__(self) -> None:
-        # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
-        object.__setattr__(self, "horizon", tuple(float(value) for value in self.horizon))
-        positive_int("n_particles", self.n_particles, 2)
-        if 2 * math.isqrt(self.n_particles // 2) ** 2 != self.n_particles:
-            raise ValueError(f"n_particles={self.n_particles!r} must be twice a square, such as 128, 512 or 2048")
-        positive_int("n_bins", self.n_bins)
-        if not (math.isfinite(self.friction) and self.friction >= 0):
-            raise ValueError(f"friction={self.friction!r} must be a finite number of at least 0")
-        if not abs(self.modulation) < 1:
-            raise ValueError(f"modulation={self.modulation!r} makes the density negative; it must lie in (-1, 1)")
-        if self.view not in ("one_body", "configuration"):
-            raise ValueError(f"view={self.view!r} must be 'one_body' or 'configuration'")
-        if not (math.isfinite(self.dt) and self.dt > 0):
-            raise ValueError(f"dt={self.dt!r} must be a positive number")
-        if not self.horizon[0] < self.horizon[1]:
-            raise ValueError(f"horizon={self.horizon!r} must be increasing")
-
-    @property
-    def length(self) -> float:
-        """Period of the box along both axes: the density is 1 / pi."""
-        return math.sqrt(math.pi * self.n_particles)
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """Temperature (1 / Gamma) and screening length (1 / kappa)."""
-        return ("kT", "screening_length")
-
-    @property
-    def variables(self) -> tuple[Variable, ...]:
-        """Position on the torus and velocity: of a particle, or of all particles of a replica."""
-        dims = ("axis",) if self.view == "one_body" else ("particle", "axis")
-        bounds = (0.0, self.length)
-        return (
-            Variable("x", dims=dims, period=self.length, long_name="position", bounds=bounds),
-            Variable("v", dims=dims, velocity_of="x", long_name="velocity"),
-        )
-
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
         """What `diagnostics` returns."""
@@ -131,9 +87,9 @@ class YukawaQuench:
         particle = {} if self.view == "one_body" else {"particle": np.arange(self.n_particles)}
         return {"axis": np.arange(2), **particle, "r": r}
 
-    def describe(self) -> tuple[str, dict[str, Any]]:
+    def describe(self) -> Description:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
-        return "yukawa_quench", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return "yukawa_quench", arguments_of(self)
 
     def check_run(self, parameters: dict[str, np.ndarray], dt: float) -> None:
         """Raise ValueError for a negative temperature, or a screening length that the box cannot hold."""
@@ -147,7 +103,7 @@ class YukawaQuench:
                 f"tenth of the box of {self.n_particles} particles, since forces leave periodic images out"
             )
 
-    def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
+    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw replicas of the modulated lattice; see the class.
 
         Raises:
@@ -163,7 +119,7 @@ class YukawaQuench:
         corners = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), axis=-1).reshape(-1, 2)
         lattice = np.concatenate([corners, corners + 0.5]) / side
         u = jnp.asarray(lattice, shift.dtype)[None] + shift
-        u = u - jnp.floor(u)
+        u = periodic.wrapped_by_product(u, 1.0)
         x = cosine_density_quantile(u[..., 0].ravel(), self.length, self.modulation, 1).reshape(u.shape[:2])
         position = jnp.stack([x, self.length * u[..., 1]], axis=-1)
         kT = jnp.asarray(parameters["kT"], position.dtype)
@@ -173,7 +129,7 @@ class YukawaQuench:
         state = YukawaState(**now, x=position, v=v, aux=ForceCache(jnp.zeros_like(position)))
         return self.refresh(state, parameters)
 
-    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
+    def step(self, state: SampleState, dt: Scalar, parameters: Parameters, key: Key | None = None) -> SampleState:
         """One BAOAB step of Langevin dynamics; with zero friction it is velocity Verlet.
 
         Raises:
@@ -195,7 +151,7 @@ class YukawaQuench:
             key, kT = jax.random.key(0), jax.lax.stop_gradient(kT)
         state_of_system, apply = _langevin(self.length, self.friction)
 
-        def of_replica(row: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any]:
+        def of_replica(row: tuple[Key, Array, Array, Array]) -> tuple[Array, Array, Array]:
             key, position, v, force = row
             # The mass is 1, so that momenta are velocities.
             system = state_of_system(position, v, force, 1.0, key)
@@ -207,32 +163,32 @@ class YukawaQuench:
         x, v, force = map(self._samples, jax.lax.map(of_replica, (keys, *replicas)))
         return dataclasses.replace(moved, x=x, v=v, aux=ForceCache(force))
 
-    def refresh(self, state: Any, parameters: Parameters) -> Any:
+    def refresh(self, state: SampleState, parameters: Parameters) -> SampleState:
         """Wrap positions into the box and sum the forces anew."""
-        x = state.x - self.length * jnp.floor(state.x * (1 / self.length))
+        x = periodic.wrapped_by_product(state.x, self.length)
         screening = jnp.asarray(parameter_row(parameters, self.parameters)["screening_length"], x.dtype)
         force = jax.lax.map(lambda one: yukawa_pairs.yukawa_forces(one, screening, self.length), self._replicas(x))
         return dataclasses.replace(state, x=x, aux=ForceCache(self._samples(force)))
 
-    def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def rates(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
         """Drift of the variables, without the noise."""
         return {"x": state.v, "v": state.aux.force - self.friction * state.v}
 
-    def known_drift(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def known_drift(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
         """The friction: known, unlike the forces between the particles."""
         return {"v": -self.friction * state.v}
 
-    def noise(self, state: Any, parameters: Parameters) -> dict[str, Any]:
+    def noise(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ""]]:
         """Amplitude of the thermal noise, sqrt(2 friction kT), on the velocities."""
         kT = parameter_row(parameters, self.parameters)["kT"]
         return {"v": math.sqrt(2 * self.friction) * jnp.sqrt(jnp.asarray(kT, state.v.dtype))}
 
-    def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
         """Energies, momentum, density wave and pair distribution, means over the replicas."""
         position = self._replicas(state.x)
         screening = jnp.asarray(parameter_row(parameters, self.parameters)["screening_length"], position.dtype)
 
-        def of_pairs(one: Any) -> tuple[Any, Any]:
+        def of_pairs(one: Float[Array, "N 2"]) -> tuple[Float[Array, ""], Float[Array, " r"]]:
             energy = yukawa_pairs.yukawa_energy(one, screening, self.length)
             return energy, yukawa_pairs.pair_distribution(one, self.length, self.n_bins)
 
@@ -267,7 +223,7 @@ class YukawaQuench:
 
 
 @functools.cache
-def _langevin(length: float, friction: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _langevin(length: float, friction: float) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
     """jax-md's state of a Langevin system and its step; cached, since a new step would compile anew."""
     try:
         # Importing jax-md computes on arrays: outside of whatever is being traced, and with the usual promotions.
@@ -282,7 +238,7 @@ def _langevin(length: float, friction: float) -> tuple[Callable[..., Any], Calla
             "yukawa_quench needs the extra 'jax-md': python -m pip install 'hoam-plugin[jax-md]'"
         ) from error
 
-    def forces(position: Any, *, screening_length: Any) -> Any:
+    def forces(position: Float[Array, "N 2"], *, screening_length: Scalar) -> Float[Array, "N 2"]:
         return yukawa_pairs.yukawa_forces(position, screening_length, length)
 
     _, shift = space.periodic(length)
@@ -291,9 +247,7 @@ def _langevin(length: float, friction: float) -> tuple[Callable[..., Any], Calla
     return simulate.NVTLangevinState, apply
 
 
-def yukawa_quench(
-    view: Literal["one_body", "configuration"] = "one_body", n_particles: int = 512, **options: Any
-) -> YukawaQuench:
+def yukawa_quench(view: View = "one_body", n_particles: int = 512, **options: Any) -> YukawaQuench:
     """Screened charges released from a modulated lattice; parameters `kT` = 1 / Gamma, `screening_length` = 1 / kappa.
 
     Args:

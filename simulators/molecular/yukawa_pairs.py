@@ -7,14 +7,16 @@ charges at distance r have the energy exp(-r / screening_length) / r. Each pair 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin._types import Scalar
+from hoam_plugin.numerics import periodic
 
-def yukawa_forces(position: Float[Array, "N 2"], screening_length: Any, length: float) -> Float[Array, "N 2"]:
+
+def yukawa_forces(position: Float[Array, "N 2"], screening_length: Scalar, length: float) -> Float[Array, "N 2"]:
     """Force on every particle.
 
     Args:
@@ -27,7 +29,7 @@ def yukawa_forces(position: Float[Array, "N 2"], screening_length: Any, length: 
     return jnp.stack([jnp.sum(strength * dx, axis=1), jnp.sum(strength * dy, axis=1)], axis=-1)
 
 
-def yukawa_energy(position: Float[Array, "N 2"], screening_length: Any, length: float) -> Float[Array, ""]:
+def yukawa_energy(position: Float[Array, "N 2"], screening_length: Scalar, length: float) -> Float[Array, ""]:
     """Potential energy of one system; arguments as in `yukawa_forces`."""
     *_, r = _separations(position, length)
     pairs = jnp.exp(-r / screening_length) / r
@@ -47,9 +49,11 @@ def pair_distribution(position: Float[Array, "N 2"], length: float, n_bins: int)
     return counts / jnp.asarray(expected, position.dtype)
 
 
-def _separations(position: Float[Array, "N 2"], length: float) -> tuple[Any, Any, Any]:
+def _separations(
+    position: Float[Array, "N 2"], length: float
+) -> tuple[Float[Array, "N N"], Float[Array, "N N"], Float[Array, "N N"]]:
     """Shortest x_i - x_j and y_i - y_j, and the distances, 1 between a particle and itself."""
     dx, dy = (column[:, None] - column[None, :] for column in position.T)
-    dx, dy = (d - length * jnp.round(d * (1 / length)) for d in (dx, dy))
+    dx, dy = (periodic.nearest_image_by_product(d, length) for d in (dx, dy))
     # The 1 on the diagonal keeps 1 / r and its derivatives finite; the separation there is 0, and so is the force.
     return dx, dy, jnp.sqrt(dx**2 + dy**2 + jnp.eye(len(position), dtype=position.dtype))

@@ -143,7 +143,7 @@ def position_density(name: str, value: Any, length: float) -> Table:
 
 
 def _is_table(value: Any) -> bool:
-    return len(value) == 3 and not hasattr(value[0], "__len__") and hasattr(value[2], "__len__")
+    return len(value) == 3 and np.ndim(value[0]) == 0 and np.ndim(value[2]) > 0
 
 
 def quantile(u: Float[Array, " n"], distribution: Distribution) -> Float[Array, " n"]:
@@ -187,11 +187,28 @@ def width(distribution: Distribution) -> float:
     return sum(beam.weight / total / beam.width**2 for beam in distribution) ** -0.5
 
 
+def mean_and_variance(distribution: Distribution) -> tuple[float, float]:
+    """Of a distribution."""
+    if isinstance(distribution, Table):
+        points, values = points_of(distribution), np.asarray(distribution.values)
+        mean = float(np.average(points, weights=values))
+        return mean, float(np.average((points - mean) ** 2, weights=values))
+    total = sum(beam.weight for beam in distribution)
+    mean = sum(beam.weight * beam.drift for beam in distribution) / total
+    second = sum(beam.weight * (beam.drift**2 + beam.width**2) for beam in distribution) / total
+    return mean, second - mean**2
+
+
 def fastest(distribution: Distribution) -> float:
     """Largest speed that matters: three widths beyond the drift of a Maxwellian, or the ends of a table."""
     if isinstance(distribution, Table):
         return max(abs(distribution.low), abs(distribution.high))
     return max(abs(beam.drift) + 3 * beam.width for beam in distribution)
+
+
+def points_of(table: Table) -> np.ndarray:
+    """Where a table has its values."""
+    return np.linspace(table.low, table.high, len(table.values))
 
 
 def _in_cells(table: Table) -> tuple[np.ndarray, np.ndarray, float]:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from hoam_plugin._internal.checks import positive_float
 
-from .grid.vlasov_poisson import VlasovPoissonGrid
-from .particles.vlasov_poisson import VlasovPoissonPIC
+from .grid.vlasov_poisson_grid import VlasovPoissonGrid
+from .particles.vlasov_poisson_1d import VlasovPoissonPIC
 from .particles.vlasov_poisson_3d import VlasovPoissonPIC3D
 from .species import Beam
 

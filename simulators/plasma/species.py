@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from hoam_plugin._internal.checks import suggestion
+from hoam_plugin._internal.checks import finite_float, positive_float, suggestion
+from hoam_plugin._types import DTypeLike
 
-from ..sampling import cosine_density_quantile, quiet_points
+from ..sampling import cosine_density_quantile
 from . import distributions
 from .distributions import Beam
 
@@ -45,7 +46,9 @@ class Species(NamedTuple):
     initial_density: Any = None
 
 
-def checked_species(species: Any, amplitude: float, length: float, bounds: tuple[float, float]) -> tuple[Species, ...]:
+def checked_species(
+    species: Sequence[Species | Sequence[Any]], amplitude: float, length: float, bounds: tuple[float, float]
+) -> tuple[Species, ...]:
     """Several species with everything normalised to numbers, tuples and tables.
 
     Args:
@@ -60,7 +63,7 @@ def checked_species(species: Any, amplitude: float, length: float, bounds: tuple
     """
     checked: list[Species] = []
     for entry in species:
-        if isinstance(entry, str) or not hasattr(entry, "__len__") or not isinstance(entry[0], str):
+        if isinstance(entry, str) or not isinstance(entry, Sequence) or not isinstance(entry[0], str):
             raise TypeError(f"species holds {entry!r}; each must be a Species(name, charge, mass, density, beams, ...)")
         one = Species(*entry)
         if one.amplitude is None:
@@ -72,14 +75,11 @@ def checked_species(species: Any, amplitude: float, length: float, bounds: tuple
 
 
 def _checked(one: Species, length: float, bounds: tuple[float, float]) -> Species:
-    for field in ("mass", "density"):
-        value = getattr(one, field)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{field}={value!r} of the species {one.name!r} must be a positive number")
-    if not math.isfinite(one.charge):
-        raise ValueError(f"charge={one.charge!r} of the species {one.name!r} must be a finite number")
     profile = one.initial_density
     of = f"of the species {one.name!r}"
+    for field in ("mass", "density"):
+        positive_float(field, getattr(one, field), of=of, wanted="a positive number")
+    finite_float("charge", one.charge, of=of)
     return Species(
         name=one.name,
         charge=float(one.charge),
@@ -94,7 +94,7 @@ def _checked(one: Species, length: float, bounds: tuple[float, float]) -> Specie
     )
 
 
-def checked_amplitude(amplitude: Any) -> float:
+def checked_amplitude(amplitude: float) -> float:
     """`amplitude` as a float.
 
     Raises:
@@ -125,12 +125,14 @@ def species_coordinate(species: tuple[Species, ...], n_samples: int) -> dict[str
     return {"species": xr.Variable(("sample",), index_of_samples(n_samples, len(species)), attributes)}
 
 
-def per_sample(values: Any, n_samples: int, dtype: Any) -> Float[Array, " sample"]:
+def per_sample(values: Sequence[float], n_samples: int, dtype: DTypeLike) -> Float[Array, " sample"]:
     """One value per species, spread over the samples."""
     return jnp.asarray(values, dtype)[jnp.arange(n_samples, dtype=jnp.int32) % len(values)]
 
 
-def amounts(species: tuple[Species, ...], values: Any, n_samples: int, dtype: Any) -> Any:
+def amounts(
+    species: tuple[Species, ...], values: Sequence[float], n_samples: int, dtype: DTypeLike
+) -> float | Float[Array, " sample"]:
     """What samples stand for: amounts whose mean over the samples is the sum of density times value over species.
 
     Args:
@@ -159,11 +161,6 @@ def samples_of(species: tuple[Species, ...], name: str, n_samples: int) -> Int[n
     if name not in names:
         raise ValueError(f"species has no {name!r}; {suggestion(name, names)}")
     return np.flatnonzero(index_of_samples(n_samples, len(names)) == names.index(name))
-
-
-def uniform_points(key: Array, n: int, n_dims: int, start: str) -> Float[Array, "n d"]:
-    """Points in the unit cube for a "quiet" or a "random" start."""
-    return quiet_points(key, n, n_dims) if start == "quiet" else jax.random.uniform(key, (n, n_dims))
 
 
 def draw_positions(u: Float[Array, " n"], one: Species, length: float, mode: int) -> Float[Array, " n"]:

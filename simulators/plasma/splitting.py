@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from hoam_plugin._internal.checks import one_of
+from hoam_plugin._types import Scalar
 
 Integrator = Literal["leapfrog", "yoshida"]
 _OUTER = 1 / (2 - 2 ** (1 / 3))
@@ -21,12 +24,15 @@ STABILITY_LIMITS = {"leapfrog": 2.0, "yoshida": 1.573}
 
 def require_integrator(integrator: str) -> None:
     """Raise ValueError for an unknown integrator."""
-    if integrator not in COMPOSITIONS:
-        raise ValueError(f"integrator={integrator!r} must be one of {', '.join(map(repr, COMPOSITIONS))}")
+    one_of("integrator", integrator, COMPOSITIONS)
 
 
 def gyrate(
-    x: Float[Array, " n"], v: Float[Array, " n"], vy: Float[Array, " n"], dt: Any, frequency: Any
+    x: Float[Array, " n"],
+    v: Float[Array, " n"],
+    vy: Float[Array, " n"],
+    dt: Scalar,
+    frequency: Scalar | Float[Array, " n"],
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
     """Exact motion in a uniform field along z: dx/dt = v, dv/dt = w vy, dvy/dt = -w v; w = charge B / mass.
 
@@ -46,7 +52,12 @@ def gyrate(
 
 
 def relax(
-    v: Float[Array, ...], dt: Any, rate: float, mean: Any, width: Any, normals: Float[Array, ...]
+    v: Float[Array, ...],
+    dt: Scalar,
+    rate: float,
+    mean: float | Float[Array, ...],
+    width: float | Float[Array, ...],
+    normals: Float[Array, ...],
 ) -> Float[Array, ...]:
     """Exact Ornstein-Uhlenbeck transition of dv = -rate (v - mean) dt + width sqrt(2 rate) dW over `dt`."""
     decay = jnp.exp(-rate * dt)

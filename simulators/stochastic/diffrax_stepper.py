@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 
-from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.steppers import Parameters, Variable, require_field_name
+from hoam_plugin._internal.checks import a_function, positive_int
+from hoam_plugin._internal.static import pytree
+from hoam_plugin.steppers import OfState, Variable, require_field_name
 
-from .ito import ItoStepper
+from .ito_problem import Diffusion, Initial, OfSample
+from .ito_stepper import ItoStepper, of_samples
 
-_STATIC = {"static": True}
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree()
 class DiffraxStepper(ItoStepper):
     """A population of independent samples of dX = drift dt + diffusion dW (Ito).
 
@@ -65,25 +62,24 @@ class DiffraxStepper(ItoStepper):
 
     keeps_remainders: ClassVar[bool] = True
 
-    drift: Callable[[Any, Any, Any], Any] = dataclasses.field(metadata=_STATIC)
-    diffusion: Any = dataclasses.field(metadata=_STATIC)
-    initial: Callable[[Any, int, Any], Any] = dataclasses.field(metadata=_STATIC)
-    parameters: tuple[str, ...] = dataclasses.field(default=(), metadata=_STATIC)
-    variables: tuple[Variable, ...] = dataclasses.field(default=(Variable("x", dims=("axis",)),), metadata=_STATIC)
-    sizes: Any = dataclasses.field(default=(), metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.01, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 1.0), metadata=_STATIC)
-    solver: Any = dataclasses.field(default="Euler", metadata=_STATIC)
-    stepsize_controller: Any = dataclasses.field(default=None, metadata=_STATIC)
-    additive: bool = dataclasses.field(default=False, metadata=_STATIC)
-    known: Callable[[Any, Any, Any], Any] | None = dataclasses.field(default=None, metadata=_STATIC)
+    drift: OfSample
+    diffusion: Any
+    initial: Initial
+    parameters: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = (Variable("x", dims=("axis",)),)
+    sizes: Any = ()
+    dt: float = 0.01
+    horizon: tuple[float, float] = (0.0, 1.0)
+    solver: object = "Euler"
+    stepsize_controller: object = None
+    additive: bool = False
+    known: OfSample | None = None
 
     def __post_init__(self) -> None:
         for name in ("drift", "initial"):
-            if not callable(getattr(self, name)):
-                raise TypeError(f"{name}={getattr(self, name)!r} must be a function")
-        if self.known is not None and not callable(self.known):
-            raise TypeError(f"known={self.known!r} must be a function or None")
+            a_function(name, getattr(self, name))
+        if self.known is not None:
+            a_function("known", self.known, "a function or None")
         if isinstance(self.parameters, str):
             raise TypeError(f"parameters={self.parameters!r} must be a list of names, such as ({self.parameters!r},)")
         if isinstance(self.variables, Variable):
@@ -105,21 +101,15 @@ class DiffraxStepper(ItoStepper):
         self.check_numerics()
 
     @property
-    def known_drift(self) -> Any:
-        """`known_drift(state, parameters)`: what `known` says, by variable.
-
-        Raises:
-            AttributeError: nothing is declared as known.
-        """
-        if self.known is None:
-            raise AttributeError("DiffraxStepper declares no known drift")
-        return self._known_of_samples
-
-    def _known_of_samples(self, state: Any, parameters: Parameters) -> dict[str, Any]:
-        return self._of_samples(self.known, state, parameters)
+    def known_drift(self) -> OfState | None:
+        """(state, parameters) -> what `known` says, by variable; None where nothing is declared as known."""
+        known = self.known
+        if known is None:
+            return None
+        return lambda state, parameters: of_samples(self, known, state, parameters)
 
 
-def _constant(diffusion: Any) -> Any:
+def _constant(diffusion: Any) -> Diffusion:
     """Numbers as hashable nested tuples; functions and None as they are."""
     if diffusion is None or callable(diffusion):
         return diffusion
@@ -134,7 +124,9 @@ def _constant(diffusion: Any) -> Any:
     return tuple(numbers.tolist()) if numbers.ndim else float(numbers)
 
 
-def _pairs(sizes: Any, variables: tuple[Variable, ...]) -> tuple[tuple[str, int], ...]:
+def _pairs(
+    sizes: Mapping[str, int] | Sequence[tuple[str, int]], variables: tuple[Variable, ...]
+) -> tuple[tuple[str, int], ...]:
     """A mapping as hashable pairs, checked against the variables' dimensions."""
     mapping = dict(sizes)
     dims = {dim for variable in variables for dim in variable.dims}

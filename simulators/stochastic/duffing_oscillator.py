@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
-from hoam_plugin.steppers import Parameters, Variable
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, SampleState, Scalar
+from hoam_plugin.steppers import Description, Parameters, Variable
 
-from .ito import ItoStepper, check_numbers
+from ..described import arguments_of
+from .ito_problem import check_numbers
+from .ito_stepper import ItoStepper
 
-_STATIC = {"static": True}
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree()
 class Duffing(ItoStepper):
     """Oscillators in a double well: dx = v dt, dv = (-2 xi omega v + omega^2 x - omega^2 mu x^3) dt + sigma dW.
 
@@ -42,16 +43,16 @@ class Duffing(ItoStepper):
         stepsize_controller: see `DiffraxStepper`.
     """
 
-    xi: float = dataclasses.field(default=0.2, metadata=_STATIC)
-    omega: float = dataclasses.field(default=1.0, metadata=_STATIC)
-    sigma: float = dataclasses.field(default=1.0, metadata=_STATIC)
-    position: float = dataclasses.field(default=0.0, metadata=_STATIC)
-    velocity: float = dataclasses.field(default=-10.0, metadata=_STATIC)
-    width: float = dataclasses.field(default=0.5, metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.01, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 12.0), metadata=_STATIC)
-    solver: Any = dataclasses.field(default="Heun", metadata=_STATIC)
-    stepsize_controller: Any = dataclasses.field(default=None, metadata=_STATIC)
+    xi: float = 0.2
+    omega: float = 1.0
+    sigma: float = 1.0
+    position: float = 0.0
+    velocity: float = -10.0
+    width: float = 0.5
+    dt: float = 0.01
+    horizon: tuple[float, float] = (0.0, 12.0)
+    solver: object = "Heun"
+    stepsize_controller: object = None
 
     def __post_init__(self) -> None:
         # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
@@ -70,36 +71,26 @@ class Duffing(ItoStepper):
         return (Variable("x", long_name="position"), Variable("v", velocity_of="x", long_name="velocity"))
 
     @property
-    def sizes(self) -> tuple[tuple[str, int], ...]:
-        """No extra dimensions."""
-        return ()
-
-    @property
     def diffusion(self) -> tuple[float, float]:
         """Noise on the velocity alone."""
         return (0.0, self.sigma)
 
-    @property
-    def additive(self) -> bool:
-        """The noise does not depend on the state."""
-        return True
-
-    def describe(self) -> tuple[str, dict[str, Any]]:
+    def describe(self) -> Description:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
-        return "duffing", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return "duffing", arguments_of(self)
 
-    def initial(self, key: Array, n_samples: int, parameters: Parameters) -> Float[Array, "sample 2"]:
+    def initial(self, key: Key, n_samples: int, parameters: Parameters) -> Float[Array, "sample 2"]:
         """Normal samples around (position, velocity)."""
         normals = jax.random.normal(key, (n_samples, 2))
         return self.width * normals + jnp.asarray([[self.position, self.velocity]], normals.dtype)
 
-    def drift(self, time: Any, x: Float[Array, " 2"], parameters: Parameters) -> Float[Array, " 2"]:
+    def drift(self, time: Scalar, x: Float[Array, " 2"], parameters: Parameters) -> Float[Array, " 2"]:
         """Drift of position and velocity of one sample."""
         position, velocity = x
         spring = self.omega**2 * position * (1 - parameters["mu"] * position**2)
         return jnp.stack([velocity, spring - 2 * self.xi * self.omega * velocity])
 
-    def known_drift(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
+    def known_drift(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
         """The friction."""
         return {"v": -2 * self.xi * self.omega * state.v}
 
@@ -113,7 +104,7 @@ class Duffing(ItoStepper):
         if low <= 0:
             raise ValueError(f"parameters['mu'] holds {low:g}; the double well needs mu > 0, or samples run away")
 
-    def log_stationary_density(self, x: Any, v: Any, parameters: Parameters) -> Float[Array, ...]:
+    def log_stationary_density(self, x: ArrayLike, v: ArrayLike, parameters: Parameters) -> Float[Array, ...]:
         """Logarithm of the density of the long-run distribution at (x, v), up to a constant.
 
         It is -(4 xi omega / sigma^2) H with the energy H = v^2/2 - omega^2 x^2/2 + omega^2 mu x^4/4, the stationary

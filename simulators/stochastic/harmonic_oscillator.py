@@ -10,18 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
-from hoam_plugin._internal.checks import parameter_row, random_key
-from hoam_plugin.steppers import Parameters, Variable, clock, state_type
+from hoam_plugin._internal.checks import non_negative_float, parameter_row, positive_float, random_key
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, SampleState, Scalar
+from hoam_plugin.steppers import Description, Parameters, Variable, clock, state_type
 
-_STATIC = {"static": True}
+from ..described import arguments_of
+
 OscillatorState = state_type(("x", "v"))
 # 6 (p - sin p) / p^3 as a power series in p^2, highest power first; eight terms are exact to float64 for |p| <= 1.
 _CUBIC_REST = np.asarray([(-1) ** k * 6.0 / math.factorial(2 * k + 3) for k in range(7, -1, -1)])
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree()
 class Oscillator:
     """Independent oscillators along each axis, kicked by white noise: dx = v dt, dv = -omega^2 x dt + sigma dW.
 
@@ -38,23 +41,21 @@ class Oscillator:
         horizon: default time range.
     """
 
-    omega: float = dataclasses.field(default=8.0, metadata=_STATIC)
-    sigma: float = dataclasses.field(default=0.05, metadata=_STATIC)
-    position: tuple[float, ...] = dataclasses.field(default=(-1.0, -1.0), metadata=_STATIC)
-    width: float = dataclasses.field(default=0.1, metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.05, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 1.0), metadata=_STATIC)
+    omega: float = 8.0
+    sigma: float = 0.05
+    position: tuple[float, ...] = (-1.0, -1.0)
+    width: float = 0.1
+    dt: float = 0.05
+    horizon: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
         for name in ("position", "horizon"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         for name in ("omega", "dt"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a positive number")
+            positive_float(name, getattr(self, name), wanted="a positive number")
         for name in ("sigma", "width"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a finite number of at least 0")
+            non_negative_float(name, getattr(self, name))
         if not self.position or not all(map(math.isfinite, self.position)):
             raise ValueError(f"position={self.position!r} must be one finite number per axis, at least one")
         if not self.horizon[0] < self.horizon[1]:
@@ -78,11 +79,11 @@ class Oscillator:
         """Numbers of the axes."""
         return {"axis": np.arange(len(self.position))}
 
-    def describe(self) -> tuple[str, dict[str, Any]]:
+    def describe(self) -> Description:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
-        return "oscillator", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return "oscillator", arguments_of(self)
 
-    def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
+    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw `n_samples` samples of the initial normal distribution.
 
         Raises:
@@ -97,7 +98,7 @@ class Oscillator:
         x = x + jnp.asarray(self.position)[None]
         return OscillatorState(**clock.at(self.horizon[0], x.dtype), x=x, v=v)
 
-    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
+    def step(self, state: SampleState, dt: Scalar, parameters: Parameters, key: Key | None = None) -> SampleState:
         """One step of any length dt >= 0, exact in law.
 
         Raises:
@@ -119,7 +120,7 @@ class Oscillator:
             x, v = x + to_x * common + alone * own, v + to_v * common
         return clock.advanced(dataclasses.replace(state, x=x, v=v), dt)
 
-    def refresh(self, state: Any, parameters: Parameters) -> Any:
+    def refresh(self, state: SampleState, parameters: Parameters) -> SampleState:
         """The state itself: nothing is cached.
 
         Raises:
@@ -128,7 +129,7 @@ class Oscillator:
         parameter_row(parameters, self.parameters)
         return state
 
-    def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, "sample axis"]]:
+    def rates(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "sample axis"]]:
         """Drift of the variables, without the noise.
 
         Raises:
@@ -137,17 +138,17 @@ class Oscillator:
         parameter_row(parameters, self.parameters)
         return {"x": state.v, "v": -(self.omega**2) * state.x}
 
-    def noise(self, state: Any, parameters: Parameters) -> dict[str, float]:
+    def noise(self, state: SampleState, parameters: Parameters) -> dict[str, float]:
         """Amplitude of the noise: `sigma` on the velocities, none on the positions."""
         return {"v": self.sigma}
 
-    def exact_mean(self, times: Any) -> dict[str, Float[np.ndarray, "time axis"]]:
+    def exact_mean(self, times: ArrayLike) -> dict[str, Float[np.ndarray, "time axis"]]:
         """Analytic means of x and v at physical times."""
         phase = self.omega * (np.asarray(times, np.float64)[:, None] - self.horizon[0])
         start = np.asarray(self.position)[None, :]
         return {"x": start * np.cos(phase), "v": -self.omega * start * np.sin(phase)}
 
-    def exact_variance(self, times: Any) -> dict[str, Float[np.ndarray, " time"]]:
+    def exact_variance(self, times: ArrayLike) -> dict[str, Float[np.ndarray, " time"]]:
         """Analytic variances of x and v along every axis at physical times."""
         elapsed = np.asarray(times, np.float64) - self.horizon[0]
         cos2, sin2 = np.cos(self.omega * elapsed) ** 2, np.sin(self.omega * elapsed) ** 2
@@ -157,7 +158,7 @@ class Oscillator:
             "v": self.width**2 * (cos2 + sin2 * self.omega**2) + self.sigma**2 * (half + swing),
         }
 
-    def _noise_factors(self, dt: Float[Array, ""]) -> tuple[Any, Any, Any]:
+    def _noise_factors(self, dt: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
         """The Cholesky factor of the noise of a step: a common normal's share in v and in x, and another's in x alone.
 
         With p = omega dt the covariance has Var(v) = sigma^2 (2p + sin 2p) / (4 omega), Cov(x, v) = sigma^2 sin^2 p /

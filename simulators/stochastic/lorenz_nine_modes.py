@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hoam_plugin.steppers import Parameters, Variable
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, Scalar
+from hoam_plugin.steppers import Description, Parameters, Variable
 
-from .ito import ItoStepper, check_numbers
+from ..described import arguments_of
+from .ito_problem import check_numbers
+from .ito_stepper import ItoStepper
 
-_STATIC = {"static": True}
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree()
 class Lorenz9(ItoStepper):
     """Convection between plates, cut to nine modes, with additive noise on each: dC = f(C; r) dt + sigma dW.
 
@@ -53,14 +53,14 @@ class Lorenz9(ItoStepper):
         stepsize_controller: see `DiffraxStepper`.
     """
 
-    wave_number: float = dataclasses.field(default=0.5, metadata=_STATIC)
-    prandtl: float = dataclasses.field(default=0.5, metadata=_STATIC)
-    sigma: float = dataclasses.field(default=0.05, metadata=_STATIC)
-    width: float = dataclasses.field(default=0.02, metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.02, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 20.0), metadata=_STATIC)
-    solver: Any = dataclasses.field(default="Heun", metadata=_STATIC)
-    stepsize_controller: Any = dataclasses.field(default=None, metadata=_STATIC)
+    wave_number: float = 0.5
+    prandtl: float = 0.5
+    sigma: float = 0.05
+    width: float = 0.02
+    dt: float = 0.02
+    horizon: tuple[float, float] = (0.0, 20.0)
+    solver: object = "Heun"
+    stepsize_controller: object = None
 
     def __post_init__(self) -> None:
         # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
@@ -88,20 +88,15 @@ class Lorenz9(ItoStepper):
         """The same noise on all modes."""
         return self.sigma
 
-    @property
-    def additive(self) -> bool:
-        """The noise does not depend on the state."""
-        return True
-
-    def describe(self) -> tuple[str, dict[str, Any]]:
+    def describe(self) -> Description:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
-        return "lorenz9", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return "lorenz9", arguments_of(self)
 
-    def initial(self, key: Array, n_samples: int, parameters: Parameters) -> Float[Array, "sample 9"]:
+    def initial(self, key: Key, n_samples: int, parameters: Parameters) -> Float[Array, "sample 9"]:
         """Normal samples around the state of rest."""
         return self.width * jax.random.normal(key, (n_samples, 9))
 
-    def drift(self, time: Any, x: Float[Array, " 9"], parameters: Parameters) -> Float[Array, " 9"]:
+    def drift(self, time: Scalar, x: Float[Array, " 9"], parameters: Parameters) -> Float[Array, " 9"]:
         """Rate of change of one sample: C1 to C5 belong to the flow, C6 to C9 to the temperature."""
         square = self.wave_number**2
         b1 = 4 * (1 + square) / (1 + 2 * square)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -12,15 +11,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.steppers import Parameters, Variable
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, Scalar
+from hoam_plugin.steppers import Description, Parameters, Variable
 
-from .ito import ItoStepper, check_numbers
+from ..described import arguments_of
+from .ito_problem import check_numbers
+from .ito_stepper import ItoStepper
 
-_STATIC = {"static": True}
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree()
 class Trap(ItoStepper):
     """Interacting particles in an anharmonic trap whose centre moves; a sample is the configuration of all M particles.
 
@@ -45,17 +45,17 @@ class Trap(ItoStepper):
         stepsize_controller: see `DiffraxStepper`.
     """
 
-    n_particles: int = dataclasses.field(default=50, metadata=_STATIC)
-    n_axes: int = dataclasses.field(default=2, metadata=_STATIC)
-    alpha: float = dataclasses.field(default=-0.25, metadata=_STATIC)
-    gamma: float = dataclasses.field(default=0.01, metadata=_STATIC)
-    first: float = dataclasses.field(default=0.9, metadata=_STATIC)
-    last: float = dataclasses.field(default=3.0, metadata=_STATIC)
-    width: float = dataclasses.field(default=0.1, metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.005, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 2.0), metadata=_STATIC)
-    solver: Any = dataclasses.field(default="Heun", metadata=_STATIC)
-    stepsize_controller: Any = dataclasses.field(default=None, metadata=_STATIC)
+    n_particles: int = 50
+    n_axes: int = 2
+    alpha: float = -0.25
+    gamma: float = 0.01
+    first: float = 0.9
+    last: float = 3.0
+    width: float = 0.1
+    dt: float = 0.005
+    horizon: tuple[float, float] = (0.0, 2.0)
+    solver: object = "Heun"
+    stepsize_controller: object = None
 
     def __post_init__(self) -> None:
         # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
@@ -85,26 +85,21 @@ class Trap(ItoStepper):
         """The same noise on all positions."""
         return math.sqrt(2 * self.gamma)
 
-    @property
-    def additive(self) -> bool:
-        """The noise does not depend on the state."""
-        return True
-
-    def describe(self) -> tuple[str, dict[str, Any]]:
+    def describe(self) -> Description:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
-        return "trap", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return "trap", arguments_of(self)
 
-    def initial(self, key: Array, n_samples: int, parameters: Parameters) -> Float[Array, "sample D"]:
+    def initial(self, key: Key, n_samples: int, parameters: Parameters) -> Float[Array, "sample D"]:
         """Normal samples around evenly spaced means."""
         normals = jax.random.normal(key, (n_samples, self.n_particles * self.n_axes))
         means = np.repeat(np.linspace(self.first, self.last, self.n_particles), self.n_axes)
         return self.width * normals + jnp.asarray(means, normals.dtype)[None, :]
 
-    def centre(self, time: Any, parameters: Parameters) -> Any:
+    def centre(self, time: Scalar, parameters: Parameters) -> Float[Array, ""]:
         """Position a(t) of the trap along every axis."""
         return 1.25 * (jnp.sin(math.pi * time) + 1.5) + parameters["mu"] * jnp.cos(2 * math.pi * time)
 
-    def drift(self, time: Any, x: Float[Array, " D"], parameters: Parameters) -> Float[Array, " D"]:
+    def drift(self, time: Scalar, x: Float[Array, " D"], parameters: Parameters) -> Float[Array, " D"]:
         """Drift of one configuration, particle by particle."""
         z = jnp.reshape(x, (self.n_particles, self.n_axes))
         # The sum over pairs with equal weights is the way to the mean position.

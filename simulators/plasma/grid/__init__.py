@@ -1,6 +1,6 @@
 """A semi-Lagrangian solver on a grid of phase space."""
 
-from .vlasov_poisson import VlasovPoissonGrid
+from .vlasov_poisson_grid import VlasovPoissonGrid
 
 __all__ = [
     "VlasovPoissonGrid",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from hoam_plugin._types import Scalar
 
 
 def local_moments(
@@ -27,7 +27,7 @@ def collided(
     v: Float[Array, " n_v"],
     drift: Float[Array, " n_x"],
     temperature: Float[Array, " n_x"],
-    strength: Any,
+    strength: Scalar,
 ) -> Float[Array, "n_x n_v"]:
     """One Crank-Nicolson step of df/dt = nu d/dv [(v - u) f + T df/dv], no flux through the ends of the grid.
 
@@ -54,7 +54,7 @@ def collided(
     change = diagonal * f
     change = change.at[:, :-1].add(to_left * f[:, 1:]).at[:, 1:].add(to_right * f[:, :-1])
 
-    def solve(row: Any, main: Any, lower: Any, upper: Any) -> Any:
+    def solve(row: Array, main: Array, lower: Array, upper: Array) -> Array:
         operator = lineax.TridiagonalLinearOperator(main, lower, upper)
         return lineax.linear_solve(operator, row, lineax.Tridiagonal()).value
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hoam_plugin._types import DTypeLike, Scalar
 from hoam_plugin.numerics import tabulation
 from hoam_plugin.steppers import default_float
 
@@ -34,22 +35,22 @@ class PhaseSpaceGrid(NamedTuple):
         """Distance of nodes in v."""
         return (self.high - self.low) / self.n_v
 
-    def positions(self, dtype: Any = None) -> Float[Array, " n_x"]:
+    def positions(self, dtype: DTypeLike | None = None) -> Float[Array, " n_x"]:
         """Nodes in x."""
         return jnp.arange(self.n_x, dtype=dtype or default_float()) * (self.length / self.n_x)
 
-    def velocities(self, dtype: Any = None) -> Float[Array, " n_v"]:
+    def velocities(self, dtype: DTypeLike | None = None) -> Float[Array, " n_v"]:
         """Nodes in v."""
         return self.low + jnp.arange(self.n_v, dtype=dtype or default_float()) * self.dv
 
     def kicked(
-        self, f: Float[Array, "n_x n_v"], acceleration: Float[Array, " n_x"], dt: Any, kind: Interpolation
+        self, f: Float[Array, "n_x n_v"], acceleration: Float[Array, " n_x"], dt: Scalar, kind: Interpolation
     ) -> Float[Array, "n_x n_v"]:
-        """F(x, v - a(x) dt)."""
+        """The distribution after a kick, f(x, v - a(x) dt)."""
         return shifted(f, (acceleration * dt)[:, None] * (1 / self.dv), kind)
 
-    def drifted(self, f: Float[Array, "n_x n_v"], dt: Any, kind: Interpolation) -> Float[Array, "n_x n_v"]:
-        """F(x - v dt, v)."""
+    def drifted(self, f: Float[Array, "n_x n_v"], dt: Scalar, kind: Interpolation) -> Float[Array, "n_x n_v"]:
+        """The distribution after free flight, f(x - v dt, v)."""
         cells = self.velocities(f.dtype)[:, None] * (dt * (self.n_x / self.length))
         return shifted(f.T, cells, kind).T
 

@@ -6,20 +6,21 @@ and the sum over the grid is kept to round-off.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin._internal.checks import one_of
+
 Interpolation = Literal["fourier", "spline"]
 
 
-def require_interpolation(name: str, kind: Any) -> None:
+def require_interpolation(name: str, kind: str) -> None:
     """Raise ValueError for anything but a known kind of interpolation."""
-    if kind not in get_args(Interpolation):
-        raise ValueError(f"{name}={kind!r} must be one of {', '.join(map(repr, get_args(Interpolation)))}")
+    one_of(name, kind, get_args(Interpolation))
 
 
 def shifted(f: Float[Array, "... n"], cells: Float[Array, "... 1"], kind: Interpolation) -> Float[Array, "... n"]:

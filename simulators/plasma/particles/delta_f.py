@@ -9,10 +9,8 @@ The population stays unweighted, as everything that looks at an ensemble expects
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .. import distributions
 from ..species import Species, relative_density
@@ -32,7 +30,7 @@ def labels(
     one: Species,
     length: float,
     mode: int,
-    is_start: Any,
+    is_start: Bool[Array, ""],
 ) -> Float[Array, " n"]:
     """The phase-space density that the samples started with: known at the start, else infinite for "unknown"."""
     f = relative_density(x, one, length, mode) * equilibrium(velocities, one)

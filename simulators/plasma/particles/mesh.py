@@ -6,7 +6,7 @@ Node j sits at x = j dx; charge is deposited on nodes and the field is found bet
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,20 @@ from jaxtyping import Array, Float, Int
 from . import shape_functions
 from .shape_functions import Shape
 
+# Values of a field on the nodes -> those at the samples.
+Gather: TypeAlias = Callable[[Float[Array, " n_cells"]], Float[Array, " sample"]]
 
-def particle_mesh(
-    x: Float[Array, " sample"], length: float, n_cells: int, shape: Shape
-) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
+
+@runtime_checkable
+class Deposit(Protocol):
+    """Amounts (one per sample; 1 by default) -> their density on the nodes, whose mean is theirs."""
+
+    def __call__(self, amounts: Float[Array, " sample"] | None = None) -> Float[Array, " n_cells"]:
+        """The density of these amounts."""
+        ...
+
+
+def particle_mesh(x: Float[Array, " sample"], length: float, n_cells: int, shape: Shape) -> tuple[Deposit, Gather]:
     """How samples at given positions deposit and gather.
 
     Returns:

@@ -7,13 +7,16 @@ the force of the particles on themselves sums to zero, so that momentum is kept.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from hoam_plugin._internal.checks import one_of
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import PyTree
 
 Shape = Literal["linear", "quadratic", "cubic"]
 _POINTS = {"linear": 2, "quadratic": 3, "cubic": 4}
@@ -22,8 +25,7 @@ _FIRST = {"linear": 0, "quadratic": -1, "cubic": -1}
 _WIDEST_ROWS = 16
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree(data=("cell", "weights"))
 class Footprint:
     """Where particles touch a grid.
 
@@ -36,16 +38,15 @@ class Footprint:
         shape: the shape function.
     """
 
-    cell: Any
-    weights: tuple[tuple[Any, ...], ...]
-    grid: tuple[int, ...] = dataclasses.field(metadata={"static": True})
-    shape: Shape = dataclasses.field(metadata={"static": True})
+    cell: PyTree
+    weights: tuple[tuple[PyTree, ...], ...]
+    grid: tuple[int, ...]
+    shape: Shape
 
 
 def require_shape(shape: str) -> None:
     """Raise ValueError for an unknown shape function."""
-    if shape not in _POINTS:
-        raise ValueError(f"shape={shape!r} must be one of {', '.join(map(repr, _POINTS))}")
+    one_of("shape", shape, _POINTS)
 
 
 def footprint(
@@ -78,7 +79,7 @@ def _along_one_axis(
     floor = jnp.floor(scaled + 0.5 if shape == "quadratic" else scaled)
     w = scaled - floor
     r = 1 - w
-    weights: tuple[Any, ...]
+    weights: tuple[Float[Array, " n"], ...]
     if shape == "linear":
         weights = (r, w)
     elif shape == "quadratic":
@@ -127,9 +128,9 @@ def gather(nodes: Float[Array, ...], at: Footprint) -> Float[Array, " n"]:
     )
 
 
-def _products(weights: tuple[tuple[Any, ...], ...]) -> list[Any]:
+def _products(weights: tuple[tuple[Float[Array, " n"], ...], ...]) -> list[Float[Array, " n"] | float]:
     """The products of one weight per axis, the last axis varying fastest; 1 without any axis."""
-    products: list[Any] = [1.0]
+    products: list[Float[Array, " n"] | float] = [1.0]
     for own in weights:
         products = [before * weight for before in products for weight in own]
     return products

@@ -15,6 +15,7 @@ from hoam_plugin import registry
 from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import structure_of
+from hoam_plugin.steppers import SampleLayout
 from hoam_plugin.simulators import YukawaQuench, yukawa_quench
 from hoam_plugin.simulators.molecular import yukawa_pairs
 
@@ -297,7 +298,7 @@ def test_ensembles_of_both_views_name_their_stepper(tmp_path, view, dims):
 def test_a_kinetic_surrogate_knows_friction_and_noise(view, shape):
     (stepper, _), ds, size = small(view), small_run(view), int(np.prod(shape))
     split = structure_of("kinetic", stepper.variables, (size, size))
-    dynamics = Dynamics(normalisation_of(ds), stepper, split, stepper.variables, (shape, shape))
+    dynamics = Dynamics(normalisation_of(ds), stepper, split, SampleLayout(stepper.variables, (shape, shape)))
     x = jnp.asarray(hoam.ensemble.samples(ds, 0, 1))
     v = x[:, size:]
     y = dynamics.normalisation.centred(x)

@@ -17,7 +17,7 @@ from hoam_plugin.registry import rebuild_stepper
 from hoam_plugin.simulators import Beam, Species, VlasovPoissonGrid, strong_landau
 from hoam_plugin.simulators.plasma.grid import fokker_planck
 from hoam_plugin.simulators.plasma.grid.spectral_shift import antiderivative, refined, shifted
-from hoam_plugin.simulators.plasma.tabulated_density import samples_of_table
+from hoam_plugin.simulators.sampling import samples_of_table
 from hoam_plugin.simulators.sampling import quiet_points
 
 MAXWELLIAN = (Beam(1.0, 0.0, 1.0),)

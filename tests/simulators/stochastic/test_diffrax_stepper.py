@@ -12,7 +12,7 @@ import pytest
 
 import hoam_plugin as hoam
 from hoam_plugin.simulators import DiffraxStepper
-from hoam_plugin.steppers.variables import Variable
+from hoam_plugin.steppers import Variable
 
 KEY = jax.random.key(0)
 N = 20_000

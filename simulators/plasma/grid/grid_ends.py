@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from .distributions import Distribution, Table
-from .species import Species
+from hoam_plugin._internal.checks import increasing_pair
+
+from ..distributions import Distribution, Table, points_of
+from ..species import Species
 
 # Thermal widths that a velocity grid reaches beyond the outermost beams by default.
 _REACH = 9.0
@@ -18,16 +21,17 @@ _REACH = 9.0
 _MASS_LOST = 1e-6
 
 
-def increasing(name: str, pair: Any) -> tuple[float, float]:
+# A distribution f0(x, v) of two arrays of one shape.
+InitialDistribution: TypeAlias = Callable[[Float[Array, "n_x n_v"], Float[Array, "n_x n_v"]], Float[Array, "n_x n_v"]]
+
+
+def increasing(name: str, pair: Sequence[float]) -> tuple[float, float]:
     """Two numbers as floats.
 
     Raises:
         ValueError: not increasing, or not finite.
     """
-    low, high = (float(value) for value in pair)
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"{name}={(low, high)!r} must be two increasing finite numbers")
-    return low, high
+    return increasing_pair(name, pair, wanted="two increasing finite numbers")
 
 
 def checked_bounds(given: Any, species: Sequence[Species], first_is_free: bool) -> tuple[tuple[float, float], ...]:
@@ -54,7 +58,7 @@ def checked_bounds(given: Any, species: Sequence[Species], first_is_free: bool) 
     return checked
 
 
-def check_initial(initial: Any, length: float, n_x: int, n_v: int, bounds: tuple[float, float]) -> None:
+def check_initial(initial: InitialDistribution, length: float, n_x: int, n_v: int, bounds: tuple[float, float]) -> None:
     """Raise ValueError for a distribution that is not finite, negative somewhere, or cut off by the velocity grid."""
     low, high = bounds
     span = high - low
@@ -74,18 +78,6 @@ def check_initial(initial: Any, length: float, n_x: int, n_v: int, bounds: tuple
         raise ValueError(_cut_off(bounds, lost, f"initial={initial!r}"))
 
 
-def mean_and_variance(distribution: Distribution) -> tuple[float, float]:
-    """Of the velocities of one species."""
-    if isinstance(distribution, Table):
-        points, values = _points(distribution), np.asarray(distribution.values)
-        mean = float(np.average(points, weights=values))
-        return mean, float(np.average((points - mean) ** 2, weights=values))
-    total = sum(beam.weight for beam in distribution)
-    mean = sum(beam.weight * beam.drift for beam in distribution) / total
-    second = sum(beam.weight * (beam.drift**2 + beam.width**2) for beam in distribution) / total
-    return mean, second - mean**2
-
-
 def _reach(distribution: Distribution) -> tuple[float, float]:
     if isinstance(distribution, Table):
         return distribution.low, distribution.high
@@ -95,14 +87,10 @@ def _reach(distribution: Distribution) -> tuple[float, float]:
 
 def _share_outside(distribution: Distribution, low: float, high: float) -> float:
     if isinstance(distribution, Table):
-        points, values = _points(distribution), np.asarray(distribution.values)
+        points, values = points_of(distribution), np.asarray(distribution.values)
         return float(values[(points < low) | (points > high)].sum() / values.sum())
     total = sum(beam.weight for beam in distribution)
     return sum(w / total * (_tail((d - low) / s) + _tail((high - d) / s)) for w, d, s in distribution)
-
-
-def _points(table: Table) -> np.ndarray:
-    return np.linspace(table.low, table.high, len(table.values))
 
 
 def _cut_off(bounds: tuple[float, float], lost: float, what: str) -> str:

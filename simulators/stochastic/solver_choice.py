@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hoam_plugin._internal.checks import suggestion
+
+if TYPE_CHECKING:
+    import diffrax
 
 # For any Ito noise; for noise that does not depend on the state, where Ito and Stratonovich agree; for none at all.
 _ITO = ("Euler", "ItoMilstein")
@@ -17,7 +20,7 @@ _WITHOUT_ERROR_ESTIMATE = ("Euler", "ItoMilstein", "SEA")
 FINEST = 2.0**-12
 
 
-def check_solver(solver: Any, controller: Any, *, noisy: bool, additive: bool) -> None:
+def check_solver(solver: object, controller: object, *, noisy: bool, additive: bool) -> None:
     """Check that a solver converges to the Ito solution, and that it can adapt its steps where it should.
 
     Args:
@@ -54,7 +57,7 @@ def check_solver(solver: Any, controller: Any, *, noisy: bool, additive: bool) -
             raise ValueError(f"solver={solver!r} has no error estimate for adaptive steps; use {right}")
 
 
-def solver_object(solver: Any) -> Any:
+def solver_object(solver: object) -> diffrax.AbstractSolver:
     """The diffrax solver of a name, or the object itself."""
     if not isinstance(solver, str):
         return solver
@@ -63,7 +66,7 @@ def solver_object(solver: Any) -> Any:
     return getattr(diffrax, solver)()
 
 
-def controller_object(controller: Any, *, noisy: bool) -> Any:
+def controller_object(controller: object, *, noisy: bool) -> diffrax.AbstractAdaptiveStepSizeController:
     """The diffrax step size controller of (rtol, atol), or the object itself."""
     import diffrax
 
@@ -77,7 +80,7 @@ def controller_object(controller: Any, *, noisy: bool) -> Any:
     return diffrax.PIDController(rtol=rtol, atol=atol, pcoeff=0.1, icoeff=0.3, dtmin=2 * FINEST)
 
 
-def _examine(solver: Any, *, noisy: bool, additive: bool, controller: Any) -> tuple[bool, bool, bool]:
+def _examine(solver: object, *, noisy: bool, additive: bool, controller: object) -> tuple[bool, bool, bool]:
     """Whether a solver object converges, needs noise, and estimates its error."""
     import diffrax
 
@@ -97,7 +100,7 @@ def _examine(solver: Any, *, noisy: bool, additive: bool, controller: Any) -> tu
     return converges, needs_noise, isinstance(solver, diffrax.AbstractAdaptiveSolver)
 
 
-def _check_controller(controller: Any) -> None:
+def _check_controller(controller: object) -> None:
     if isinstance(controller, tuple):
         if len(controller) != 2 or not all(isinstance(t, float | int) and 0 < t < float("inf") for t in controller):
             raise ValueError(f"stepsize_controller={controller!r} must be (rtol, atol), two positive numbers")

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.steppers import Parameters, Stepper
+from hoam_plugin._types import Key, Parameters, Scalar, StateT
+from hoam_plugin.steppers import Stepper
 
 
 def advance(
-    stepper: Stepper, state: Any, parameters: Parameters, n_steps: int, *, dt: Any = None, key: Any = None
-) -> Any:
+    stepper: Stepper,
+    state: StateT,
+    parameters: Parameters,
+    n_steps: int,
+    *,
+    dt: Scalar | None = None,
+    key: Key | None = None,
+) -> StateT:
     """The state after `n_steps` equal steps, for `jit`, `grad` and `vmap`.
 
     A gradient through a plain scan keeps what every step computed. Here the steps are cut into about sqrt(n_steps)
@@ -35,12 +42,12 @@ def advance(
     n_steps = positive_int("n_steps", n_steps)
     size = stepper.dt if dt is None else dt
 
-    def step(state: Any, index: Any) -> tuple[Any, None]:
+    def step(state: StateT, index: Int[Array, ""]) -> tuple[StateT, None]:
         own_key = None if key is None else jax.random.fold_in(key, index)
         return stepper.step(state, size, parameters, key=own_key), None
 
     @jax.checkpoint
-    def piece(state: Any, indices: Any) -> tuple[Any, None]:
+    def piece(state: StateT, indices: Int[Array, " step"]) -> tuple[StateT, None]:
         return jax.lax.scan(step, state, indices)
 
     length = math.isqrt(n_steps)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,46 +11,42 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import parameter_row, positive_int, random_key
-from hoam_plugin.steppers import Parameters, Variable, clock
+from hoam_plugin._internal.checks import parameter_row, random_key
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, PyTree, SampleState, Scalar
+from hoam_plugin.numerics import periodic
+from hoam_plugin.steppers import Description, OfState, Parameters, Variable, clock
 
-from .. import distributions, velocity_range
-from ..phase_space import PhaseSpaceState, phase_space_variables
-from ..resolution import check_resolution
-from ..species import (
-    Species,
-    checked_species,
-    draw_positions,
-    per_sample,
-    relative_density,
-    species_coordinate,
-    uniform_points,
-)
+from ...described import arguments_of
+from ...sampling import samples_of_table, uniform_points
+from .. import distributions
+from ..perturbed_box import positive_mu
+from ..phase_space import PhaseSpaceState
+from ..resolution_checks import check_resolution
+from ..species import draw_positions, per_sample, relative_density, species_coordinate
 from ..splitting import relax
-from ..tabulated_density import samples_of_table
 from . import fokker_planck
-from .phase_space_grid import PhaseSpaceGrid, at_positions
-from .spectral_shift import Interpolation, antiderivative, require_interpolation
+from .grid_plasma import GridPlasma
+from .phase_space_grid import at_positions
+from .spectral_shift import antiderivative
 
-_STATIC = {"static": True}
-_COLLISIONS = ("none", "lenard_bernstein", "dougherty")
+# Of every species, at the nodes.
+Distributions = tuple[Float[Array, "n_x n_v"], ...]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree(data=("distributions", "electric_field"))
 class GridCache:
     """What a state carries beside its samples: the distribution of every species, and the field at the nodes in x.
 
     Not annotated with shapes, since JAX's transformations put batched and placeholder leaves into a pytree.
     """
 
-    distributions: Any
-    electric_field: Any
+    distributions: PyTree
+    electric_field: PyTree
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class VlasovPoissonGrid:
+@pytree()
+class VlasovPoissonGrid(GridPlasma):
     """Semi-Lagrangian solver in one space and one velocity dimension, pure JAX.
 
     Solves f_t + v f_x + (q/m) E f_v = C[f] for every species on a periodic box, with mu^2 E_x = the charge density and
@@ -95,74 +89,6 @@ class VlasovPoissonGrid:
         velocity_scale: velocity by which scores make v dimensionless.
     """
 
-    beams: Any = dataclasses.field(default=((1.0, 0.0, 1.0),), metadata=_STATIC)
-    length: float = dataclasses.field(default=4 * math.pi, metadata=_STATIC)
-    amplitude: float = dataclasses.field(default=0.01, metadata=_STATIC)
-    mode: int = dataclasses.field(default=1, metadata=_STATIC)
-    start: Literal["quiet", "random"] = dataclasses.field(default="quiet", metadata=_STATIC)
-    species: tuple[Species, ...] = dataclasses.field(default=(), metadata=_STATIC)
-    initial: Callable[[Any, Any], Any] | None = dataclasses.field(default=None, metadata=_STATIC)
-    n_x: int = dataclasses.field(default=128, metadata=_STATIC)
-    n_v: int = dataclasses.field(default=256, metadata=_STATIC)
-    grid_bounds: tuple[Any, ...] | None = dataclasses.field(default=None, metadata=_STATIC)
-    advection_x: Interpolation = dataclasses.field(default="fourier", metadata=_STATIC)
-    advection_v: Interpolation = dataclasses.field(default="spline", metadata=_STATIC)
-    collisions: Literal["none", "lenard_bernstein", "dougherty"] = dataclasses.field(default="none", metadata=_STATIC)
-    collision_frequency: float = dataclasses.field(default=0.0, metadata=_STATIC)
-    record_distribution: bool = dataclasses.field(default=False, metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.1, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 40.0), metadata=_STATIC)
-    velocity_bounds: tuple[float, float] = dataclasses.field(default=(-8.0, 8.0), metadata=_STATIC)
-    velocity_scale: float = dataclasses.field(default=3.0, metadata=_STATIC)
-
-    def __post_init__(self) -> None:
-        # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
-        for name in ("horizon", "velocity_bounds"):
-            object.__setattr__(self, name, velocity_range.increasing(name, getattr(self, name)))
-        for name in ("length", "dt", "velocity_scale"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a positive number")
-        if self.mode != int(self.mode) or self.mode < 1:
-            raise ValueError(f"mode={self.mode!r} must be a positive whole number: the box holds whole wavelengths")
-        for name, choices in (("start", ("quiet", "random")), ("collisions", _COLLISIONS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, choices))}")
-        for name, least in (("n_x", 4), ("n_v", 8)):
-            positive_int(name, getattr(self, name), least)
-        for name in ("advection_x", "advection_v"):
-            require_interpolation(name, getattr(self, name))
-        self._check_collisions()
-        tabulated = self.velocity_bounds if self.grid_bounds is None or np.ndim(self.grid_bounds[0]) else None
-        in_range = tabulated or velocity_range.increasing("grid_bounds", self.grid_bounds)
-        object.__setattr__(self, "beams", distributions.velocity_distribution("beams", self.beams, in_range))
-        object.__setattr__(self, "species", checked_species(self.species, self.amplitude, self.length, in_range))
-        # A stepper without species has checked its amplitude nowhere yet.
-        electrons = checked_species((Species("electron", beams=self.beams),), self.amplitude, self.length, in_range)
-        bounds = velocity_range.checked_bounds(self.grid_bounds, self.species or electrons, self.initial is not None)
-        object.__setattr__(self, "grid_bounds", bounds)
-        if self.initial is not None:
-            velocity_range.check_initial(self.initial, self.length, self.n_x, self.n_v, bounds[0])
-
-    @property
-    def kinds(self) -> tuple[Species, ...]:
-        """All species: those given, or electrons with the stepper's own start."""
-        return self.species or (Species("electron", beams=self.beams, amplitude=self.amplitude),)
-
-    def grid(self, species: int = 0) -> PhaseSpaceGrid:
-        """The grid of a species, by its number."""
-        assert self.grid_bounds is not None
-        return PhaseSpaceGrid(self.length, self.n_x, self.n_v, *self.grid_bounds[species])
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The one physics parameter: `mu`, the Debye length scale in mu^2 E_x = charge density."""
-        return ("mu",)
-
-    @property
-    def variables(self) -> tuple[Variable, ...]:
-        """Position on the torus and velocity, of the samples."""
-        return phase_space_variables(self.length, self.velocity_bounds, self.velocity_scale)
-
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
         """What `diagnostics` returns."""
@@ -192,37 +118,34 @@ class VlasovPoissonGrid:
         """Number of each sample's species, where there are several."""
         return species_coordinate(self.kinds, n_samples)
 
-    @property
-    def describe(self) -> Callable[[], tuple[str, dict[str, Any]]]:
-        """A function without arguments: entry-point name and JSON-safe arguments that rebuild this stepper.
-
-        Raises:
-            AttributeError: with a function `initial`, which no file can hold.
-        """
+    def describe(self) -> Description | None:
+        """Entry-point name and JSON-safe arguments; None with a function `initial`, which no file can hold."""
         if self.initial is not None:
-            raise AttributeError("a stepper with a function for its initial distribution cannot be described")
-        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "initial"}
-        return lambda: ("vlasov_poisson_grid", arguments)
+            return None
+        arguments = arguments_of(self)
+        del arguments["initial"]
+        return "vlasov_poisson_grid", arguments
 
     @property
-    def known_drift(self) -> Callable[..., dict[str, Any]]:
-        """Friction by Lenard-Bernstein collisions, a function of (state, parameters).
+    def known_drift(self) -> OfState | None:
+        """(state, parameters) -> the friction of Lenard-Bernstein collisions.
 
-        Raises:
-            AttributeError: without such collisions (those of Dougherty depend on f, which samples do not know), or with
-                several species, as a sample by itself does not know its own.
+        None without such collisions (those of Dougherty depend on f, which samples do not know), or with several
+        species, as a sample by itself does not know its own.
         """
-        mean, _ = self._known_equilibrium()
+        known = self._known_equilibrium()
+        if known is None:
+            return None
+        mean, _ = known
         return lambda state, parameters: {"v": -self.collision_frequency * (state.v - mean)}
 
     @property
-    def noise(self) -> Callable[..., dict[str, Any]]:
-        """Amplitude of the noise of Lenard-Bernstein collisions, a function of (state, parameters).
-
-        Raises:
-            AttributeError: as `known_drift`.
-        """
-        _, temperature = self._known_equilibrium()
+    def noise(self) -> OfState | None:
+        """(state, parameters) -> the amplitude of the noise of Lenard-Bernstein collisions; None as `known_drift`."""
+        known = self._known_equilibrium()
+        if known is None:
+            return None
+        _, temperature = known
         return lambda state, parameters: {"v": math.sqrt(2 * self.collision_frequency * temperature)}
 
     def check_run(self, parameters: dict[str, np.ndarray], dt: float) -> None:
@@ -237,9 +160,7 @@ class VlasovPoissonGrid:
         Raises:
             ValueError: omega_p dt of at least 2, or mu is not positive.
         """
-        mu = np.asarray(parameters["mu"], np.float64)
-        if not (mu > 0).all():
-            raise ValueError(f"mu={mu.tolist()!r} must be positive: the plasma frequency is 1/mu")
+        mu = positive_mu(parameters, "the plasma frequency is 1/mu")
         fastest = sum(kind.density * kind.charge**2 / kind.mass for kind in self.kinds) ** 0.5
         check_resolution(
             f"mu={mu.min():g}",
@@ -253,7 +174,7 @@ class VlasovPoissonGrid:
             stacklevel=4,
         )
 
-    def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
+    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """The initial distributions, and `n_samples` samples of them.
 
         Raises:
@@ -279,14 +200,14 @@ class VlasovPoissonGrid:
         cache = GridCache(f, self._field(f, parameters))
         return PhaseSpaceState(**clock.at(self.horizon[0], x.dtype), x=x, v=v, aux=cache)
 
-    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
+    def step(self, state: SampleState, dt: Scalar, parameters: Parameters, key: Key | None = None) -> SampleState:
         """One step of distributions and samples.
 
         Raises:
             ValueError: no key although collisions need random numbers for the samples, or parameters other than `mu`.
             TypeError: with collisions, a key that is no JAX random key.
         """
-        if self._collides and key is None:
+        if self.collides and key is None:
             raise ValueError(
                 f"key=None: collisions={self.collisions!r} move the samples at random; pass jax.random.key(0)"
             )
@@ -294,7 +215,7 @@ class VlasovPoissonGrid:
         f, field = state.aux.distributions, state.aux.electric_field
         dt = jnp.asarray(dt, field.dtype)
         f, v = self._kicked(f, field, dt / 2), state.v + dt / 2 * self._acceleration(field, state.x)
-        if self._collides:
+        if self.collides:
             f, x = self._drifted(f, dt / 2), state.x + dt / 2 * v
             v = self._scattered(f, self._wrapped(x), v, dt, key)
             f = self._collided(f, dt)
@@ -306,7 +227,7 @@ class VlasovPoissonGrid:
         f, v = self._kicked(f, field, dt / 2), v + dt / 2 * self._acceleration(field, x)
         return clock.advanced(dataclasses.replace(state, x=x, v=v, aux=GridCache(f, field)), dt)
 
-    def refresh(self, state: Any, parameters: Parameters) -> Any:
+    def refresh(self, state: SampleState, parameters: Parameters) -> SampleState:
         """Estimate the distributions from the samples, by bilinear weights: as noisy as a particle code's field.
 
         Raises:
@@ -318,7 +239,7 @@ class VlasovPoissonGrid:
         f = tuple(kind.density * self.grid(i).deposited(x[i::n], state.v[i::n]) for i, kind in enumerate(self.kinds))
         return dataclasses.replace(state, x=x, aux=GridCache(f, self._field(f, parameters)))
 
-    def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
+    def rates(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
         """Drift of the samples, without the noise of collisions.
 
         Raises:
@@ -326,12 +247,12 @@ class VlasovPoissonGrid:
         """
         parameter_row(parameters, self.parameters)
         acceleration = self._acceleration(state.aux.electric_field, state.x)
-        if self._collides:
+        if self.collides:
             mean, _ = self._moments_at(state.aux.distributions, state.x)
             acceleration = acceleration - self.collision_frequency * (state.v - mean)
         return {"x": state.v, "v": acceleration}
 
-    def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
         """Energies, momentum, mass and norm per electron of all species, and the field; see `diagnostic_variables`.
 
         Raises:
@@ -356,16 +277,16 @@ class VlasovPoissonGrid:
             **recorded,
         }
 
-    def _kicked(self, f: tuple[Any, ...], field: Float[Array, " n_x"], dt: Any) -> tuple[Any, ...]:
+    def _kicked(self, f: Distributions, field: Float[Array, " n_x"], dt: Float[Array, ""]) -> Distributions:
         return tuple(
             self.grid(i).kicked(own, (kind.charge / kind.mass) * field, dt, self.advection_v)
             for i, (kind, own) in enumerate(zip(self.kinds, f, strict=True))
         )
 
-    def _drifted(self, f: tuple[Any, ...], dt: Any) -> tuple[Any, ...]:
+    def _drifted(self, f: Distributions, dt: Float[Array, ""]) -> Distributions:
         return tuple(self.grid(i).drifted(own, dt, self.advection_x) for i, own in enumerate(f))
 
-    def _collided(self, f: tuple[Any, ...], dt: Any) -> tuple[Any, ...]:
+    def _collided(self, f: Distributions, dt: Float[Array, ""]) -> Distributions:
         return tuple(
             fokker_planck.collided(
                 own, self.grid(i).velocities(own.dtype), *self._targets(i, own), self.collision_frequency * dt
@@ -377,16 +298,18 @@ class VlasovPoissonGrid:
         """Mean velocity and temperature that collisions drive a species to, at every x."""
         if self.collisions == "dougherty":
             return fokker_planck.local_moments(f, self.grid(i).velocities(f.dtype))
-        mean, variance = velocity_range.mean_and_variance(self.kinds[i].beams)
+        mean, variance = distributions.mean_and_variance(self.kinds[i].beams)
         return jnp.full(self.n_x, mean, f.dtype), jnp.full(self.n_x, variance, f.dtype)
 
-    def _scattered(self, f: tuple[Any, ...], x: Any, v: Float[Array, " n"], dt: Any, key: Any) -> Float[Array, " n"]:
+    def _scattered(
+        self, f: Distributions, x: Float[Array, " n"], v: Float[Array, " n"], dt: Float[Array, ""], key: Key | None
+    ) -> Float[Array, " n"]:
         """Collisions of the samples: the Ornstein-Uhlenbeck step whose law is that of the operator."""
         mean, temperature = self._moments_at(f, x)
         normals = jax.random.normal(random_key(key), v.shape, v.dtype)
         return relax(v, dt, self.collision_frequency, mean, jnp.sqrt(temperature), normals)
 
-    def _moments_at(self, f: tuple[Any, ...], x: Float[Array, " n"]) -> tuple[Any, Any]:
+    def _moments_at(self, f: Distributions, x: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Mean velocity and temperature that collisions drive each sample to."""
         n = len(self.kinds)
         mean, temperature = jnp.zeros_like(x), jnp.zeros_like(x)
@@ -399,14 +322,14 @@ class VlasovPoissonGrid:
         ratios = [kind.charge / kind.mass for kind in self.kinds]
         return per_sample(ratios, x.shape[0], x.dtype) * at_positions(field, x, self.length)
 
-    def _field(self, f: tuple[Any, ...], parameters: Parameters) -> Float[Array, " n_x"]:
+    def _field(self, f: Distributions, parameters: Parameters) -> Float[Array, " n_x"]:
         charge = jnp.sum(
             jnp.stack([kind.charge * self.grid(i).density(f[i]) for i, kind in enumerate(self.kinds)]), axis=0
         )
         return antiderivative(charge, self.length) / jnp.asarray(parameters["mu"], charge.dtype) ** 2
 
     def _wrapped(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
-        return x - self.length * jnp.floor(x * (1 / self.length))
+        return periodic.wrapped_by_product(x, self.length)
 
     def _initial_distribution(self, i: int) -> Float[Array, "n_x n_v"]:
         grid, kind = self.grid(i), self.kinds[i]
@@ -419,25 +342,8 @@ class VlasovPoissonGrid:
         # Scaled by its sum, as the box must be neutral to round-off.
         return f * (kind.density / grid.mean(f))
 
-    @property
-    def _collides(self) -> bool:
-        return self.collisions != "none" and self.collision_frequency > 0
-
-    def _known_equilibrium(self) -> tuple[float, float]:
-        if not (self._collides and self.collisions == "lenard_bernstein" and len(self.kinds) == 1):
-            raise AttributeError(f"collisions={self.collisions!r} of {len(self.kinds)} species: nothing is known of it")
-        return velocity_range.mean_and_variance(self.kinds[0].beams)
-
-    def _check_collisions(self) -> None:
-        if not (math.isfinite(self.collision_frequency) and self.collision_frequency >= 0):
-            raise ValueError(f"collision_frequency={self.collision_frequency!r} must be a number of at least 0")
-        if self.collisions == "none" and self.collision_frequency > 0:
-            raise ValueError(
-                f"collision_frequency={self.collision_frequency!r} has no effect with collisions='none'; choose "
-                "'lenard_bernstein' or 'dougherty'"
-            )
-        if self.initial is not None and self.collisions == "lenard_bernstein":
-            raise ValueError(
-                "collisions='lenard_bernstein' drives f to the mean and temperature of the beams, which `initial` "
-                "replaces; use 'dougherty'"
-            )
+    def _known_equilibrium(self) -> tuple[float, float] | None:
+        """Mean velocity and temperature that collisions drive all samples to, where those are the same for all."""
+        if not (self.collides and self.collisions == "lenard_bernstein" and len(self.kinds) == 1):
+            return None
+        return distributions.mean_and_variance(self.kinds[0].beams)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +17,8 @@ _COARSE_CELL = np.pi
 
 def check_resolution(
     runs: str,
-    plasma_frequencies: Any,
-    debye_lengths: Any,
+    plasma_frequencies: float | np.ndarray,
+    debye_lengths: float | np.ndarray,
     *,
     dt: float,
     integrator: str,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,45 +12,30 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from hoam_plugin._internal.checks import parameter_row, positive_int, random_key
-from hoam_plugin.numerics import tolerances
-from hoam_plugin.steppers import Parameters, Variable, clock, state_type
+from hoam_plugin._internal.checks import parameter_row, random_key
+from hoam_plugin._internal.static import pytree
+from hoam_plugin._types import Key, SampleState, Scalar
+from hoam_plugin.numerics import periodic, tolerances
+from hoam_plugin.steppers import Description, OfState, Parameters, Variable, clock, state_type
 
+from ...described import arguments_of
+from ...sampling import uniform_points
 from .. import distributions, splitting
 from .. import species as kinds_of_particles
-from ..phase_space import PhaseSpaceState, phase_space_variables
-from ..resolution import check_resolution
-from ..species import MAXWELLIAN, Species
-from ..splitting import Integrator
+from ..perturbed_box import positive_mu
+from ..phase_space import PhaseSpaceState
+from ..resolution_checks import check_resolution
+from ..species import Species
 from . import delta_f, mesh
-from .checks import check_particle_physics, check_positive, check_shared_attributes, normalise_attributes
-from .shape_functions import Shape
+from .field_cache import FieldCache
+from .particle_plasma import ParticlePlasma
 
-_STATIC = {"static": True}
 TransverseState = state_type(("x", "v", "vy"))
+Columns = tuple[Float[Array, " sample"], ...]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class FieldCache:
-    """What a step keeps for the next.
-
-    Not annotated with shapes, since JAX's transformations put batched and placeholder leaves into a pytree.
-
-    Attributes:
-        acceleration: of the samples by the electric field.
-        electric_field: between the grid nodes (in 3-D on the nodes).
-        label: phase-space density that the samples started with, for `deposit="delta_f"`; else None.
-    """
-
-    acceleration: Any
-    electric_field: Any
-    label: Any = None
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class VlasovPoissonPIC:
+@pytree()
+class VlasovPoissonPIC(ParticlePlasma):
     """Electrostatic particle-in-cell code in one space and one or two velocity dimensions, pure JAX.
 
     Solves f_t + v f_x + phi_x f_v = 0 with mu^2 phi_xx = n - 1 on a periodic box (plasma units; E = -phi_x, mean
@@ -94,71 +78,6 @@ class VlasovPoissonPIC:
             goes on with the plain deposit.
     """
 
-    beams: Any = dataclasses.field(default=MAXWELLIAN, metadata=_STATIC)
-    length: float = dataclasses.field(default=4 * math.pi, metadata=_STATIC)
-    amplitude: float = dataclasses.field(default=0.01, metadata=_STATIC)
-    mode: int = dataclasses.field(default=1, metadata=_STATIC)
-    start: Literal["quiet", "random"] = dataclasses.field(default="quiet", metadata=_STATIC)
-    n_cells: int = dataclasses.field(default=3125, metadata=_STATIC)
-    dt: float = dataclasses.field(default=0.05, metadata=_STATIC)
-    horizon: tuple[float, float] = dataclasses.field(default=(0.0, 40.0), metadata=_STATIC)
-    velocity_bounds: tuple[float, float] = dataclasses.field(default=(-8.0, 8.0), metadata=_STATIC)
-    velocity_scale: float = dataclasses.field(default=3.0, metadata=_STATIC)
-    shape: Shape = dataclasses.field(default="linear", metadata=_STATIC)
-    integrator: Integrator = dataclasses.field(default="leapfrog", metadata=_STATIC)
-    velocity_dimensions: int = dataclasses.field(default=1, metadata=_STATIC)
-    transverse_beams: Any = dataclasses.field(default=MAXWELLIAN, metadata=_STATIC)
-    magnetic_field: float = dataclasses.field(default=0.0, metadata=_STATIC)
-    initial_density: Any = dataclasses.field(default=None, metadata=_STATIC)
-    species: Any = dataclasses.field(default=(), metadata=_STATIC)
-    collision_frequency: float = dataclasses.field(default=0.0, metadata=_STATIC)
-    collision_mean: float = dataclasses.field(default=0.0, metadata=_STATIC)
-    collision_temperature: float = dataclasses.field(default=1.0, metadata=_STATIC)
-    deposit: Literal["full_f", "delta_f"] = dataclasses.field(default="full_f", metadata=_STATIC)
-
-    def __post_init__(self) -> None:
-        # Normalised here so that arguments read back from JSON give an equal, hashable stepper.
-        numbers = ("length", "amplitude", "dt", "velocity_scale", "magnetic_field")
-        collisions = ("collision_frequency", "collision_mean", "collision_temperature")
-        normalise_attributes(self, numbers=(*numbers, *collisions), tuples=("horizon", "velocity_bounds"))
-        check_positive(self, "length")
-        positive_int("n_cells", self.n_cells, 4)
-        check_shared_attributes(self, self.n_cells)
-        normalised: dict[str, Any] = {}
-        for name in ("beams", "transverse_beams"):
-            normalised[name] = distributions.velocity_distribution(name, getattr(self, name), self.velocity_bounds)
-        if self.initial_density is not None:
-            normalised["initial_density"] = distributions.position_density(
-                "initial_density", self.initial_density, self.length
-            )
-        normalised["species"] = kinds_of_particles.checked_species(
-            self.species, self.amplitude, self.length, self.velocity_bounds
-        )
-        for name, value in normalised.items():
-            object.__setattr__(self, name, value)
-        check_particle_physics(self)
-
-    @property
-    def kinds(self) -> tuple[Species, ...]:
-        """The mobile species: those given, or the electrons."""
-        if self.species:
-            return self.species
-        start = {"beams": self.beams, "amplitude": self.amplitude, "transverse_beams": self.transverse_beams}
-        return (Species("electrons", **start, initial_density=self.initial_density),)
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The one physics parameter: `mu`, the Debye length scale in mu^2 phi_xx = n - 1."""
-        return ("mu",)
-
-    @property
-    def variables(self) -> tuple[Variable, ...]:
-        """Position on the torus and velocity; with two velocity dimensions also the velocity across."""
-        x, v = phase_space_variables(self.length, self.velocity_bounds, self.velocity_scale)
-        # No variable has vy as its rate: nothing depends on y.
-        across = dataclasses.replace(v, name="vy", velocity_of=None, long_name="velocity across x")
-        return (x, v, across) if self.velocity_dimensions == 2 else (x, v)
-
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
         """What `diagnostics` returns."""
@@ -189,10 +108,9 @@ class VlasovPoissonPIC:
         """
         return kinds_of_particles.samples_of(self.kinds, name, n_samples)
 
-    def describe(self) -> tuple[str, dict[str, Any]]:
+    def describe(self) -> Description:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
-        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return "vlasov_poisson_pic", arguments
+        return "vlasov_poisson_pic", arguments_of(self)
 
     def check_run(self, parameters: dict[str, np.ndarray], dt: float) -> None:
         """Warn of a time step or cells that do not resolve the plasma; `simulate` calls it before a run.
@@ -200,9 +118,7 @@ class VlasovPoissonPIC:
         Raises:
             ValueError: the step is beyond the limit of the plasma period, or mu is not positive.
         """
-        mu = np.asarray(parameters["mu"], np.float64)
-        if not (mu > 0).all():
-            raise ValueError(f"mu={mu.tolist()!r} must be positive: the plasma frequency is 1/mu")
+        mu = positive_mu(parameters, "the plasma frequency is 1/mu")
         strengths = np.asarray([one.charge**2 * one.density / one.mass for one in self.kinds])
         widths = np.asarray([distributions.width(one.beams) for one in self.kinds])
         # Immobile and neutral species do not screen.
@@ -218,7 +134,7 @@ class VlasovPoissonPIC:
             speed=max(distributions.fastest(one.beams) for one in self.kinds),
         )
 
-    def init(self, key: Array, n_samples: int, parameters: Parameters) -> Any:
+    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw `n_samples` particles from f0; see the class.
 
         Raises:
@@ -249,13 +165,13 @@ class VlasovPoissonPIC:
         samples = dict(zip(("x", "v", "vy"), columns, strict=False))
         return self.refresh(kind(**clock.at(self.horizon[0], x.dtype), **samples, aux=cache), parameters)
 
-    def _draw(self, key: Array, n: int, one: Species) -> list[Any]:
-        u = kinds_of_particles.uniform_points(key, n, 1 + self.velocity_dimensions, self.start)
+    def _draw(self, key: Key, n: int, one: Species) -> list[Float[Array, " n"]]:
+        u = uniform_points(key, n, 1 + self.velocity_dimensions, self.start)
         x = kinds_of_particles.draw_positions(u[:, 0], one, self.length, self.mode)
         velocities = (one.beams, one.transverse_beams)[: self.velocity_dimensions]
         return [x, *(distributions.quantile(u[:, i + 1], own) for i, own in enumerate(velocities))]
 
-    def step(self, state: Any, dt: Any, parameters: Parameters, key: Any = None) -> Any:
+    def step(self, state: SampleState, dt: Scalar, parameters: Parameters, key: Key | None = None) -> SampleState:
         """One step: kick, drift, kick, or a fourth-order composition of three; with collisions half-way through.
 
         Raises:
@@ -274,7 +190,9 @@ class VlasovPoissonPIC:
             moved = self._kick_drift_kick(moved, fraction * dt, parameters, key)
         return clock.advanced(moved, dt)
 
-    def _kick_drift_kick(self, state: Any, dt: Any, parameters: Parameters, key: Any) -> Any:
+    def _kick_drift_kick(
+        self, state: SampleState, dt: Float[Array, ""], parameters: Parameters, key: Key | None
+    ) -> SampleState:
         velocities = (state.v + dt / 2 * state.aux.acceleration, *self._across(state))
         if self.collision_frequency:
             # Collisions between two half drifts (the order BAOAB): the least bias, and one field solve as before.
@@ -282,19 +200,19 @@ class VlasovPoissonPIC:
             x, velocities = self._drift(x, self._collide(velocities, dt, key), dt / 2)
         else:
             x, velocities = self._drift(state.x, velocities, dt)
-        x = x - self.length * jnp.floor(x * (1 / self.length))
+        x = periodic.wrapped_by_product(x, self.length)
         cache = self._field(x, velocities, state.aux.label, parameters)
         v = velocities[0] + dt / 2 * cache.acceleration
         across = dict(zip(("vy",), velocities[1:], strict=False))
         return dataclasses.replace(state, x=x, v=v, aux=cache, **across)
 
-    def _drift(self, x: Any, velocities: Any, dt: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _drift(self, x: Float[Array, " sample"], velocities: Columns, dt: Float[Array, ""]) -> tuple[Array, Columns]:
         if not self.magnetic_field:
             return x + dt * velocities[0], velocities
         moved, *turned = splitting.gyrate(x, velocities[0], velocities[1], dt, self._gyrofrequency(x))
         return moved, tuple(turned)
 
-    def _collide(self, velocities: Any, dt: Any, key: Any) -> tuple[Any, ...]:
+    def _collide(self, velocities: Columns, dt: Float[Array, ""], key: Key | None) -> Columns:
         normals = jax.random.normal(random_key(key), (len(velocities), len(velocities[0])), velocities[0].dtype)
         means = (self.collision_mean, 0.0)
         return tuple(
@@ -302,14 +220,14 @@ class VlasovPoissonPIC:
             for v, mean, own in zip(velocities, means[: len(velocities)], normals, strict=True)
         )
 
-    def refresh(self, state: Any, parameters: Parameters) -> Any:
+    def refresh(self, state: SampleState, parameters: Parameters) -> SampleState:
         """Rebuild the cached field and acceleration; positions are wrapped into the box.
 
         Raises:
             ValueError: parameters other than `mu`.
         """
         parameters = parameter_row(parameters, self.parameters)
-        x = state.x - self.length * jnp.floor(state.x * (1 / self.length))
+        x = periodic.wrapped_by_product(state.x, self.length)
         velocities = (state.v, *self._across(state))
         label = None
         if self.deposit == "delta_f":
@@ -318,7 +236,7 @@ class VlasovPoissonPIC:
             label = delta_f.labels(x, velocities, self.kinds[0], self.length, self.mode, is_start)
         return dataclasses.replace(state, x=x, aux=self._field(x, velocities, label, parameters))
 
-    def rates(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
+    def rates(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
         """Time derivatives of the variables; of collisions the friction, without the noise.
 
         Raises:
@@ -333,23 +251,19 @@ class VlasovPoissonPIC:
         return {name: rate + friction[name] if name in friction else rate for name, rate in rates.items()}
 
     @property
-    def known_drift(self) -> Callable[[Any, Parameters], dict[str, Any]]:
-        """The friction of collisions; no attribute where there are none."""
-        self._require_collisions()
-        return self._friction
+    def known_drift(self) -> OfState | None:
+        """(state, parameters) -> the friction of collisions; None where there are none."""
+        return self._friction if self.collision_frequency else None
 
     @property
-    def noise(self) -> Callable[[Any, Parameters], dict[str, Any]]:
-        """The amplitude of the noise of collisions; no attribute where there are none."""
-        self._require_collisions()
+    def noise(self) -> OfState | None:
+        """(state, parameters) -> the amplitude of the noise of collisions; None where there are none."""
+        if not self.collision_frequency:
+            return None
         amplitude = self._collision_width * math.sqrt(2 * self.collision_frequency)
         return lambda state, parameters: dict.fromkeys(("v", "vy")[: self.velocity_dimensions], amplitude)
 
-    def _require_collisions(self) -> None:
-        if not self.collision_frequency:
-            raise AttributeError("collision_frequency=0: there is no known drift and no noise")
-
-    def _friction(self, state: Any, parameters: Parameters) -> dict[str, Any]:
+    def _friction(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, " sample"]]:
         drift = {"v": -self.collision_frequency * (state.v - self.collision_mean)}
         if self.velocity_dimensions == 2:
             drift["vy"] = -self.collision_frequency * state.vy
@@ -359,7 +273,7 @@ class VlasovPoissonPIC:
     def _collision_width(self) -> float:
         return math.sqrt(self.collision_temperature / self.kinds[0].mass)
 
-    def diagnostics(self, state: Any, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
         """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`.
 
         Raises:
@@ -382,17 +296,19 @@ class VlasovPoissonPIC:
             "electric_field": field,
         }
 
-    def _across(self, state: Any) -> tuple[Any, ...]:
+    def _across(self, state: SampleState) -> Columns:
         return (state.vy,) if self.velocity_dimensions == 2 else ()
 
-    def _gyrofrequency(self, x: Any) -> Any:
+    def _gyrofrequency(self, x: Float[Array, " sample"]) -> float | Float[Array, " sample"]:
         ratios = [one.charge / one.mass * self.magnetic_field for one in self.kinds]
         return ratios[0] if len(ratios) == 1 else kinds_of_particles.per_sample(ratios, len(x), x.dtype)
 
-    def _amounts(self, x: Any, values: Any) -> Any:
+    def _amounts(self, x: Float[Array, " sample"], values: Sequence[float]) -> float | Float[Array, " sample"]:
         return kinds_of_particles.amounts(self.kinds, values, len(x), x.dtype)
 
-    def _field(self, x: Any, velocities: Any, label: Any, parameters: Parameters) -> FieldCache:
+    def _field(
+        self, x: Float[Array, " sample"], velocities: Columns, label: Array | None, parameters: Parameters
+    ) -> FieldCache:
         mu = jnp.asarray(parameters["mu"], x.dtype)
         deposit, gather = mesh.particle_mesh(x, self.length, self.n_cells, self.shape)
         field = mesh.electric_displacement(self._electrons(deposit, x, velocities, label), self.length) / mu**2
@@ -401,7 +317,9 @@ class VlasovPoissonPIC:
         ratio = ratios[0] if len(ratios) == 1 else kinds_of_particles.per_sample(ratios, len(x), x.dtype)
         return FieldCache(ratio * at_samples, field, label)
 
-    def _electrons(self, deposit: Any, x: Any, velocities: Any, label: Any) -> Float[Array, " n_cells"]:
+    def _electrons(
+        self, deposit: mesh.Deposit, x: Float[Array, " sample"], velocities: Columns, label: Array | None
+    ) -> Float[Array, " n_cells"]:
         """The density of electrons, of mean 1, whose charge on a uniform background equals that of all species."""
         if len(self.kinds) > 1:
             charge = deposit(self._amounts(x, [one.charge for one in self.kinds]))
