@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hoam_plugin.cli.demo_sizes import Sizes
+from hoam_plugin.cli.demo_sizes import DEFAULT, Sizes
 from hoam_plugin.cli.parsing import Output, Overwrite, Whole, require_output
 
 
@@ -17,7 +17,7 @@ def demo(
     seed: Whole = 0,
     overwrite: Overwrite = False,
     progress: bool = True,
-    sizes: Annotated[Sizes, Parameter(name="*", show=False)] = Sizes(),
+    sizes: Annotated[Sizes, Parameter(name="*", show=False)] = DEFAULT,
 ) -> None:
     """Do all of it in one go on the two-stream instability, within five minutes on two cores, and print the verdict.
 

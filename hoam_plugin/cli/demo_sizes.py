@@ -33,3 +33,6 @@ class Sizes:
             positive_int(f"--{field.replace('_', '-')}", getattr(self, field), smallest)
         if self.iterations is not None:
             positive_int("--iterations", self.iterations)
+
+
+DEFAULT = Sizes()
