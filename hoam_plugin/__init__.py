@@ -5,9 +5,9 @@ Public names are listed here and load on first use, so that `import hoam_plugin`
 
 import importlib
 import importlib.metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hoam_plugin.accessor import register_with_xarray as _register_with_xarray
+from hoam_plugin._internal import xarray_arrival as _xarray_arrival
 
 if TYPE_CHECKING:
     __version__: str
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hoam_plugin.training import TrainingInterrupted as TrainingInterrupted
     from hoam_plugin.training import fit as fit
 
-_MODULES = ("diagnostics", "dispersion", "ensemble", "plots", "quadrature", "recipes")
+# Where each name is: in a room of the package, or a module of it itself.
 _HOMES = {
     "ActionMatching": "losses",
     "CoLoRA": "potentials",
@@ -54,30 +54,38 @@ _HOMES = {
     "VectorField": "potentials",
     "VelocityMatching": "losses",
     "compare": "scores",
+    "diagnostics": "",
+    "dispersion": "",
+    "ensemble": "",
     "fit": "training",
     "load": "surrogates",
+    "plots": "",
+    "quadrature": "",
+    "recipes": "",
     "register": "registry",
     "simulate": "simulation",
     "stepper": "registry",
     "use_surrogate": "registry",
 }
-__all__ = sorted((*_MODULES, *_HOMES))
+__all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         return importlib.metadata.version("hoam-plugin")
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"hoam_plugin.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    if name in _MODULES:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hoam_plugin' has no attribute {name!r}")
+    home = _HOMES[name]
+    if not home:
         return importlib.import_module(f"hoam_plugin.{name}")
-    raise AttributeError(f"module 'hoam_plugin' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"hoam_plugin.{home}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-_register_with_xarray()
+# It registers itself.
+_xarray_arrival.when_imported(lambda: importlib.import_module("hoam_plugin.accessor"))

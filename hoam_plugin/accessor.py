@@ -1,19 +1,23 @@
-"""The xarray accessor `ds.hoam`: what this package does with ensembles, as methods of the Dataset.
+"""What xarray knows of this package: the accessor `ds.hoam` of every Dataset, and the engine "hoam" of `open_dataset`.
 
-It is there once `hoam_plugin` and xarray are imported, in any order; importing this package does not import xarray.
+Importing this module registers the accessor. `import hoam_plugin` imports it where xarray is imported already, else the
+first room does that imports xarray; and xarray itself, which loads all engines as soon as it opens a file.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint
 
 if TYPE_CHECKING:
-    import xarray as xr
     from matplotlib.figure import Figure
 
 NAME = "hoam"
+P = ParamSpec("P")
 
 
 class EnsembleAccessor:
@@ -28,7 +32,7 @@ class EnsembleAccessor:
 
         return ensembles.validate(self._ds)
 
-    def sel_run(self, **values: Any) -> xr.Dataset:
+    def sel_run(self, **values: object) -> xr.Dataset:
         """The runs with these parameters, as in `sel_run(mu=1.4)`; `run` stays a dim. See `ensembles.sel_run`."""
         from hoam_plugin import ensembles
 
@@ -50,7 +54,6 @@ class EnsembleAccessor:
             ValueError: not a valid ensemble.
         """
         import numpy as np
-        import xarray as xr
 
         from hoam_plugin import ensembles
 
@@ -66,7 +69,9 @@ class EnsembleAccessor:
         samples = np.concatenate(columns, axis=-1)
         return xr.DataArray(samples, {**kept, "component": names}, dims, name="samples", attrs=ds.attrs)
 
-    def pipe(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> xr.Dataset:
+    def pipe(
+        self, function: Callable[Concatenate[xr.Dataset, P], xr.Dataset], *args: P.args, **kwargs: P.kwargs
+    ) -> xr.Dataset:
         """`function(ds, *args, **kwargs)` with the attributes that xarray's operations drop put back.
 
         `ds.hoam.pipe(lambda ds: ds.mean("sample"))` still has units, periods and the description of its stepper.
@@ -75,8 +80,6 @@ class EnsembleAccessor:
         Raises:
             TypeError: the function does not return a Dataset.
         """
-        import xarray as xr
-
         result = function(self._ds, *args, **kwargs)
         if not isinstance(result, xr.Dataset):
             raise TypeError(f"function={function!r} returned {type(result).__name__}; it must return a Dataset")
@@ -97,51 +100,49 @@ class EnsemblePlots:
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
 
-    def phase_space(self, prediction: Any = None, **options: Any) -> Figure:
+    def phase_space(self, prediction: xr.Dataset | Mapping[str, xr.Dataset] | None = None, **options: Any) -> Figure:
         """Density of the samples at several times, above that of `prediction`; see `plots.phase_space`."""
         from hoam_plugin import plots
 
         return plots.phase_space(self._ds, prediction, **options)
 
-    def energy(self, prediction: Any = None, **options: Any) -> Figure:
+    def energy(self, prediction: xr.Dataset | Mapping[str, xr.Dataset] | None = None, **options: Any) -> Figure:
         """Electric energy over time, with that of `prediction`; see `plots.energy_curves`."""
         from hoam_plugin import plots
 
         return plots.energy_curves(self._ds, prediction, **options)
 
 
-class _AfterImport:
-    """A finder of modules that finds xarray where others do, and registers the accessor once it is imported."""
+class EnsembleEngine(BackendEntrypoint):
+    """`xr.open_dataset(path, engine="hoam")`: as `ensembles.load(path, lazy=True)`.
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "xarray":
-            return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        spec = next((found for finder in others if (found := finder.find_spec(name, path, target))), None)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
+    xarray loads it with all other engines, and with it the accessor, so that whatever is read from files has it.
+    """
 
-            def execute_and_register(module: Any) -> None:
-                execute(module)
-                sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
-                register()
+    description: ClassVar[str] = "Open ensembles of hoam-plugin, Zarr folders or netCDF files"
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = ("filename_or_obj", "drop_variables")
 
-            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
-        return spec
+    def open_dataset(  # type: ignore[override]
+        self, filename_or_obj: str | os.PathLike[str], *, drop_variables: str | Iterable[str] | None = None
+    ) -> xr.Dataset:
+        """The ensemble at a path, its arrays on disk until they are used.
 
+        Raises:
+            FileNotFoundError: there is nothing.
+            ValueError: what is there is neither Zarr nor netCDF.
+            ImportError: netCDF without the extra `netcdf`.
+        """
+        from hoam_plugin import ensembles
 
-def register_with_xarray() -> None:
-    """Register the accessor: now, if xarray is imported, else when it will be."""
-    if hasattr(sys.modules.get("xarray"), "register_dataset_accessor"):
-        register()
-    elif not any(type(finder).__qualname__ == _AfterImport.__qualname__ for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterImport())
+        ds = ensembles.load(filename_or_obj, lazy=True)
+        return ds if drop_variables is None else ds.drop_vars(drop_variables, errors="ignore")
 
 
 def register() -> None:
-    """Register the accessor in place of one of an earlier import of this module."""
-    import xarray as xr
-
+    """Register the accessor, in place of one of an earlier import of this module."""
     if getattr(getattr(xr.Dataset, NAME, None), "__module__", None) == __name__:
         delattr(xr.Dataset, NAME)
     xr.register_dataset_accessor(NAME)(EnsembleAccessor)
+
+
+register()

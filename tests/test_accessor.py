@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import hoam_plugin as hoam
-from hoam_plugin import accessor
+from hoam_plugin import accessor, ensembles
 
 
 @pytest.fixture(scope="module")
@@ -20,29 +20,75 @@ def truth() -> xr.Dataset:
     return toy.small_plasma_ensemble(n_samples=64, nodes=3)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import hoam_plugin, sys\nassert 'xarray' not in sys.modules\nimport xarray as xr",
-        "import xarray as xr\nimport hoam_plugin",
-        "import hoam_plugin, importlib.util\nimportlib.util.find_spec('xarray')\nimport xarray as xr",
-        "import hoam_plugin, importlib\nimportlib.reload(hoam_plugin)\nimport xarray as xr\n"
-        "importlib.reload(hoam_plugin.accessor)\nimportlib.reload(hoam_plugin)\nimportlib.reload(xr)",
-    ],
-    ids=["before xarray", "after xarray", "a look first", "twice"],
-)
-def test_it_is_there_without_a_warning_whatever_is_imported_first(code: str, tmp_path: Path) -> None:
-    code += "\nassert callable(xr.Dataset().hoam.validate), xr.Dataset.hoam\n"
-    code += "import sys\nassert not any('AfterImport' in type(f).__name__ for f in sys.meta_path)"
+ROOMS = ["steppers", "ensembles", "scores", "simulation", "training", "surrogates", "simulators", "ensemble", "plots"]
+
+
+def assert_registered(code: str, folder: Path) -> None:
+    """Run a program in a new process, after which every Dataset must have the accessor."""
+    code += "\nassert callable(xr.Dataset().hoam.validate), xr.Dataset.hoam"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import hoam_plugin, sys\nassert 'xarray' not in sys.modules\nimport xarray as xr\nhoam_plugin.ensemble",
+        "import hoam_plugin\nimport xarray as xr\nhoam_plugin.simulate",
+        "import xarray as xr\nimport hoam_plugin",
+        "import hoam_plugin.accessor\nimport xarray as xr",
+        "import hoam_plugin, importlib.util\nimportlib.util.find_spec('xarray')\nimport xarray as xr\n"
+        "hoam_plugin.ensemble",
+        "import hoam_plugin, importlib\nimportlib.reload(hoam_plugin)\nimport xarray as xr\n"
+        "import hoam_plugin.accessor\nimportlib.reload(hoam_plugin.accessor)\nimportlib.reload(hoam_plugin)\n"
+        "importlib.reload(xr)",
+    ],
+    ids=["before xarray", "a verb", "after xarray", "by its module", "a look first", "twice"],
+)
+def test_it_is_there_without_a_warning_whatever_is_imported_first(code: str, tmp_path: Path) -> None:
+    code += "\nimport sys\nassert not any(type(f).__module__.startswith('hoam') for f in sys.meta_path)"
+    assert_registered(code, tmp_path)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_any_room_that_uses_xarray_brings_it(room: str, tmp_path: Path) -> None:
+    assert_registered(f"import hoam_plugin.{room}\nimport xarray as xr", tmp_path)
+
+
+def test_files_that_xarray_opens_have_it(truth: xr.Dataset, tmp_path: Path) -> None:
+    """Wherever the engine is installed, even if nobody has imported `hoam_plugin`."""
+    ensembles.save(truth, tmp_path / "truth.zarr")
+    info = tmp_path / "published-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: published\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[xarray.backends]\nhoam = hoam_plugin.accessor:EnsembleEngine\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import xarray as xr
+ds = xr.open_dataset("truth.zarr")
+assert "jax" not in sys.modules
+assert ds.hoam.validate().sizes["run"] == 3
+"""
+    assert_registered(code, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["truth.zarr", "truth.nc"])
+def test_xarray_opens_ensembles_as_this_package_does(truth: xr.Dataset, tmp_path: Path, name: str) -> None:
+    ensembles.save(truth, tmp_path / name)
+    with xr.open_dataset(tmp_path / name, engine=accessor.EnsembleEngine) as ds:
+        xr.testing.assert_identical(ds.load(), truth)
+        assert list(ds.data_vars) == list(truth.data_vars)
+    with xr.open_dataset(tmp_path / name, engine=accessor.EnsembleEngine, drop_variables="x") as ds:
+        assert "x" not in ds
+    with pytest.raises(FileNotFoundError, match="there is no such ensemble"):
+        xr.open_dataset(tmp_path / "none", engine=accessor.EnsembleEngine)
+
+
 def test_registering_again_does_not_warn() -> None:
     accessor.register()
-    accessor.register_with_xarray()
     assert xr.Dataset.hoam is accessor.EnsembleAccessor
 
 

@@ -12,25 +12,25 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from hoam_plugin._types import Numbers
 from hoam_plugin.ensembles.names import DIMS, PARAMETER, ROLE, has_bookkeeping_name
 from hoam_plugin.ensembles.validation import validate
 from hoam_plugin.steppers import Variable
 
-# Whatever NumPy makes an array of; its own alias leaves tuples out.
-Numbers = npt.ArrayLike | Sequence[object]
+# Numbers or texts, of which NumPy makes an array.
+_Values = Numbers | Sequence[object]
 # Dims, values and attributes, which is how xarray takes a variable.
-_Described = tuple[tuple[str, ...], Numbers, dict[str, object]]
+_Described = tuple[tuple[str, ...], _Values, dict[str, object]]
 
 
 def frame(
-    times: Numbers,
-    parameters: Mapping[str, Numbers],
+    times: _Values,
+    parameters: Mapping[str, _Values],
     *,
-    quadrature_weight: Numbers | None = None,
-    coordinates: Mapping[str, Numbers] | None = None,
+    quadrature_weight: _Values | None = None,
+    coordinates: Mapping[str, _Values] | None = None,
     attributes: Mapping[str, object] | None = None,
     n_runs: int | None = None,
 ) -> xr.Dataset:
@@ -61,9 +61,9 @@ def frame(
 def build(
     frame: xr.Dataset,
     variables: Sequence[Variable],
-    samples: Mapping[str, Numbers],
+    samples: Mapping[str, _Values],
     diagnostic_variables: Sequence[Variable] = (),
-    diagnostics: Mapping[str, Numbers] | None = None,
+    diagnostics: Mapping[str, _Values] | None = None,
 ) -> xr.Dataset:
     """Put arrays into a frame.
 

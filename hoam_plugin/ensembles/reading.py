@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from hoam_plugin.ensembles.names import parameter_names, variable_names
@@ -64,10 +63,10 @@ def moments(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.asarray(np.sqrt(squares / count))
 
 
-def native(array: npt.ArrayLike) -> np.ndarray:
+def native(array: object) -> np.ndarray:
     """A NumPy array in the machine's own byte order, which is all that JAX takes; copied only where it has another."""
-    array = np.asarray(array)
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    own = np.asarray(array)
+    return own if own.dtype.isnative else own.astype(own.dtype.newbyteorder("="))
 
 
 def _time_slices(n_times: int, row_bytes: int) -> Iterator[slice]:

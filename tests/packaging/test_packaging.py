@@ -84,6 +84,7 @@ def test_the_wheel_declares_its_entry_points(wheel):
     text = zipfile.ZipFile(wheel).read("hoam_plugin-0.1.0.dist-info/entry_points.txt").decode()
     assert "hoam = hoam_plugin.cli:main" in text
     assert "two_stream = hoam_plugin.simulators:two_stream" in text
+    assert "hoam = hoam_plugin.accessor:EnsembleEngine" in text
 
 
 def test_every_module_of_the_wheel_imports_away_from_the_checkout(installed, tmp_path):
@@ -98,6 +99,19 @@ for file in sorted(root.rglob("*.py")):
 print(root)
 """
     assert python(code, path=installed, cwd=tmp_path).strip() == str(installed / "hoam_plugin")
+
+
+def test_datasets_that_xarray_opens_have_the_accessor(installed, tmp_path):
+    code = """
+import sys, xarray as xr
+xr.Dataset({"x": (("run", "time", "sample"), [[[0.5, 1.5]]])}, {"time": [0.0]}).to_zarr("truth.zarr", zarr_format=2)
+assert "hoam_plugin" not in sys.modules
+ds = xr.open_dataset("truth.zarr")
+assert "jax" not in sys.modules, "opening a file must not load what no ensemble needs"
+ds.hoam.validate()
+print(xr.open_dataset("truth.zarr", engine="hoam").hoam.to_samples().sizes["component"])
+"""
+    assert python(code, path=installed, cwd=tmp_path).strip() == "1"
 
 
 def test_the_wheel_runs_away_from_the_checkout(installed, tmp_path):
