@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hoam_plugin._types import Key, Parameters, PyTree, Scalar
 from hoam_plugin.simulators import DiffraxStepper
 from hoam_plugin.steppers import Variable
 
+from .function_types import Initial, VectorField
+
 if TYPE_CHECKING:
     import diffrax
-
-# (key, number of samples, args) -> y of a population.
-Initial: TypeAlias = Callable[[Key, int, Parameters], PyTree]
-# (t, y, args) -> dy/dt.
-VectorField: TypeAlias = Callable[[Scalar, PyTree, Parameters], PyTree]
 
 
 def from_terms(

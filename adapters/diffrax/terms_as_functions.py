@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import diffrax
 import jax
@@ -14,15 +14,12 @@ import lineax
 from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.static import pytree
-from hoam_plugin._types import Key, PyTree, Scalar, State
+from hoam_plugin._types import PyTree, Scalar
 from hoam_plugin.simulators import DiffraxStepper
 from hoam_plugin.steppers import Parameters, SampleLayout, Variable, default_float
 
-from .problems_as_steppers import Initial, VectorField
-
-# (time, x, parameters) -> a row of D numbers for a row x, or n rows for n.
-Function: TypeAlias = Callable[[Scalar, jax.Array, Parameters], jax.Array]
+from .function_types import Initial, OfRows, VectorField
+from .population_stepper import PopulationStepper
 
 
 class SampleTree(NamedTuple):
@@ -54,41 +51,6 @@ class SampleTree(NamedTuple):
         return self.treedef.unflatten(self.layout.parts(x).values())
 
 
-@pytree()
-class PopulationStepper(DiffraxStepper):
-    """A `DiffraxStepper` whose functions take the whole population, (n, D), as those of interacting particles do.
-
-    A step solves for the population as if it were one sample of n D coordinates: adaptive steps are shared.
-    """
-
-    def _increment(
-        self, x: Float[Array, "D n"], time: Scalar, dt: Scalar, values: Parameters, key: Key | None
-    ) -> Float[Array, "D n"]:
-        def whole(function: Function) -> Function:
-            return lambda time, y, values: function(time, y.reshape(x.T.shape), values).reshape(-1)
-
-        one = DiffraxStepper(
-            drift=whole(self.drift),
-            diffusion=whole(self.diffusion) if callable(self.diffusion) else self.diffusion,
-            initial=self.initial,
-            parameters=self.parameters,
-            solver=self.solver,
-            stepsize_controller=self.stepsize_controller,
-            additive=self.additive,
-        )
-        return one._increment(x.T.reshape(-1, 1), time, dt, values, key).reshape(x.T.shape).T
-
-    def _of_samples(
-        self, function: Function, state: State, parameters: Parameters
-    ) -> dict[str, Float[Array, "sample ..."]]:
-        x, time, values = self._arguments(state, parameters)
-        moved = SampleLayout.of(self.variables, state).placed(state, function(time, x, values))
-        return {v.name: getattr(moved, v.name) for v in self.variables}
-
-    def _is_diagonal(self) -> bool:
-        return True
-
-
 def stepper(
     terms: object,
     initial: Initial,
@@ -109,19 +71,19 @@ def stepper(
     sizes = _sizes(variables, shapes)
     tree = SampleTree(jax.tree.structure(sample), SampleLayout(variables, shapes))
 
-    def of_rows(function: VectorField) -> Function:
+    def of_rows(function: VectorField) -> OfRows:
         if batched:
             return lambda time, x, values: tree.rows(function(time, tree.of_rows(x), values))
         return lambda time, x, values: tree.row(function(time, tree.of_row(x), values))
 
-    diffusion: Function | None = None
+    diffusion: OfRows | None = None
     if noise_term is not None:
         diffusion = _diffusion(noise_term, tree, batched)
         if additive is None:
             additive = _is_constant(diffusion, tree.layout.n_columns, parameters, batched)
     kind = PopulationStepper if batched else DiffraxStepper
     return kind(
-        drift=of_rows(drift_term.vector_field),
+        drift=of_rows(cast(VectorField, drift_term.vector_field)),
         diffusion=diffusion,
         initial=lambda key, n, values: tree.rows(initial(key, n, values)),
         parameters=parameters,
@@ -194,14 +156,14 @@ def _sizes(variables: tuple[Variable, ...], shapes: tuple[tuple[int, ...], ...])
     }
 
 
-def _diffusion(term: diffrax.ControlTerm, tree: SampleTree, batched: bool) -> Function:
+def _diffusion(term: diffrax.ControlTerm, tree: SampleTree, batched: bool) -> OfRows:
     """(time, x, parameters) -> (D,) for diagonal or (D, M) for full noise; for a population (n, D).
 
     Raises:
         ValueError: full noise of a population, or a Brownian motion that is a pytree.
     """
 
-    def diffusion(time: Scalar, x: jax.Array, values: Parameters) -> jax.Array:
+    def diffusion(time: Any, x: jax.Array, values: Parameters) -> jax.Array:
         out = term.vf(time, tree.of_rows(x) if batched else tree.of_row(x), values)
         if isinstance(out, lineax.DiagonalLinearOperator):
             return tree.rows(out.diagonal) if batched else tree.row(out.diagonal)
@@ -212,7 +174,7 @@ def _diffusion(term: diffrax.ControlTerm, tree: SampleTree, batched: bool) -> Fu
             )
         if isinstance(out, lineax.AbstractLinearOperator):
             return out.as_matrix()
-        return _as_matrix(out, term.control.shape, len(x))
+        return _as_matrix(out, cast(diffrax.AbstractBrownianPath, term.control).shape, len(x))
 
     return diffusion
 
@@ -231,7 +193,7 @@ def _as_matrix(out: PyTree, control: PyTree, width: int) -> Float[Array, "D M"]:
     return array.reshape(width, -1)
 
 
-def _is_constant(diffusion: Function, width: int, parameters: tuple[str, ...], batched: bool) -> bool:
+def _is_constant(diffusion: OfRows, width: int, parameters: tuple[str, ...], batched: bool) -> bool:
     """Whether the diffusion does not look at y at all."""
     scalar = jax.ShapeDtypeStruct((), default_float())
     x = jax.ShapeDtypeStruct((2, width) if batched else (width,), default_float())

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
 
+from hoam_plugin._types import Numbers
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.surrogates import Surrogate
 
@@ -91,13 +91,13 @@ def _said(value: object) -> str:
     return f"of the shape {shape}" if shape else repr(value)
 
 
-def require_unchanged(ensemble: str, name: str, have: ArrayLike, value: ArrayLike) -> None:
+def require_unchanged(ensemble: str, name: str, have: Numbers, value: Numbers) -> None:
     """Raise ValueError for another value of a constant that the surrogate was not trained over."""
     if value is have:
         return
     if isinstance(value, jax.core.Tracer) or isinstance(have, jax.core.Tracer):
         changed = f"{name} is being traced and may change"
-    elif not tolerances.same(np.atleast_1d(have), np.atleast_1d(value)).all():
+    elif not tolerances.same(np.atleast_1d(np.asarray(have)), np.atleast_1d(np.asarray(value))).all():
         changed = f"{name}={np.asarray(value).tolist()!r} is not the {np.asarray(have).tolist()!r} of {ensemble}"
     else:
         return

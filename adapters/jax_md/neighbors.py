@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+
+from hoam_plugin._types import ArrayLike
 
 from .protocols import NeighborFn, NeighborList
 

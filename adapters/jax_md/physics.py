@@ -41,11 +41,9 @@ def rates(system: System, state: SampleState, parameters: Parameters, dt: float)
         force = force - particles.samples(friction_of_chain[:, None, None] * particles.replicas(momentum))
     thermostat = thermostats.RATES.get(system.name)
     if thermostat is not None:
-        of_replicas = [particles.replicas(samples) for samples in (momentum, momentum / mass, force)]
-        growth = thermostat(
-            of_replicas[0], of_replicas[1], of_replicas[2], functools.partial(system.option, values=values), dt
-        )
-        force = force + particles.samples(growth[:, None, None] * of_replicas[0])
+        moving, velocity, pushed = (particles.replicas(own) for own in (momentum, momentum / mass, force))
+        growth = thermostat(moving, velocity, pushed, functools.partial(system.option, values=values), dt)
+        force = force + particles.samples(growth[:, None, None] * moving)
     recorded = force / mass if particles.record == "velocity" else force
     return {"position": particles.as_change(momentum / mass), particles.record: recorded}
 

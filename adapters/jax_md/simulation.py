@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from hoam_plugin._internal.checks import either, positive_float
-from hoam_plugin._types import Key
+from hoam_plugin._types import Key, Numbers
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import default_float, require_representable
 
@@ -39,12 +38,12 @@ def from_simulation(
     shift_fn: Shift,
     *,
     dt: float,
-    position: ArrayLike | Callable[..., Array],
-    box: ArrayLike | None = None,
+    position: Numbers | Callable[..., Array],
+    box: Numbers | None = None,
     parameters: Sequence[str] = ("kT",),
     neighbor_fn: NeighborFn | None = None,
     view: View = "one_body",
-    mass: ArrayLike = 1.0,
+    mass: Numbers = 1.0,
     record: Record = "momentum",
     horizon: tuple[float, float] | None = None,
     **sim_kwargs: Any,
@@ -148,7 +147,7 @@ def _completed(system: System, neighbors: NeighborList | None, example: Float[Ar
 def _particles(
     example: Float[Array, "N dim"],
     mass: np.ndarray,
-    box: ArrayLike | None,
+    box: Numbers | None,
     shift_fn: Shift,
     keywords: Mapping[str, object],
     view: View,
@@ -171,12 +170,12 @@ def _particles(
     )
 
 
-def _example(position: ArrayLike | Callable[..., Array], parameters: Sequence[str]) -> Float[Array, "N dim"]:
+def _example(position: Numbers | Callable[..., Array], parameters: Sequence[str]) -> Float[Array, "N dim"]:
     """Positions of one replica, to see their shape and, for neighbour lists, their density."""
     if callable(position):
         n_arguments = arguments.n_arguments_of_position(position)
         values = {name: jnp.ones((), default_float()) for name in parameters}
-        drawn: ArrayLike
+        drawn: Numbers
         with usual_promotions():
             drawn = position(*(jax.random.key(0), values)[:n_arguments])
     else:
@@ -192,7 +191,7 @@ def _example(position: ArrayLike | Callable[..., Array], parameters: Sequence[st
     return example
 
 
-def _period(box: ArrayLike | None, dim: int) -> float | None:
+def _period(box: Numbers | None, dim: int) -> float | None:
     if box is None:
         return None
     arguments.require_numbers("box", box)

@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hoam_plugin._internal.checks import increasing_pair
+from hoam_plugin._types import Numbers
 
 from .protocols import EnergyOrForce, NeighborFn, Simulation
 
@@ -183,7 +183,7 @@ def horizon(value: object) -> tuple[float, float]:
     return increasing_pair("horizon", (t0, t1))
 
 
-def masses(mass: ArrayLike, n_particles: int) -> np.ndarray:
+def masses(mass: Numbers, n_particles: int) -> np.ndarray:
     """One mass, or one of each particle: an array of shape () or (N,); jax-md's own shape (N, 1) counts as that.
 
     Raises:

@@ -8,7 +8,8 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+
+from hoam_plugin._types import ArrayLike
 
 from .jax_md_modules import usual_promotions
 from .protocols import Shift

@@ -9,10 +9,9 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from hoam_plugin._internal.checks import random_key
-from hoam_plugin._types import DTypeLike, Key, Parameters, SampleState, Scalar
+from hoam_plugin._types import ArrayLike, DTypeLike, Key, Parameters, SampleState, Scalar
 from hoam_plugin.steppers import clock, default_float
 from hoam_plugin.surrogates import Surrogate, react
 

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.checks import positive_int, random_key
-from hoam_plugin._types import Key, State
+from hoam_plugin._types import Key, Numbers, State
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.periodic import wrapped
 from hoam_plugin.simulators import VlasovPoissonGrid, sampling
@@ -76,7 +75,7 @@ def draw(
     return {"x": wrapped(shifted, length), "v": own_v}
 
 
-def spacing(name: str, nodes: ArrayLike) -> float:
+def spacing(name: str, nodes: Numbers) -> float:
     """Distance of evenly spaced nodes.
 
     Raises:
@@ -85,7 +84,7 @@ def spacing(name: str, nodes: ArrayLike) -> float:
     array = np.asarray(nodes, np.float64)
     steps = np.diff(array)
     # Nodes far from the origin, in the precision of their file, are uneven by its round-off.
-    uneven = 1e-3 * steps.mean() + tolerances.resolution(nodes) if steps.size else 0.0
+    uneven = 1e-3 * steps.mean() + tolerances.resolution(np.asarray(nodes)) if steps.size else 0.0
     if array.ndim != 1 or steps.size == 0 or not (steps > 0).all() or np.ptp(steps) > uneven:
         raise ValueError(f"{name}={array.tolist()!r} must be evenly spaced, increasing nodes")
     return float((array[-1] - array[0]) / len(steps))

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.checks import parameter_table, random_key
-from hoam_plugin._types import Key
+from hoam_plugin._types import Key, Numbers
 from hoam_plugin.ensembles import is_label
 from hoam_plugin.simulators import phase_space_variables
 from hoam_plugin.steppers import Variable
@@ -24,7 +23,7 @@ def from_adept(
     *,
     key: Key,
     n_samples: int,
-    parameters: Mapping[str, ArrayLike] | None = None,
+    parameters: Mapping[str, Numbers] | None = None,
     f: str = "f",
     e: str | None = "e",
     start: Start = "quiet",
@@ -88,7 +87,7 @@ def from_adept(
     )
 
 
-def _run_parameters(runs: xr.Dataset, given: Mapping[str, ArrayLike] | None) -> dict[str, np.ndarray]:
+def _run_parameters(runs: xr.Dataset, given: Mapping[str, Numbers] | None) -> dict[str, np.ndarray]:
     """Columns of the parameters: given, or the numeric coordinates along `run` or of no dim."""
     n_runs = runs.sizes["run"]
     if given is None:

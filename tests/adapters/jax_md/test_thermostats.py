@@ -89,7 +89,7 @@ def test_rates_are_those_of_the_momenta(name):
     state, h = hot(one), 1e-3
     later = one.step(state, h, {"kT": KT}, key=KEY)
     rate = one.rates(state, {"kT": KT})["momentum"]
-    force = one.samples(state.aux.system.force)
+    force = one.system.particles.samples(state.aux.system.force)
     assert np.abs(rate - force).max() > 0.02
     np.testing.assert_allclose((later.momentum - state.momentum) / h, rate, atol=1e-2 * np.abs(rate).max())
 
@@ -105,7 +105,7 @@ def test_the_rate_of_a_stochastic_rescaling_is_the_mean_over_its_noise():
     scatter = np.asarray(growth.std(0)) / np.sqrt(len(growth))
     rate = np.asarray(one.rates(state, {"kT": KT})["momentum"][0])
     assert (np.abs(np.asarray(growth.mean(0)) - rate) < 5 * scatter + 0.02 * np.abs(rate)).all()
-    assert not hasattr(one, "noise")
+    assert one.noise is None
 
 
 def test_what_a_simulation_needs_is_asked_for():
