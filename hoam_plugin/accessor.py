@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, cast
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from hoam_plugin.ensembles import Ensemble
+else:
+    Ensemble = xr.Dataset
 
 NAME = "hoam"
 P = ParamSpec("P")
@@ -24,15 +28,15 @@ class EnsembleAccessor:
     """Methods of an ensemble; attributes of the Dataset and of its variables come through all of them."""
 
     def __init__(self, ds: xr.Dataset) -> None:
-        self._ds = ds
+        self._ds = cast(Ensemble, ds)
 
-    def validate(self) -> xr.Dataset:
+    def validate(self) -> Ensemble:
         """The ensemble in its usual order of dims, or an error that says what is wrong; see `ensembles.validate`."""
         from hoam_plugin import ensembles
 
         return ensembles.validate(self._ds)
 
-    def sel_run(self, **values: object) -> xr.Dataset:
+    def sel_run(self, **values: object) -> Ensemble:
         """The runs with these parameters, as in `sel_run(mu=1.4)`; `run` stays a dim. See `ensembles.sel_run`."""
         from hoam_plugin import ensembles
 
@@ -70,8 +74,8 @@ class EnsembleAccessor:
         return xr.DataArray(samples, {**kept, "component": names}, dims, name="samples", attrs=ds.attrs)
 
     def pipe(
-        self, function: Callable[Concatenate[xr.Dataset, P], xr.Dataset], *args: P.args, **kwargs: P.kwargs
-    ) -> xr.Dataset:
+        self, function: Callable[Concatenate[Ensemble, P], xr.Dataset], *args: P.args, **kwargs: P.kwargs
+    ) -> Ensemble:
         """`function(ds, *args, **kwargs)` with the attributes that xarray's operations drop put back.
 
         `ds.hoam.pipe(lambda ds: ds.mean("sample"))` still has units, periods and the description of its stepper.
@@ -86,7 +90,7 @@ class EnsembleAccessor:
         result = result.copy().assign_attrs({**self._ds.attrs, **result.attrs})
         for name in set(result.variables) & set(self._ds.variables):
             result[name].attrs = {**self._ds[name].attrs, **result[name].attrs}
-        return result
+        return cast(Ensemble, result)
 
     @property
     def plot(self) -> EnsemblePlots:

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin._types import Numbers
+from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.names import DIMS, PARAMETER, ROLE, has_bookkeeping_name
 from hoam_plugin.ensembles.validation import validate
 from hoam_plugin.steppers import Variable
@@ -64,7 +65,7 @@ def build(
     samples: Mapping[str, _Values],
     diagnostic_variables: Sequence[Variable] = (),
     diagnostics: Mapping[str, _Values] | None = None,
-) -> xr.Dataset:
+) -> Ensemble:
     """Put arrays into a frame.
 
     Args:

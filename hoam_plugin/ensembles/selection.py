@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import jax
 import numpy as np
 import xarray as xr
 
 from hoam_plugin._internal.checks import numeric_array, positive_int, random_key
 from hoam_plugin._types import Key
+from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.names import parameter_names, run_columns
 from hoam_plugin.numerics import tolerances
 
 
-def sel_run(ds: xr.Dataset, **values: object) -> xr.Dataset:
+def sel_run(ds: xr.Dataset, **values: object) -> Ensemble:
     """The runs whose parameters (or other numbers along `run`) equal the given values; `run` stays a dim.
 
     Values are equal that differ by round-off of single precision, and by far less than two values of the ensemble do.
@@ -32,10 +35,10 @@ def sel_run(ds: xr.Dataset, **values: object) -> xr.Dataset:
     if not mask.any():
         have = {name: ds[name].values.tolist() for name in values}
         raise ValueError(f"no run has {values!r}; the ensemble has {have!r}")
-    return ds.isel(run=np.flatnonzero(mask))
+    return cast(Ensemble, ds.isel(run=np.flatnonzero(mask)))
 
 
-def subsample(ds: xr.Dataset, n_samples: int, *, key: Key) -> xr.Dataset:
+def subsample(ds: xr.Dataset, n_samples: int, *, key: Key) -> Ensemble:
     """A random subset of the samples (without replacement, the same in every run and at every time).
 
     Raises:
@@ -46,4 +49,4 @@ def subsample(ds: xr.Dataset, n_samples: int, *, key: Key) -> xr.Dataset:
     if n_samples > ds.sizes["sample"]:
         raise ValueError(f"n_samples={n_samples} exceeds the {ds.sizes['sample']} samples of the ensemble")
     chosen = jax.random.choice(key, ds.sizes["sample"], (n_samples,), replace=False)
-    return ds.isel(sample=np.sort(np.asarray(chosen)))
+    return cast(Ensemble, ds.isel(sample=np.sort(np.asarray(chosen))))

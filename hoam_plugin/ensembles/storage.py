@@ -8,11 +8,12 @@ import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import xarray as xr
 
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
+from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.validation import validate
 
 _ORDER = "variable_order"
@@ -78,7 +79,7 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
         ds.to_zarr(folder, mode=mode, consolidated=True)
 
 
-def load(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
+def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
     """Read an ensemble written by `save`, or any Zarr folder or netCDF file (3 or 4, by any name) of the same shape.
 
     Args:
@@ -112,7 +113,7 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
             f"path={str(path)!r} is a table of scores, as `compare` returns it, not an ensemble; {how} reads it"
         )
     if lazy:
-        return ds
+        return cast(Ensemble, ds)
     with ds:
         return validate(ds.load())
 

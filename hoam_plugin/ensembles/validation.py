@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import xarray as xr
 
 from hoam_plugin._internal.checks import increasing_times
+from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.fill_values import FillValues, declared_in, is_unwritten
 from hoam_plugin.ensembles.names import DIMS, parameter_names, recorded_names, variable_names
 from hoam_plugin.ensembles.reading import slabs_of
@@ -15,7 +18,7 @@ from hoam_plugin.ensembles.schema import plain_attributes, with_plain_attributes
 _WEIGHTS_ROUND_OFF = 1e-5
 
 
-def validate(ds: object) -> xr.Dataset:
+def validate(ds: object) -> Ensemble:
     """Return `ds` as all functions here take it, or say in one sentence what is wrong.
 
     Its sample variables are ordered as (run, time, sample, ...), numbers are in the machine's byte order, and
@@ -46,7 +49,7 @@ def validate(ds: object) -> xr.Dataset:
         _validate_weight(ds["quadrature_weight"])
     for name in recorded_names(ds):
         _validate_samples(ds[name])
-    return _in_native_order(with_plain_attributes(ds, described)).transpose(*DIMS, ...)
+    return cast(Ensemble, _in_native_order(with_plain_attributes(ds, described)).transpose(*DIMS, ...))
 
 
 def _validate_time(ds: xr.Dataset) -> None:
