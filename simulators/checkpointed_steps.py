@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def advance(
 
     def step(state: StateT, index: Int[Array, ""]) -> tuple[StateT, None]:
         own_key = None if key is None else jax.random.fold_in(key, index)
-        return stepper.step(state, size, parameters, key=own_key), None
+        return cast(StateT, stepper.step(state, size, parameters, key=own_key)), None
 
     @jax.checkpoint
     def piece(state: StateT, indices: Int[Array, " step"]) -> tuple[StateT, None]:

@@ -145,7 +145,7 @@ class YukawaQuench(ScreenedCharges):
         moved, size = clock.advanced(state, dt), jnp.asarray(dt, dtype)
         kT, screening = (jnp.asarray(row[name], dtype) for name in self.parameters)
         if self.friction > 0:
-            random_key(key)
+            key = random_key(key)
         else:
             # No noise is drawn; its amplitude sqrt(kT (1 - 1)) has no derivative.
             key, kT = jax.random.key(0), jax.lax.stop_gradient(kT)

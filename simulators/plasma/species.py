@@ -86,7 +86,7 @@ def _checked(one: Species, length: float, bounds: tuple[float, float]) -> Specie
         mass=float(one.mass),
         density=float(one.density),
         beams=distributions.velocity_distribution(f"beams {of}", one.beams, bounds),
-        amplitude=checked_amplitude(one.amplitude),
+        amplitude=checked_amplitude(one.amplitude or 0.0),
         transverse_beams=distributions.velocity_distribution(f"transverse_beams {of}", one.transverse_beams, bounds),
         initial_density=None
         if profile is None
@@ -146,6 +146,13 @@ def amounts(
     """
     if len(species) == 1:
         return values[0] * species[0].density
+    return amounts_per_sample(species, values, n_samples, dtype)
+
+
+def amounts_per_sample(
+    species: tuple[Species, ...], values: Sequence[float], n_samples: int, dtype: DTypeLike
+) -> Float[Array, " sample"]:
+    """`amounts` of each sample, also of one species."""
     counts = np.bincount(index_of_samples(n_samples, len(species)))
     scaled = [value * one.density * n_samples / n for value, one, n in zip(values, species, counts, strict=True)]
     return per_sample(scaled, n_samples, dtype)

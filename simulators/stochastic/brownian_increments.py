@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._types import Key, Parameters, PyTree, Scalar
 
-from .ito_problem import ItoProblem
+from .ito_problem import ItoProblem, shape_of_constant
 from .solver_choice import solver_object
 
 
@@ -75,13 +75,14 @@ def increment_of(normal: Float[Array, "k M ..."]) -> diffrax.AbstractBrownianInc
 
 def _moved_by_noise(problem: ItoProblem) -> tuple[bool, ...] | None:
     """For constant noise of each coordinate: which ones have any. None for other noise."""
-    if callable(problem.diffusion) or np.ndim(problem.diffusion) != 1:
+    if callable(problem.diffusion) or len(shape_of_constant(problem.diffusion)) != 1:
         return None
-    return tuple(amplitude != 0 for amplitude in problem.diffusion)
+    return tuple((np.asarray(problem.diffusion) != 0).tolist())
 
 
 def n_sources(problem: ItoProblem, x: Float[Array, "D n"], time: Scalar, parameters: Parameters) -> int:
     """Number of independent Brownian motions per sample."""
     if not callable(problem.diffusion):
-        return np.shape(problem.diffusion)[-1] if np.ndim(problem.diffusion) else x.shape[0]
+        shape = shape_of_constant(problem.diffusion)
+        return shape[-1] if shape else x.shape[0]
     return jax.eval_shape(problem.diffusion, time, x[:, 0], parameters).shape[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -104,7 +105,9 @@ class Duffing(ItoStepper):
         if low <= 0:
             raise ValueError(f"parameters['mu'] holds {low:g}; the double well needs mu > 0, or samples run away")
 
-    def log_stationary_density(self, x: ArrayLike, v: ArrayLike, parameters: Parameters) -> Float[Array, ...]:
+    def log_stationary_density(
+        self, x: ArrayLike | Sequence[float], v: ArrayLike | Sequence[float], parameters: Parameters
+    ) -> Float[Array, ...]:
         """Logarithm of the density of the long-run distribution at (x, v), up to a constant.
 
         It is -(4 xi omega / sigma^2) H with the energy H = v^2/2 - omega^2 x^2/2 + omega^2 mu x^4/4, the stationary

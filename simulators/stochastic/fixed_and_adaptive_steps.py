@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeAlias
 
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin._types import Key, Parameters, PyTree, Scalar
@@ -15,6 +17,9 @@ from hoam_plugin._types import Key, Parameters, PyTree, Scalar
 from .brownian_increments import DrawnIncrement, NoiseTerm, brownian_kinds, increment_of, n_sources
 from .ito_problem import ItoProblem, OfSample
 from .solver_choice import FINEST, controller_object, solver_object
+
+# What diffrax calls a real number.
+Real: TypeAlias = int | float | Array | np.ndarray
 
 
 class FromSamples(diffrax.AbstractAdaptiveStepSizeController):
@@ -27,38 +32,38 @@ class FromSamples(diffrax.AbstractAdaptiveStepSizeController):
         controller: the one that decides, of these tolerances.
     """
 
-    rtol: Scalar
-    atol: Scalar
-    norm: Callable[[PyTree], Scalar]
+    rtol: Real
+    atol: Real
+    norm: Callable[[PyTree], Real]
     controller: diffrax.AbstractStepSizeController
 
-    def wrap(self, direction: Scalar) -> FromSamples:
+    def wrap(self, direction: int | Array | np.ndarray) -> FromSamples:
         """The controller for one direction of time."""
         return dataclasses.replace(self, controller=self.controller.wrap(direction))
 
     def init(
         self,
         terms: PyTree,
-        t0: Scalar,
-        t1: Scalar,
+        t0: Real,
+        t1: Real,
         y0: PyTree,
-        dt0: Scalar | None,
+        dt0: Real | None,
         args: PyTree,
         func: Callable[..., PyTree],
-        error_order: Scalar | None,
-    ) -> tuple[Scalar, PyTree]:
+        error_order: Real | None,
+    ) -> tuple[Real, PyTree]:
         """The end of the first step, which is given, and the controller's state."""
         return self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
 
     def adapt_step_size(
         self,
-        t0: Scalar,
-        t1: Scalar,
+        t0: Real,
+        t1: Real,
         y0: PyTree,
         y1_candidate: PyTree,
         args: PyTree,
         y_error: PyTree,
-        error_order: Scalar,
+        error_order: Real,
         state: PyTree,
     ) -> tuple[PyTree, ...]:
         """Whether to keep a step, and the next one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -142,13 +143,13 @@ class Oscillator:
         """Amplitude of the noise: `sigma` on the velocities, none on the positions."""
         return {"v": self.sigma}
 
-    def exact_mean(self, times: ArrayLike) -> dict[str, Float[np.ndarray, "time axis"]]:
+    def exact_mean(self, times: ArrayLike | Sequence[float]) -> dict[str, Float[np.ndarray, "time axis"]]:
         """Analytic means of x and v at physical times."""
         phase = self.omega * (np.asarray(times, np.float64)[:, None] - self.horizon[0])
         start = np.asarray(self.position)[None, :]
         return {"x": start * np.cos(phase), "v": -self.omega * start * np.sin(phase)}
 
-    def exact_variance(self, times: ArrayLike) -> dict[str, Float[np.ndarray, " time"]]:
+    def exact_variance(self, times: ArrayLike | Sequence[float]) -> dict[str, Float[np.ndarray, " time"]]:
         """Analytic variances of x and v along every axis at physical times."""
         elapsed = np.asarray(times, np.float64) - self.horizon[0]
         cos2, sin2 = np.cos(self.omega * elapsed) ** 2, np.sin(self.omega * elapsed) ** 2

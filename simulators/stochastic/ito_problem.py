@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import finite_float, non_negative_float, positive_float
@@ -105,6 +106,11 @@ def check_numbers(
     for names, check in ((positive, positive_float), (non_negative, non_negative_float), (finite, finite_float)):
         for name in names:
             check(name, getattr(stepper, name))
+
+
+def shape_of_constant(diffusion: tuple[tuple[float, ...], ...] | tuple[float, ...] | float | None) -> tuple[int, ...]:
+    """The shape of a diffusion given as numbers; () for one number or none."""
+    return () if diffusion is None else np.asarray(diffusion).shape
 
 
 def width_of(problem: ItoProblem) -> int:

@@ -15,7 +15,7 @@ from hoam_plugin._types import DTypeLike, Key, Parameters, SampleState, Scalar
 from hoam_plugin.dynamics import compute_dtype, remainders_for
 from hoam_plugin.steppers import OfState, SampleLayout, clock, default_float, require_representable, state_type
 
-from .ito_problem import ItoProblem, OfSample, any_values, layout_of, missing_size, width_of
+from .ito_problem import ItoProblem, OfSample, any_values, layout_of, missing_size, shape_of_constant, width_of
 from .solver_choice import check_solver
 
 PerVariable = dict[str, Float[Array, "sample ..."]]
@@ -76,10 +76,10 @@ class ItoStepper:
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"initial returned {x.dtype}; samples must be floating-point numbers")
         fields = layout_of(self.variables, self.sizes, x.shape[1]).parts(x)
-        start = clock.at(self.horizon[0], compute_dtype(x.dtype))
-        if self.keeps_remainders:
-            start["remainder"] |= remainders_for(fields, self.variables)
-        return state_type(tuple(fields))(**start, **fields)
+        state = state_type(tuple(fields))(**clock.at(self.horizon[0], compute_dtype(x.dtype)), **fields)
+        if not self.keeps_remainders:
+            return state
+        return dataclasses.replace(state, remainder={**state.remainder, **remainders_for(fields, self.variables)})
 
     def step(
         self: ItoProblem, state: SampleState, dt: Scalar, parameters: Parameters, key: Key | None = None
@@ -216,7 +216,7 @@ def _check_shapes(problem: ItoProblem, x: Float[Array, "D n"], time: Float[Array
     if callable(problem.diffusion):
         shape = jax.eval_shape(problem.diffusion, time, x[:, 0], values).shape
     else:
-        shape = np.shape(problem.diffusion or 0.0) or (n_dims,)
+        shape = shape_of_constant(problem.diffusion) or (n_dims,)
     if problem.is_noisy and (len(shape) not in (1, 2) or shape[0] != n_dims):
         raise ValueError(
             f"diffusion has the shape {shape} for samples of {n_dims} coordinates; it must be ({n_dims},) for "
@@ -226,7 +226,7 @@ def _check_shapes(problem: ItoProblem, x: Float[Array, "D n"], time: Float[Array
 
 def _is_diagonal(problem: ItoProblem) -> bool:
     if not callable(problem.diffusion):
-        return np.ndim(problem.diffusion or 0.0) < 2
+        return len(shape_of_constant(problem.diffusion)) < 2
     x = jax.ShapeDtypeStruct((width_of(problem),), default_float())
     time = jax.ShapeDtypeStruct((), default_float())
     return jax.eval_shape(problem.diffusion, time, x, any_values(problem)).ndim == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from hoam_plugin._internal.checks import suggestion
 
@@ -60,7 +60,7 @@ def check_solver(solver: object, controller: object, *, noisy: bool, additive: b
 def solver_object(solver: object) -> diffrax.AbstractSolver:
     """The diffrax solver of a name, or the object itself."""
     if not isinstance(solver, str):
-        return solver
+        return cast("diffrax.AbstractSolver", solver)
     import diffrax
 
     return getattr(diffrax, solver)()
@@ -71,7 +71,7 @@ def controller_object(controller: object, *, noisy: bool) -> diffrax.AbstractAda
     import diffrax
 
     if not isinstance(controller, tuple):
-        return controller
+        return cast("diffrax.AbstractAdaptiveStepSizeController", controller)
     rtol, atol = controller
     if not noisy:
         return diffrax.PIDController(rtol=rtol, atol=atol)

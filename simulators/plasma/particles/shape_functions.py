@@ -102,7 +102,7 @@ def deposit(at: Footprint, amounts: Float[Array, " n"] | None = None) -> Float[A
     sums = [
         jnp.zeros((math.prod(at.grid), rows.shape[1]), rows.dtype)
         .at[at.cell]
-        .add(rows * product[:, None] if n_axes > in_rows else rows, mode="promise_in_bounds")
+        .add(rows * product[:, None] if isinstance(product, jax.Array) else rows, mode="promise_in_bounds")
         for product in _products(at.weights[: n_axes - in_rows])
     ]
     # Folded onto the grid, axis by axis.

@@ -322,7 +322,8 @@ class VlasovPoissonPIC(ParticlePlasma):
     ) -> Float[Array, " n_cells"]:
         """The density of electrons, of mean 1, whose charge on a uniform background equals that of all species."""
         if len(self.kinds) > 1:
-            charge = deposit(self._amounts(x, [one.charge for one in self.kinds]))
+            charges = [one.charge for one in self.kinds]
+            charge = deposit(kinds_of_particles.amounts_per_sample(self.kinds, charges, len(x), x.dtype))
             return 1 + jnp.mean(charge) - charge
         one = self.kinds[0]
         if label is None:
