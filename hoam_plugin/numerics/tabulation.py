@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from hoam_plugin._types import DTypeLike, Scalar
+from hoam_plugin.numerics.periodic import wrapped_by_product, wrapped_closed
+
+# Points, one row each -> values, one row each.
+Function: TypeAlias = Callable[[Float[Array, "m P"]], Float[Array, "m Y"]]
 
 # Points where a function of one coordinate is evaluated, and entries of its table; points per side for two.
 COARSE, FINE = 64, 2048
@@ -28,7 +34,7 @@ def pays(n_samples: int, n_coordinates: int) -> bool:
     return n_coordinates <= 2 and (COARSE if n_coordinates == 1 else SIDE**2) < n_samples
 
 
-def table_of_period(function: Callable[[Any], Any], period: Any, n_times: int, dtype: Any) -> Float[Array, "T F Y"]:
+def table_of_period(function: Function, period: Scalar, n_times: int, dtype: DTypeLike) -> Float[Array, "T F Y"]:
     """Tables of a periodic function of one coordinate at several times.
 
     Args:
@@ -42,7 +48,7 @@ def table_of_period(function: Callable[[Any], Any], period: Any, n_times: int, d
     return jnp.einsum("fc,tcy->tfy", jnp.asarray(_trigonometric(), dtype), values)
 
 
-def at_samples(function: Callable[[Any], Any], q: Float[Array, "n P"], periods: tuple[Any, ...]) -> Float[Array, "n Y"]:
+def at_samples(function: Function, q: Float[Array, "n P"], periods: tuple[Scalar | None, ...]) -> Float[Array, "n Y"]:
     """A function of one or two coordinates at many samples, through a table.
 
     Args:
@@ -62,13 +68,13 @@ def at_samples(function: Callable[[Any], Any], q: Float[Array, "n P"], periods: 
 
 
 def linear(
-    table: Float[Array, "F Y"], q: Float[Array, " n"], low: Any, length: Any, *, periodic: bool
+    table: Float[Array, "F Y"], q: Float[Array, " n"], low: Scalar, length: Scalar, *, periodic: bool
 ) -> Float[Array, "n Y"]:
     """Linear interpolation between the entries of a table that covers [low, low + length], both ends included."""
     n_cells = table.shape[0] - 1
     place = (q - low) * (n_cells / length)
     if periodic:
-        place = place - n_cells * jnp.floor(place * (1 / n_cells))
+        place = wrapped_by_product(place, n_cells)
     cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, n_cells - 1)
     offset = place - cell.astype(q.dtype)
     columns = []
@@ -110,7 +116,7 @@ def _chebyshev() -> np.ndarray:
 
 
 def _cubic_in_two(
-    function: Callable[[Any], Any], q: Float[Array, "n 2"], periods: tuple[Any, ...]
+    function: Function, q: Float[Array, "n 2"], periods: tuple[Scalar | None, ...]
 ) -> Float[Array, "n Y"]:
     axes, cells, weights = zip(*(_axis(q[:, d], period) for d, period in enumerate(periods)), strict=True)
     grid = jnp.stack([a.reshape(-1) for a in jnp.meshgrid(*axes, indexing="ij")], axis=-1)
@@ -123,7 +129,7 @@ def _cubic_in_two(
     return total
 
 
-def _axis(q: Float[Array, " n"], period: Any) -> tuple[Any, Any, list[Any]]:
+def _axis(q: Float[Array, " n"], period: Scalar | None) -> tuple[Array, Array, list[Array]]:
     """Grid points (one more before and two more behind), index of the first of four neighbours, and their weights."""
     if period is None:
         low, high = jax.lax.stop_gradient((jnp.min(q), jnp.max(q)))
@@ -132,7 +138,7 @@ def _axis(q: Float[Array, " n"], period: Any) -> tuple[Any, Any, list[Any]]:
         low, spacing = jnp.zeros((), q.dtype), jnp.asarray(period / SIDE, q.dtype)
     place = (q - low) / spacing
     if period is not None:
-        place = place - SIDE * jnp.floor(place / SIDE)
+        place = wrapped_closed(place, SIDE)
     cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, SIDE - (2 if period is None else 1))
     f = place - cell.astype(q.dtype)
     axis = low + spacing * jnp.arange(-1, SIDE + 2, dtype=q.dtype)
@@ -145,5 +151,5 @@ def _axis(q: Float[Array, " n"], period: Any) -> tuple[Any, Any, list[Any]]:
     return axis, cell, weights
 
 
-def _row(table: Float[Array, "m ..."], index: Any) -> Float[Array, "n ..."]:
+def _row(table: Float[Array, "m ..."], index: Int[Array, " n"]) -> Float[Array, "n ..."]:
     return table.at[index].get(mode="promise_in_bounds")

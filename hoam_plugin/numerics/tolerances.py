@@ -6,9 +6,14 @@ A bare `isclose` or `allclose` calls all numbers below 1e-8 equal, and so all of
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+from jax.typing import ArrayLike
+
+# Numbers, or one.
+Values: TypeAlias = ArrayLike | Sequence[float | int]
 
 # Values often come from single precision, a few operations away from what was meant.
 _ULPS = 8
@@ -20,20 +25,20 @@ _SHARE_OF_GAP = 1e-3
 LEAST_EXCESS, _MOST_EXCESS = 1e-5, 1e-3
 
 
-def resolution(values: Any) -> float:
+def resolution(values: Values) -> float:
     """A few units in the last place of the largest magnitude, in the values' own precision."""
     array = np.asarray(values)
     eps = np.finfo(array.dtype if array.dtype.kind == "f" else np.float64).eps
     return _ULPS * float(eps) * _largest(array)
 
 
-def is_constant(values: Any) -> bool:
+def is_constant(values: Values) -> bool:
     """Whether values differ by no more than the round-off of their own precision."""
     array = np.asarray(values)
     return float(np.ptp(array.astype(np.float64))) <= resolution(array)
 
 
-def tolerance(values: Any) -> float:
+def tolerance(values: Values) -> float:
     """What a value may differ from one of `values` by round-off: far less than the gaps between these."""
     array = np.unique(np.asarray(values, np.float64))
     gaps = np.diff(array)
@@ -42,13 +47,13 @@ def tolerance(values: Any) -> float:
     return min(single, _SHARE_OF_GAP * float(gaps.min())) if gaps.size else single
 
 
-def same(values: Any, others: Any) -> np.ndarray:
+def same(values: Values, others: Values) -> np.ndarray:
     """Which of `others` equal `values`, element by element, but for round-off; arrays that broadcast."""
     values, others = np.asarray(values, np.float64), np.asarray(others, np.float64)
     return np.abs(values - others) <= tolerance(values)
 
 
-def all_same(values: Any, others: Any) -> bool:
+def all_same(values: Values, others: Values) -> bool:
     """Whether two arrays have one shape and the same elements but for round-off."""
     return np.shape(values) == np.shape(others) and bool(same(values, others).all())
 
@@ -61,14 +66,14 @@ def overshoot(low: float, high: float) -> float:
     return ulps if span <= one else 1e-5 * span + min(ulps, max(_SHARE_OF_GAP * span, one))
 
 
-def start_margin(now: float, times: Any, dt: float) -> float:
+def start_margin(now: float, times: Values, dt: float) -> float:
     """What the first of some times may differ from the time of a start by round-off, far less than a step or a gap."""
     array = np.asarray(times, np.float64)
     least = min([dt, *np.diff(array).tolist()])
     return min(ROUND_OFF * max(abs(now), _largest(array)), _SHARE_OF_GAP * least)
 
 
-def equally_spaced(values: Any, share: float = 1e-5) -> bool:
+def equally_spaced(values: Values, share: float = 1e-5) -> bool:
     """Whether neighbours are equally far apart, up to a share of their distance and round-off."""
     array = np.asarray(values, np.float64)
     gaps = np.diff(array)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from hoam_plugin.dynamics import Normalisation, structure_from
-from hoam_plugin.potentials import Potential, VectorField, bound, description, embedding_of, potential_from
+from hoam_plugin.potentials import bound, description, embedding_of, potential_from
 from hoam_plugin.steppers import SampleLayout, Stepper, Variable, rebuild_from_attribute
 from hoam_plugin.surrogates.file_format import Contents
 from hoam_plugin.surrogates.in_place import required_stepper
@@ -84,7 +84,7 @@ def _learned(
     replaces: Stepper | None,
 ) -> LearnedDynamics:
     metadata = contents.metadata
-    potential = cast(Potential | VectorField, potential_from(metadata["potential"]))
+    potential = potential_from(metadata["potential"])
     structure = structure_from(metadata["structure"])
     embedding = embedding_of(potential, normalisation, structure)
     network = bound(potential, structure, embedding)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import positive_float
+from hoam_plugin._internal.checks import one_of, positive_float
 from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.integrators import Velocity, runge_kutta_4
@@ -167,8 +167,7 @@ def _is_exact(trace: Trace, n_driven: int, key: Key | None) -> bool:
     Raises:
         ValueError: an unknown kind, or no key for random directions.
     """
-    if trace not in get_args(Trace):
-        raise ValueError(f"trace={trace!r} must be one of {', '.join(map(repr, get_args(Trace)))}")
+    one_of("trace", trace, get_args(Trace))
     exact = trace == "exact" or (trace == "auto" and n_driven <= _MOST_EXACT_DIMS)
     if not exact and key is None:
         raise ValueError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hoam_plugin._internal.checks import refusal
 from hoam_plugin._internal.static import pytree
 from hoam_plugin.numerics.integrators import INTEGRATORS, Integrator
-from hoam_plugin.numerics.normals import NORMALS, Noise
+from hoam_plugin.numerics.normals import Noise
 
 
 @pytree()
@@ -26,12 +27,6 @@ class Options:
     integrator: Integrator | None = None
 
 
-def require_noise_kind(noise: object) -> None:
-    """Raise ValueError for anything but a known kind of noise."""
-    if noise not in NORMALS:
-        raise ValueError(f"noise={noise!r} must be one of {', '.join(map(repr, NORMALS))}")
-
-
 def require_integrator(integrator: object, noise_text: str) -> None:
     """Raise ValueError for an integrator that is none, or does not go with noise.
 
@@ -39,9 +34,7 @@ def require_integrator(integrator: object, noise_text: str) -> None:
         integrator: its name, or None.
         noise_text: the noise in words, or "" where there is none.
     """
-    if integrator is None or (integrator in INTEGRATORS and not (integrator == "rk4" and noise_text)):
-        return
     allowed = [name for name in INTEGRATORS if name != "rk4" or not noise_text]
-    raise ValueError(
-        f"integrator={integrator!r} must be one of {', '.join(map(repr, allowed))} for {noise_text or 'epsilon=0'}"
-    )
+    if integrator is not None and integrator not in allowed:
+        wanted = f"one of {', '.join(map(repr, allowed))} for {noise_text or 'epsilon=0'}"
+        raise refusal(ValueError, "integrator", integrator, wanted)

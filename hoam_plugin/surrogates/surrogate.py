@@ -15,19 +15,19 @@ import xarray as xr
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from hoam_plugin._internal.checks import finite_float, positive_float, random_key
+from hoam_plugin._internal.checks import finite_float, one_of, positive_float, random_key
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Key, Parameters, SampleState, Scalar, State, StateT
 from hoam_plugin.dynamics import compute_dtype
 from hoam_plugin.numerics.integrators import Integrator
-from hoam_plugin.numerics.normals import Noise
+from hoam_plugin.numerics.normals import NORMALS, Noise
 from hoam_plugin.steppers import Abilities, OfState, ParameterRow, Variable, clock, default_float, row_of
 from hoam_plugin.surrogates import description, file_format, log_density, one_step, threads, trajectory
 from hoam_plugin.surrogates.file_contents import contents_of
 from hoam_plugin.surrogates.learned import LearnedDynamics
-from hoam_plugin.surrogates.options import Options, require_integrator, require_noise_kind
+from hoam_plugin.surrogates.options import Options, require_integrator
 from hoam_plugin.surrogates.provenance import Provenance
-from hoam_plugin.surrogates.trained_range import Policy, TrainedRange, require_policy
+from hoam_plugin.surrogates.trained_range import POLICIES, Policy, TrainedRange
 
 
 # Without provenance as a pytree, so that surrogates that differ only in it share compiled code.
@@ -112,20 +112,20 @@ class Surrogate:
         """
         learned, options = self.learned, self.options
         policy = self.trained.policy if on_extrapolation is None else on_extrapolation
-        require_policy(policy)
+        one_of("on_extrapolation", policy, POLICIES)
         if policy == "fallback" and learned.in_place.whole is None:
             raise ValueError(
                 "on_extrapolation='fallback' needs the simulator that this surrogate replaces, with the same "
                 "variables; pass replaces= to fit or load"
             )
-        noise = options.noise if noise is None else noise
-        require_noise_kind(noise)
+        kind: Noise = options.noise if noise is None else noise
+        one_of("noise", kind, NORMALS)
         integrator = options.integrator if integrator is None else integrator
         known = "the stepper's noise" if learned.known_noise else f"epsilon={learned.epsilon:g}"
         require_integrator(integrator, known if learned.has_noise else "")
         step = options.dt if dt is None else positive_float("dt", dt)
         trained = dataclasses.replace(self.trained, policy=policy)
-        return dataclasses.replace(self, trained=trained, options=Options(step, noise, integrator))
+        return dataclasses.replace(self, trained=trained, options=Options(step, kind, integrator))
 
     def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw the initial population of the replaced stepper.

@@ -19,6 +19,7 @@ from hoam_plugin.numerics import tolerances
 ValuesT = TypeVar("ValuesT", jax.Array, np.ndarray)
 
 Policy = Literal["raise", "warn", "ignore", "fallback"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 @pytree()
@@ -88,12 +89,6 @@ class TrainedRange:
         """The ranges in words."""
         ranges = [f"{name} in [{low:g}, {high:g}]" for name, low, high in self.ranges]
         return ", ".join([*ranges, f"times in [{self.horizon[0]:g}, {self.horizon[1]:g}]"])
-
-
-def require_policy(policy: object) -> None:
-    """Raise ValueError for anything but a known policy."""
-    if policy not in get_args(Policy):
-        raise ValueError(f"on_extrapolation={policy!r} must be one of {', '.join(map(repr, get_args(Policy)))}")
 
 
 def react(policy: Policy, problem: str | None, *, stacklevel: int = 3) -> None:
