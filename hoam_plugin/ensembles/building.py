@@ -23,7 +23,7 @@ from hoam_plugin.steppers import Variable
 # Numbers or texts, of which NumPy makes an array.
 _Values = Numbers | Sequence[object]
 # Dims, values and attributes, which is how xarray takes a variable.
-_Described = tuple[tuple[str, ...], _Values, dict[str, object]]
+_Described = tuple[tuple[str, ...], _Values, Mapping[str, object]]
 
 
 def frame(
