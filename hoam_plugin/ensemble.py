@@ -2,6 +2,7 @@
 
 from hoam_plugin.ensembles import (
     DIMS,
+    Ensemble,
     build,
     creation_attributes,
     frame,
@@ -28,6 +29,7 @@ from hoam_plugin.ensembles import (
 
 __all__ = [
     "DIMS",
+    "Ensemble",
     "build",
     "creation_attributes",
     "frame",

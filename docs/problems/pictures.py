@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,19 +13,16 @@ from matplotlib.figure import Figure
 
 import hoam_plugin as hoam
 from hoam_plugin import simulators
+from hoam_plugin.plots import new_figure
+from hoam_plugin.steppers import Stepper
 
 FOLDER = Path(__file__).parent
 
 
-def run(stepper: Any, parameters: dict[str, Any], times: Any, n_samples: int) -> xr.Dataset:
+def run(stepper: Stepper, parameters: Mapping[str, Sequence[float]], times: np.ndarray, n_samples: int) -> xr.Dataset:
     """What a page's three lines do."""
     key = jax.random.key(0)
     return hoam.simulate(stepper, parameters, times, key=key, n_samples=n_samples, progress=False)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure without a window."""
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def phase_space(ds: xr.Dataset, at: list[float], bounds: list[tuple[float, float]], bins: int = 128) -> Figure:
