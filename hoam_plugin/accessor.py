@@ -1,7 +1,7 @@
 """What xarray knows of this package: the accessor `ds.hoam` of every Dataset, and the engine "hoam" of `open_dataset`.
 
 Importing this module registers the accessor. `import hoam_plugin` imports it where xarray is imported already, else the
-first room does that imports xarray; and xarray itself, which loads all engines as soon as it opens a file.
+first room does that imports xarray; and so does xarray itself, which loads all engines to choose one for a file.
 """
 
 from __future__ import annotations
