@@ -46,9 +46,8 @@ class PopulationStepper(DiffraxStepper):
         if not rest:
             return placed
         lost = layout.parts(moved.remainder["x"][0]) if names else {}
-        own = {**kept, **moved.remainder, **{name: lost[name] for name in names}}
-        own.pop("x", None)
-        return dataclasses.replace(placed, remainder=own)
+        time = {clock.TIME: moved.remainder[clock.TIME]} if clock.TIME in rest else {}
+        return dataclasses.replace(placed, remainder={**kept, **time, **{name: lost[name] for name in names}})
 
     def rates(self, state: SampleState, parameters: Parameters) -> PerVariable:
         """Drift of the variables, without the noise."""

@@ -14,7 +14,7 @@ import lineax
 from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Float
 
-from hoam_plugin._types import PyTree, Scalar
+from hoam_plugin._types import PyTree
 from hoam_plugin.simulators import DiffraxStepper
 from hoam_plugin.steppers import Parameters, SampleLayout, Variable, default_float
 
