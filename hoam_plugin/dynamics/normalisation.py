@@ -83,7 +83,7 @@ class Normalisation:
         for d, period in enumerate(self.periods):
             length = None if period is None else period * float(self.scale[d])
             if length is not None and not (x[..., d].min() >= 0 and x[..., d].max() <= length):
-                x[..., d] = np.mod(x[..., d].astype(np.float64), length)
+                x[..., d] = periodic.wrapped_on_host(x[..., d], length)
         return (x - np.asarray(self.shift, dtype)) / np.asarray(self.scale, dtype)
 
     def condition(self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike) -> Float[Array, " C"]:

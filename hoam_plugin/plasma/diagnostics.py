@@ -10,14 +10,16 @@ code goes through them alike. For what linear theory says, see `hoam_plugin.disp
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Hashable, Sequence
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.checks import positive_int
+from hoam_plugin._internal.checks import increasing_pair, positive_int
+from hoam_plugin._types import Numbers
+from hoam_plugin.numerics.periodic import wrapped_on_host
 from hoam_plugin.plasma.exponential_fits import fit_wave
 from hoam_plugin.plasma.field_modes import FIELD, density_modes, period_of, recorded_modes, scalar_variable, squared_mu
 
@@ -66,7 +68,7 @@ def field_spectrum(
     *,
     quantity: Literal["electric_field", "density"] = "electric_field",
     position: str = "x",
-    mu: Any = None,
+    mu: Numbers | xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Amplitudes and phases of the Fourier modes over time: q(x, t) = <q> + sum_m amplitude cos(2 pi m x / L + phase).
 
@@ -254,7 +256,7 @@ def phase_space_density(
         for time in range(n_times):
             x, v = (ds[name].isel(run=run, time=time).values.astype(np.float64) for name in (position, velocity))
             if period is not None:
-                x = x_range[0] + (x - x_range[0]) % period
+                x = x_range[0] + wrapped_on_host(x - x_range[0], period)
             counts[run, time] = np.histogram2d(x, v, (n_x, n_v), (x_range, v_range))[0]
     length = x_range[1] - x_range[0]
     area = length / n_x * (v_range[1] - v_range[0]) / n_v
@@ -277,7 +279,7 @@ def phase_space_density(
     return xr.Dataset(data, _coordinates(ds) | centres)
 
 
-def _coordinates(ds: xr.Dataset) -> dict[Any, Any]:
+def _coordinates(ds: xr.Dataset) -> dict[Hashable, object]:
     """Parameters and times of an ensemble."""
     return {name: coord for name, coord in ds.coords.items() if coord.dims in (("run",), ("time",))}
 
@@ -287,6 +289,4 @@ def _range(ds: xr.Dataset, name: str, given: tuple[float, float] | None, label: 
     low, high = given or variable.bounds or (0.0, variable.period or 0.0)
     if given is None and low == high:
         low, high = float(ds[name].min()), float(ds[name].max())
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"{label}={(low, high)!r} of variable {name!r} must be (low, high) with low < high")
-    return low, high
+    return increasing_pair(label, (low, high), of=f"of variable {name!r}", wanted="(low, high) with low < high")

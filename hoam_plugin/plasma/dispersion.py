@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 
-from hoam_plugin._internal.checks import numeric_array, positive_float, positive_int
+from hoam_plugin._internal.checks import increasing_pair, numeric_array, positive_float, positive_int
+from hoam_plugin._types import ArrayLike, Numbers, Scalar
 from hoam_plugin.plasma.root_finding import Analytic, Rectangle, count_zeros, zeros
 
 # Beyond this many thermal widths below the real axis, exp(y^2) would overflow.
@@ -25,8 +26,39 @@ _SERIES_TERMS = 8
 # Growth rates closer than this, relative to the largest |omega|, count as equal when roots are put in order.
 _TIE = 1e-9
 
+# Weight, drift and width.
+Maxwellian: TypeAlias = Sequence[Scalar]
 
-def dielectric(omega: Any, k: Any, beams: Sequence[Any], mu: float = 1.0) -> Complex[np.ndarray, ...]:
+
+@runtime_checkable
+class SpeciesOfBeams(Protocol):
+    """A species of charges whose velocities are distributed as a sum of Maxwellians, such as `simulators.Species`."""
+
+    @property
+    def beams(self) -> Sequence[Maxwellian]:
+        """The Maxwellians."""
+        ...
+
+    @property
+    def charge(self) -> float:
+        """Of one particle."""
+        ...
+
+    @property
+    def mass(self) -> float:
+        """Of one particle."""
+        ...
+
+    @property
+    def density(self) -> float:
+        """Mean number density."""
+        ...
+
+
+Populations: TypeAlias = Sequence[Maxwellian | SpeciesOfBeams]
+
+
+def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) -> Complex[np.ndarray, ...]:
     """The dielectric function, continued analytically below the real axis (Landau's contour).
 
     With zeta_s = (omega / k - drift_s) / (sqrt(2) width_s) and the plasma dispersion function Z (Fried and Conte 1961),
@@ -58,7 +90,7 @@ def dielectric(omega: Any, k: Any, beams: Sequence[Any], mu: float = 1.0) -> Com
     return value
 
 
-def roots(k: float, beams: Sequence[Any], mu: float = 1.0, *, n: int = 1) -> Complex[np.ndarray, " n"]:
+def roots(k: float, beams: Populations, mu: float = 1.0, *, n: int = 1) -> Complex[np.ndarray, " n"]:
     """The `n` least damped (or fastest growing) roots omega of the dielectric function, by descending Im omega.
 
     None is missed: all roots above a line in the complex plane lie in a known rectangle, where the argument principle
@@ -88,7 +120,7 @@ def roots(k: float, beams: Sequence[Any], mu: float = 1.0, *, n: int = 1) -> Com
     raise ValueError(f"n={n!r} asks for roots too strongly damped to be computed; ask for fewer")
 
 
-def least_damped(k: Any, beams: Sequence[Any], mu: float = 1.0) -> Any:
+def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | Complex[np.ndarray, ...]:
     """The root omega with the largest imaginary part: the wave that is left after a long time.
 
     Args:
@@ -107,13 +139,13 @@ def least_damped(k: Any, beams: Sequence[Any], mu: float = 1.0) -> Any:
     return np.asarray(found).reshape(wavenumber.shape) if wavenumber.ndim else found[0]
 
 
-def growth_rate(k: Any, beams: Sequence[Any], mu: float = 1.0) -> Any:
+def growth_rate(k: Numbers, beams: Populations, mu: float = 1.0) -> float | Float[np.ndarray, ...]:
     """Im omega of the `least_damped` root: the growth rate of the amplitude, negative for damping."""
     return least_damped(k, beams, mu=mu).imag
 
 
 def count_roots(
-    k: float, beams: Sequence[Any], real: tuple[float, float], imaginary: tuple[float, float], *, mu: float = 1.0
+    k: float, beams: Populations, real: tuple[float, float], imaginary: tuple[float, float], *, mu: float = 1.0
 ) -> int:
     """Number of roots omega in a rectangle of the complex plane, by the argument principle; to check `roots` with.
 
@@ -130,8 +162,7 @@ def count_roots(
     populations = _Populations(beams)
     k, mu = positive_float("k", k), positive_float("mu", mu)
     for name, (low, high) in {"real": real, "imaginary": imaginary}.items():
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(f"{name}={(low, high)!r} must be (low, high) with low < high")
+        increasing_pair(name, (low, high), wanted="(low, high) with low < high")
     box = Rectangle(real[0] / k, real[1] / k, imaginary[0] / k, imaginary[1] / k)
     return count_zeros(populations.function(mu * k), box)
 
@@ -139,15 +170,16 @@ def count_roots(
 class _Populations:
     """The Maxwellians as arrays: squared plasma frequencies (in units of 1 / mu^2), drifts and widths."""
 
-    def __init__(self, beams: Sequence[Any]) -> None:
+    def __init__(self, beams: Populations) -> None:
         beams = tuple(beams)
-        species = [one for one in beams if hasattr(one, "beams")]
-        if species and len(species) < len(beams):
+        species = [one for one in beams if isinstance(one, SpeciesOfBeams)]
+        alone = [one for one in beams if not isinstance(one, SpeciesOfBeams)]
+        if species and alone:
             raise ValueError(f"beams={beams!r} mixes species and Maxwellians; put every Maxwellian into a species")
-        rows = [_rows(one.beams, one.charge, one.mass, one.density) for one in species] or [_rows(beams)]
+        rows = [_rows(one.beams, one.charge, one.mass, one.density) for one in species] or [_rows(tuple(alone))]
         self.strength, self.drift, self.width = np.concatenate(rows).T
 
-    def at(self, u: Any, k: Any) -> tuple[Complex[np.ndarray, ...], Complex[np.ndarray, ...]]:
+    def at(self, u: ArrayLike, k: ArrayLike) -> tuple[Complex[np.ndarray, ...], Complex[np.ndarray, ...]]:
         """The dielectric function and its derivative, over phase velocities u, at wavenumbers k in units of 1 / mu."""
         scale = math.sqrt(2) * self.width
         zeta = (np.asarray(u, np.complex128)[..., None] - self.drift) / scale
@@ -160,7 +192,7 @@ class _Populations:
     def function(self, k: float) -> Analytic:
         """The dielectric function over phase velocities, which varies over a width near a drift, and slowly far off."""
 
-        def resolution(u: Any) -> Any:
+        def resolution(u: np.ndarray) -> np.ndarray:
             return np.maximum(self.width / 2, np.abs(u[..., None] - self.drift) / 3).min(-1)
 
         return Analytic(functools.partial(self.at, k=k), resolution)
@@ -190,7 +222,7 @@ class _Populations:
         return Rectangle(low - reach, high + reach, -depth, top)
 
 
-def _rows(beams: Sequence[Any], charge: float = -1.0, mass: float = 1.0, density: float = 1.0) -> np.ndarray:
+def _rows(beams: Sequence[Maxwellian], charge: float = -1.0, mass: float = 1.0, density: float = 1.0) -> np.ndarray:
     """(squared plasma frequency, drift, width) of every Maxwellian of a species."""
     table = numeric_array("beams", beams)
     if table.ndim != 2 or table.shape[1] != 3 or not np.isfinite(table).all() or (table[:, [0, 2]] <= 0).any():
@@ -204,7 +236,7 @@ def _rows(beams: Sequence[Any], charge: float = -1.0, mass: float = 1.0, density
     return table
 
 
-def _positive_wavenumbers(k: Any) -> np.ndarray:
+def _positive_wavenumbers(k: Numbers) -> np.ndarray:
     wavenumber = numeric_array("k", k)
     if not (np.isfinite(wavenumber) & (wavenumber > 0)).all():
         raise ValueError(f"k={k!r} must be finite and above 0")

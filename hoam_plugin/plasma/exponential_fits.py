@@ -18,8 +18,8 @@ _LOW, _HIGH = 0.03, 0.3
 _GRID = 256
 # First guesses change by no more than exp(+-20) over half the window: from steeper ones no step leads back.
 _STEEPEST = 20.0
-# Residuals below this share of the signal are round-off, and no more waves are sought in them.
-_ROUND_OFF = 1e-10
+# Residuals below this share of the signal are round-off of the fit, and no more waves are sought in them.
+_LEAST_RESIDUAL = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _criterion(signal: Complex[np.ndarray, " time"], left: Complex[np.ndarray, "
     wave too many.
     """
     n = 2 * len(signal)
-    least = _ROUND_OFF**2 * np.vdot(signal, signal).real
+    least = _LEAST_RESIDUAL**2 * np.vdot(signal, signal).real
     return n * math.log(max(np.vdot(left, left).real, least) / n) + 6 * n_waves * math.log(n)
 
 

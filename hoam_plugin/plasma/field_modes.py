@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,6 +10,7 @@ from jaxtyping import Complex, Int
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.checks import numeric_array
+from hoam_plugin._types import Numbers
 from hoam_plugin.numerics.tolerances import resolution
 from hoam_plugin.steppers import Variable
 
@@ -85,7 +85,7 @@ def recorded_modes(field: xr.DataArray, wavenumber: np.ndarray, length: float) -
     return 2 / len(at) * (field.transpose("run", "time", cell).values.astype(np.float64) @ waves)
 
 
-def squared_mu(mu: Any, ds: xr.Dataset) -> np.ndarray:
+def squared_mu(mu: Numbers | xr.DataArray | None, ds: xr.Dataset) -> np.ndarray:
     """mu^2 for each run.
 
     Raises:

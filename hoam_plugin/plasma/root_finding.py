@@ -9,10 +9,12 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Complex
+
+from hoam_plugin._types import ArrayLike
 
 
 class Analytic(NamedTuple):
@@ -24,8 +26,8 @@ class Analytic(NamedTuple):
             (and shorter still where the logarithmic derivative is large).
     """
 
-    at: Callable[[Any], tuple[Any, Any]]
-    resolution: Callable[[Any], Any]
+    at: Callable[[ArrayLike], tuple[np.ndarray, np.ndarray]]
+    resolution: Callable[[np.ndarray], np.ndarray]
 
 
 # Largest change of log f over one step along an edge.

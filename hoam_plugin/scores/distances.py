@@ -18,6 +18,7 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
+from hoam_plugin.numerics.periodic import wrapped_closed_on_host
 from hoam_plugin.numerics.tolerances import is_constant
 from hoam_plugin.steppers import Variable
 
@@ -98,7 +99,7 @@ def embedded(x: Float[np.ndarray, "sample D"], coordinates: tuple[Coordinate, ..
             features.append(((column - c.centre) / c.scale).astype(dtype))
         else:
             # Wrapped first: the cosine of a large float32 angle would lose digits.
-            angle = ((column / c.period - np.floor(column / c.period)) * (2 * math.pi)).astype(dtype)
+            angle = (wrapped_closed_on_host(column / c.period, 1.0) * (2 * math.pi)).astype(dtype)
             features += [np.cos(angle), np.sin(angle)]
     return np.stack(features, axis=-1)
 
@@ -143,7 +144,7 @@ def histograms(
 def _bin_index(column: Float[np.ndarray, " sample"], c: Coordinate, n_bins: int) -> Int[np.ndarray, " sample"]:
     offset = column.astype(np.float64) - c.low
     if c.period is not None:
-        offset -= c.period * np.floor(offset / c.period)
+        offset = wrapped_closed_on_host(offset, c.period)
     # Clipped, since a sample that has run away may be too far off for a whole number.
     index = np.floor(np.clip(offset * (n_bins / (c.high - c.low)), -1, n_bins + 1)).astype(np.int64)
     # As in np.histogram, the upper end of the range belongs to the last bin.

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,9 @@ import xarray as xr
 from hoam_plugin import ensembles
 from hoam_plugin._internal.files import require_writable, written_aside
 from hoam_plugin.steppers import Variable
+
+if TYPE_CHECKING:
+    from zarr import Array
 
 
 @runtime_checkable
@@ -107,7 +110,7 @@ class ZarrSink:
         self._described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
         self._described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
         self._stack = contextlib.ExitStack()
-        self._arrays: dict[str, Any] = {}
+        self._arrays: dict[str, Array] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> ZarrSink:
@@ -134,7 +137,7 @@ class ZarrSink:
                         chunks=(1, 1, *value.shape),
                         dtype=value.dtype,
                         dimension_names=(*dims, *variable.dims),
-                        attributes=variable.attributes(),
+                        attributes={**variable.attributes()},
                     )
             self._arrays[name][run, index] = value
 

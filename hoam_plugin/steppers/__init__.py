@@ -5,7 +5,7 @@ from hoam_plugin.steppers import clock, published
 from hoam_plugin.steppers.abilities import Abilities, Description, OfState, abilities_of
 from hoam_plugin.steppers.checks import require_stepper
 from hoam_plugin.steppers.contract import NamedStepper, Stepper, TrainedStepper
-from hoam_plugin.steppers.layout import SampleLayout, flatten_samples, replace_samples
+from hoam_plugin.steppers.layout import SampleLayout
 from hoam_plugin.steppers.parameter_rows import ParameterRow, row_of
 from hoam_plugin.steppers.published import rebuild_from_attribute, rebuild_stepper
 from hoam_plugin.steppers.states import (
@@ -34,11 +34,9 @@ __all__ = [
     "as_jax",
     "clock",
     "default_float",
-    "flatten_samples",
     "published",
     "rebuild_from_attribute",
     "rebuild_stepper",
-    "replace_samples",
     "require_field_name",
     "require_representable",
     "require_stepper",

@@ -16,7 +16,7 @@ from hoam_plugin._types import Key, Parameters, Scalar, State
 from hoam_plugin.steppers.variables import Variable
 
 # Name and JSON-safe arguments of an entry point.
-Description: TypeAlias = tuple[str, dict[str, Any]]
+Description: TypeAlias = tuple[str, dict[str, object]]
 
 
 # Every stepper takes states of its own class, which no type of an argument can say: there they are Any.

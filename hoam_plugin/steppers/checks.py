@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from typing import Any
+from typing import cast
+
+from hoam_plugin.steppers.contract import Stepper
 
 _MEMBERS = ("variables", "parameters", "dt", "horizon", "init", "step", "refresh")
 
 
-def require_stepper(argument: str, value: Any) -> Any:
+def require_stepper(argument: str, value: object) -> Stepper:
     """`value`, if it has all members of a `Stepper`.
 
     Args:
@@ -35,4 +37,4 @@ def require_stepper(argument: str, value: Any) -> Any:
             f"{argument} is of the type {type(value).__name__}, which is no stepper: it lacks {', '.join(missing)}; "
             "pass a simulator or a surrogate, such as hoam_plugin.stepper('two_stream')"
         )
-    return value
+    return cast(Stepper, value)

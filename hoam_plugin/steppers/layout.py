@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from hoam_plugin._types import DTypeLike, Scalar, State, StateT
+from hoam_plugin._types import DTypeLike, State, StateT
 from hoam_plugin.steppers.variables import Variable
 
 # What holds the variables with a leading axis of samples: a state, or a mapping by name.
@@ -83,14 +83,3 @@ class SampleLayout:
 
 def _array(arrays: Samples, name: str) -> Shaped[Array, ...] | Shaped[np.ndarray, ...]:
     return arrays[name] if isinstance(arrays, Mapping) else getattr(arrays, name)
-
-
-def flatten_samples(state: State, variables: Sequence[Variable]) -> Float[Array, "sample D"]:
-    """The variables of a state side by side."""
-    return SampleLayout.of(variables, state).flattened(state)
-
-
-def replace_samples(state: StateT, variables: Sequence[Variable], x: Float[Array, "sample D"], time: Scalar) -> StateT:
-    """The state with its variables taken from the columns of `x` and a new time."""
-    placed = SampleLayout.of(variables, state).placed(state, x)
-    return dataclasses.replace(placed, time=jnp.asarray(time, jnp.asarray(state.time).dtype))

@@ -14,8 +14,8 @@ import importlib.metadata
 import json
 import os
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeGuard, cast
 
 import xarray as xr
 
@@ -27,6 +27,10 @@ xarray_arrival.imported()
 
 ENTRY_POINTS = "hoam_plugin.steppers"
 _OWN = "hoam-plugin"
+
+# A surrogate, or the path of a saved one.
+Trained: TypeAlias = TrainedStepper | str | os.PathLike[str]
+Factory: TypeAlias = Callable[..., Stepper]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,7 @@ class EntryPoint:
     name: str
     origin: str
     own: bool
-    entry: Any
+    entry: importlib.metadata.EntryPoint
     key: tuple[str, ...]
 
 
@@ -57,8 +61,8 @@ class Content:
         simulator: the simulator or its factory; None where there are surrogates.
     """
 
-    surrogates: tuple[Any, ...] = ()
-    simulator: Any = None
+    surrogates: tuple[Trained, ...] = ()
+    simulator: Stepper | Factory | None = None
 
 
 _loaded: dict[tuple[str, ...], Content] = {}
@@ -80,7 +84,7 @@ def entry_points() -> dict[str, tuple[EntryPoint, ...]]:
     return {name: tuple(sorted(points, key=lambda p: (not p.own, p.key[2:]))) for name, points in found.items()}
 
 
-def build(name: str, arguments: Mapping[str, Any]) -> Any:
+def build(name: str, arguments: Mapping[str, object]) -> Stepper | None:
     """The simulator published under a name, built anew from its factory; None where there is none.
 
     Raises:
@@ -88,21 +92,21 @@ def build(name: str, arguments: Mapping[str, Any]) -> Any:
             one that is published ready-made.
     """
     point, simulator = _simulator(name)
-    if point is None:
+    if point is None or simulator is None:
         return None
     if not _is_factory(simulator):
         if arguments:
             raise ValueError(f"name={name!r} is published as a ready stepper by {point.origin}; it takes no arguments")
-        return simulator
+        return cast(Stepper, simulator)
     return simulator(**arguments)
 
 
-def rebuild_stepper(ds: xr.Dataset) -> Any:
+def rebuild_stepper(ds: xr.Dataset) -> Stepper | None:
     """The stepper that made an ensemble, from the Dataset's attributes; None if they name none that is known here."""
     return rebuild_from_attribute(str(ds.attrs.get("stepper", "")))
 
 
-def rebuild_from_attribute(text: str) -> Any:
+def rebuild_from_attribute(text: str) -> Stepper | None:
     """As `rebuild_stepper`, from the text of the attribute `stepper`."""
     if not text:
         return None
@@ -135,7 +139,7 @@ def is_loading(point: EntryPoint) -> bool:
     return point.key in _loading.get(frozenset())
 
 
-def _simulator(name: str) -> tuple[EntryPoint | None, Any]:
+def _simulator(name: str) -> tuple[EntryPoint | None, Stepper | Factory | None]:
     points = entry_points().get(name, ())
     if points and points[0].own:
         return points[0], points[0].entry.load()
@@ -175,11 +179,11 @@ def _load(point: EntryPoint) -> Content:
     )
 
 
-def _is_factory(loaded: Any) -> bool:
+def _is_factory(loaded: object) -> TypeGuard[Factory]:
     # A class of steppers has all attributes of one.
     return isinstance(loaded, type) or (callable(loaded) and not isinstance(loaded, Stepper))
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> object:
     # JSON has no tuples, and the arguments of a stepper, static parts of a pytree, are hashable.
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import SupportsFloat, cast
 
 import numpy as np
+
+from hoam_plugin._internal.checks import positive_float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +44,14 @@ class Variable:
             raise ValueError(f"name={self.name!r} of a Variable must be a Python identifier such as 'x'")
         for field in ("period", "scale"):
             value = getattr(self, field)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{field}={value!r} of variable {self.name!r} must be a positive number or None")
+            if value is not None:
+                positive_float(field, value, of=f"of variable {self.name!r}", wanted="a positive number or None")
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds={self.bounds!r} of variable {self.name!r} must be (low, high) with low < high")
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, str | float]:
         """The netCDF-safe attributes that describe this variable in an ensemble; unset fields are left out."""
-        attributes: dict[str, Any] = {"units": self.units, "long_name": self.long_name or self.name}
+        attributes: dict[str, str | float] = {"units": self.units, "long_name": self.long_name or self.name}
         for field in ("period", "velocity_of", "scale", "rate_of"):
             if getattr(self, field) is not None:
                 attributes[field] = getattr(self, field)
@@ -58,7 +60,7 @@ class Variable:
         return attributes
 
     @classmethod
-    def from_attributes(cls, name: str, dims: Sequence[str], attributes: Mapping[str, Any]) -> Variable:
+    def from_attributes(cls, name: str, dims: Sequence[str], attributes: Mapping[str, object]) -> Variable:
         """The inverse of `attributes`; accepts attributes written by anybody (missing ones take the defaults).
 
         Raises:
@@ -92,7 +94,7 @@ ATTRIBUTES: dict[str, tuple[type, ...]] = {
 }
 
 
-def text_attribute(name: str, field: str, value: Any) -> str | None:
+def text_attribute(name: str, field: str, value: object) -> str | None:
     """The attribute `field` of the variable `name` as text, or None without one.
 
     Raises:
@@ -108,7 +110,7 @@ def text_attribute(name: str, field: str, value: Any) -> str | None:
     raise ValueError(f"variable {name!r} has {field}={value!r}; it must be a text")
 
 
-def _single(value: Any) -> Any:
+def _single(value: object) -> object:
     """The element of an array or list of one, decoded from bytes; other values as they are."""
     array = np.asarray(value)
     if array.dtype.kind in "OUSbiufcT" and array.size == 1:
@@ -116,12 +118,13 @@ def _single(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _number(name: str, field: str, value: Any) -> float | None:
+def _number(name: str, field: str, value: object) -> float | None:
     if value is None:
         return None
     single = _single(value)
     try:
-        number = math.nan if isinstance(single, bool | complex) else float(single)
+        readable = isinstance(single, str | SupportsFloat) and not isinstance(single, bool | complex)
+        number = float(cast(SupportsFloat, single)) if readable else math.nan
     except (TypeError, ValueError):
         number = math.nan
     positive = field in ("period", "scale")

@@ -14,9 +14,10 @@ import xarray as xr
 import hoam_plugin as hoam
 from hoam_plugin.baselines import CFM, NCSM, SnapshotStepper, fit_baseline
 from hoam_plugin.baselines.methods import nearest_image
-from hoam_plugin.dynamics.normalisation import Normalisation, wrapped
-from hoam_plugin.steppers.abilities import abilities_of
+from hoam_plugin.dynamics import Normalisation
+from hoam_plugin.numerics.periodic import wrapped
 from hoam_plugin.steppers import Stepper, Variable, default_float, state_type
+from hoam_plugin.steppers.abilities import abilities_of
 from hoam_plugin.training.guard import TrainingDivergedError
 
 KEY = jax.random.key(0)
