@@ -15,7 +15,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, TypeGuard, cast
+from typing import Any, Protocol, TypeAlias, TypeGuard, cast, runtime_checkable
 
 import xarray as xr
 
@@ -33,6 +33,15 @@ Trained: TypeAlias = TrainedStepper | str | os.PathLike[str]
 Factory: TypeAlias = Callable[..., Stepper]
 
 
+@runtime_checkable
+class Loadable(Protocol):
+    """An entry point of the standard library, or of its backport, whose class is another."""
+
+    def load(self) -> Any:
+        """What it names."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class EntryPoint:
     """A name that a distribution publishes.
@@ -48,7 +57,7 @@ class EntryPoint:
     name: str
     origin: str
     own: bool
-    entry: importlib.metadata.EntryPoint
+    entry: Loadable
     key: tuple[str, ...]
 
 
