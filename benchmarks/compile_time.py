@@ -12,21 +12,21 @@ _COMMON = """
 import time, jax, jax.numpy as jnp, numpy as np
 import hoam_plugin as hoam
 from benchmarks.training_step import Case, setup_of, synthetic_data
-from hoam_plugin import training
+from hoam_plugin.training import iterations
 """
 
 _TRAINING = """
 case = Case("CoLoRA", {width}, {depth}, 32, 128, {n_dims})
 setup, data, key = setup_of(case, 1), synthetic_data(32, 128, {n_dims}), jax.random.key(0)
 begin = time.perf_counter()
-state = training.start(setup, key, 2)
-next(training.blocks(setup, state, lambda iteration: data, key))
+state = iterations.start(setup, key, 2)
+next(iterations.blocks(setup, state, lambda iteration: data, key))
 print(time.perf_counter() - begin)
 """
 
 _ROLLOUT = """
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/helpers")
 import toy
 model = toy.plasma_surrogate()
 state = model.init(jax.random.key(0), 64, {{"mu": 1.4}})

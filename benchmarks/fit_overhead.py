@@ -31,17 +31,17 @@ def resident_megabytes() -> float:
 
 def bare(setup: iterations.Setup, data: Any, key: Any) -> float:
     """Seconds per iteration of the compiled iterations alone, at the pace of the default block length."""
-    progress = iterations.start(setup, key, data.conditions.shape[-1])
+    state = iterations.start(setup, key, data.conditions.shape[-1])
     n_threads, block = iterations.threads(setup, data), setup.training.block
     seconds = []
     with ThreadPoolExecutor(n_threads) as pool:
         for _ in range(_ITERATIONS // block):
             begin = time.perf_counter()
             if n_threads == 1:
-                progress, losses = iterations._block(setup, progress, data, key, block)
+                state, losses = iterations._block(setup, state, data, key, block)
             else:
-                progress, losses = iterations._threaded_block(setup, progress, data, key, block, pool, n_threads)
-            jax.block_until_ready((progress, losses))
+                state, losses = iterations._threaded_block(setup, state, data, key, block, pool, n_threads)
+            jax.block_until_ready((state, losses))
             seconds.append(time.perf_counter() - begin)
     return float(np.sum(seconds[1:])) / (_ITERATIONS - block)
 
@@ -73,9 +73,9 @@ def measure(potential: hoam.CoLoRA, nodes: int, n_samples: int) -> list[str]:
 
     seen: dict[str, Any] = {}
 
-    def spying(setup: Any, progress: Any, data_at: Any, run_key: Any) -> Any:
+    def spying(setup: Any, state: Any, data_at: Any, run_key: Any) -> Any:
         seen.update(setup=setup, data=data_at(0))
-        return blocks(setup, progress, data_at, run_key)
+        return blocks(setup, state, data_at, run_key)
 
     jax.monitoring.register_event_duration_secs_listener(count)
     RunAwayGuard.check, TrainingRun.train, iterations.blocks = watch, timed, spying  # type: ignore[method-assign]

@@ -18,9 +18,8 @@ import hoam_plugin as hoam
 from benchmarks import report
 from benchmarks.training_step import synthetic_data
 from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE
-from hoam_plugin.losses.batch import Batch
-from hoam_plugin.losses.evaluation import loss_and_gradient
-from hoam_plugin.potentials.embedding import Embedding
+from hoam_plugin.losses import Batch, loss_and_gradient
+from hoam_plugin.potentials import Embedding
 from hoam_plugin.training.drawing import draw_batch, draw_probes
 
 _EPSILON = 0.2

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE
-from hoam_plugin.losses.action_matching import Batch
-from hoam_plugin.potentials.embedding import Embedding
+from hoam_plugin.losses import Batch
+from hoam_plugin.potentials import Embedding
 
 
 def loss(potential: Any, embedding: Embedding, epsilon: float, weights: Any, batch: Batch) -> jax.Array:

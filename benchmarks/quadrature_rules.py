@@ -13,9 +13,10 @@ import xarray as xr
 import hoam_plugin as hoam
 from benchmarks import report
 from hoam_plugin import quadrature, simulators
-from hoam_plugin.losses.evaluation import ActionMatching, loss_value
+from hoam_plugin.losses import ActionMatching, loss_value
+from hoam_plugin.training.data import Runs
 from hoam_plugin.training.drawing import draw_batch
-from hoam_plugin.training.fitting import time_weights
+from hoam_plugin.training.time_weights import weights_of_rule
 from hoam_plugin.training.windows import TrainingSamples
 
 N_SAMPLES = 5000
@@ -62,9 +63,9 @@ def trained(ds: xr.Dataset, potential: Any, rule: quadrature.Rule, iterations: i
 def loss_draws(model: hoam.Surrogate, ds: xr.Dataset, rule: quadrature.Rule) -> np.ndarray:
     """The loss of fixed weights for many independent minibatches of one run."""
     loss = ActionMatching(quadrature=rule, epsilon=_EPSILON, samples="independent")
-    dynamics = model.learned.dynamics
     options = hoam.Training(n_samples=_PER_NODE)
-    data = TrainingSamples(ds, dynamics, time_weights(ds, rule), loss, options, jax.random.key(7)).at(0)
+    runs_of_one = Runs(ds, model.learned.dynamics, loss, weights_of_rule(rule, ds), None)
+    data = TrainingSamples(runs_of_one, options, jax.random.key(7)).at(0)
     embedding, _ = model.learned.network()
 
     @jax.jit

@@ -14,11 +14,11 @@ import optax
 
 import hoam_plugin as hoam
 from benchmarks import naive, report
-from hoam_plugin.losses.evaluation import loss_and_gradient
-from hoam_plugin.potentials.catalogue import POTENTIALS
-from hoam_plugin.potentials.embedding import Embedding
+from hoam_plugin.losses import loss_and_gradient
+from hoam_plugin.potentials import POTENTIALS, Embedding
 from hoam_plugin.training import iterations as training
-from hoam_plugin.training.drawing import TrainingData, draw_batch
+from hoam_plugin.training.data import TrainingData
+from hoam_plugin.training.drawing import draw_batch
 from hoam_plugin.training.iterations import Setup
 
 _EPSILON = 0.2
