@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hoam_plugin._internal.checks import random_key
+from hoam_plugin._internal.checks import random_key, with_details
 from hoam_plugin._types import Key
 from hoam_plugin.steppers import default_float
 from hoam_plugin.surrogates import Surrogate
@@ -127,11 +127,9 @@ def _warn_if_unresolved(surrogate: Surrogate) -> None:
     latest = float(np.abs(surrogate.horizon).max())
     tick = float(np.spacing(np.float32(latest)))
     if tick > _UNRESOLVED * surrogate.dt:
-        warnings.warn(
+        _warn(
             f"float32 resolves {tick:.2g} at the trained time {latest:g}, too little for steps of "
-            f"dt={surrogate.dt:.3g}{advice}",
-            UserWarning,
-            stacklevel=3,
+            f"dt={surrogate.dt:.3g}{advice}"
         )
     norm = surrogate.learned.normalisation
     shift, scale = np.abs(np.asarray(norm.shift, np.float64)), np.asarray(norm.scale, np.float64)
@@ -139,19 +137,22 @@ def _warn_if_unresolved(surrogate: Surrogate) -> None:
     step = scale * min(surrogate.dt / norm.duration, 1.0)
     worst = int(np.argmax(ulp / step))
     if ulp[worst] > _UNRESOLVED * step[worst]:
-        warnings.warn(
+        _warn(
             f"float32 resolves {ulp[worst]:.2g} at the mean {shift[worst]:g} of y[..., {worst}], too little for steps "
-            f"of about {step[worst]:.2g} (the spread {scale[worst]:.3g} times dt over the horizon){advice}",
-            UserWarning,
-            stacklevel=3,
+            f"of about {step[worst]:.2g} (the spread {scale[worst]:.3g} times dt over the horizon){advice}"
         )
 
 
-def _require_policy(surrogate: object) -> None:
-    if not isinstance(surrogate, Surrogate):
-        what = getattr(surrogate, "__name__", repr(surrogate))
+def _warn(problem: str) -> None:
+    warning = with_details(UserWarning(problem), environment={"JAX_ENABLE_X64": "1"})
+    warnings.warn(warning, stacklevel=4)
+
+
+def _require_policy(value: object) -> None:
+    if not isinstance(value, Surrogate):
+        what = getattr(value, "__name__", repr(value))
         raise TypeError(f"surrogate={what} must be a Surrogate, such as hoam.load(path) returns")
-    if surrogate.trained.policy == "fallback":
+    if value.trained.policy == "fallback":
         raise ValueError(
             "on_extrapolation='fallback' needs a simulator's state, which samples in a diffrax solve do not have; use "
             "surrogate.with_options(on_extrapolation='raise')"
