@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from hoam_plugin import quadrature
+from hoam_plugin.losses.accumulation import chunk_shape
 from hoam_plugin.losses.action_matching import ActionMatching, end_terms, interior_terms
-from hoam_plugin.losses.batch import Batch, Nodes, chunk_shape
+from hoam_plugin.losses.batch import Batch, Nodes
 from hoam_plugin.losses.evaluation import loss_and_gradient, loss_value
-from hoam_plugin.potentials.catalogue import MLP, CoLoRA, FiLM
+from hoam_plugin.potentials import MLP, CoLoRA, FiLM
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import modulations_and_rates
 from hoam_plugin.training.drawing import draw_probes
@@ -238,9 +239,9 @@ def test_chunks_do_not_change_the_loss(n_probes: int, monkeypatch: pytest.Monkey
 
     whole, quadratic = in_one_piece(weights, batch)
     row_bytes = 8 * 5 * potential.width
-    monkeypatch.setattr("hoam_plugin.losses.batch._CHUNK_BYTES", {"cpu": 1})
+    monkeypatch.setattr("hoam_plugin.losses.accumulation._CHUNK_BYTES", {"cpu": 1})
     for least, shape in ((1, (1, 1)), (2, (1, 2)), (16, (4, 4))):
-        monkeypatch.setattr("hoam_plugin.losses.batch._LEAST_ROWS", least)
+        monkeypatch.setattr("hoam_plugin.losses.accumulation._LEAST_ROWS", least)
         assert chunk_shape(12, 4, row_bytes) == shape
         # A lambda of its own each time, since the limit is read while tracing.
         loss, quadratic_part, _ = jax.jit(

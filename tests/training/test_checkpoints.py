@@ -18,7 +18,7 @@ from repository import ROOT
 
 import hoam_plugin as hoam
 from hoam_plugin.surrogates import file_format
-from hoam_plugin.training import checkpoints, iterations
+from hoam_plugin.training import checkpoints, iterations, trail
 from hoam_plugin.training.guard import RunAwayGuard
 
 
@@ -59,7 +59,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, n_blocks: int, error: type[BaseE
                 raise error
             yield record
 
-    monkeypatch.setattr(training, "blocks", stopped)
+    monkeypatch.setattr(iterations, "blocks", stopped)
 
 
 class Killed(BaseException):
@@ -125,7 +125,7 @@ def test_full_disk_stops_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: 
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         original(aside, *contents)
 
-    monkeypatch.setattr(surrogate_files, "write", write)
+    monkeypatch.setattr(file_format, "write", write)
     stop_after(monkeypatch, 3, Killed)
     with pytest.warns(UserWarning, match="No space left on device.*going on"), pytest.raises(Killed):
         fit(checkpoint=path)
@@ -147,8 +147,8 @@ def test_going_back_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise hoam.TrainingDivergedError("the loss ran away")
 
     monkeypatch.setattr(RunAwayGuard, "check", check)
-    monkeypatch.setattr(training_run, "_REWOUND_BLOCKS", 1)
-    monkeypatch.setattr(training_run, "_REWOUND_ITERATIONS", 10)
+    monkeypatch.setattr(trail, "_REWOUND_BLOCKS", 1)
+    monkeypatch.setattr(trail, "_REWOUND_ITERATIONS", 10)
     undisturbed = fit()
     assert undisturbed.history.attrs == {"learning_rate_halvings": 1}
     for n_blocks in (2, 1):
@@ -164,7 +164,7 @@ def test_going_back_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def scripted_validation(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
-    monkeypatch.setattr(training, "validation_loss", lambda setup, weights, data: values[len(seen(weights)) - 1])
+    monkeypatch.setattr(iterations, "validation_loss", lambda setup, weights, data: values[len(seen(weights)) - 1])
     memory: list[Any] = []
 
     def seen(weights: Any) -> list[Any]:
@@ -258,7 +258,7 @@ def test_full_disk_while_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def write(aside: Path, *contents: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(surrogate_files, "write", write)
+    monkeypatch.setattr(file_format, "write", write)
     stop_after(monkeypatch, 1, KeyboardInterrupt)
     with (
         pytest.warns(UserWarning, match="No space left on device.*going on"),
