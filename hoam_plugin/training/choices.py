@@ -140,7 +140,7 @@ def resolve(
     if options.patience is not None and validate is None:
         raise ValueError(f"patience={options.patience!r} needs validation runs; pass validate= or patience=None")
     held_out = None if validate is None else _validation_runs(ds, validate)
-    normalisation = normalisation_of(ds)
+    normalisation = normalisation_of(ds, stacklevel=4)
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     loss = loss.settled(dynamics, potential)
