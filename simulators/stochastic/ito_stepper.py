@@ -15,7 +15,16 @@ from hoam_plugin._types import DTypeLike, Key, Parameters, SampleState, Scalar
 from hoam_plugin.dynamics import compute_dtype, remainders_for
 from hoam_plugin.steppers import OfState, SampleLayout, clock, default_float, require_representable, state_type
 
-from .ito_problem import ItoProblem, OfSample, any_values, layout_of, missing_size, shape_of_constant, width_of
+from .ito_problem import (
+    Diffusion,
+    ItoProblem,
+    OfSample,
+    any_values,
+    layout_of,
+    missing_size,
+    shape_of_constant,
+    width_of,
+)
 from .solver_choice import check_solver
 
 PerVariable = dict[str, Float[Array, "sample ..."]]
@@ -44,9 +53,11 @@ class ItoStepper:
         return True
 
     @property
-    def is_noisy(self: ItoProblem) -> bool:
+    def is_noisy(self) -> bool:
         """Whether there is any noise."""
-        return callable(self.diffusion) or (self.diffusion is not None and bool(np.any(self.diffusion)))
+        # Not `self: ItoProblem`: run-time checks of that protocol ask for this very property.
+        diffusion: Diffusion = getattr(self, "diffusion")  # noqa: B009
+        return callable(diffusion) or (diffusion is not None and bool(np.any(diffusion)))
 
     @property
     def coordinates(self: ItoProblem) -> dict[str, np.ndarray]:
