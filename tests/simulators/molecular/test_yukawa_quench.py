@@ -15,9 +15,9 @@ from hoam_plugin import registry
 from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import structure_of
-from hoam_plugin.steppers import SampleLayout
 from hoam_plugin.simulators import YukawaQuench, yukawa_quench
 from hoam_plugin.simulators.molecular import yukawa_pairs
+from hoam_plugin.steppers import SampleLayout
 
 KEY = jax.random.key(0)
 AT = {"kT": 0.1, "screening_length": 0.5}

@@ -309,8 +309,8 @@ def test_only_noise_that_is_the_same_for_all_samples_is_declared():
         ornstein_uhlenbeck(diffusion=((0.1, 0.2), (0.0, 0.3))),
         ornstein_uhlenbeck(diffusion=None),
     ):
-        assert not hasattr(stepper, "noise")
-        assert not hasattr(stepper, "known_drift")
+        assert stepper.noise is None
+        assert stepper.known_drift is None
 
 
 def test_equal_steppers_share_one_compilation_and_parameters_batch():

@@ -12,6 +12,7 @@ import xarray as xr
 import hoam_plugin as hoam
 from hoam_plugin import registry
 from hoam_plugin.simulators import Oscillator, oscillator
+from hoam_plugin.steppers import abilities_of
 
 KEY = jax.random.key(0)
 N = 40_000
@@ -124,7 +125,7 @@ def test_the_rates_are_the_drift_without_noise():
         np.testing.assert_allclose(rates[name], difference, rtol=2e-3, atol=2e-2)
     np.testing.assert_allclose(rates["v"], -64 * state.x)
     assert stepper.noise(state, {}) == {"v": 0.05}
-    assert not hasattr(stepper, "known_drift")
+    assert abilities_of(stepper).known_drift is None
 
 
 def test_simulate_records_the_rates_of_vectors():
