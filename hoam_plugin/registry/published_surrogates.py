@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from typing import cast
 
 from hoam_plugin.steppers import published
 from hoam_plugin.surrogates import Surrogate, load
@@ -43,7 +44,8 @@ def surrogates(name: str) -> tuple[tuple[Surrogate, str], ...]:
 def _models(point: published.EntryPoint, content: published.Content) -> tuple[Surrogate, ...]:
     """The surrogates of an entry point; without a lock, since a rebuilt simulator runs other packages' code."""
     if point.key not in _loaded:
-        models = tuple(load(part) if isinstance(part, str | os.PathLike) else part for part in content.surrogates)
+        parts = content.surrogates
+        models = tuple(load(p) if isinstance(p, str | os.PathLike) else cast(Surrogate, p) for p in parts)
         with _lock:
             _loaded.setdefault(point.key, models)
     return _loaded[point.key]
