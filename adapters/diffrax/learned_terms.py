@@ -167,7 +167,9 @@ def condition(
         )
     if not jnp.issubdtype(y.dtype, jnp.floating):
         raise TypeError(f"y has dtype {y.dtype}; samples must be floating-point numbers")
-    row = row_of({name: given[name] for name in surrogate.parameters}, surrogate.parameters)
+    own = {name: given[name] for name in surrogate.parameters}
+    numbers = {name: v if isinstance(v, jax.Array) else np.asarray(v) for name, v in own.items()}
+    row = row_of(numbers, surrogate.parameters)
     start, trained = surrogate.horizon[0], surrogate.trained
     if isinstance(t, jax.Array) and not jnp.issubdtype(t.dtype, jnp.floating):
         t = t.astype(default_float())

@@ -162,6 +162,8 @@ def _diffusion(term: diffrax.ControlTerm, tree: SampleTree, batched: bool) -> Of
     Raises:
         ValueError: full noise of a population, or a Brownian motion that is a pytree.
     """
+    # All of diffrax's Brownian motions have a shape.
+    control: Any = term.control
 
     def diffusion(time: Any, x: jax.Array, values: Parameters) -> jax.Array:
         out = term.vf(time, tree.of_rows(x) if batched else tree.of_row(x), values)
@@ -174,7 +176,7 @@ def _diffusion(term: diffrax.ControlTerm, tree: SampleTree, batched: bool) -> Of
             )
         if isinstance(out, lineax.AbstractLinearOperator):
             return out.as_matrix()
-        return _as_matrix(out, cast(diffrax.AbstractBrownianPath, term.control).shape, len(x))
+        return _as_matrix(out, control.shape, len(x))
 
     return diffusion
 
