@@ -95,6 +95,15 @@ def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert scope["mean"]["v"].attrs == truth["v"].attrs
 
 
+def test_docs_of_parts_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    scope = run("docs/extending.md", {})
+    velocity = scope["model"].velocity(np.asarray([[0.0], [1.0]], np.float32), 1.0, {"mu": 1.25})
+    np.testing.assert_allclose(velocity[:, 0], [1.25, 0.25], atol=0.3)
+    assert np.isfinite(scope["tilted"].history["loss"]).all()
+    pushed = scope["push"](np.zeros(3), 0.5, 0.1, 1.25)
+    np.testing.assert_allclose(pushed, 0.125, atol=0.04)
+
+
 def test_readme_command_lines_are_known_to_the_command_line() -> None:
     from hoam_plugin.cli.app import app
 
@@ -105,7 +114,8 @@ def test_readme_command_lines_are_known_to_the_command_line() -> None:
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]:
+    others = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+    for page in [*others, *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
