@@ -128,6 +128,9 @@ class Force(_Field):
     kinematics: tuple[tuple[int, int], ...]
     metric: tuple[float, ...] | None = None
 
+    # As a potential it is psi, with the one output that losses of potentials look at.
+    has_components: ClassVar[bool] = False
+
     @property
     def positions(self) -> np.ndarray:
         """The features of all positions."""
