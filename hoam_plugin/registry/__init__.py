@@ -1,8 +1,6 @@
 """One name, a simulator and any number of surrogates."""
 
 from hoam_plugin.registry.entries import (
-    _entries,
-    _surrogate_listings,
     build,
     catalogue,
     names,
@@ -15,8 +13,6 @@ from hoam_plugin.registry.entries import (
 from hoam_plugin.steppers import rebuild_from_attribute, rebuild_stepper
 
 __all__ = [
-    "_entries",
-    "_surrogate_listings",
     "build",
     "catalogue",
     "names",

@@ -9,6 +9,7 @@ import toy
 
 import hoam_plugin as hoam
 from hoam_plugin import registry, simulators
+from hoam_plugin.registry import entries
 
 NAME = "two_stream"
 N_THREADS = 16
@@ -55,7 +56,7 @@ def test_registering_and_forgetting_while_others_look(models: list[hoam.Surrogat
         while not stop.is_set():
             try:
                 assert NAME in registry.names()
-                assert all(listing.name for listing in registry._surrogate_listings("shared"))
+                assert all(listing.name for listing in entries._surrogate_listings("shared"))
             except Exception as error:
                 errors.append(error)
                 return
