@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import report
-from hoam_plugin.simulators import checkpointed, two_stream
+from hoam_plugin.simulators import advance, two_stream
 
 DT = 0.01
 
@@ -25,7 +25,7 @@ def differentiate(n_samples: int, n_steps: int, *, reverse: bool) -> None:
     def energy(mu: Any) -> Any:
         parameters = {"mu": mu}
         start = stepper.init(jax.random.key(0), n_samples, parameters)
-        end = checkpointed.advance(stepper, start, parameters, n_steps)
+        end = advance(stepper, start, parameters, n_steps)
         return stepper.diagnostics(end, parameters)["electric_energy"]
 
     function = jax.jit(jax.value_and_grad(energy) if reverse else energy)
@@ -55,7 +55,7 @@ def main() -> None:
     report.write(
         "reverse_memory",
         f"# Gradients through many steps\n\n`python -m benchmarks.reverse_memory`: two-stream, {options.samples} "
-        f"particles, dt = {DT}, `hoam_plugin.simulators.checkpointed.advance`, float32; the derivative of the final "
+        f"particles, dt = {DT}, `hoam_plugin.simulators.advance`, float32; the derivative of the final "
         "field energy by mu, in reverse mode; the largest resident memory of the whole process, Python and JAX "
         f"included.\n\n{report.machine(['hoam-plugin', 'jax'])}\n\n"
         + report.table(["computed", "steps", "s", "peak memory, MB"], rows),

@@ -21,7 +21,8 @@ import numpy as np
 import hoam_plugin as hoam
 from benchmarks import report
 from hoam_plugin.simulators import duffing, lorenz9, trap
-from hoam_plugin.simulators.stochastic import fixed_and_adaptive_steps
+from hoam_plugin.simulators.stochastic.brownian_increments import draw
+from hoam_plugin.simulators.stochastic.fixed_and_adaptive_steps import fixed_step
 from hoam_plugin.steppers import SampleLayout
 
 _PROBLEMS: dict[str, tuple[Callable[..., Any], dict[str, float], int]] = {
@@ -143,15 +144,13 @@ def weak_error(name: str, solver: str, dt: float) -> list[str]:
             def fine_step(j: Any, carry: Any) -> Any:
                 fine, total = carry
                 now = at + j * fine_dt
-                normals = fixed_and_adaptive_steps.draw(jax.random.fold_in(step_key, j), stepper, fine, now, parameters)
-                change = fixed_and_adaptive_steps.fixed_step(stepper, fine, now, fine_dt, parameters, normals)
+                normals = draw(jax.random.fold_in(step_key, j), stepper, fine, now, parameters)
+                change = fixed_step(stepper, fine, now, fine_dt, parameters, normals)
                 return fine + change, total + normals
 
             fine, total = jax.lax.fori_loop(0, _FINER, fine_step, (fine, jnp.zeros((1, *fine.shape), fine.dtype)))
             scaled = total / jnp.sqrt(jnp.asarray(_FINER, fine.dtype))
-            return coarse + fixed_and_adaptive_steps.fixed_step(
-                stepper, coarse, at, coarse_dt, parameters, scaled
-            ), fine
+            return coarse + fixed_step(stepper, coarse, at, coarse_dt, parameters, scaled), fine
 
         return jax.lax.fori_loop(0, per_part, body, x)
 
