@@ -24,6 +24,7 @@ def ds() -> xr.Dataset:
 
 
 def test_declared_parameters_need_no_word(ds):
+    # Nothing is asserted: pytest makes a warning an error (`filterwarnings` in pyproject.toml), and so this test fail.
     require_parameters_declared(ds.assign_coords(mu=MU))
     require_parameters_declared(ds.assign_coords(mu=MU, label=("run", ["a", "b", "c"]), cell=[0.5, 1.5], step=3))
     require_parameters_declared(ds.isel(run=[0]))
