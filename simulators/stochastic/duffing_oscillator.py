@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Key, SampleState, Scalar
@@ -106,7 +104,10 @@ class Duffing(ItoStepper):
             raise ValueError(f"parameters['mu'] holds {low:g}; the double well needs mu > 0, or samples run away")
 
     def log_stationary_density(
-        self, x: ArrayLike | Sequence[float], v: ArrayLike | Sequence[float], parameters: Parameters
+        self,
+        x: Float[Array | np.ndarray, ...] | float,
+        v: Float[Array | np.ndarray, ...] | float,
+        parameters: Parameters,
     ) -> Float[Array, ...]:
         """Logarithm of the density of the long-run distribution at (x, v), up to a constant.
 
