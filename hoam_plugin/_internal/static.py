@@ -39,7 +39,8 @@ def pytree(
             decorated,
             [name for name in names if name in data],
             [name for name in names if name not in (*data, *dropped)],
-            drop_fields=dropped,
+            # jax 0.7 to 0.9 take every item for a collection of names, later versions for a name.
+            drop_fields=(*dropped, dropped),  # type: ignore[arg-type]
         )
         return decorated
 

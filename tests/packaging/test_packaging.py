@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from repository import ROOT
+
+import hoam_plugin as hoam
 
 HEAVY = ("jax_md", "diffrax", "matplotlib", "ott", "zarr", "flax", "optax", "interpax", "netCDF4", "dask")
 
@@ -85,6 +88,12 @@ def test_the_wheel_declares_its_entry_points(wheel):
     assert "hoam = hoam_plugin.cli:main" in text
     assert "two_stream = hoam_plugin.simulators:two_stream" in text
     assert "hoam = hoam_plugin.accessor:EnsembleEngine" in text
+
+
+def test_the_version_is_that_of_the_metadata(installed, tmp_path):
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert python("import hoam_plugin; print(hoam_plugin.__version__)", path=installed, cwd=tmp_path).strip() == wanted
+    assert hoam.__version__ == wanted  # editable
 
 
 def test_every_module_of_the_wheel_imports_away_from_the_checkout(installed, tmp_path):
