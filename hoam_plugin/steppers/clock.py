@@ -124,7 +124,7 @@ def remainder_of(state: Timed, name: str) -> Shaped[Array, ...]:
     value, kept = getattr(state, name), kept_remainders(state)
     if name not in kept:
         return jnp.zeros_like(value)
-    return valid_remainder(jnp.asarray(value), kept[name])
+    return valid_remainder(jnp.asarray(value), jnp.asarray(kept[name]))
 
 
 def valid_remainder(value: Shaped[Array, ...], remainder: Shaped[Array, ...]) -> Shaped[Array, ...]:
@@ -161,7 +161,7 @@ def _dtype(state: Timed) -> np.dtype:
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
-def kept_remainders(state: Timed) -> dict[str, Array]:
+def kept_remainders(state: Timed) -> dict[str, Array | np.ndarray]:
     """What rounding has cut off the fields of a state, by name; nothing where the state keeps no remainders."""
     kept = getattr(state, "remainder", None)
     return kept if isinstance(kept, dict) else {}

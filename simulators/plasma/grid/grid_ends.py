@@ -25,7 +25,7 @@ _MASS_LOST = 1e-6
 InitialDistribution: TypeAlias = Callable[[Float[Array, "n_x n_v"], Float[Array, "n_x n_v"]], Float[Array, "n_x n_v"]]
 
 
-def increasing(name: str, pair: Sequence[float]) -> tuple[float, float]:
+def increasing(name: str, pair: Sequence[float | int]) -> tuple[float, float]:
     """Two numbers as floats.
 
     Raises:
