@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from ..sampling import gaussian_mixture_quantile
 
@@ -37,7 +38,7 @@ Distribution = tuple[Beam, ...] | Table
 
 
 def tabulate(
-    density: Callable[[np.ndarray], Any],
+    density: Callable[[np.ndarray], ArrayLike],
     low: float,
     high: float,
     *,
