@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ Numbers: TypeAlias = ArrayLike | Sequence[ArrayLike]
 # A random key of JAX.
 Key: TypeAlias = jax.Array
 # The physics parameters of one run: name to scalar. What users pass is checked by `checks.parameter_row`.
-Parameters: TypeAlias = Mapping[str, Scalar]
+Parameters: TypeAlias = Mapping[str, Any]
 
 
 @runtime_checkable

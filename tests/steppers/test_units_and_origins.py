@@ -19,8 +19,8 @@ from repository import ROOT
 import hoam_plugin as hoam
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.registry.selection import SurrogateSelection
-from hoam_plugin.steppers import clock
-from hoam_plugin.surrogates import trained_range
+from hoam_plugin.steppers import clock, state_from_samples
+from hoam_plugin.surrogates import TrainedRange
 
 KEY = jax.random.key(0)
 SPEEDS, TIMES = np.array([0.5, 1.0, 1.5]), np.linspace(0, 1, 9)
@@ -82,10 +82,8 @@ def displacements(model: Any, ds: xr.Dataset, units: Units) -> dict[str, np.ndar
     many = units.t0 + units.t * np.linspace(0, 1, 150)
     out = hoam.simulate(model, {"mu": mu}, many, initial=ds, **options)["x"]
     found["simulate"] = moved(out[:, 0], out[:, -1], units)
-    state = model.learned.in_place.state_from_samples(
-        {name: ds[name].values[1, 0] for name in ds.data_vars}, float(times[0])
-    )
     row = {"mu": float(mu[1])}
+    state = state_from_samples(model, {name: ds[name].values[1, 0] for name in ds.data_vars}, float(times[0]), row, KEY)
     solved = model.solve(state, times, row, key=KEY)
     found["solve"] = moved(state.x, solved.x[-1], units)
     n = 64
@@ -176,11 +174,11 @@ def test_half_precision_is_stepped_in_single(expected: dict[str, np.ndarray]) ->
 def test_guards_are_alike(name: str) -> None:
     units = UNITS[name]
     low, high = units.mu0 + units.mu * SPEEDS[[0, -1]]
-    horizon = (units.t0, units.t0 + units.t)
+    trained = TrainedRange((("mu", low, high),), (units.t0, units.t0 + units.t))
 
     def accepts(mu: float, t: float) -> bool:
         values = {"mu": units.mu0 + units.mu * mu}
-        return trained_range.violation(values, units.t0 + units.t * t, {"mu": (low, high)}, horizon) is None
+        return trained.violation(values, units.t0 + units.t * t) is None
 
     assert accepts(0.5, 0.0)
     assert accepts(1.5, 1.0)
