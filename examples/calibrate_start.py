@@ -23,7 +23,7 @@ from infer_mu import Descent, descend
 from jax.scipy.special import ndtri
 
 import hoam_plugin as hoam
-from hoam_plugin.simulation.observables import diagnostic_over_time
+from hoam_plugin.observables import diagnostic_over_time
 from hoam_plugin.simulators.sampling import cosine_density_quantile, quiet_points
 
 NAME = "two_stream"

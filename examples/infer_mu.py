@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 import hoam_plugin as hoam
-from hoam_plugin.simulation.observables import diagnostic_over_time
+from hoam_plugin.observables import diagnostic_over_time
 
 NAME = "two_stream"
 RANGE = (1.2, 1.9)

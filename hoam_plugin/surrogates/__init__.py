@@ -4,6 +4,7 @@ from hoam_plugin.surrogates import file_format, one_step, trajectory
 from hoam_plugin.surrogates.in_place import InPlaceOf, required_stepper
 from hoam_plugin.surrogates.learned import LearnedDynamics, require_known_physics
 from hoam_plugin.surrogates.loading import contents, load
+from hoam_plugin.surrogates.log_density import log_prob, push_forward
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.schedule import Schedule
@@ -24,8 +25,10 @@ __all__ = [
     "file_format",
     "in_place_of",
     "load",
+    "log_prob",
     "one_step",
     "provenance_of",
+    "push_forward",
     "react",
     "require_known_physics",
     "required_stepper",

@@ -122,7 +122,7 @@ def test_diagnostics_over_time_are_the_same_late():
 
 
 @pytest.mark.parametrize("name", list(EVERY))
-def test_every_method_names_parameters_that_are_missing_unknown_or_no_numbers(as_installed, name):
+def test_every_method_names_parameters_that_are_missing_unknown_or_no_numbers(name):
     stepper, state = start(name)
     right = EVERY[name][1]
     calls = {
@@ -147,7 +147,7 @@ def test_every_method_names_parameters_that_are_missing_unknown_or_no_numbers(as
 
 
 @pytest.mark.parametrize("name", ["particles", "grid", "duffing"])
-def test_parameters_of_one_entry_are_numbers(as_installed, name):
+def test_parameters_of_one_entry_are_numbers(name):
     stepper, state = start(name)
     ((parameter, value),) = EVERY[name][1].items()
     plain = stepper.step(state, 0.05, {parameter: value}, key=KEY)

@@ -1,0 +1,5 @@
+"""Public name of `hoam_plugin.surrogates.log_density`."""
+
+from hoam_plugin.surrogates import log_prob, push_forward
+
+__all__ = ["log_prob", "push_forward"]

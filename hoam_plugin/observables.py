@@ -1,0 +1,5 @@
+"""Public name of `hoam_plugin.simulation.observables`."""
+
+from hoam_plugin.simulation import diagnostic_over_time
+
+__all__ = ["diagnostic_over_time"]
