@@ -51,7 +51,8 @@ def log_energy(stepper: Any, theta: Any, times: Any, points: Any, dt: float | No
     known = {"mu": jnp.asarray(MU), **dict(zip(NAMES, theta, strict=True))}
     # The simulator needs to know the start as samples alone.
     parameters = {name: known[name] for name in stepper.parameters}
-    state = start(getattr(stepper, "replaces", stepper), theta, points)
+    simulator = stepper.learned.replaces if isinstance(stepper, hoam.Surrogate) else stepper
+    state = start(simulator, theta, points)
     return jnp.log(diagnostic_over_time(stepper, state, times, parameters, dt=dt))
 
 

@@ -47,8 +47,10 @@ def run(page: str, scope: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def coarse_plasma(monkeypatch: pytest.MonkeyPatch) -> None:
+    two_stream = simulators.two_stream
+
     def coarse(**options: Any) -> simulators.VlasovPoissonPIC:
-        return simulators.problems.two_stream(**({"n_cells": 64, "dt": 0.5} | options))
+        return two_stream(**({"n_cells": 64, "dt": 0.5} | options))
 
     monkeypatch.setattr(simulators, "two_stream", coarse)
 
