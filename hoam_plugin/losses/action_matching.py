@@ -39,6 +39,7 @@ _MOST_EXACT_DIMS = 16
 
 Laplacian = Literal["exact", "hutchinson"]
 Samples = Literal["independent", "coupled", "merged"]
+TimeDerivative = Literal["network", "data"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +62,12 @@ class ActionMatching(EntropicLoss):
             weighted points with the same density, momentum and pressure (`hoam_plugin.losses.cells`), for the structure
             "kinetic" with one velocity and a `VectorField`. All have the same expectation. None takes "merged" where it
             can be had, else "independent", and so knows nothing of trajectories.
+        time_derivative: what is differentiated in time. "network": the potential, as published; on finitely many nodes
+            this has no lower bound. "data": the expectations of the potential of each node, held still, over the
+            samples of neighbouring saved times, which has one. None takes "network".
 
     Raises:
-        ValueError: a negative or non-finite epsilon, an unknown kind of Laplacian, or no probe.
+        ValueError: a negative or non-finite epsilon, an unknown kind of Laplacian, samples or derivative, or no probe.
         TypeError: a quadrature that is not a rule.
     """
 
@@ -71,6 +75,7 @@ class ActionMatching(EntropicLoss):
     laplacian: Laplacian | None = None
     probes: int = 1
     samples: Samples | None = None
+    time_derivative: TimeDerivative | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,6 +85,7 @@ class ActionMatching(EntropicLoss):
         either("laplacian", self.laplacian, "exact", "hutchinson", None)
         if self.samples not in (None, *get_args(Samples)):
             raise ValueError(f"samples={self.samples!r} must be one of {get_args(Samples)!r} or None")
+        either("time_derivative", self.time_derivative, *get_args(TimeDerivative), None)
         positive_int("probes", self.probes)
 
     @property
@@ -112,6 +118,11 @@ class ActionMatching(EntropicLoss):
         default: Samples = "merged" if by_moments else "independent"
         epsilon = super().settled(dynamics, potential).epsilon
         return dataclasses.replace(self, epsilon=epsilon, samples=self.samples or default)
+
+    def judged_by(self) -> ActionMatching:
+        """The form with a lower bound, on all saved times."""
+        random = self.quadrature is not None and self.quadrature.random
+        return dataclasses.replace(self, time_derivative="data", quadrature=None if random else self.quadrature)
 
     def interior(
         self,

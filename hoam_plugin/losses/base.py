@@ -156,6 +156,15 @@ class AbstractLoss(abc.ABC):
 
     # What goes with it.
 
+    def judged_by(self) -> AbstractLoss:
+        """The loss whose value on held-out samples tells how good a model is, whatever it was trained with.
+
+        It must have a lower bound that samples set, not weights: for a bounded loss, and by default, itself. It has all
+        of its choices (`settled`), but its weights of times and what it wants of every batch are its own, so that the
+        held-out samples are prepared for it.
+        """
+        return self
+
     def default_potential(self, structure: Structure) -> Potential | VectorField:
         """The network where none is named."""
         return CoLoRA() if structure.kind == "gradient" else VectorField()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.losses.action_matching import squares_and_linear
+from hoam_plugin.losses.action_matching import ActionMatching, squares_and_linear
 from hoam_plugin.losses.base import EntropicLoss
 from hoam_plugin.losses.batch import Nodes, rows_of
 from hoam_plugin.potentials import Embedding, LearnedDrift, Potential, Weights
@@ -41,6 +41,10 @@ class DICE(EntropicLoss):
     def time_weights(self, times: Float[np.ndarray, " T"], given: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
         """The trapezoidal rule on the saved times, whatever they are."""
         return trapezoid_weights(times)
+
+    def judged_by(self) -> ActionMatching:
+        """Action matching whose time derivative acts on the data to a higher order."""
+        return ActionMatching(self.epsilon, samples="coupled", time_derivative="data")
 
     def interior(
         self,
