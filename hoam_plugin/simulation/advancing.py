@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -14,10 +15,13 @@ from jaxtyping import Array, Float, Int
 
 from hoam_plugin._types import Key, Parameters, State
 from hoam_plugin.numerics import tolerances
+from hoam_plugin.simulation.starts import Start
 from hoam_plugin.steppers import Stepper, abilities_of, clock, default_float
 
 # Recorded arrays by name.
 Record: TypeAlias = Mapping[str, jax.Array | np.ndarray]
+# (run, index of the saved time, number of steps since the one before, record) -> None; from several threads at a time.
+Put: TypeAlias = Callable[[int, int, int, Mapping[str, np.ndarray]], None]
 
 
 class Interval(NamedTuple):
@@ -45,9 +49,10 @@ class Advance(Protocol):
         ...
 
 
-def _over_interval(
+def over_interval(
     stepper: Stepper, state: State, interval: Interval, parameters: Parameters, key: Key, *, rates: bool
 ) -> tuple[State, Record]:
+    """`Advance`, for compiled code."""
     # Records are made on the host, never transposed.
     size, n_steps, _ = interval
     steps = abilities_of(stepper).advance
@@ -73,11 +78,11 @@ def _at_end(
     return state, record
 
 
-advance = jax.jit(_over_interval, static_argnames=("rates",))
+advance = jax.jit(over_interval, static_argnames=("rates",))
 # Where the runs keep the processors busy, cutting every loop of a step in pieces for them only costs: the
 # particle-in-cell step takes 0.19 ms instead of 0.14 ms on two cores.
 advance_whole = jax.jit(
-    _over_interval,
+    over_interval,
     static_argnames=("rates",),
     compiler_options={"xla_disable_hlo_passes": "cpu-parallel-task-assigner"},
 )
@@ -106,50 +111,134 @@ def _over_interval_in_parts(
     return _compiled_at_end(stepper, state, interval, parameters, rates=rates)
 
 
-def trajectory(
-    advance: Advance,
-    stepper: Stepper,
-    state: State,
-    parameters: Parameters,
-    key: Key,
-    saved: Float[np.ndarray, " T"],
-    largest_step: float,
-    *,
-    rates: bool,
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Number of steps taken and record, at one saved time of a run after the other.
+class Leg(NamedTuple):
+    """The way from one saved time to the next, in double precision.
+
+    Attributes:
+        n_steps: number of equal steps; 0 where the state is there already.
+        size: of each of them.
+        end: the saved time.
+    """
+
+    n_steps: int
+    size: float
+    end: float
+
+    def interval(self) -> Interval:
+        """The same as compiled code takes it."""
+        return Interval(
+            jnp.asarray(self.size, default_float()),
+            jnp.asarray(self.n_steps, jnp.int32),
+            clock.split(self.end, default_float()),
+        )
+
+
+def legs(now: float, saved: Float[np.ndarray, " T"], largest_step: float) -> list[Leg]:
+    """The ways from a time to the first saved one, and from each of those to the next.
 
     Args:
-        advance: one of the above.
-        stepper: what is run.
-        state: where it starts.
-        parameters: of the run.
-        key: for its noise.
+        now: where to start.
         saved: times.
-        largest_step: between saved times, equal steps no longer than that are taken.
-        rates: also record the time derivatives of the variables.
+        largest_step: the equal steps of a leg are no longer than that.
 
     Raises:
-        ValueError: the first time lies before the state's.
+        ValueError: the first saved time lies before the start.
     """
-    recover = abilities_of(stepper).recover
-    now = clock.reading(state)
     margin = tolerances.start_margin(now, saved, largest_step)
     if saved[0] < now - margin:
         raise ValueError(f"times start at {saved[0]:.9g}, before the initial population's time {now:.9g}; start later")
+    ways = []
     for index, end in enumerate(saved.tolist()):
         gap = end - now if index or end - now > margin else 0.0
         n_steps = tolerances.whole_steps(gap, largest_step, max(abs(end), abs(now)))
-        if n_steps:
-            clock.warn_if_unresolved(state, gap / n_steps)
-        interval = Interval(
-            jnp.asarray(gap / max(n_steps, 1), default_float()),
-            jnp.asarray(n_steps, jnp.int32),
-            clock.split(end, default_float()),
-        )
-        start: State | None = state
-        while start is not None:
-            state, record = advance(stepper, start, interval, parameters, jax.random.fold_in(key, index), rates=rates)
-            start = None if recover is None else recover(start, state, parameters)
-        yield max(n_steps, 1), {name: np.asarray(value) for name, value in record.items()}
+        ways.append(Leg(n_steps, gap / max(n_steps, 1), end))
         now = end
+    return ways
+
+
+class Lane(NamedTuple):
+    """One run on its way.
+
+    Attributes:
+        run: its number.
+        state: where it is.
+        parameters: physics parameters.
+        key: for its noise.
+    """
+
+    run: int
+    state: State
+    parameters: Parameters
+    key: Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """What the runs have in common.
+
+    Attributes:
+        stepper: what is run.
+        table: parameters of all runs.
+        start: where each of them starts.
+        n_samples: of each.
+        saved: times.
+        largest_step: between saved times, equal steps no longer than that are taken.
+        rates: whether time derivatives of the variables are recorded as well.
+    """
+
+    stepper: Stepper
+    table: Mapping[str, np.ndarray]
+    start: Start
+    n_samples: int
+    saved: Float[np.ndarray, " T"]
+    largest_step: float
+    rates: bool
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps of a run, as the progress bar counts them."""
+        latest = float(np.abs(self.saved).max())
+        gaps = np.diff(self.saved).tolist()
+        return sum(tolerances.whole_steps(gap, self.largest_step, latest) for gap in gaps) + 1
+
+    def begin(self, run: int, key: Key) -> Lane:
+        """A run at its start."""
+        parameters = self._row({name: float(column[run]) for name, column in self.table.items()})
+        init_key, step_key = jax.random.split(key)
+        return Lane(run, self.start(run, parameters, init_key), parameters, step_key)
+
+    def trajectory(self, advance: Advance, lane: Lane) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """Number of steps taken and record, at one saved time of a run after the other.
+
+        Raises:
+            ValueError: the first time lies before the state's.
+        """
+        recover = abilities_of(self.stepper).recover
+        _, state, parameters, key = lane
+        for index, leg in enumerate(legs(clock.reading(state), self.saved, self.largest_step)):
+            if leg.n_steps:
+                clock.warn_if_unresolved(state, leg.size)
+            interval = leg.interval()
+            own_key = jax.random.fold_in(key, index)
+            start: State | None = state
+            while start is not None:
+                state, record = advance(self.stepper, start, interval, parameters, own_key, rates=self.rates)
+                start = None if recover is None else recover(start, state, parameters)
+            yield max(leg.n_steps, 1), {name: np.asarray(value) for name, value in record.items()}
+
+    def require_finite(self, run: int, index: int, record: Mapping[str, np.ndarray]) -> None:
+        """Raise FloatingPointError where a sample is not finite at a saved time."""
+        for name in (v.name for v in self.stepper.variables):
+            if not np.isfinite(record[name]).all():
+                values = {n: float(c[run]) for n, c in self.table.items()}
+                raise FloatingPointError(
+                    f"variable {name!r} became non-finite at time {self.saved[index]:g} in the run with "
+                    f"{values!r}; try a smaller dt than {self.largest_step:g}"
+                )
+
+    def _row(self, values: Mapping[str, float]) -> Parameters:
+        """The parameters of one run as the stepper wants them; a surrogate keeps all of their digits."""
+        as_row = abilities_of(self.stepper).parameter_row
+        if as_row is not None:
+            return as_row(values)
+        return {name: jnp.asarray(value, default_float()) for name, value in values.items()}

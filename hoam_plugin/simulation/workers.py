@@ -10,14 +10,44 @@ import jax
 
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key
+from hoam_plugin.simulation.advancing import Advance, Put, Runs, advance, advance_in_parts, advance_whole
+from hoam_plugin.steppers import abilities_of
 
 _SETTINGS = ("jax_enable_x64", "jax_default_device", "jax_disable_jit", "jax_default_matmul_precision")
 
 
-def number_of_workers(n_runs: int) -> tuple[int, bool]:
+def have_accelerator() -> bool:
+    """Whether JAX computes on something other than the processors of the host."""
+    return jax.default_backend() != "cpu"
+
+
+def record_on_threads(runs: Runs, keys: Key, put: Put) -> None:
+    """Take every run from its start through all saved times, on the processors of the host.
+
+    Args:
+        runs: what they have in common.
+        keys: one per run.
+        put: takes what is recorded.
+    """
+    n_runs = len(keys)
+    workers, own_threads = _number_of_workers(n_runs)
+    parts = abilities_of(runs.stepper).parts
+    n_parts = parts(runs.n_samples, available_cores() // workers) if parts is not None and own_threads else 1
+    stopped = threading.Event()
+    with ThreadPoolExecutor(n_parts * workers) as pool:
+        chosen = advance_in_parts(pool, n_parts) if n_parts > 1 else _compiled_advance(n_runs)
+
+        def one_run(run: int, key: Key) -> None:
+            for index, (steps_taken, record) in enumerate(runs.trajectory(chosen, runs.begin(run, key))):
+                if stopped.is_set():
+                    return
+                put(run, index, steps_taken, record)
+
+        _spread(one_run, keys, workers, stopped)
+
+
+def _number_of_workers(n_runs: int) -> tuple[int, bool]:
     """Number of threads that runs are spread over, and whether more threads may be used."""
-    if jax.default_backend() != "cpu":
-        return 1, False
     with ThreadPoolExecutor(1) as pool:
         # Settings made by a context manager, such as jax.enable_x64, hold only in the thread that made them.
         if pool.submit(_settings_of_thread).result() != _settings_of_thread():
@@ -29,7 +59,11 @@ def _settings_of_thread() -> list[object]:
     return [getattr(jax.config, name) for name in _SETTINGS]
 
 
-def spread(one_run: Callable[[int, Key], None], keys: Key, workers: int, stopped: threading.Event) -> None:
+def _compiled_advance(n_runs: int) -> Advance:
+    return advance_whole if 2 * n_runs >= available_cores() else advance
+
+
+def _spread(one_run: Callable[[int, Key], None], keys: Key, workers: int, stopped: threading.Event) -> None:
     """Call `one_run(run, key)` for every run; on a CPU with one thread per processor, which beats vmap and lax.map.
 
     Sets `stopped` when a run fails or the user interrupts, so that the other threads end at their next saved time.
