@@ -80,6 +80,8 @@ def chunks(batch: Batch, row_bytes: int) -> Nodes:
         drift=if_there(cut, batch.drift),
         targets=if_there(cut, batch.targets),
         neighbours=if_there(cut, batch.neighbours),
+        neighbour_multiplicity=if_there(cut, batch.neighbour_multiplicity),
+        coefficients=if_there(repeated, batch.coefficients),
         multiplicity=if_there(cut, batch.multiplicity),
         flux=if_there(cut, batch.flux),
         shares=None if batch.shares is None else repeated(batch.shares / parts),

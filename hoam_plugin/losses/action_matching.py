@@ -4,23 +4,33 @@
 
 Berman, Blickhan and Peherstorfer 2024 (arXiv:2410.12000, equations 8 to 10): with a high-order rule for the time
 integral this is HOAM; with random times it is action matching (Neklyudov et al. 2023, arXiv:2210.06662).
+
+On finitely many nodes this has no lower bound: d_t s may be as low as it likes at the nodes, if s comes back up between
+them. Integrated by parts in time, with s_j = s(., t_j) held still, the time derivative acts on the population,
+
+    L(s) = sum_j w_j { E_j[ |grad s_j|^2 / 2 + eps^2 / 2 lap s_j ] - sum_l D_jl E_l[s_j] },
+
+where D differentiates in time. Each time has a problem of its own, -div(rho grad s) = d_t rho, whose solution bounds
+the loss, and a function of time alone drops out as the rows of D sum to 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, cast, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.checks import either, of_type, positive_int
 from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
 from hoam_plugin.losses import cells
 from hoam_plugin.losses.base import EntropicLoss
 from hoam_plugin.losses.batch import Batch, Nodes, if_there, rows_of
+from hoam_plugin.losses.differences import over_neighbours
+from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
 from hoam_plugin.potentials import (
     MOST_FORWARD_DIMS,
     Embedding,
@@ -32,7 +42,7 @@ from hoam_plugin.potentials import (
     Weights,
     modulations_and_rates,
 )
-from hoam_plugin.quadrature import Rule
+from hoam_plugin.quadrature import Rule, trapezoid_weights
 
 # Up to these many coordinates, all derivatives are carried forward: see `benchmarks/results/laplacian.md`.
 _MOST_EXACT_DIMS = 16
@@ -103,6 +113,15 @@ class ActionMatching(EntropicLoss):
         exact = n_dims <= _MOST_EXACT_DIMS if self.laplacian is None else self.laplacian == "exact"
         return 0 if exact or not self.noise else self.probes
 
+    def time_weights(self, times: Float[np.ndarray, " T"], given: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+        """Those of the rule, but never Simpson's where the data are differentiated.
+
+        Each time then has a problem of its own, so that the weights only have to be even, as Simpson's are not.
+        """
+        if self.time_derivative == "data" and self.quadrature is None and (given > 0).all():
+            return trapezoid_weights(times)
+        return given
+
     def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> ActionMatching:
         """With epsilon and the choice of samples.
 
@@ -124,6 +143,12 @@ class ActionMatching(EntropicLoss):
         random = self.quadrature is not None and self.quadrature.random
         return dataclasses.replace(self, time_derivative="data", quadrature=None if random else self.quadrature)
 
+    def derivatives(
+        self, times: Float[np.ndarray, " T"], weights: Float[np.ndarray, " T"]
+    ) -> tuple[Int[np.ndarray, "T K"], Float[np.ndarray, "T K"]] | None:
+        """Of the means over the samples, where these are what is differentiated."""
+        return derivatives_by_parts(times, weights) if self.time_derivative == "data" else None
+
     def interior(
         self,
         potential: LearnedDrift,
@@ -132,14 +157,33 @@ class ActionMatching(EntropicLoss):
         nodes: Nodes,
         reference: Float[Array, "k D"],
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """See `interior_terms`."""
+        """See `interior_terms` and `data_terms`."""
+        if self.time_derivative == "data":
+            return data_terms(cast(Potential, potential), embedding, weights, nodes, self.noise)
         return interior_terms(cast(Potential, potential), embedding, weights, nodes, reference, self.noise)
 
     def boundary(
         self, potential: LearnedDrift, embedding: Embedding, weights: Weights, batch: Batch
     ) -> Float[Array, ""]:
         """See `end_terms`."""
-        return end_terms(cast(Potential, potential), embedding, weights, batch)
+        data = self.time_derivative == "data"
+        if data and (self.coupled or self.merged):
+            return super().boundary(potential, embedding, weights, batch)
+        return end_terms(cast(Potential, potential), embedding, weights, batch, fix_gauge=not data)
+
+
+class Parts(NamedTuple):
+    """What the loss is made of, at every sample.
+
+    Attributes:
+        value: of the potential.
+        squares: |grad s|^2 in the driven coordinates.
+        linear: the rate of the potential, along the drift if there is one, with the Laplacian's term.
+    """
+
+    value: Float[Array, " N"]
+    squares: Float[Array, " N"]
+    linear: Float[Array, " N"]
 
 
 def interior_terms(
@@ -158,12 +202,9 @@ def interior_terms(
     """
     n_times = len(nodes.conditions)
     modulations, rates = modulations_and_rates(potential, weights, nodes.conditions, CONDITION_TIME_RATE)
-    if nodes.flux is not None:
-        squares, linear = cells.terms_of_cells(cast(Force, potential), weights, embedding, nodes, modulations, rates)
-    else:
-        squares, linear = squares_and_linear(potential, embedding, weights, nodes, epsilon, modulations, rates)
-    quadratic_part = jnp.sum(nodes.weights * nodes.mean(squares / 2))
-    linear_part = jnp.sum(nodes.weights * nodes.mean(linear))
+    parts = parts_of(potential, embedding, weights, nodes, epsilon, modulations, rates)
+    quadratic_part = jnp.sum(nodes.weights * nodes.mean(parts.squares / 2))
+    linear_part = jnp.sum(nodes.weights * nodes.mean(parts.linear))
     if potential.has_gauge:
         n_dims = nodes.points.shape[-1]
         still = embedding.streams(
@@ -176,7 +217,23 @@ def interior_terms(
     return quadratic_part + linear_part, quadratic_part
 
 
-def squares_and_linear(
+def data_terms(
+    potential: Potential, embedding: Embedding, weights: Weights, nodes: Nodes, epsilon: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The same for the form whose time derivative acts on the data, where s has no gauge.
+
+    The coefficients of `Nodes` are those of D, so that one pass over the samples of a node gives its own term as well.
+    """
+    modulations = potential.modulations(weights, nodes.conditions)
+    parts = parts_of(potential, embedding, weights, nodes, epsilon, modulations, jnp.zeros_like(modulations))
+    assert nodes.coefficients is not None
+    moved = nodes.coefficients[:, 0] * nodes.mean(parts.value)
+    moved = moved + over_neighbours(potential, embedding, weights, nodes, modulations)
+    quadratic_part = jnp.sum(nodes.weights * nodes.mean(parts.squares / 2))
+    return quadratic_part + jnp.sum(nodes.weights * (nodes.mean(parts.linear) - moved)), quadratic_part
+
+
+def parts_of(
     potential: Potential,
     embedding: Embedding,
     weights: Weights,
@@ -184,8 +241,10 @@ def squares_and_linear(
     epsilon: float,
     modulations: Float[Array, "T ..."],
     rates: Float[Array, "T ..."],
-) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
-    """|grad s|^2 in the driven coordinates at every sample, and the rate along the drift with the Laplacian's term."""
+) -> Parts:
+    """What the loss is made of at every sample, or cell of samples, of the given nodes."""
+    if nodes.flux is not None:
+        return Parts(*cells.terms_of_cells(cast(Force, potential), weights, embedding, nodes, modulations, rates))
     rows, probes, drift = rows_of(nodes.points), if_there(rows_of, nodes.probes), if_there(rows_of, nodes.drift)
     driven = embedding.gradient_coordinates
     reverse = probes is not None or (epsilon == 0 and len(driven) > MOST_FORWARD_DIMS and potential.has_gauge)
@@ -204,11 +263,22 @@ def squares_and_linear(
     else:
         streams = total_and_streams(rows)[1]
         squares = jnp.sum(streams.gradient**2, axis=0)
-    return squares, streams.rate if streams.laplacian is None else streams.rate + (epsilon**2 / 2) * streams.laplacian
+    linear = streams.rate if streams.laplacian is None else streams.rate + (epsilon**2 / 2) * streams.laplacian
+    return Parts(streams.value, squares, linear)
 
 
-def end_terms(potential: Potential, embedding: Embedding, weights: Weights, batch: Batch) -> Float[Array, ""]:
-    """E_{rho_0}[s] - E_{rho_1}[s] in the gauge of `interior_terms`, averaged over the runs of the batch."""
+def end_terms(
+    potential: Potential, embedding: Embedding, weights: Weights, batch: Batch, *, fix_gauge: bool = True
+) -> Float[Array, ""]:
+    """E_{rho_0}[s] - E_{rho_1}[s] averaged over the runs of the batch, or with the factors that these have in D.
+
+    Args:
+        potential: s.
+        embedding: how samples enter.
+        weights: of the network.
+        batch: its `end_conditions` say at which times s is taken, `end_signs` with which factor.
+        fix_gauge: in the gauge of `interior_terms`; factors that do not add up to 0 by themselves need none.
+    """
     modulations = potential.modulations(weights, batch.end_conditions)
 
     def mean_at_end(
@@ -216,7 +286,7 @@ def end_terms(potential: Potential, embedding: Embedding, weights: Weights, batc
     ) -> Float[Array, ""]:
         values = potential.value(weights, embedding.features(z), phi)
         mean = jnp.mean(values if multiplicity is None else values * multiplicity)
-        if not potential.has_gauge:
+        if not (fix_gauge and potential.has_gauge):
             return mean
         return mean - jnp.mean(potential.value(weights, embedding.features(batch.reference), phi))
 

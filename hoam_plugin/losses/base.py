@@ -10,7 +10,7 @@ from typing import ClassVar, TypedDict
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.checks import non_negative_float
 from hoam_plugin.dynamics import Dynamics, Kind, Structure
@@ -112,6 +112,21 @@ class AbstractLoss(abc.ABC):
     def importance(self, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
         """A factor of each time's part of the loss, from the targets of one run."""
         return np.ones(len(targets))
+
+    def derivatives(
+        self, times: Float[np.ndarray, " T"], weights: Float[np.ndarray, " T"]
+    ) -> tuple[Int[np.ndarray, "T K"], Float[np.ndarray, "T K"]] | None:
+        """How means over samples are differentiated in time, where the loss does that.
+
+        Args:
+            times: the saved times, normalised.
+            weights: theirs.
+
+        Returns:
+            (neighbours, coefficients): of each time, the indices of the times whose samples take part, itself among
+            them, and their factors, which `Nodes.neighbours` and `Nodes.coefficients` then hold; or None.
+        """
+        return None
 
     @property
     def coupled(self) -> bool:

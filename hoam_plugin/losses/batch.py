@@ -29,7 +29,10 @@ class Batch:
         probes: random directions of the estimated Laplacian at every sample, or None for the exact one.
         drift: the known drift of every sample, or None where nothing is known.
         targets: what the learned drift of every sample should be, where the ensemble tells.
-        neighbours: samples at the nodes before and after each, where a loss compares times.
+        neighbours: samples of K other times for each node, where a loss compares times.
+        neighbour_multiplicity: the multiplicity of these samples.
+        coefficients: factors of the means over the samples of each node, and over those of its K other times, which add
+            up to a derivative or a difference in time.
         multiplicity: weight of every sample over the mean weight, where samples have weights.
         end_multiplicity: the same for the samples at the ends.
         flux: mean of velocity times rate of position, where every sample stands for those of a cell.
@@ -46,7 +49,9 @@ class Batch:
     probes: Float[Array, "T n K D"] | None = None
     drift: Float[Array, "T n D"] | None = None
     targets: Float[Array, "T n Y"] | None = None
-    neighbours: Float[Array, "T n 2 D"] | None = None
+    neighbours: Float[Array, "T n K D"] | None = None
+    neighbour_multiplicity: Float[Array, "T n K"] | None = None
+    coefficients: Float[Array, "T _"] | None = None
     multiplicity: Float[Array, "T n"] | None = None
     end_multiplicity: Float[Array, "E m"] | None = None
     flux: Float[Array, "T n"] | None = None
@@ -74,6 +79,8 @@ class Batch:
             drift=if_there(share, self.drift),
             targets=if_there(share, self.targets),
             neighbours=if_there(share, self.neighbours),
+            neighbour_multiplicity=if_there(share, self.neighbour_multiplicity),
+            coefficients=if_there(share, self.coefficients),
             multiplicity=if_there(share, self.multiplicity),
             end_multiplicity=if_there(end_share, self.end_multiplicity),
             flux=if_there(share, self.flux),
@@ -90,7 +97,9 @@ class Nodes(NamedTuple):
     probes: Float[Array, "T n K D"] | None = None
     drift: Float[Array, "T n D"] | None = None
     targets: Float[Array, "T n Y"] | None = None
-    neighbours: Float[Array, "T n 2 D"] | None = None
+    neighbours: Float[Array, "T n K D"] | None = None
+    neighbour_multiplicity: Float[Array, "T n K"] | None = None
+    coefficients: Float[Array, "T _"] | None = None
     multiplicity: Float[Array, "T n"] | None = None
     flux: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None

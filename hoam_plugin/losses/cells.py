@@ -69,8 +69,8 @@ def terms_of_cells(
     nodes: Nodes,
     modulations: Float[Array, "T width"],
     rates: Float[Array, "T width"],
-) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
-    """g^2, and the mean of the rate of v g over the samples of a cell, of which only moments are known.
+) -> tuple[Float[Array, " N"], Float[Array, " N"], Float[Array, " N"]]:
+    """Means of v g, of g^2, and of the rate of v g over the samples of a cell, of which only moments are known.
 
     The mean of v (d_t + b_x d_x) g + b_v g is the derivative of g in the direction (<v>, <v b_x>) of (t, x), and
     <b_v> g; b_v is taken at the mean velocity, as if friction were linear.
@@ -84,4 +84,4 @@ def terms_of_cells(
     own = Streams(features.value[:, at], features.gradient[:0, :, at], None, features.rate[:, at])
     phi, phi_rate = per_row(modulations, own), per_row(rates, own) * rows[:, velocity, None]
     g, g_rate = force.force_and_rate(weights, own, phi, phi_rate)
-    return g[:, 0] ** 2, g_rate[:, 0] + rows_of(nodes.drift)[:, velocity] * g[:, 0]
+    return rows[:, velocity] * g[:, 0], g[:, 0] ** 2, g_rate[:, 0] + rows_of(nodes.drift)[:, velocity] * g[:, 0]

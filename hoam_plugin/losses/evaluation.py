@@ -41,6 +41,7 @@ def _terms(
 
 
 def _row_bytes(loss: AbstractLoss, potential: LearnedDrift, embedding: Embedding, batch: Batch) -> int:
-    """Size of all streams of one layer for one sample."""
+    """Size of all streams of one layer for one sample, with the values at its neighbours."""
     n_derivatives = len(embedding.gradient_coordinates) if batch.probes is None else batch.probes.shape[2] + 1
-    return batch.points.dtype.itemsize * potential.width * (2 + n_derivatives + (loss.noise > 0))
+    n_neighbours = 0 if batch.neighbours is None or loss.compares_times else batch.neighbours.shape[2]
+    return batch.points.dtype.itemsize * potential.width * (2 + n_derivatives + (loss.noise > 0) + n_neighbours)

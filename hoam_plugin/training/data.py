@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
@@ -34,6 +35,57 @@ class Runs:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Bands:
+    """How means over the samples of neighbouring saved times make a derivative in time, at every saved time.
+
+    Attributes:
+        others: the saved times that take part in that at each, besides its own.
+        coefficients: factors of its own mean and of those over the others.
+        at_ends: the saved times at which the first and the last one take part by their larger subsets of samples.
+        end_coefficients: factors of these means; those in `coefficients` are then 0.
+    """
+
+    others: Int[Array, "T K"]
+    coefficients: Float[Array, "T _"]
+    at_ends: Int[Array, "2 M"]
+    end_coefficients: Float[Array, "2 M"]
+
+
+def bands_of(loss: AbstractLoss, times: Float[np.ndarray, " T"], weights: Float[np.ndarray, " T"]) -> Bands | None:
+    """The bands of a loss that differentiates means over samples, else None.
+
+    What independent subsets of samples leave of a sum over times are fluctuations of the means at both ends, so that
+    these are over the larger subsets where there are any.
+
+    Args:
+        loss: with all of its choices.
+        times: the saved ones, normalised, in double precision: nodes lie close to one another near the ends.
+        weights: theirs.
+    """
+    derivatives = loss.derivatives(times, weights)
+    if derivatives is None:
+        return None
+    indices, coefficients = (values.copy() for values in derivatives)
+    n, k = indices.shape
+    end_terms: list[list[tuple[int, float]]] = [[], []]
+    if not (loss.coupled or loss.merged):
+        for terms, end in zip(end_terms, (0, n - 1), strict=True):
+            at = [(int(j), int(i)) for j, i in np.argwhere(indices == end)]
+            terms += [(j, float(coefficients[j, i])) for j, i in at if coefficients[j, i] != 0]
+            coefficients[tuple(np.transpose(at))] = 0
+    most = max(1, *map(len, end_terms))
+    padded = [terms + [(0, 0.0)] * (most - len(terms)) for terms in end_terms]
+    own = indices == np.arange(n)[:, None]
+    return Bands(
+        others=jnp.asarray(indices[~own].reshape(n, k - 1), jnp.int32),
+        coefficients=jnp.asarray(np.column_stack([coefficients[own], coefficients[~own].reshape(n, k - 1)])),
+        at_ends=jnp.asarray([[j for j, _ in terms] for terms in padded], jnp.int32),
+        end_coefficients=jnp.asarray([[c for _, c in terms] for terms in padded]),
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class TrainingData:
     """All runs on the device, in normalised units.
 
@@ -48,6 +100,7 @@ class TrainingData:
         multiplicity: weight of every sample over the mean weight, or None where all have the same.
         variance: of the velocity of the samples that each point stands for, where it stands for those of a cell.
         importance: factor of every run's and saved time's part of the loss, or None for 1.
+        bands: how means over the samples are differentiated in time, or None.
         dynamics: what is known, or None.
     """
 
@@ -61,4 +114,5 @@ class TrainingData:
     multiplicity: Float[Array, "R T B n"] | None = None
     variance: Float[Array, "R T B n"] | None = None
     importance: Float[Array, "R T"] | None = None
+    bands: Bands | None = None
     dynamics: Dynamics | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
-from hoam_plugin.losses import AbstractLoss, Batch
+from hoam_plugin.losses import AbstractLoss, Batch, if_there
 from hoam_plugin.training.data import TrainingData
 
 
@@ -19,13 +21,16 @@ def draw_batch(
     """Samples of one iteration: for each of its runs, an independently drawn stratified subset at every node and end.
 
     Independent subsets beat one set of trajectories through all times: their fluctuations average out over the nodes.
+    A loss that differentiates means over samples sees one subset of a saved time at all nodes that look at it: else the
+    fluctuations of the differences would be those of the means divided by the distance of the nodes.
     """
-    n_runs, _, n_blocks = data.points.shape[:3]
+    n_runs, n_saved, n_blocks = data.points.shape[:3]
     run_key, block_key, end_key, node_key = jax.random.split(key, 4)
     n_chosen = min(runs_per_iteration, n_runs)
     runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
     nodes, node_weights = draw_nodes(loss, data, node_key, n_times)
-    blocks = jax.random.randint(block_key, (n_chosen, 1 if loss.coupled or loss.merged else len(nodes)), 0, n_blocks)
+    n_drawn = 1 if loss.coupled or loss.merged else len(nodes) if data.bands is None else n_saved
+    blocks = jax.random.randint(block_key, (n_chosen, n_drawn), 0, n_blocks)
     end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
     return _batch(loss, data, runs, nodes, node_weights, blocks, end_blocks, jax.random.fold_in(key, 1))
 
@@ -40,9 +45,9 @@ def _batch(
     end_blocks: Int[Array, "R 2"],
     key: Key,
 ) -> Batch:
-    """The given subsets of samples of the given runs."""
+    """The given subsets of samples of the given runs: for each node, for each saved time, or one for all."""
     n_chosen, n_nodes = len(runs), len(nodes)
-    chosen = runs[:, None], nodes[None, :], blocks
+    chosen = runs[:, None], nodes[None, :], blocks if data.bands is None else _at(blocks, nodes)
     by_run = data.points[chosen]
     n, n_dims = by_run.shape[2:]
     points = by_run.reshape(-1, n, n_dims)
@@ -61,7 +66,7 @@ def _batch(
         weights = weights * data.importance[runs[:, None], nodes[None, :]]
     flat_conditions = conditions.reshape(-1, n_conditions)
     drift, probes = _known(loss, data.dynamics, points, flat_conditions, key)
-    return Batch(
+    batch = Batch(
         points=points,
         conditions=flat_conditions,
         weights=weights.reshape(-1),
@@ -72,11 +77,65 @@ def _batch(
         probes=probes,
         drift=drift,
         targets=None if data.targets is None else data.targets[chosen].reshape(-1, n, data.targets.shape[-1]),
-        neighbours=_neighbours(by_run).reshape(-1, n, 2, n_dims) if loss.compares_times else None,
         multiplicity=None if data.multiplicity is None else data.multiplicity[chosen].reshape(-1, n),
         end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(-1, n),
         flux=None if data.variance is None else _flux(data, points, data.variance[chosen].reshape(-1, n), drift),
-        shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, points.dtype) if loss.compares_times else None,
+    )
+    if loss.compares_times:
+        return _with_nearest(batch, by_run)
+    return batch if data.bands is None else _with_bands(batch, data, runs, nodes, node_weights, blocks, end_points)
+
+
+def _at(blocks: Int[Array, "R _"], times: Int[Array, ...]) -> Int[Array, "R ..."]:
+    """The subsets at these saved times, drawn for every saved time or one for all."""
+    return blocks[:, times if blocks.shape[1] > 1 else jnp.zeros_like(times)]
+
+
+def _with_nearest(batch: Batch, points: Float[Array, "R T n D"]) -> Batch:
+    """With samples of the nodes before and after, and half of their difference."""
+    n_chosen, n_nodes, n, n_dims = points.shape
+    dtype = points.dtype
+    return dataclasses.replace(
+        batch,
+        neighbours=_neighbours(points).reshape(-1, n, 2, n_dims),
+        coefficients=jnp.tile(jnp.asarray([[0, -0.5, 0.5]], dtype), (n_chosen * n_nodes, 1)),
+        shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, dtype),
+    )
+
+
+def _with_bands(
+    batch: Batch,
+    data: TrainingData,
+    runs: Int[Array, " R"],
+    nodes: Int[Array, " nodes"],
+    node_weights: Float[Array, " nodes"],
+    blocks: Int[Array, "R _"],
+    end_points: Float[Array, "R 2 m D"],
+) -> Batch:
+    """With samples of the saved times around each node, and of the ends for the nodes around these."""
+    bands = data.bands
+    assert bands is not None
+    others = bands.others[nodes]
+    chosen = runs[:, None, None], others[None], _at(blocks, others)
+
+    def of_neighbours(values: Float[Array, "R T B n ..."]) -> Float[Array, "_ n K ..."]:
+        by_run = jnp.moveaxis(values[chosen], 2, 3)
+        return by_run.reshape(-1, *by_run.shape[2:])
+
+    # What the nodes of this iteration weigh, each as often as it was drawn.
+    weights = jnp.zeros_like(data.weights).at[nodes].add(node_weights / len(runs))
+    factors = -weights[bands.at_ends] * bands.end_coefficients
+    at_ends = data.conditions[runs[:, None, None], bands.at_ends[None]]
+    each = bands.at_ends.shape[1]
+    return dataclasses.replace(
+        batch,
+        neighbours=of_neighbours(data.points),
+        neighbour_multiplicity=if_there(of_neighbours, data.multiplicity),
+        coefficients=jnp.tile(bands.coefficients[nodes], (len(runs), 1)),
+        end_points=jnp.repeat(end_points, each, axis=1).reshape(-1, *end_points.shape[2:]),
+        end_conditions=at_ends.reshape(-1, at_ends.shape[-1]),
+        end_signs=jnp.tile(factors.reshape(-1), len(runs)),
+        end_multiplicity=None,
     )
 
 
@@ -159,7 +218,7 @@ def draw_probes(loss: AbstractLoss, points: Float[Array, "T n D"], key: Key) -> 
 def validation_batch(loss: AbstractLoss, data: TrainingData) -> Batch:
     """All runs of `data`, the same samples every time: the first stratified subset at every node."""
     n_runs = len(data.points)
-    first = jnp.zeros((n_runs, len(data.nodes)), jnp.int32)
+    first = jnp.zeros((n_runs, len(data.nodes) if data.bands is None else data.points.shape[1]), jnp.int32)
     weights = data.weights[data.nodes]
     runs, key = jnp.arange(n_runs), jax.random.key(0)
     return _batch(loss, data, runs, data.nodes, weights, first, first[:, :2], key)

@@ -19,7 +19,7 @@ from hoam_plugin._types import Key, Scalar
 from hoam_plugin.dynamics import conditions_of
 from hoam_plugin.losses import cells
 from hoam_plugin.steppers import default_float
-from hoam_plugin.training.data import Runs, TrainingData
+from hoam_plugin.training.data import Runs, TrainingData, bands_of
 from hoam_plugin.training.settings import Training
 from hoam_plugin.training.stratification import stratified_blocks, stratified_indices
 
@@ -151,6 +151,7 @@ class TrainingSamples:
             nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
             reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
             importance=jnp.asarray(np.stack(importance), self._dtype) if importance else None,
+            bands=bands_of(self._loss, self._saved_times(), node_weights),
             dynamics=self._dynamics,
         )
 
@@ -188,6 +189,11 @@ class TrainingSamples:
                 if i in (0, self._n_times - 1):
                     end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)[: end_points.shape[1]]
         return RunSamples(points, end_points, targets, multiplicity, variance)
+
+    def _saved_times(self) -> Float[np.ndarray, " T"]:
+        """Normalised, in double precision."""
+        times = self._ds["time"].values.astype(np.float64)
+        return (times - times[0]) / (times[-1] - times[0])
 
     def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
         """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
