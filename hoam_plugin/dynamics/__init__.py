@@ -2,22 +2,31 @@
 
 from hoam_plugin.dynamics.centred_states import centred, compute_dtype, remainders_for, with_centred, with_parts
 from hoam_plugin.dynamics.known import Dynamics
+from hoam_plugin.dynamics.moments import MomentDrift, MomentMotion, moment_drift, moment_motion, whitened
 from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE, Normalisation, conditions_of, normalisation_of
+from hoam_plugin.dynamics.run_weights import RunWeights, run_weights
 from hoam_plugin.dynamics.structure import Kind, Structure, structure_from, structure_of, with_metric
 
 __all__ = [
     "CONDITION_TIME_RATE",
     "Dynamics",
     "Kind",
+    "MomentDrift",
+    "MomentMotion",
     "Normalisation",
+    "RunWeights",
     "Structure",
     "centred",
     "compute_dtype",
     "conditions_of",
+    "moment_drift",
+    "moment_motion",
     "normalisation_of",
     "remainders_for",
+    "run_weights",
     "structure_from",
     "structure_of",
+    "whitened",
     "with_centred",
     "with_metric",
     "with_parts",

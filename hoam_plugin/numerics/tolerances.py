@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Float, Int
 
 # Numbers, or one.
 Values: TypeAlias = ArrayLike | Sequence[float | int]
@@ -56,6 +57,22 @@ def same(values: Values, others: Values) -> np.ndarray:
 def all_same(values: Values, others: Values) -> bool:
     """Whether two arrays have one shape and the same elements but for round-off."""
     return np.shape(values) == np.shape(others) and bool(same(values, others).all())
+
+
+def distinct_levels(
+    column: Float[np.ndarray, " n"], within: float | None = None
+) -> tuple[Float[np.ndarray, " level"], Int[np.ndarray, " n"]]:
+    """The different values of a column, increasing, and which of them each entry has.
+
+    Args:
+        column: the values.
+        within: neighbours no further apart than this count as equal; `tolerance` of the column by default.
+    """
+    order = np.argsort(column)
+    steps = np.diff(column[order], prepend=column[order[:1]]) > (tolerance(column) if within is None else within)
+    index = np.empty(len(column), np.int64)
+    index[order] = np.cumsum(steps)
+    return column[order][np.r_[True, steps[1:]]], index
 
 
 def overshoot(low: float, high: float) -> float:

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from hoam_plugin import ensembles
-from hoam_plugin.numerics.tolerances import tolerance
+from hoam_plugin.numerics.tolerances import distinct_levels, tolerance
 from hoam_plugin.scores import labels
 from hoam_plugin.scores.curves import Curves, curves_of, recorded_curve
 from hoam_plugin.scores.distances import Coordinate, coordinates_of
@@ -121,7 +121,7 @@ def interpolation_weights(columns: Mapping[str, np.ndarray], parameters: Mapping
     """
     if not columns:
         raise ValueError("the runs have no parameters in which to interpolate")
-    axes = [_levels(column) for column in columns.values()]
+    axes = [distinct_levels(column) for column in columns.values()]
     point = [_within(name, parameters[name], levels) for name, (levels, _) in zip(columns, axes, strict=True)]
     rows, row_of_run = np.unique(np.stack([index for _, index in axes], axis=1), axis=0, return_inverse=True)
     grid = [levels for levels, _ in axes]
@@ -134,15 +134,6 @@ def interpolation_weights(columns: Mapping[str, np.ndarray], parameters: Mapping
         runs = np.flatnonzero(row_of_run.reshape(-1) == row).tolist()
         result |= {run: float(weights[row]) / len(runs) for run in runs}
     return result
-
-
-def _levels(column: Float[np.ndarray, " run"]) -> tuple[Float[np.ndarray, " level"], Int[np.ndarray, " run"]]:
-    """The different values of a parameter, increasing, and which of them each run has."""
-    order = np.argsort(column)
-    steps = np.diff(column[order], prepend=column[order[:1]]) > tolerance(column)
-    index = np.empty(len(column), np.int64)
-    index[order] = np.cumsum(steps)
-    return column[order][np.r_[True, steps[1:]]], index
 
 
 def _within(name: str, value: float, levels: Float[np.ndarray, " level"]) -> float:
