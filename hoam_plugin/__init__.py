@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hoam_plugin import recipes as recipes
     from hoam_plugin.losses import DICE as DICE
     from hoam_plugin.losses import ActionMatching as ActionMatching
+    from hoam_plugin.losses import MomentMatching as MomentMatching
     from hoam_plugin.losses import TrajectoryMatching as TrajectoryMatching
     from hoam_plugin.losses import VelocityMatching as VelocityMatching
     from hoam_plugin.potentials import MLP as MLP
@@ -45,6 +46,7 @@ _HOMES = {
     "DICE": "losses",
     "FiLM": "potentials",
     "MLP": "potentials",
+    "MomentMatching": "losses",
     "Surrogate": "surrogates",
     "Training": "training",
     "TrainingDivergedError": "training",

@@ -3,12 +3,14 @@
 from hoam_plugin.losses import cells
 from hoam_plugin.losses.action_matching import ActionMatching, Samples
 from hoam_plugin.losses.base import AbstractLoss, EntropicLoss, TrainingDefaults
-from hoam_plugin.losses.batch import Batch, Nodes, if_there, rows_of
+from hoam_plugin.losses.batch import Batch, NodeMoments, Nodes, if_there, rows_of
 from hoam_plugin.losses.catalogue import LOSSES, description, required_loss
 from hoam_plugin.losses.dice import DICE
 from hoam_plugin.losses.evaluation import loss_and_gradient, loss_value
+from hoam_plugin.losses.moment_matching import MomentMatching
 from hoam_plugin.losses.targets import Targets, has_rates, targets_from
 from hoam_plugin.losses.velocity_matching import TrajectoryMatching, VelocityMatching, velocity_field
+from hoam_plugin.losses.weak_form import MomentTargets
 
 __all__ = [
     "DICE",
@@ -17,6 +19,9 @@ __all__ = [
     "ActionMatching",
     "Batch",
     "EntropicLoss",
+    "MomentMatching",
+    "MomentTargets",
+    "NodeMoments",
     "Nodes",
     "Samples",
     "Targets",

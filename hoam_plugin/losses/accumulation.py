@@ -64,6 +64,9 @@ def chunks(batch: Batch, row_bytes: int) -> Nodes:
     """The interior of a batch with a leading axis of chunks."""
     n_times, n, _ = batch.points.shape
     times, samples = chunk_shape(n_times, n, row_bytes)
+    if batch.moments is not None and samples < n:
+        # A residual of moments is no sum over samples.
+        times, samples = 1, n
     parts = n // samples
 
     def cut(values: Array) -> Array:
@@ -85,6 +88,7 @@ def chunks(batch: Batch, row_bytes: int) -> Nodes:
         multiplicity=if_there(cut, batch.multiplicity),
         flux=if_there(cut, batch.flux),
         shares=None if batch.shares is None else repeated(batch.shares / parts),
+        moments=None if batch.moments is None else jax.tree.map(repeated, batch.moments),
     )
 
 

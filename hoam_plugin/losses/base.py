@@ -16,6 +16,7 @@ from hoam_plugin._internal.checks import non_negative_float
 from hoam_plugin.dynamics import Dynamics, Kind, Structure
 from hoam_plugin.losses.batch import Batch, Nodes
 from hoam_plugin.losses.targets import Targets
+from hoam_plugin.losses.weak_form import MomentTargets
 from hoam_plugin.potentials import CoLoRA, Embedding, LearnedDrift, Potential, VectorField, Weights
 from hoam_plugin.quadrature import Rule
 
@@ -49,12 +50,14 @@ class AbstractLoss(abc.ABC):
         compares_times: whether its terms hold samples of neighbouring times (`Nodes.neighbours` and `Nodes.shares`).
             Where only some of the times take part in an iteration, the two ends then always do, with the weights of the
             trapezoidal rule on these times.
+        n_subsets: independently drawn subsets of the samples of every node that a batch holds, one after the other.
     """
 
     structures: ClassVar[tuple[Kind, ...]] = ("gradient", "kinetic")
     bounded: ClassVar[bool] = False
     carries_noise: ClassVar[bool] = True
     compares_times: ClassVar[bool] = False
+    n_subsets: ClassVar[int] = 1
 
     # What it is of.
 
@@ -85,8 +88,8 @@ class AbstractLoss(abc.ABC):
             return
         if structure.kind == "field":
             raise ValueError(
-                f"loss={self!r}: a free field does not follow from marginals; structure='field' takes VelocityMatching "
-                "(with recorded rates) or TrajectoryMatching"
+                f"loss={self!r} learns potentials; structure='field' takes MomentMatching, VelocityMatching (with "
+                "recorded rates) or TrajectoryMatching"
             )
         raise ValueError(
             f"loss={self!r} does not go with structure={structure.kind!r}; it takes "
@@ -107,6 +110,18 @@ class AbstractLoss(abc.ABC):
 
     def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> Targets | None:
         """What the learned drift is matched to; None where nothing is."""
+        return None
+
+    def moment_targets(
+        self, ds: xr.Dataset, dynamics: Dynamics, weights: Float[np.ndarray, " T"]
+    ) -> MomentTargets | None:
+        """What moments of the population at each saved time are matched to; None where nothing is.
+
+        Args:
+            ds: the ensemble.
+            dynamics: what is known of it.
+            weights: of its saved times.
+        """
         return None
 
     def importance(self, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:

@@ -13,6 +13,13 @@ from jaxtyping import Array, Float
 from hoam_plugin._types import Scalar
 
 
+class NodeMoments(NamedTuple):
+    """Of each node: the rates of change of combined moments, and the matrix that combines them."""
+
+    rates: Float[Array, "T K"]
+    whitening: Float[Array, "T K K"]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
@@ -32,11 +39,12 @@ class Batch:
         neighbours: samples of K other times for each node, where a loss compares times.
         neighbour_multiplicity: the multiplicity of these samples.
         coefficients: factors of the means over the samples of each node, and over those of its K other times, which add
-            up to a derivative or a difference in time.
+            up to a derivative in time.
         multiplicity: weight of every sample over the mean weight, where samples have weights.
         end_multiplicity: the same for the samples at the ends.
         flux: mean of velocity times rate of position, where every sample stands for those of a cell.
         shares: the share of its run in the mean over runs, of each node, where a loss compares times.
+        moments: what moments of the population at each node are matched to.
     """
 
     points: Float[Array, "T n D"]
@@ -56,6 +64,7 @@ class Batch:
     end_multiplicity: Float[Array, "E m"] | None = None
     flux: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None
+    moments: NodeMoments | None = None
 
     def part(self, index: Scalar, n_parts: int) -> Batch:
         """One of `n_parts` equal shares of nodes and end samples; the losses of all shares sum to that of the whole."""
@@ -85,6 +94,7 @@ class Batch:
             end_multiplicity=if_there(end_share, self.end_multiplicity),
             flux=if_there(share, self.flux),
             shares=if_there(share, self.shares),
+            moments=None if self.moments is None else jax.tree.map(share, self.moments),
         )
 
 
@@ -103,6 +113,7 @@ class Nodes(NamedTuple):
     multiplicity: Float[Array, "T n"] | None = None
     flux: Float[Array, "T n"] | None = None
     shares: Float[Array, " T"] | None = None
+    moments: NodeMoments | None = None
 
     def mean(self, rows: Float[Array, " N"]) -> Float[Array, " T"]:
         """Mean over the samples of each node."""

@@ -7,10 +7,11 @@ import dataclasses
 from hoam_plugin.losses.action_matching import ActionMatching
 from hoam_plugin.losses.base import AbstractLoss
 from hoam_plugin.losses.dice import DICE
+from hoam_plugin.losses.moment_matching import MomentMatching
 from hoam_plugin.losses.velocity_matching import TrajectoryMatching, VelocityMatching
 
 LOSSES: dict[str, type[AbstractLoss]] = {
-    kind.__name__: kind for kind in (ActionMatching, DICE, VelocityMatching, TrajectoryMatching)
+    kind.__name__: kind for kind in (ActionMatching, DICE, MomentMatching, VelocityMatching, TrajectoryMatching)
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin.dynamics import Dynamics
-from hoam_plugin.losses import AbstractLoss, Targets
+from hoam_plugin.losses import AbstractLoss, MomentTargets, Targets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +32,11 @@ class Runs:
     loss: AbstractLoss
     node_weights: Float[np.ndarray, " T"]
     targets: Targets | None
+
+    @functools.cached_property
+    def moments(self) -> MomentTargets | None:
+        """What moments of all samples are matched to, or None; the first call reads the ensemble."""
+        return self.loss.moment_targets(self.ensemble, self.dynamics, self.node_weights)
 
 
 @jax.tree_util.register_dataclass
@@ -101,6 +107,7 @@ class TrainingData:
         variance: of the velocity of the samples that each point stands for, where it stands for those of a cell.
         importance: factor of every run's and saved time's part of the loss, or None for 1.
         bands: how means over the samples are differentiated in time, or None.
+        moments: what moments of the population are matched to, or None.
         dynamics: what is known, or None.
     """
 
@@ -115,4 +122,5 @@ class TrainingData:
     variance: Float[Array, "R T B n"] | None = None
     importance: Float[Array, "R T"] | None = None
     bands: Bands | None = None
+    moments: MomentTargets | None = None
     dynamics: Dynamics | None = None

@@ -7,13 +7,15 @@ import dataclasses
 import xarray as xr
 
 from hoam_plugin.dynamics import Structure
-from hoam_plugin.losses import AbstractLoss, ActionMatching, VelocityMatching, has_rates
+from hoam_plugin.losses import AbstractLoss, ActionMatching, MomentMatching, VelocityMatching, has_rates
 from hoam_plugin.training.settings import Training
 
 
 def default_loss(structure: Structure, ds: xr.Dataset) -> AbstractLoss:
     """The best loss that the structure and the ensemble allow without trajectories."""
-    return VelocityMatching() if structure.knows_dynamics and has_rates(ds) else ActionMatching()
+    if structure.knows_dynamics and has_rates(ds):
+        return VelocityMatching()
+    return MomentMatching() if structure.kind == "field" else ActionMatching()
 
 
 def default_training(loss: AbstractLoss) -> Training:
