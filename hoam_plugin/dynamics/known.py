@@ -71,8 +71,9 @@ class Dynamics:
         y = norm.centred_samples(z)
         elapsed, parameters = norm.physical_condition(condition)
         scale = norm.scale.astype(z.dtype)[None, :]
-        drift = self.drift(y, elapsed, parameters) * (norm.duration / scale)
-        return drift, self.noise(y, elapsed, parameters) * (norm.duration**0.5 / scale)
+        unit = norm.time_unit(elapsed)
+        drift = self.drift(y, elapsed, parameters) * (unit / scale)
+        return drift, self.noise(y, elapsed, parameters) * (unit**0.5 / scale)
 
     def _declared(
         self, function: OfState, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters

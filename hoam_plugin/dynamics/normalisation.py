@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from hoam_plugin import ensembles
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Parameters, Scalar
+from hoam_plugin.dynamics.population_clock import PopulationClock
 from hoam_plugin.numerics import periodic, tolerances
 from hoam_plugin.steppers import clock, default_float, row_of
 
@@ -27,12 +28,13 @@ _LEAST_RESOLVED = 16
 _UNIFORM_PERIOD = math.sqrt(12.0)
 
 
-@pytree(data=("shift", "scale", "parameter_shift", "parameter_scale"))
+@pytree(data=("shift", "scale", "parameter_shift", "parameter_scale", "clock"))
 class Normalisation:
-    """Affine maps to normalised units: z = (x - shift) / scale, tau = (t - t0) / (t1 - t0), standardised parameters.
+    """Maps to normalised units: z = (x - shift) / scale, time on [0, 1], standardised parameters.
 
     Every coordinate gets standard deviation 1: a periodic one as if it filled its period, others over all training
-    samples.
+    samples. Time is tau = (t - t0) / (t1 - t0), or what the clock of the population reads at this fraction of the
+    horizon. All that is per time goes from physical to normalised units by `time_unit`.
 
     Attributes:
         shift: per coordinate, physical units.
@@ -42,6 +44,7 @@ class Normalisation:
         periods: period of each coordinate in normalised units, or None.
         horizon: the time range that becomes [0, 1].
         parameters: names of the physics parameters, in the order of the arrays.
+        clock: of the population; None for one that goes evenly with time.
     """
 
     shift: Float[Array, " D"]
@@ -51,11 +54,54 @@ class Normalisation:
     periods: tuple[float | None, ...]
     horizon: tuple[float, float]
     parameters: tuple[str, ...]
+    clock: PopulationClock | None = None
 
     @property
     def duration(self) -> float:
         """Length of the horizon, physical units."""
         return self.horizon[1] - self.horizon[0]
+
+    # Time. `tau` is normalised, `elapsed` the physical time since the start of the horizon.
+
+    def tau(self, elapsed: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Normalised times."""
+        fraction = elapsed / self.duration
+        return fraction if self.clock is None else self.clock.tau(fraction)
+
+    def elapsed(self, tau: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Physical times since the start of the horizon: the inverse of `tau`."""
+        return self.duration * (tau if self.clock is None else self.clock.fraction(tau))
+
+    def time_unit(
+        self, elapsed: Float[Array, "*shape"], dt: Float[Array, "*shape"] | None = None
+    ) -> float | Float[Array, "*shape"]:
+        """How long a unit of normalised time is in physical units, d t / d tau; without a clock, the duration.
+
+        Args:
+            elapsed: when, time since the start of the horizon.
+            dt: over steps of this size that begin then: dt / time_unit is exactly by how much tau grows.
+        """
+        if self.clock is None:
+            return self.duration
+        fraction = elapsed / self.duration
+        rate = self.clock.rate(fraction) if dt is None else self.clock.mean_rate(fraction, dt / self.duration)
+        return self.duration / rate
+
+    def tau_on_host(self, times: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+        """Normalised times of physical ones (not elapsed), in double precision."""
+        fraction = (np.asarray(times, np.float64) - self.horizon[0]) / self.duration
+        return fraction if self.clock is None else self.clock.tau_on_host(fraction)
+
+    def elapsed_on_host(self, tau: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+        """`elapsed`, in double precision."""
+        return self.duration * (tau if self.clock is None else self.clock.fraction_on_host(tau))
+
+    def time_unit_on_host(self, times: Float[np.ndarray, " T"]) -> float | Float[np.ndarray, " T"]:
+        """`time_unit` at physical times (not elapsed), in double precision."""
+        if self.clock is None:
+            return self.duration
+        fraction = (np.asarray(times, np.float64) - self.horizon[0]) / self.duration
+        return self.duration / self.clock.rate_on_host(fraction)
 
     # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
     # y = x - origin and on the time since the start of the horizon.
@@ -94,7 +140,12 @@ class Normalisation:
             parameters: one run's.
             dtype: of the result.
         """
-        columns = [2 * (jnp.asarray(elapsed, dtype) / self.duration) - 1]
+        return self.condition_at(self.tau(jnp.asarray(elapsed, dtype)), parameters)
+
+    def condition_at(self, tau: Float[Array, ""], parameters: Parameters) -> Float[Array, " C"]:
+        """The same at a normalised time, in its dtype."""
+        dtype = tau.dtype
+        columns = [2 * tau - 1]
         row = row_of(parameters, self.parameters)
         for i, name in enumerate(self.parameters):
             scale = self.parameter_scale[i].astype(dtype)
@@ -118,7 +169,7 @@ class Normalisation:
         dtype = condition.dtype
         shift, scale = self.parameter_shift.astype(dtype), self.parameter_scale.astype(dtype)
         row = {name: condition[1 + i] * scale[i] + shift[i] for i, name in enumerate(self.parameters)}
-        return self.duration * ((condition[0] + 1) / 2), row
+        return self.elapsed((condition[0] + 1) / 2), row
 
     def _mean(self, dtype: DTypeLike) -> Float[Array, " D"]:
         """Of centred samples."""
@@ -177,9 +228,12 @@ def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
 
 def conditions_of(ds: xr.Dataset, normalisation: Normalisation, run: int) -> Float[Array, "T C"]:
     """`Normalisation.condition` at all saved times of a run."""
-    elapsed = clock.since(ds["time"].values, normalisation.horizon[0], default_float())
     row = row_of(ensembles.parameters(ds, run), normalisation.parameters)
-    return jax.vmap(lambda t: normalisation.condition(t, row, default_float()))(elapsed)
+    if normalisation.clock is None:
+        elapsed = clock.since(ds["time"].values, normalisation.horizon[0], default_float())
+        return jax.vmap(lambda t: normalisation.condition(t, row, default_float()))(elapsed)
+    tau = jnp.asarray(normalisation.tau_on_host(ds["time"].values), default_float())
+    return jax.vmap(lambda t: normalisation.condition_at(t, row))(tau)
 
 
 def _parameter_scale(values: np.ndarray) -> float:

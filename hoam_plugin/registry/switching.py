@@ -215,9 +215,11 @@ def solve(
         largest_step: where no surrogate covers all times.
     """
     saved, remainders = trajectory.split_times(state, times)
-    steps = [(switch.horizon, largest_step)]
-    steps += [(model.horizon, model.dt if dt is None else largest_step) for model in switch.models]
-    schedules = [trajectory.schedule_of(state, times, *step).rounded(saved.dtype) for step in steps]
+    schedules = [trajectory.schedule_of(state, times, switch.horizon, largest_step)]
+    for model in switch.models:
+        own, evenly = (largest_step, None) if dt is not None else (model.dt, model.learned.normalisation)
+        schedules.append(trajectory.schedule_of(state, times, model.horizon, own, evenly))
+    schedules = [schedule.rounded(saved.dtype) for schedule in schedules]
     return _compiled_solve(switch, state, saved, remainders, parameters, key, schedules)
 
 

@@ -81,9 +81,11 @@ class Abilities:
         describe: () -> entry-point name and JSON-safe arguments that rebuild the stepper, or None where it cannot be
             described.
         parameter_row: (parameters) -> the parameters of one run in the form that keeps all of their digits.
-        advance: (state, dt, n_steps, parameters, key) -> state after a traceable number of equal steps.
+        advance: (state, dt, n_steps, parameters, key) -> state after a traceable number of steps of mean size dt.
         parts: (n_samples, n_workers) -> number of threads that share a step.
         advance_in_parts: (state, dt, n_steps, parameters, key, pool, n_parts) -> state; `advance` on threads.
+        at_equal_steps: (dt) -> the stepper whose steps are equal in time and no longer than dt, where its own are not.
+        steps_between: (start, end) -> number of its own steps between two times, where they are not equal in time.
         solve: (state, times, parameters, *, key, dt) -> states at all of the times, with a leading time axis.
         state_from_samples: (samples by name, time) -> state, where `init` has not the structure of the states.
     """
@@ -104,6 +106,8 @@ class Abilities:
     advance: Advance | None = None
     parts: Callable[[int, int], int] | None = None
     advance_in_parts: AdvanceInParts | None = None
+    at_equal_steps: Callable[[float], object] | None = None
+    steps_between: Callable[[float, float], int] | None = None
     solve: Callable[..., State] | None = None
     state_from_samples: Callable[[Mapping[str, jax.Array], Scalar], State] | None = None
 

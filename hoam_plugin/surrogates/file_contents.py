@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from hoam_plugin.dynamics import Normalisation, structure_from
+from hoam_plugin.dynamics import Normalisation, PopulationClock, clock_from, structure_from
 from hoam_plugin.potentials import bound, description, embedding_of, potential_from
 from hoam_plugin.steppers import SampleLayout, Stepper, Variable, rebuild_from_attribute
 from hoam_plugin.surrogates.file_format import Contents
@@ -20,6 +21,7 @@ from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.trained_range import TrainedRange
 
 _NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
+_CLOCK = "normalisation/clock/"
 
 
 def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Options, provenance: Provenance) -> Contents:
@@ -43,6 +45,8 @@ def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Option
         "normalisation": {"periods": norm.periods, "horizon": norm.horizon, "parameters": norm.parameters},
     }
     arrays = {f"normalisation/{name}": getattr(norm, name) for name in _NORMALISATION_ARRAYS}
+    if norm.clock is not None:
+        arrays |= {f"{_CLOCK}{name}": np.asarray(values, np.float32) for name, values in norm.clock.fields().items()}
     arrays |= {f"weights{_path_text(p)}": leaf for p, leaf in jax.tree_util.tree_leaves_with_path(learned.weights)}
     return Contents(metadata, arrays, provenance.history)
 
@@ -63,6 +67,7 @@ def parts_of(contents: Contents, replaces: Stepper | None) -> tuple[LearnedDynam
         periods=tuple(norm["periods"]),
         horizon=tuple(norm["horizon"]),
         parameters=tuple(norm["parameters"]),
+        clock=_clock_of(contents),
     )
     variables = tuple(_variable_of(fields) for fields in metadata["variables"])
     attribute = metadata["stepper"]
@@ -105,6 +110,12 @@ def _learned(
         known_drift=metadata["known_drift"],
         stepper_attribute=attribute,
     )
+
+
+def _clock_of(contents: Contents) -> PopulationClock | None:
+    """The clock in a file; those of before have none."""
+    fields = {n.removeprefix(_CLOCK): np.asarray(a) for n, a in contents.arrays.items() if n.startswith(_CLOCK)}
+    return clock_from({name: values.tolist() for name, values in fields.items()}) if fields else None
 
 
 def _variable_of(fields: Mapping[str, Any]) -> Variable:

@@ -42,7 +42,7 @@ def drift_kick_drift(
     y = y.at[:, positions].add(mean_drift + dt / 2 * y[:, velocities])
     v, noise = y[:, velocities], increment[:, velocities]
     dynamics = learned.dynamics
-    kick = learned.learned_drift(middle, parameters, y.dtype)
+    kick = learned.learned_drift(middle, parameters, y.dtype, (elapsed, dt))
     force = None
     if table is not None:
         length = _length(learned, int(positions[0]), y.dtype)
@@ -87,7 +87,7 @@ def tables(
 
     def at_all_times(q: Float[Array, "m 1"]) -> Float[Array, "N 1"]:
         samples = jnp.zeros((len(q), len(learned.normalisation.periods)), dtype).at[:, position].set(q[:, 0])
-        return learned.learned_drift_at_times(samples, starts + sizes / 2, parameters)
+        return learned.learned_drift_over_steps(samples, starts, sizes, parameters)
 
     return tabulation.table_of_period(at_all_times, _length(learned, position, dtype), len(starts), dtype)
 

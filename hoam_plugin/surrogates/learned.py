@@ -76,53 +76,99 @@ class LearnedDynamics:
     def field(self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike) -> Velocity:
         """The drift at one time as a function of (sample, D) arrays; everything but the samples is formed once."""
         learned = self.learned_drift(elapsed, parameters, dtype)
+        return self._with_known(learned, elapsed, parameters)
+
+    def field_of_tau(self, tau: Scalar, parameters: Parameters, dtype: DTypeLike) -> Velocity:
+        """The drift per normalised time, dy/dtau, at one normalised time; samples in physical units."""
+        norm, reading = self.normalisation, jnp.asarray(tau, dtype)
+        learned = self._driven(norm.condition_at(reading, parameters), 1.0)
+        if self.structure.kind == "gradient":
+            return learned
+        elapsed = norm.elapsed(reading)
+        unit = norm.time_unit(elapsed)
+        return self._with_known(learned, elapsed, parameters, unit)
+
+    def _with_known(
+        self, learned: Velocity, elapsed: Scalar, parameters: Parameters, unit: Scalar | None = None
+    ) -> Velocity:
+        """The known drift, per a unit of time, and the learned one."""
         if self.structure.kind == "gradient":
             return learned
         driven, dynamics = np.asarray(self.structure.driven), self.dynamics
-        return lambda y: dynamics.drift(y, elapsed, parameters).at[:, driven].add(learned(y))
+
+        def field(y: Float[Array, "n D"]) -> Float[Array, "n D"]:
+            known = dynamics.drift(y, elapsed, parameters)
+            return (known if unit is None else unit * known).at[:, driven].add(learned(y))
+
+        return field
 
     def learned_drift(
-        self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike
+        self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike, step: tuple[Scalar, Scalar] | None = None
     ) -> Callable[[Float[Array, "n D"]], Float[Array, "n Y"]]:
-        """The learned part at one time, of the driven columns, as a function of (sample, D) arrays; physical units."""
-        norm = self.normalisation
-        # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
-        weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
-        embedding, network = self.network()
-        condition = norm.condition(elapsed, parameters, dtype)
-        modulation = network.modulations(weights, condition[None, :])[0]
-        rate = driven_rate(self, dtype)
-        return lambda y: rate * network.drift_at_one_time(weights, embedding, norm.of_centred(y), modulation)
+        """The learned part at one time, of the driven columns, as a function of (sample, D) arrays; physical units.
 
-    def learned_drift_at_times(
-        self, y: Float[Array, "n D"], elapsed: Float[Array, " T"], parameters: Parameters
+        Args:
+            elapsed: time since the start of the horizon.
+            parameters: of one run.
+            dtype: of the samples.
+            step: beginning and size of a step, of which `elapsed` is some time: by how much the clock of the population
+                goes on in it is then exact.
+        """
+        time, dt = (elapsed, None) if step is None else step
+        at, size = jnp.asarray(time, dtype), None if dt is None else jnp.asarray(dt, dtype)
+        unit = self.normalisation.time_unit(at, size)
+        return self._driven(self.normalisation.condition(elapsed, parameters, dtype), unit)
+
+    def learned_drift_over_steps(
+        self, y: Float[Array, "n D"], starts: Float[Array, " T"], sizes: Float[Array, " T"], parameters: Parameters
     ) -> Float[Array, "N Y"]:
-        """The learned part of the drift of the same samples at several times, time after time; physical units."""
+        """`learned_drift` of the same samples in the middle of several steps, step after step."""
         norm, dtype = self.normalisation, y.dtype
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
         embedding, network = self.network()
-        conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(elapsed)
+        conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(starts + sizes / 2)
         modulations = network.modulations(weights, conditions)
-        return driven_rate(self, dtype) * network.drift(
-            weights, embedding, jnp.tile(norm.of_centred(y), (len(elapsed), 1)), modulations
+        unit = norm.time_unit(starts, sizes)
+        units = jnp.repeat(unit, len(y))[:, None] if isinstance(unit, jax.Array) else unit
+        return self.driven_rate(dtype, units) * network.drift(
+            weights, embedding, jnp.tile(norm.of_centred(y), (len(starts), 1)), modulations
         )
+
+    def _driven(self, condition: Float[Array, " C"], unit: Scalar) -> Callable[..., Float[Array, "n Y"]]:
+        """The learned drift per a unit of time."""
+        norm, dtype = self.normalisation, condition.dtype
+        # float64 samples are moved in float64: the weights are widened, the samples never narrowed.
+        weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
+        embedding, network = self.network()
+        modulation = network.modulations(weights, condition[None, :])[0]
+        rate = self.driven_rate(dtype, unit)
+        return lambda y: rate * network.drift_at_one_time(weights, embedding, norm.of_centred(y), modulation)
+
+    def driven_rate(self, dtype: DTypeLike, unit: Scalar) -> Float[Array, "_ Y"]:
+        """From normalised to physical drifts of the driven columns."""
+        return self.normalisation.scale.astype(dtype)[np.asarray(self.structure.driven)][None, :] / unit
 
     def network(self) -> tuple[Embedding, LearnedDrift]:
         """How samples enter, and the potential or field in the form that the structure gives it."""
         embedding = embedding_of(self.potential, self.normalisation, self.structure)
         return embedding, bound(self.potential, self.structure, embedding)
 
-    def noise_amplitude(self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters) -> Float[Array, "_ D"]:
-        """The sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples."""
+    def noise_amplitude(
+        self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters, dt: Scalar | None = None
+    ) -> Float[Array, "_ D"]:
+        """The sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples.
+
+        Args:
+            y: centred samples.
+            elapsed: time since the start of the horizon.
+            parameters: of one run.
+            dt: size of a step that begins then, over which the square of the entropic noise is averaged exactly.
+        """
         if self.known_noise:
             return self.dynamics.noise(y, elapsed, parameters)
-        return (self.normalisation.scale.astype(y.dtype) * (self.epsilon / self.normalisation.duration**0.5))[None, :]
-
-
-def driven_rate(learned: LearnedDynamics, dtype: DTypeLike) -> Float[Array, "1 Y"]:
-    """From normalised to physical drifts of the driven columns."""
-    norm, driven = learned.normalisation, np.asarray(learned.structure.driven)
-    return (norm.scale.astype(dtype)[driven] / norm.duration)[None, :]
+        norm = self.normalisation
+        at, size = jnp.asarray(elapsed, y.dtype), None if dt is None else jnp.asarray(dt, y.dtype)
+        return (norm.scale.astype(y.dtype) * (self.epsilon / norm.time_unit(at, size) ** 0.5))[None, :]
 
 
 def require_known_physics(learned: LearnedDynamics) -> LearnedDynamics:

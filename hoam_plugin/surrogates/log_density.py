@@ -23,8 +23,9 @@ from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.integrators import Velocity, runge_kutta_4
 from hoam_plugin.potentials import Potential, ScalarPotential
 from hoam_plugin.steppers import ParameterRow, abilities_of, clock, row_of
-from hoam_plugin.surrogates.learned import LearnedDynamics, driven_rate
+from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options
+from hoam_plugin.surrogates.schedule import substep
 from hoam_plugin.surrogates.trained_range import Policy, TrainedRange
 
 Trace = Literal["auto", "exact", "hutchinson"]
@@ -146,6 +147,7 @@ def _transported(
         )
     exact = _is_exact(trace, len(learned.structure.driven), key)
     largest_step = positive_float("dt", surrogate.options.dt if dt is None else dt)
+    equal_in = surrogate.options.equal_in if dt is None else "time"
     # There is no simulator whose density could be fallen back to.
     policy: Policy = "raise" if trained.policy == "fallback" else trained.policy
     guard = dataclasses.replace(trained, policy=policy)
@@ -153,12 +155,15 @@ def _transported(
         guard.enforce(parameters, time)
     y, origin = learned.centred(state), trained.horizon[0]
     begin = clock.elapsed(state, origin).astype(y.dtype)
-    length, finish = learned.normalisation.duration, clock.since(end, origin, y.dtype)
+    norm, finish = learned.normalisation, clock.since(end, origin, y.dtype)
+    length = norm.duration
     if not isinstance(begin, jax.core.Tracer) and not isinstance(finish, jax.core.Tracer):
         length = abs(float(finish) - float(begin))
+        if norm.clock is not None and equal_in == "clock":
+            length = norm.duration * abs(float(norm.tau(finish)) - float(norm.tau(begin)))
     n_steps = max(1, tolerances.whole_steps(length, largest_step))
-    row = row_of(parameters, learned.normalisation.parameters)
-    return _integrated(learned, guard, y, begin, finish, row, key, n_steps, exact)
+    row = row_of(parameters, norm.parameters)
+    return _integrated(learned, guard, y, begin, finish, row, key, n_steps, exact, equal_in)
 
 
 def _is_exact(trace: Trace, n_driven: int, key: Key | None) -> bool:
@@ -177,7 +182,7 @@ def _is_exact(trace: Trace, n_driven: int, key: Key | None) -> bool:
     return exact
 
 
-@functools.partial(jax.jit, static_argnames=("n_steps", "exact"))
+@functools.partial(jax.jit, static_argnames=("n_steps", "exact", "equal_in"))
 def _integrated(
     learned: LearnedDynamics,
     trained: TrainedRange,
@@ -188,13 +193,14 @@ def _integrated(
     key: Key | None,
     n_steps: int,
     exact: bool,
+    equal_in: Literal["clock", "time"],
 ) -> Moved:
     """Fourth-order Runge-Kutta steps of the samples and of the integral of the divergence."""
-    dt = (end - start) / n_steps
+    dt, norm = (end - start) / n_steps, learned.normalisation
 
     @jax.checkpoint
     def advance(carry: Moved, index: Array) -> tuple[Moved, None]:
-        time = start + dt * index.astype(dt.dtype)
+        time, size = substep(norm, equal_in, start, dt, n_steps, index)
         directions = None
         if not exact:
             assert key is not None  # `_is_exact` has seen to it
@@ -203,7 +209,13 @@ def _integrated(
         def rates_at(t: Scalar) -> Callable[[Moved], Moved]:
             return lambda moved: field_and_divergence(learned, t, parameters, moved[0], directions)
 
-        return runge_kutta_4(rates_at, carry, time, dt), None
+        def rates_at_tau(tau: Scalar) -> Callable[[Moved], Moved]:
+            elapsed = norm.elapsed(jnp.asarray(tau, size.dtype))
+            return lambda moved: jax.tree.map(norm.time_unit(elapsed).__mul__, rates_at(elapsed)(moved))
+
+        if norm.clock is None:
+            return runge_kutta_4(rates_at, carry, time, size), None
+        return runge_kutta_4(rates_at_tau, carry, norm.tau(time), size / norm.time_unit(time, size)), None
 
     (y, total), _ = jax.lax.scan(advance, (y, jnp.zeros_like(y[:, 0])), jnp.arange(n_steps, dtype=jnp.int32))
     if trained.policy == "raise":
@@ -245,9 +257,10 @@ def field_and_divergence(
     streams = potential.propagate(
         weights, embedding.streams(norm.of_centred(y), laplacian=True), modulation, jnp.zeros_like(modulation)
     )
-    drift = driven_rate(learned, y.dtype) * streams.gradient.T
+    unit = norm.time_unit(jnp.asarray(elapsed, y.dtype))
+    drift = learned.driven_rate(y.dtype, unit) * streams.gradient.T
     assert streams.laplacian is not None  # it was asked for
-    divergence = streams.laplacian / norm.duration
+    divergence = streams.laplacian / unit
     if not learned.structure.knows_dynamics:
         return drift, divergence
     known, known_divergence = _by_columns(

@@ -16,6 +16,7 @@ from hoam_plugin.steppers import ParameterRow, clock
 from hoam_plugin.surrogates import kinetic
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options
+from hoam_plugin.surrogates.schedule import substep
 from hoam_plugin.surrogates.trained_range import TrainedRange
 
 
@@ -43,7 +44,7 @@ def increment(
         return jnp.zeros_like(y)
     assert key is not None  # callers have seen to it
     normals = NORMALS[noise](key, learned.normalisation.of_centred(y))
-    return jnp.sqrt(dt) * learned.noise_amplitude(y, elapsed, parameters) * normals
+    return jnp.sqrt(dt) * learned.noise_amplitude(y, elapsed, parameters, dt) * normals
 
 
 def moved(
@@ -71,8 +72,19 @@ def moved(
     if learned.structure.kind == "kinetic" and integrator is None:
         return kinetic.drift_kick_drift(learned, y, elapsed, dt, parameters, increment, table)
 
-    def field_at(t: Scalar) -> Velocity:
-        return learned.field(t, parameters, y.dtype)
+    norm = learned.normalisation
+    if norm.clock is None:
+
+        def field_at(t: Scalar) -> Velocity:
+            return learned.field(t, parameters, y.dtype)
+
+    else:
+        # A step in the population's clock, in which the learned drift is smooth.
+        begin, length = jnp.asarray(elapsed, y.dtype), jnp.asarray(dt, y.dtype)
+        elapsed, dt = norm.tau(begin), length / norm.time_unit(begin, length)
+
+        def field_at(t: Scalar) -> Velocity:
+            return learned.field_of_tau(t, parameters, y.dtype)
 
     chosen = integrator or ("heun" if learned.has_noise else "rk4")
     if chosen == "rk4":
@@ -137,11 +149,14 @@ def advanced(
     parameters: ParameterRow,
     key: Key,
 ) -> StateT:
-    """Some equal steps, a traceable number of them, as `simulate` takes them between two saved times."""
+    """Some steps of mean size dt, a traceable number of them, as `simulate` takes them between two saved times."""
+    norm, evenly = learned.normalisation, options.equal_in
     if trained.policy == "fallback":
+        begin = clock.elapsed(state, trained.horizon[0])
 
         def guarded_step(i: Array, state: StateT) -> StateT:
-            return guarded(learned, trained, options, state, dt, parameters, jax.random.fold_in(key, i))
+            _, own = substep(norm, evenly, begin, jnp.asarray(dt, begin.dtype), n_steps, i)
+            return guarded(learned, trained, options, state, own, parameters, jax.random.fold_in(key, i))
 
         return jax.lax.fori_loop(0, n_steps, guarded_step, state)
     y = learned.centred(state)
@@ -149,7 +164,8 @@ def advanced(
 
     def step(i: Array, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
         own_key = jax.random.fold_in(key, i)
-        return stepped(learned, options, y, start + i.astype(y.dtype) * size, size, parameters, own_key)
+        now, own = substep(norm, evenly, start, size, n_steps, i)
+        return stepped(learned, options, y, now, own, parameters, own_key)
 
     y = jax.lax.fori_loop(0, n_steps, step, y)
     duration = n_steps.astype(y.dtype) * size

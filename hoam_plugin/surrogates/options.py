@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from hoam_plugin._internal.checks import refusal
 from hoam_plugin._internal.static import pytree
 from hoam_plugin.numerics.integrators import INTEGRATORS, Integrator
@@ -13,18 +15,20 @@ class Options:
     """How a surrogate steps.
 
     Attributes:
-        dt: default (largest) time step, physical units.
+        dt: default (largest) time step, physical units. With a clock of the population, its mean over the horizon.
         noise: "stratified" (evenly spread over neighbours in phase space, so that averages stay quiet; see
             `hoam_plugin.numerics.normals.stratified_normals`) or "independent" for all samples.
         integrator: None takes, for the structure "kinetic", a drift-kick-drift splitting (order 2, one evaluation, see
             `hoam_plugin.surrogates.kinetic`), else "rk4" without and "heun" with noise, see
             `benchmarks/results/rollout.md`. "heun" is the stochastic one (with noise: weak order 2, two evaluations per
             step), "rk4" has order 4 and four evaluations (without noise only), "euler" is Euler-Maruyama with one.
+        equal_in: steps from one time to another are equal in the population's "clock", or in "time".
     """
 
     dt: float
     noise: Noise = "stratified"
     integrator: Integrator | None = None
+    equal_in: Literal["clock", "time"] = "clock"
 
 
 def require_integrator(integrator: object, noise_text: str) -> None:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin._types import DTypeLike
+from hoam_plugin._types import DTypeLike, Scalar
+from hoam_plugin.dynamics import Normalisation
 from hoam_plugin.numerics import tolerances
 
 # Known on the host, or traced.
@@ -45,6 +46,37 @@ class Schedule(NamedTuple):
         """For compiled code: times known to the host and traced ones then have the same dtype."""
         starts, sizes = (jnp.asarray(part, dtype) for part in (self.starts, self.sizes))
         return Schedule(starts, sizes, jnp.asarray(self.real), jnp.asarray(self.done))
+
+    def in_time(self, normalisation: Normalisation) -> Schedule:
+        """A schedule in normalised time as one in the time since the start of the horizon."""
+        on_host = isinstance(self.starts, np.ndarray)
+        elapsed = normalisation.elapsed_on_host if on_host else normalisation.elapsed
+        starts = elapsed(self.starts)
+        return self._replace(starts=starts, sizes=elapsed(self.starts + self.sizes) - starts)
+
+
+def substep(
+    normalisation: Normalisation, equal_in: str, start: Array, dt: Array, n_steps: Scalar, index: Array
+) -> tuple[Array, Array]:
+    """When the step of a number begins, as time since the start of the horizon, and its size.
+
+    Args:
+        normalisation: its clock.
+        equal_in: see `Options`.
+        start: of the first step.
+        dt: mean of the steps.
+        n_steps: number of them.
+        index: number of the step.
+    """
+    done = index.astype(dt.dtype)
+    if normalisation.clock is None or equal_in == "time":
+        return start + done * dt, dt
+    count = jnp.asarray(n_steps, dt.dtype)
+    length = dt * count
+    unit = normalisation.time_unit(start, length)
+    places = normalisation.tau(start) + jnp.stack([done, done + 1]) * (length / unit / count)
+    begin, end = normalisation.elapsed(places)
+    return begin, end - begin
 
 
 def known_schedule(start: float, times: Float[np.ndarray, " T"], dt: float) -> Schedule:

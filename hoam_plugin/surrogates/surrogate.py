@@ -19,6 +19,7 @@ from hoam_plugin._internal.checks import finite_float, one_of, positive_float, r
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Key, Parameters, SampleState, Scalar, State, StateT
 from hoam_plugin.dynamics import compute_dtype
+from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.integrators import Integrator
 from hoam_plugin.numerics.normals import NORMALS, Noise
 from hoam_plugin.steppers import Abilities, OfState, ParameterRow, Variable, clock, default_float, row_of
@@ -125,7 +126,7 @@ class Surrogate:
         require_integrator(integrator, known if learned.has_noise else "")
         step = options.dt if dt is None else positive_float("dt", dt)
         trained = dataclasses.replace(self.trained, policy=policy)
-        return dataclasses.replace(self, trained=trained, options=Options(step, kind, integrator))
+        return dataclasses.replace(self, trained=trained, options=Options(step, kind, integrator, options.equal_in))
 
     def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw the initial population of the replaced stepper.
@@ -203,7 +204,8 @@ class Surrogate:
         """The states at all of `times` (increasing, the first not before `state.time`), with a leading time axis.
 
         Works inside `jit`, `grad` (with respect to parameters, samples and times) and `vmap`. Between saved times it
-        takes equal substeps no longer than `dt`.
+        takes equal substeps no longer than `dt`; without a `dt`, its own steps, which are equal in the clock of the
+        population where it has one.
 
         Raises:
             ValueError: no key although epsilon > 0, times that are not increasing or lie before `state.time`, an
@@ -215,7 +217,8 @@ class Surrogate:
         row = row_of(parameters, self.parameters)
         saved = trajectory.require_times(state, times, largest_step)
         self.trained.enforce(parameters, saved)
-        return trajectory.solve(self.learned, self.trained, self.options, state, saved, row, key, largest_step)
+        options = self.options if dt is None else self._at_equal_steps(largest_step).options
+        return trajectory.solve(self.learned, self.trained, options, state, saved, row, key, largest_step)
 
     def log_prob(
         self,
@@ -251,6 +254,8 @@ class Surrogate:
             advance=self._advance,
             parts=self._parts,
             advance_in_parts=self._advance_in_parts,
+            at_equal_steps=self._at_equal_steps,
+            steps_between=None if self._is_equal_in_time else self._steps_between,
             state_from_samples=place.state_from_samples if place.whole is None else None,
         )
 
@@ -263,9 +268,23 @@ class Surrogate:
         return row_of(parameters, self.parameters)
 
     def _advance(self, state: StateT, dt: Scalar, n_steps: Array, parameters: Parameters, key: Key) -> StateT:
-        """Some equal steps, a traceable number of them, as `simulate` takes them between two saved times."""
+        """Some steps of mean size dt, a traceable number of them, as `simulate` takes them between two saved times."""
         row = row_of(parameters, self.parameters)
         return one_step.advanced(self.learned, self.trained, self.options, state, dt, n_steps, row, key)
+
+    @property
+    def _is_equal_in_time(self) -> bool:
+        return self.learned.normalisation.clock is None or self.options.equal_in == "time"
+
+    def _at_equal_steps(self, dt: float) -> Surrogate:
+        """The same with steps that are equal in time, by default no longer than `dt`."""
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, dt=dt, equal_in="time"))
+
+    def _steps_between(self, start: float, end: float) -> int:
+        """How many default steps there are between two times."""
+        norm = self.learned.normalisation
+        first, last = norm.tau_on_host(np.asarray([start, end])).tolist()
+        return tolerances.whole_steps(last - first, self.dt / norm.duration, 1.0) if end > start else 0
 
     def _parts(self, n_samples: int, n_workers: int) -> int:
         """Into how many parts `simulate` divides the samples of a step when `n_workers` cores are free."""

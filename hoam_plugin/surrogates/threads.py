@@ -22,6 +22,7 @@ from hoam_plugin.steppers import clock
 from hoam_plugin.surrogates import one_step
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options
+from hoam_plugin.surrogates.schedule import substep
 from hoam_plugin.surrogates.trained_range import Policy
 
 # Of the whole population or a part.
@@ -53,16 +54,20 @@ def advance(
     pool: ThreadPoolExecutor,
     n_parts: int,
 ) -> StateT:
-    """Take `n_steps` equal steps, without a look at the trained ranges."""
+    """Take `n_steps` steps of mean size dt, without a look at the trained ranges."""
     y, elapsed = _centred(learned, state)
     if learned.has_noise and options.noise == "stratified":
+        start = elapsed
         # The noise of a step depends on where all samples are.
         for i in range(n_steps):
-            divided = _divide_with_noise(learned, options, y, elapsed, dt, parameters, key, i, n_parts)
+            own = dt
+            if learned.normalisation.clock is not None:
+                elapsed, own = _substep(learned, options, start, dt, n_steps, jnp.asarray(i))
+            divided = _divide_with_noise(learned, options, y, elapsed, own, parameters, key, i, n_parts)
             # Waiting here keeps XLA from queueing what the threads should run side by side.
             pieces = jax.block_until_ready(divided)
-            y = _unite(learned, _on_threads(pool, _move, pieces, learned, options, elapsed, dt, parameters))
-            elapsed = elapsed + dt.astype(elapsed.dtype)
+            y = _unite(learned, _on_threads(pool, _move, pieces, learned, options, elapsed, own, parameters))
+            elapsed = elapsed + own.astype(elapsed.dtype)
         return _placed(learned, state, y, n_steps * dt)
     parts = [(part, n_parts) for part in range(n_parts)]
     moved = _on_threads(pool, _move_on, parts, learned, options, y, elapsed, dt, n_steps, parameters, key)
@@ -83,6 +88,13 @@ def _on_threads(
 def _centred(learned: LearnedDynamics, state: State) -> tuple[Samples, Scalar]:
     y = learned.centred(state)
     return y, clock.elapsed(state, learned.normalisation.horizon[0]).astype(y.dtype)
+
+
+@jax.jit
+def _substep(
+    learned: LearnedDynamics, options: Options, start: Array, dt: Array, n_steps: Scalar, i: Array
+) -> tuple[Array, Array]:
+    return substep(learned.normalisation, options.equal_in, start, dt.astype(start.dtype), n_steps, i)
 
 
 @functools.partial(jax.jit, static_argnames="n_parts")
@@ -143,11 +155,12 @@ def _move_on(
         return jnp.array_split(values, n_parts)[which]
 
     def step(i: Array, y: Samples) -> Samples:
-        elapsed, own_key = start + dt * i.astype(dt.dtype), jax.random.fold_in(key, i)
-        increment = own(one_step.increment(learned, options.noise, everything, elapsed, dt, parameters, own_key))
+        own_key = jax.random.fold_in(key, i)
+        elapsed, size = substep(learned.normalisation, options.equal_in, start, dt, n_steps, i)
+        increment = own(one_step.increment(learned, options.noise, everything, elapsed, size, parameters, own_key))
 
         def move(y: Samples, increment: Samples) -> Samples:
-            return one_step.moved(learned, options.integrator, y, elapsed, dt, parameters, increment)
+            return one_step.moved(learned, options.integrator, y, elapsed, size, parameters, increment)
 
         return learned.normalisation.wrapped(_in_chunks(move, y, increment))
 

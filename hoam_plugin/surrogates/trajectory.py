@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import increasing_times
 from hoam_plugin._types import Key, Scalar, State, StateT
-from hoam_plugin.dynamics import with_parts
+from hoam_plugin.dynamics import Normalisation, with_parts
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import ParameterRow, clock, default_float
 from hoam_plugin.surrogates import kinetic, one_step
@@ -45,11 +45,26 @@ def require_times(state: State, times: ArrayLike | Sequence[Scalar], largest_ste
     return saved
 
 
-def schedule_of(state: State, times: Values, horizon: tuple[float, float], largest_step: float) -> Schedule:
+def schedule_of(
+    state: State,
+    times: Values,
+    horizon: tuple[float, float],
+    largest_step: float,
+    evenly: Normalisation | None = None,
+) -> Schedule:
     """The substeps from a state through some times, in the time since the start of a horizon.
 
     Counted on the host where state and times are known; else with room for a whole horizon.
+
+    Args:
+        state: where they begin.
+        times: wanted.
+        horizon: the longest way.
+        largest_step: physical units.
+        evenly: in whose normalised time the steps are equal, and on average no longer; None for equal ones in time.
     """
+    if evenly is not None and evenly.clock is not None:
+        return _schedule_of_tau(state, times, evenly, largest_step / evenly.duration).in_time(evenly)
     if not isinstance(times, jax.Array) and clock.is_known(state):
         # The first time may lie before that of the state by round-off.
         elapsed = np.maximum(times - horizon[0], clock.reading(state) - horizon[0])
@@ -57,6 +72,16 @@ def schedule_of(state: State, times: Values, horizon: tuple[float, float], large
     n_steps = most_steps(horizon[1] - horizon[0], len(times), largest_step)
     start = clock.elapsed(state, horizon[0])
     return schedule(start, clock.since(times, horizon[0], start.dtype), largest_step, n_steps)
+
+
+def _schedule_of_tau(state: State, times: Values, norm: Normalisation, largest_step: float) -> Schedule:
+    """The same in normalised time."""
+    if not isinstance(times, jax.Array) and clock.is_known(state):
+        now, *readings = norm.tau_on_host(np.concatenate([[clock.reading(state)], times])).tolist()
+        return known_schedule(now, np.maximum(np.asarray(readings), now), largest_step)
+    start = clock.elapsed(state, norm.horizon[0])
+    readings = norm.tau(clock.since(times, norm.horizon[0], start.dtype))
+    return schedule(norm.tau(start), readings, largest_step, most_steps(1.0, len(times), largest_step))
 
 
 def solve(
@@ -70,7 +95,8 @@ def solve(
     largest_step: float,
 ) -> StateT:
     """See `Surrogate.solve`; arguments are checked already."""
-    schedule = schedule_of(state, times, trained.horizon, largest_step)
+    evenly = learned.normalisation if options.equal_in == "clock" else None
+    schedule = schedule_of(state, times, trained.horizon, largest_step, evenly)
     time, rest = split_times(state, times)
     return solved(learned, trained, options, state, time, rest, parameters, key, schedule.rounded(time.dtype))
 
