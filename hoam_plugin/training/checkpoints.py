@@ -23,6 +23,8 @@ from hoam_plugin.surrogates import Surrogate, contents, file_format
 _PREFIX = "training/"
 # Settings that may differ between a training and its continuation.
 _FREE = ("checkpoint_seconds",)
+# What settings that a file does not know yet were when it was written.
+_BEFORE = {"training.held_out": 0, "loss.time_derivative": "network"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +33,10 @@ class TrainingState:
 
     Attributes:
         states: leaves of the optimiser's state after the latest blocks.
-        best: leaves of the weights with the lowest validation loss, empty without validation.
-        best_block: the block after which they were had, or -1.
+        best: leaves of the optimiser's state at the moment that was judged best, empty before the first judgement.
+        best_values: what the judge said then.
+        judged: what the judge said after every block, or NaN.
         block_lengths: iterations of every block.
-        validation: validation loss after every block, or NaN.
         history: losses of all iterations.
         halvings: how often the steps have been halved.
         guard: the guard's window of latest losses.
@@ -42,8 +44,8 @@ class TrainingState:
 
     states: list[list[Array]]
     best: list[Array]
-    best_block: int
-    validation: np.ndarray
+    best_values: np.ndarray
+    judged: np.ndarray
     block_lengths: np.ndarray
     history: xr.Dataset
     halvings: int
@@ -71,12 +73,12 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
             "data": data,
             "halvings": state.halvings,
             "kept": len(state.states),
-            "best_block": state.best_block,
         }
     }
     arrays = {
         **held.arrays,
-        f"{_PREFIX}validation": state.validation,
+        f"{_PREFIX}best_values": state.best_values,
+        f"{_PREFIX}judged": state.judged,
         f"{_PREFIX}block_lengths": state.block_lengths,
         f"{_PREFIX}guard": state.guard,
     }
@@ -148,12 +150,15 @@ def _state_of(path: Path, held: file_format.Contents, configuration: str, data: 
         n_leaves = sum(name.startswith(prefix) for name in arrays)
         return [jnp.asarray(arrays[f"{prefix}{j}"]) for j in range(n_leaves)]
 
+    block_lengths = np.asarray(arrays[f"{_PREFIX}block_lengths"])
+    # Version 0.1 had validation runs alone, whose loss could be exploited as well.
+    is_judged = f"{_PREFIX}judged" in arrays
     return TrainingState(
         states=[leaves(i) for i in range(kept["kept"])],
-        best=leaves("best"),
-        best_block=kept["best_block"],
-        validation=np.asarray(arrays[f"{_PREFIX}validation"]),
-        block_lengths=np.asarray(arrays[f"{_PREFIX}block_lengths"]),
+        best=leaves("best") if is_judged else [],
+        best_values=np.asarray(arrays[f"{_PREFIX}best_values"]) if is_judged else np.full(1, np.nan),
+        judged=np.asarray(arrays[f"{_PREFIX}judged"]) if is_judged else np.full((len(block_lengths), 1), np.nan),
+        block_lengths=block_lengths,
         history=history,
         halvings=kept["halvings"],
         guard=np.asarray(arrays[f"{_PREFIX}guard"]),
@@ -161,7 +166,8 @@ def _state_of(path: Path, held: file_format.Contents, configuration: str, data: 
 
 
 def _require_same_settings(path: Path, stored: str, wanted: str) -> None:
-    before, now = (_flat(json.loads(text)) for text in (stored, wanted))
+    now = _flat(json.loads(wanted))
+    before = {name: value for name, value in _BEFORE.items() if name in now} | _flat(json.loads(stored))
     for name in sorted(before.keys() | now.keys()):
         if name.split(".")[-1] not in _FREE and before.get(name) != now.get(name):
             raise ValueError(

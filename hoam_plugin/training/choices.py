@@ -26,6 +26,7 @@ from hoam_plugin.potentials import (
     embedding_of,
     required_potential,
 )
+from hoam_plugin.quadrature import Rule
 from hoam_plugin.steppers import SampleLayout, Stepper, rebuild_stepper, require_field_name, require_representable
 from hoam_plugin.surrogates import LearnedDynamics, Options, Provenance, Surrogate, TrainedRange, required_stepper
 from hoam_plugin.training.data import Runs
@@ -45,7 +46,8 @@ class Choices:
 
     Attributes:
         runs: of the training; their dynamics hold the structure, the layout, the units and the replaced stepper.
-        held_out: of the validation, or None.
+        judged: what a model is judged on, with the loss that judges it: runs of validation, else those of the training.
+        validates: whether `judged` are runs of validation.
         potential: the network.
         loss: with all of its choices.
         training: the settings.
@@ -54,7 +56,8 @@ class Choices:
     """
 
     runs: Runs
-    held_out: Runs | None
+    judged: Runs
+    validates: bool
     potential: Potential | VectorField
     loss: AbstractLoss
     training: Training
@@ -69,9 +72,17 @@ class Choices:
     @property
     def setup(self) -> Setup:
         """What compiled iterations take."""
+        return self._setup_of(self.loss)
+
+    @property
+    def judging(self) -> Setup:
+        """The same with the loss that judges."""
+        return self._setup_of(self.judged.loss)
+
+    def _setup_of(self, loss: AbstractLoss) -> Setup:
         structure = self.dynamics.structure
         embedding = embedding_of(self.potential, self.dynamics.normalisation, structure)
-        return Setup(bound(self.potential, structure, embedding), embedding, self.loss, self.training)
+        return Setup(bound(self.potential, structure, embedding), embedding, loss, self.training)
 
     def surrogates(self, key: Key) -> Callable[[Weights, xr.Dataset], Surrogate]:
         """The surrogate of given weights and history, of a training with this key."""
@@ -134,25 +145,33 @@ def resolve(
         raise ValueError("the ensemble has 1 saved time; action matching needs at least the two ends of a time range")
     driven = [v.name for v in variables if split.kind != "kinetic" or v.velocity_of is not None]
     loss.require_ensemble(ds, driven)
-    node_weights = weights_of_loss(loss, ds, loss.quadrature)
     replaced = required_stepper(rebuild_stepper(ds) if replaces is None else replaces, variables)
     ensembles.require_parameters_declared(ds, None if replaced is None else replaced.parameters, stacklevel=4)
-    if options.patience is not None and validate is None:
-        raise ValueError(f"patience={options.patience!r} needs validation runs; pass validate= or patience=None")
     held_out = None if validate is None else _validation_runs(ds, validate)
     normalisation = normalisation_of(ds, stacklevel=4)
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     loss = loss.settled(dynamics, potential)
+    node_weights = weights_of_loss(loss, ds, loss.quadrature)
     if isinstance(potential, VectorField) and potential.time_harmonics is None:
         # A bounded loss has no quadrature error to exploit.
         n = 8 if loss.bounded else resolved_time_harmonics(ds, dynamics, node_weights, potential.harmonics)
         potential = dataclasses.replace(potential, time_harmonics=n)
+    runs = Runs(ds, dynamics, loss, node_weights, loss.targets(ds, dynamics))
+    judge = loss.judged_by()
     if held_out is not None:
-        loss.require_ensemble(held_out, driven)
+        judge.require_ensemble(held_out, driven)
+        # Their saved times are their own, so that the rule of the training runs says nothing about them.
+        judged = _judged(held_out, dynamics, judge, None)
+        options = dataclasses.replace(options, held_out=0)
+    else:
+        judged = runs if judge == loss else _judged(ds, dynamics, judge, judge.quadrature)
+        n_held_out = options.held_out_of(ds.sizes["sample"], int(np.count_nonzero(node_weights)))
+        options = dataclasses.replace(options, held_out=n_held_out)
     return Choices(
-        runs=Runs(ds, dynamics, loss, node_weights, loss.targets(ds, dynamics)),
-        held_out=None if held_out is None else _runs_of_validation(held_out, dynamics, loss),
+        runs=runs,
+        judged=judged,
+        validates=held_out is not None,
         potential=potential,
         loss=loss,
         training=options,
@@ -161,9 +180,8 @@ def resolve(
     )
 
 
-def _runs_of_validation(ds: xr.Dataset, dynamics: Dynamics, loss: AbstractLoss) -> Runs:
-    # Their saved times are their own, so that the rule of the training runs says nothing about them.
-    return Runs(ds, dynamics, loss, weights_of_loss(loss, ds, None), loss.targets(ds, dynamics))
+def _judged(ds: xr.Dataset, dynamics: Dynamics, judge: AbstractLoss, rule: Rule | None) -> Runs:
+    return Runs(ds, dynamics, judge, weights_of_loss(judge, ds, rule), judge.targets(ds, dynamics))
 
 
 def _require_samples(ds: xr.Dataset, whose: str) -> None:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hoam_plugin._types import Key
+from hoam_plugin._types import Key, Scalar
 from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
-from hoam_plugin.losses import AbstractLoss, Batch, if_there
+from hoam_plugin.losses import AbstractLoss, Batch, MomentTargets, NodeMoments, if_there
 from hoam_plugin.training.data import TrainingData
 
 
@@ -30,7 +30,8 @@ def draw_batch(
     runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
     nodes, node_weights = draw_nodes(loss, data, node_key, n_times)
     n_drawn = 1 if loss.coupled or loss.merged else len(nodes) if data.bands is None else n_saved
-    blocks = jax.random.randint(block_key, (n_chosen, n_drawn), 0, n_blocks)
+    subsets = () if loss.n_subsets == 1 else (loss.n_subsets,)
+    blocks = jax.random.randint(block_key, (n_chosen, n_drawn, *subsets), 0, n_blocks)
     end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
     return _batch(loss, data, runs, nodes, node_weights, blocks, end_blocks, jax.random.fold_in(key, 1))
 
@@ -41,18 +42,26 @@ def _batch(
     runs: Int[Array, " R"],
     nodes: Int[Array, " nodes"],
     node_weights: Float[Array, " nodes"],
-    blocks: Int[Array, "R _"],
+    blocks: Int[Array, "R _ ..."],
     end_blocks: Int[Array, "R 2"],
     key: Key,
 ) -> Batch:
-    """The given subsets of samples of the given runs: for each node, for each saved time, or one for all."""
+    """The given subsets of samples of the given runs: for each node, for each saved time, or one for all.
+
+    With another axis of `blocks` (`AbstractLoss.n_subsets`), several for each node, one after the other.
+    """
     n_chosen, n_nodes = len(runs), len(nodes)
-    chosen = runs[:, None], nodes[None, :], blocks if data.bands is None else _at(blocks, nodes)
-    by_run = data.points[chosen]
-    n, n_dims = by_run.shape[2:]
-    points = by_run.reshape(-1, n, n_dims)
+    at_nodes = blocks if data.bands is None else _at(blocks, nodes)
+    axes = (1,) * (at_nodes.ndim - 2)
+    chosen = runs.reshape(-1, 1, *axes), nodes.reshape(1, -1, *axes), at_nodes
+
+    def drawn(values: Float[Array, "R T B n ..."]) -> Float[Array, "N _ ..."]:
+        return values[chosen].reshape(n_chosen * n_nodes, -1, *values.shape[4:])
+
+    points = drawn(data.points)
+    n_dims = points.shape[-1]
     ends = jnp.asarray([0, -1])[None, :]
-    at_ends = runs[:, None], ends, blocks[:, :1]
+    at_ends = runs[:, None], ends, blocks.reshape(n_chosen, -1)[:, :1]
     if loss.coupled or loss.merged:
         end_points = data.points[at_ends]
     else:
@@ -76,14 +85,22 @@ def _batch(
         reference=data.reference,
         probes=probes,
         drift=drift,
-        targets=None if data.targets is None else data.targets[chosen].reshape(-1, n, data.targets.shape[-1]),
-        multiplicity=None if data.multiplicity is None else data.multiplicity[chosen].reshape(-1, n),
-        end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(-1, n),
-        flux=None if data.variance is None else _flux(data, points, data.variance[chosen].reshape(-1, n), drift),
+        targets=if_there(drawn, data.targets),
+        multiplicity=if_there(drawn, data.multiplicity),
+        end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(2 * n_chosen, -1),
+        flux=None if data.variance is None else _flux(data, points, drawn(data.variance), drift),
+        moments=None if data.moments is None else _node_moments(data.moments, runs, nodes),
     )
     if loss.compares_times:
-        return _with_nearest(batch, by_run)
+        return _with_nearest(batch, points.reshape(n_chosen, n_nodes, *points.shape[1:]))
     return batch if data.bands is None else _with_bands(batch, data, runs, nodes, node_weights, blocks, end_points)
+
+
+def _node_moments(moments: MomentTargets, runs: Int[Array, " R"], nodes: Int[Array, " nodes"]) -> NodeMoments:
+    """What belongs to the given nodes of the given runs."""
+    rates = jnp.asarray(moments.rates)[runs[:, None], nodes[None, :]]
+    whitening = jnp.asarray(moments.whitening)[jnp.asarray(moments.groups)[nodes]]
+    return NodeMoments(rates.reshape(-1, rates.shape[-1]), jnp.tile(whitening, (len(runs), 1, 1)))
 
 
 def _at(blocks: Int[Array, "R _"], times: Int[Array, ...]) -> Int[Array, "R ..."]:
@@ -92,14 +109,12 @@ def _at(blocks: Int[Array, "R _"], times: Int[Array, ...]) -> Int[Array, "R ..."
 
 
 def _with_nearest(batch: Batch, points: Float[Array, "R T n D"]) -> Batch:
-    """With samples of the nodes before and after, and half of their difference."""
+    """With samples of the nodes before and after."""
     n_chosen, n_nodes, n, n_dims = points.shape
-    dtype = points.dtype
     return dataclasses.replace(
         batch,
         neighbours=_neighbours(points).reshape(-1, n, 2, n_dims),
-        coefficients=jnp.tile(jnp.asarray([[0, -0.5, 0.5]], dtype), (n_chosen * n_nodes, 1)),
-        shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, dtype),
+        shares=jnp.full(n_chosen * n_nodes, 1 / n_chosen, points.dtype),
     )
 
 
@@ -215,10 +230,14 @@ def draw_probes(loss: AbstractLoss, points: Float[Array, "T n D"], key: Key) -> 
     return jax.random.rademacher(key, (n_times, n, n_probes, n_dims), points.dtype) if n_probes else None
 
 
-def validation_batch(loss: AbstractLoss, data: TrainingData) -> Batch:
-    """All runs of `data`, the same samples every time: the first stratified subset at every node."""
+def judging_batch(loss: AbstractLoss, data: TrainingData, subset: Scalar = 0) -> Batch:
+    """All runs of `data`, the same samples every time: one and the same stratified subset at every node and end."""
     n_runs = len(data.points)
-    first = jnp.zeros((n_runs, len(data.nodes) if data.bands is None else data.points.shape[1]), jnp.int32)
+    blocks = jnp.full((n_runs, len(data.nodes) if data.bands is None else data.points.shape[1]), subset, jnp.int32)
+    if loss.n_subsets > 1:
+        others = jnp.arange(loss.n_subsets, dtype=jnp.int32)
+        blocks = (blocks[..., None] + others[None, None]) % data.points.shape[2]
+    # There may be fewer subsets at the ends, where they are larger.
+    ends = jnp.full((n_runs, 2), subset % data.end_points.shape[2], jnp.int32)
     weights = data.weights[data.nodes]
-    runs, key = jnp.arange(n_runs), jax.random.key(0)
-    return _batch(loss, data, runs, data.nodes, weights, first, first[:, :2], key)
+    return _batch(loss, data, jnp.arange(n_runs), data.nodes, weights, blocks, ends, jax.random.key(0))

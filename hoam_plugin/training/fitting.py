@@ -18,9 +18,11 @@ from hoam_plugin.losses import AbstractLoss, has_rates
 from hoam_plugin.potentials import Potential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
+from hoam_plugin.training import held_out
 from hoam_plugin.training.choices import resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
+from hoam_plugin.training.judge import judge_of
 from hoam_plugin.training.run import TrainingRun
 from hoam_plugin.training.settings import Training
 from hoam_plugin.training.windows import TrainingSamples
@@ -102,14 +104,14 @@ def fit(
         validate=validate,
     )
     runs, setup = choices.runs, choices.setup
-    samples = TrainingSamples(runs, setup.training, jax.random.fold_in(key, 1))
+    training_rows, judging_rows = None, None
+    if setup.training.held_out:
+        training_rows, judging_rows = held_out.split(runs.ensemble, setup.training.held_out, jax.random.fold_in(key, 3))
+    samples = TrainingSamples(runs, setup.training, jax.random.fold_in(key, 1), rows=training_rows)
     if progress and structure is None:
         _say_what_else(runs)
-    validation = None
-    if choices.held_out is not None:
-        held_out = TrainingSamples(choices.held_out, setup.training, jax.random.fold_in(key, 2), one_batch=True)
-        validation = held_out.with_reference(samples.at(0).reference)
-    run = TrainingRun(setup, samples, key, choices.surrogates(key), path, validation)
+    judge = judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2))
+    run = TrainingRun(setup, samples, key, choices.surrogates(key), path, judge)
     if resume is not None:
         run.resume(as_path(resume, "resume"))
     model = run.train(progress=progress)

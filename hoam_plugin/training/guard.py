@@ -56,6 +56,11 @@ class RunAwayGuard:
         self._reach_at_first = 0.0
         self.recent = np.zeros((2, 0))
 
+    @property
+    def in_grace(self) -> bool:
+        """Whether it is too early to tell a run-away from a beginning."""
+        return self._done <= self._grace
+
     def restore(
         self, done: int, recent: np.ndarray | None = None, blocks: Sequence[tuple[np.ndarray, np.ndarray]] = ()
     ) -> None:

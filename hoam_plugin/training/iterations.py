@@ -21,7 +21,7 @@ from hoam_plugin._types import Key, Scalar
 from hoam_plugin.losses import AbstractLoss, Batch, loss_and_gradient, loss_value
 from hoam_plugin.potentials import Embedding, LearnedDrift, Weights
 from hoam_plugin.training.data import TrainingData
-from hoam_plugin.training.drawing import draw_batch, validation_batch
+from hoam_plugin.training.drawing import draw_batch, judging_batch
 from hoam_plugin.training.settings import Training
 
 # Below some milliseconds of work each, handing an iteration to threads costs more than it saves.
@@ -216,7 +216,7 @@ def _compiled_end_of_iteration(
 
 
 @functools.partial(jax.jit, static_argnames="setup")
-def validation_loss(setup: Setup, weights: Weights, data: TrainingData) -> Array:
-    """Loss of all runs of `data` on a fixed batch."""
-    batch = validation_batch(setup.loss, data)
+def judged_value(setup: Setup, weights: Weights, data: TrainingData, subset: Scalar) -> Array:
+    """Loss of all runs of `data` on one of its subsets of samples."""
+    batch = judging_batch(setup.loss, data, subset)
     return loss_value(setup.loss, setup.potential, setup.embedding, weights, batch)

@@ -1,8 +1,7 @@
-"""One training from its start, or from a checkpoint, to its end: guard, going back, checkpoints, interruption."""
+"""One training from its start, or a checkpoint, to its end: guard, judge, going back, checkpoints, interruption."""
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -16,11 +15,12 @@ from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key
 from hoam_plugin.potentials import Weights
 from hoam_plugin.surrogates import Surrogate, load, provenance_of
-from hoam_plugin.training import checkpoints, iterations
-from hoam_plugin.training.data import TrainingData
+from hoam_plugin.training import checkpoints, iterations, verdict
 from hoam_plugin.training.guard import RunAwayGuard, TrainingDivergedError
 from hoam_plugin.training.iterations import BlockRecord, Setup
+from hoam_plugin.training.judge import Judge, Values
 from hoam_plugin.training.trail import Best, BlockLosses, Trail
+from hoam_plugin.training.verdict import Verdict
 from hoam_plugin.training.windows import TrainingSamples
 
 # How often training may go back and halve its steps, when the loss runs away.
@@ -49,7 +49,7 @@ class TrainingRun:
         key: JAX random key.
         make_surrogate: the surrogate of given weights and history.
         path: the checkpoint file, or None for no checkpoints.
-        validation: samples of held-out runs, normalised as those of the training runs.
+        judge: tells how good a model is.
     """
 
     def __init__(
@@ -59,15 +59,17 @@ class TrainingRun:
         key: Key,
         make_surrogate: MakeSurrogate,
         path: Path | None,
-        validation: TrainingData | None,
+        judge: Judge,
     ) -> None:
-        self._validation = validation
+        self._judge = judge
         self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
         init_key, self._key = jax.random.split(key)
         data = samples.at(0)
         self._guard = RunAwayGuard(setup.training, bounded=setup.loss.bounded)
         self._trail = Trail(iterations.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
-        self._fingerprint = "" if path is None else checkpoints.fingerprint((data, validation))
+        self._start = judge.values(self._trail.latest.average)
+        apart = None if judge.on_training_samples else judge.data
+        self._fingerprint = "" if path is None else checkpoints.fingerprint((data, apart))
         self._finished: Path | None = None
         self._first_checkpoint = True
         self._last_checkpoint = time.monotonic()
@@ -89,19 +91,20 @@ class TrainingRun:
         structure = jax.tree.structure(self._trail.latest)
         ends = np.cumsum(state.block_lengths)[:-1]
         columns = (np.split(state.history[name].values, ends) for name in ("loss", "quadratic", "seconds"))
-        blocks = zip(*columns, state.validation, strict=True)
-        self._trail.losses = [BlockLosses(loss, q, float(s.sum()), float(v)) for loss, q, s, v in blocks]
+        judged = [None if np.isnan(values).any() else values for values in state.judged]
+        blocks = zip(*columns, judged, strict=True)
+        self._trail.losses = [BlockLosses(loss, q, float(s.sum()), values) for loss, q, s, values in blocks]
         self._trail.recent = [jax.tree.unflatten(structure, leaves) for leaves in state.states]
         if state.best:
-            validation = state.validation[: state.best_block + 1]
-            iteration = int(state.block_lengths[: state.best_block + 1].sum())
-            weights = jax.tree.unflatten(jax.tree.structure(self._trail.latest.weights), state.best)
-            self._trail.best = Best(float(validation[-1]), iteration, weights)
+            best = jax.tree.unflatten(structure, state.best)
+            self._trail.best = Best(state.best_values, int(best.iteration), best)
         self._trail.halvings = state.halvings
         self._guard.restore(self._trail.iterations, state.guard, self._trail.pairs)
 
     def train(self, *, progress: bool) -> Surrogate:
-        """Run to the end; returns the surrogate, which also lies at the checkpoint's path.
+        """Run to the end; returns the best model, which also lies at the checkpoint's path.
+
+        Its history says how training ended; where that could be helped, a warning does.
 
         Raises:
             TrainingDivergedError: see `fit`.
@@ -116,8 +119,9 @@ class TrainingRun:
         with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
             advance_bar(self._trail.iterations)
             try:
-                while not self._ran_to_the_end(advance_bar):
-                    pass
+                unstable = self._runs_to_an_end(advance_bar)
+                ended = unstable or verdict.ending(self._trail.course, self._start)
+                advance_bar(0, note=ended.outcome)
             except KeyboardInterrupt as interrupt:
                 stopped = TrainingInterrupted(f"training was interrupted; {self._keep()}")
                 stopped.reason = "training was interrupted"
@@ -129,11 +133,29 @@ class TrainingRun:
                 error.reason = str(diverged)
                 error.surrogate = self._so_far()
                 raise error from None
-        model = self._so_far()
+        model = self._so_far(ended)
         assert model is not None
         if self._path is not None:
             checkpoints.finish(self._path, model)
+        if ended.advice:
+            warnings.warn(f"training is {ended.outcome}: {ended.sentence}; {ended.advice}", stacklevel=3)
         return model
+
+    def _runs_to_an_end(self, advance_bar: Callable[..., None]) -> Verdict | None:
+        """All attempts; returns the verdict where the last one had to be given up."""
+        try:
+            while not self._ran_to_the_end(advance_bar):
+                pass
+        except TrainingDivergedError as diverged:
+            best = self._trail.best
+            if best is None or not verdict.is_better(best.values, self._start):
+                raise
+            return Verdict(
+                "unstable",
+                f"with {0.5**_MOST_HALVINGS:g} of the learning rate, too, {diverged}",
+                f"the model of iteration {best.iteration}, which did best on {self._judge.on}, is returned",
+            )
+        return None
 
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
         """One attempt; False when the guard ended it and training has gone back."""
@@ -141,9 +163,10 @@ class TrainingRun:
         try:
             for record in iterations.blocks(self._setup, trail.latest, self._samples.at, self._key):
                 self._guard.check(record.loss, record.quadratic)
-                trail.append(record, self._validate(record))
+                trail.append(record, self._judged(record))
                 advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")
                 self._checkpoint_now_and_then()
+                self._require_no_exploit(record)
                 if self._out_of_patience():
                     break
         except TrainingDivergedError:
@@ -157,18 +180,35 @@ class TrainingRun:
             return False
         return True
 
-    def _validate(self, record: BlockRecord) -> float:
-        if self._validation is None:
-            return math.nan
-        return float(iterations.validation_loss(self._setup, record.state.average, self._validation))
+    def _judged(self, record: BlockRecord) -> Values | None:
+        if not self._judge.is_due(int(record.state.iteration)):
+            return None
+        values = self._judge.values(record.state.average)
+        return values if np.isfinite(values).all() else None
+
+    def _require_no_exploit(self, record: BlockRecord) -> None:
+        """Raise TrainingDivergedError where training lowers its loss and spoils the model."""
+        trail, training = self._trail, self._setup.training
+        judged_now = trail.losses[-1].judged is not None
+        if judged_now and not self._setup.loss.bounded and not self._guard.in_grace:
+            why = verdict.got_worse(trail.course, self._start, training.iterations)
+            if why is not None:
+                raise TrainingDivergedError(why)
 
     def _out_of_patience(self) -> bool:
         best, patience = self._trail.best, self._setup.training.patience
         return best is not None and patience is not None and self._trail.iterations - best.iteration >= patience
 
-    def _so_far(self) -> Surrogate | None:
+    def _so_far(self, ended: Verdict | None = None) -> Surrogate | None:
         trail = self._trail
-        return self._make_surrogate(trail.weights, trail.history()) if trail.losses else None
+        if not trail.losses:
+            return None
+        history = trail.history()
+        history.attrs["judged_on"] = self._judge.on
+        history.attrs["best_iteration"] = trail.iterations if trail.best is None else trail.best.iteration
+        if ended is not None:
+            history.attrs |= {"converged": ended.outcome, "verdict": ended.sentence}
+        return self._make_surrogate(trail.weights, history)
 
     def _checkpoint_now_and_then(self) -> None:
         due = time.monotonic() - self._last_checkpoint >= self._setup.training.checkpoint_seconds
@@ -186,16 +226,17 @@ class TrainingRun:
         assert model is not None
         trail = self._trail
         lengths = np.asarray([len(block.loss) for block in trail.losses])
-        best_block = -1 if trail.best is None else int(np.searchsorted(np.cumsum(lengths), trail.best.iteration))
+        unknown = np.full_like(self._start, np.nan)
+        judged = [unknown if block.judged is None else block.judged for block in trail.losses]
         assert model.history is not None
         checkpoints.write(
             path,
             model,
             checkpoints.TrainingState(
                 states=[jax.tree.leaves(state) for state in trail.recent],
-                best=[] if trail.best is None else jax.tree.leaves(trail.best.weights),
-                best_block=best_block,
-                validation=np.asarray([block.validation for block in trail.losses]),
+                best=[] if trail.best is None else jax.tree.leaves(trail.best.state),
+                best_values=unknown if trail.best is None else trail.best.values,
+                judged=np.stack(judged),
                 block_lengths=lengths,
                 history=model.history,
                 halvings=trail.halvings,

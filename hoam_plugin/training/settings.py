@@ -16,6 +16,10 @@ OPTIMISERS = get_args(Optimiser)
 
 _SAMPLES_PER_ITERATION = 2048
 
+# One sample of so many is held out, with limits.
+_HELD_OUT_OF = 10
+_LEAST_HELD_OUT, _MOST_HELD_OUT = 32, 2000
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -36,8 +40,10 @@ class Training:
         block: iterations per compiled call.
         checkpoint_seconds: least time between two checkpoints, where `fit` was given a path for them; 0 writes one
             after every block.
-        patience: stop after this many iterations without a lower validation loss, where `fit` was given validation
-            runs; None runs to the end.
+        held_out: samples of every run, the same at all of its saved times, that take no part in training and judge it
+            (validation runs do where `fit` is given some). None takes a tenth, but at most 2000 and none of those that
+            an iteration needs; of less than 32 nothing is made, and with 0 training is judged on its own samples.
+        patience: stop after this many iterations without a lower validation loss; None runs to the end.
         sample_memory: bytes of training samples that are held at a time; of an ensemble that has more, windows of the
             samples of every run take turns, read from where the ensemble lies (see `ensemble.load(lazy=True)`).
         matmul_precision: of matrix products on accelerators, such as "tensorfloat32" or "bfloat16"; None leaves JAX's
@@ -58,6 +64,7 @@ class Training:
     n_end_samples: int = 256
     block: int = 100
     checkpoint_seconds: float = 30.0
+    held_out: int | None = None
     patience: int | None = None
     sample_memory: int = 450_000_000
     matmul_precision: str | None = None
@@ -66,6 +73,8 @@ class Training:
         for name in ("iterations", "runs_per_iteration", "n_end_samples", "block", "sample_memory"):
             positive_int(name, getattr(self, name))
         positive_int("warmup", self.warmup, 0)
+        if self.held_out is not None:
+            positive_int("held_out", self.held_out, 0)
         for name in ("n_samples", "n_times", "patience"):
             if getattr(self, name) is not None:
                 positive_int(name, getattr(self, name))
@@ -85,6 +94,20 @@ class Training:
     def samples_per_node(self, n_nodes: int) -> int:
         """Samples per node for a rule of `n_nodes`; more nodes with fewer samples each cost and fluctuate the same."""
         return self.n_samples or max(8, _SAMPLES_PER_ITERATION // min(n_nodes, self.n_times or n_nodes))
+
+    def held_out_of(self, n_available: int, n_nodes: int) -> int:
+        """Samples held out of each run, of so many that it has, for a rule of `n_nodes`.
+
+        Raises:
+            ValueError: none would be left.
+        """
+        if self.held_out is not None:
+            if self.held_out >= n_available:
+                raise refusal(ValueError, "held_out", self.held_out, f"below the {n_available} samples of a run")
+            return self.held_out
+        needed = max(self.samples_per_node(n_nodes), self.n_end_samples)
+        n = min(_MOST_HELD_OUT, n_available // _HELD_OUT_OF, n_available - needed)
+        return n if n >= _LEAST_HELD_OUT else 0
 
     def schedule(self) -> optax.Schedule:
         """Learning rate over the iterations."""

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from hoam_plugin.potentials import Weights
 from hoam_plugin.training.iterations import BlockRecord, OptimiserState
+from hoam_plugin.training.judge import Values
 
 # By how much at least training goes back when the loss runs away: the guard looks at a hundred iterations, and only
 # sees what is well under way.
@@ -19,20 +21,45 @@ _REWOUND_ITERATIONS = 100
 
 
 class BlockLosses(NamedTuple):
-    """What is remembered of every block."""
+    """What is remembered of every block; `judged` is None where nothing was judged after it."""
 
     loss: np.ndarray
     quadratic: np.ndarray
     seconds: float
-    validation: float
+    judged: Values | None
 
 
 class Best(NamedTuple):
-    """The averaged weights with the lowest validation loss."""
+    """The moment whose averaged weights were judged best.
 
-    validation: float
+    Attributes:
+        values: of the judge.
+        iteration: number of iterations that the weights have seen.
+        state: of the optimiser.
+    """
+
+    values: Values
     iteration: int
-    weights: Weights
+    state: OptimiserState
+
+    @property
+    def value(self) -> float:
+        """Mean over the judge's subsets."""
+        return float(np.mean(self.values))
+
+
+class Course(NamedTuple):
+    """A training as its judge has seen it.
+
+    Attributes:
+        iterations: after how many iterations it was judged.
+        values: what the judge said, for each of its subsets.
+        losses: mean training loss since the judgement before.
+    """
+
+    iterations: Float[np.ndarray, " K"]
+    values: Float[np.ndarray, "K subsets"]
+    losses: Float[np.ndarray, " K"]
 
 
 class Trail:
@@ -54,8 +81,8 @@ class Trail:
 
     @property
     def weights(self) -> Weights:
-        """The averaged weights that the surrogate gets: the best ones by validation, else the latest."""
-        return self.latest.average if self.best is None else self.best.weights
+        """The averaged weights that the surrogate gets: those judged best, else the latest."""
+        return self.latest.average if self.best is None else self.best.state.average
 
     @property
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -67,14 +94,32 @@ class Trail:
         """Number of iterations done."""
         return sum(len(block.loss) for block in self.losses)
 
-    def append(self, record: BlockRecord, validation: float) -> None:
-        """Note one more block; `validation` is NaN where nothing is validated."""
-        self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, validation))
+    @property
+    def course(self) -> Course:
+        """What the judge has seen of it."""
+        ends = np.cumsum([len(block.loss) for block in self.losses])
+        loss = np.concatenate([block.loss for block in self.losses]) if self.losses else np.zeros(0)
+        places = [i for i, block in enumerate(self.losses) if block.judged is not None]
+        judged = [block.judged for block in self.losses if block.judged is not None]
+        stops = ends[places].tolist()
+        losses = [float(np.mean(loss[a:b])) for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
+        values = np.stack(judged) if judged else np.zeros((0, 1))
+        return Course(np.asarray(stops, np.float64), values, np.asarray(losses))
+
+    def append(self, record: BlockRecord, judged: Values | None) -> None:
+        """Note one more block, and what the judge said after it."""
+        self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, judged))
         self.recent = [*self.recent, record.state][-2 * self._rewound_blocks - 1 :]
-        self._compare(validation, self.iterations, record.state)
+        if judged is not None and np.isfinite(judged).all():
+            best = Best(judged, self.iterations, record.state)
+            if self.best is None or best.value < self.best.value:
+                self.best = best
 
     def go_back(self) -> int:
-        """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped."""
+        """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped.
+
+        Training goes on from the moment that was judged best, if it lies further back. The best weights stay.
+        """
         before = self.iterations
         least = len(self.losses) - max(0, len(self.recent) - 1)
         n_kept = max(least, len(self.losses) - self._rewound_blocks)
@@ -83,17 +128,17 @@ class Trail:
             self.losses[n_kept - 1].quadratic
         ):
             n_kept -= 1
-        del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
+        best_block = self._block_of_best()
+        if self.best is not None and best_block is not None and best_block + 1 < n_kept:
+            n_kept = best_block + 1
+            self.recent = [self.best.state]
+        else:
+            del self.recent[len(self.recent) - (len(self.losses) - n_kept) :]
         del self.losses[n_kept:]
-        if self.best is not None and self.best.iteration > self.iterations:
-            # The best of what is still known.
-            self.best = None
-            for block, state in zip(self.losses[-len(self.recent) :], self.recent, strict=False):
-                self._compare(block.validation, int(state.iteration), state)
         return before - self.iterations
 
     def history(self) -> xr.Dataset:
-        """Loss, its quadratic part, validation loss (if any) and seconds over the iterations."""
+        """Loss, its quadratic part, what the judge said and seconds over the iterations."""
         sizes = [len(block.loss) for block in self.losses]
         seconds = [block.seconds / size for block, size in zip(self.losses, sizes, strict=True)]
         data = {
@@ -105,9 +150,10 @@ class Trail:
             ),
             "seconds": (np.repeat(seconds, sizes), "s", "wall time of the block over its length"),
         }
-        validation = [block.validation for block in self.losses]
+        validation = [math.nan if block.judged is None else float(np.mean(block.judged)) for block in self.losses]
         if not np.isnan(validation).all():
-            data["validation"] = (np.repeat(validation, sizes), "1", "loss of the validation runs after the block")
+            text = "what the judge says of the averaged weights after the block"
+            data["validation"] = (np.repeat(validation, sizes), "1", text)
         return xr.Dataset(
             {
                 name: ("iteration", values, {"units": unit, "long_name": text})
@@ -117,6 +163,11 @@ class Trail:
             {"learning_rate_halvings": self.halvings} if self.halvings else {},
         )
 
-    def _compare(self, validation: float, iteration: int, state: OptimiserState) -> None:
-        if not np.isnan(validation) and (self.best is None or validation < self.best.validation):
-            self.best = Best(validation, iteration, state.average)
+    def _block_of_best(self) -> int | None:
+        """The block after which the best weights were had, if it has not been dropped."""
+        if self.best is None:
+            return None
+        ends = np.cumsum([len(block.loss) for block in self.losses])
+        block = int(np.searchsorted(ends, self.best.iteration))
+        same = block < len(ends) and ends[block] == self.best.iteration and self.losses[block].judged is not None
+        return block if same and np.array_equal(self.losses[block].judged, self.best.values) else None

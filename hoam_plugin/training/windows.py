@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key, Scalar
 from hoam_plugin.dynamics import conditions_of
-from hoam_plugin.losses import cells
+from hoam_plugin.losses import MomentTargets, cells
 from hoam_plugin.steppers import default_float
 from hoam_plugin.training.data import Runs, TrainingData, bands_of
 from hoam_plugin.training.settings import Training
@@ -52,18 +53,30 @@ class TrainingSamples:
         runs: what is read.
         options: sizes and memory.
         key: JAX random key.
-        one_batch: hold no more than one subset of each size, for validation.
+        rows: which samples of every run there are; None for all of them. Of every run there are equally many.
+        n_subsets: hold no more than so many subsets of each size, drawn from all samples; for judging. None for all.
 
     Raises:
         ValueError: a coordinate without spread at some time while epsilon > 0.
     """
 
-    def __init__(self, runs: Runs, options: Training, key: Key, *, one_batch: bool = False) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        options: Training,
+        key: Key,
+        *,
+        rows: Sequence[Int[np.ndarray, " n"]] | None = None,
+        n_subsets: int | None = None,
+    ) -> None:
         ds, dynamics, loss, node_weights = runs.ensemble, runs.dynamics, runs.loss, runs.node_weights
         normalisation = dynamics.normalisation
         self._ds, self._dynamics, self._normalisation, self._block = ds, dynamics, normalisation, options.block
-        self._targets, self._loss = runs.targets, loss
+        self._runs, self._targets, self._loss = runs, runs.targets, loss
+        self._rows, self._n_subsets = rows, n_subsets
         self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
+        if rows is not None:
+            n_available = len(rows[0])
         self._n_dims = len(normalisation.periods)
         self._dtype = default_float()
         self._noisy = loss.noise > 0
@@ -73,13 +86,13 @@ class TrainingSamples:
         if loss.merged:
             # The cells of the ends are those of the first and the last time.
             self._n = self._n_end = cells.CELLS
-            n_available = cells.SHIFTS * self._n
+            n_available = (n_subsets or cells.SHIFTS) * self._n
             self._position_period = normalisation.periods[dynamics.structure.kinematics[0][0]]
         least = max(self._n, self._n_end)
         n_columns = self._n_dims + (0 if self._targets is None else self._targets.n_columns)
         total = self._n_runs * self._n_times * n_available * n_columns * np.dtype(self._dtype).itemsize
-        wanted = n_available if one_batch else math.ceil(total / options.sample_memory)
-        if wanted > 1 and not one_batch:
+        wanted = 1 if n_subsets is not None else math.ceil(total / options.sample_memory)
+        if wanted > 1:
             # The window that is read while another is in use counts as well, raw and prepared.
             wanted = math.ceil(total * (1 + 2 / self._n_runs) / options.sample_memory)
         self._n_windows = max(1, min(wanted, n_available // least))
@@ -127,8 +140,8 @@ class TrainingSamples:
         self._held[run] = window
 
     def _first_windows(self, node_weights: np.ndarray) -> TrainingData:
-        shape = (self._n_runs, self._n_times, self._window // self._n, self._n, self._n_dims)
-        end_shape = (self._n_runs, 2, self._window // self._n_end, self._n_end, self._n_dims)
+        shape = (self._n_runs, self._n_times, *self._subsets(self._n), self._n_dims)
+        end_shape = (self._n_runs, 2, *self._subsets(self._n_end), self._n_dims)
         targets = None if self._targets is None else jnp.zeros((*shape[:-1], self._targets.n_columns), self._dtype)
         moments = (jnp.zeros(shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2))
         held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets, *moments)
@@ -152,18 +165,26 @@ class TrainingSamples:
             reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
             importance=jnp.asarray(np.stack(importance), self._dtype) if importance else None,
             bands=bands_of(self._loss, self._saved_times(), node_weights),
+            moments=self._moments(),
             dynamics=self._dynamics,
         )
+
+    def _moments(self) -> MomentTargets | None:
+        if (moments := self._runs.moments) is None:
+            return None
+        rates, whitening = (jnp.asarray(values.astype(self._dtype)) for values in moments[:2])
+        return MomentTargets(rates, whitening, jnp.asarray(moments.groups))
 
     def _prepared(self, run: int, window: int) -> RunSamples:
         """The samples of one run in one window, in stratified subsets."""
         rng = np.random.default_rng([*self._seed, run, window])
-        chosen: slice | np.ndarray = slice(None)
+        chosen: slice | np.ndarray = slice(None) if self._rows is None else self._rows[run]
         if self._n_windows > 1 and not self._loss.merged:
-            order = np.random.default_rng([*self._seed, run]).permutation(self._ds.sizes["sample"])
+            there = np.arange(self._ds.sizes["sample"]) if self._rows is None else self._rows[run]
+            order = np.random.default_rng([*self._seed, run]).permutation(there)
             chosen = order[window * self._window : (window + 1) * self._window]
-        points = np.empty((self._n_times, self._window // self._n, self._n, self._n_dims), self._dtype)
-        end_points = np.empty((2, self._window // self._n_end, self._n_end, self._n_dims), self._dtype)
+        points = np.empty((self._n_times, *self._subsets(self._n), self._n_dims), self._dtype)
+        end_points = np.empty((2, *self._subsets(self._n_end), self._n_dims), self._dtype)
         targets = (
             None if self._targets is None else np.empty((*points.shape[:-1], self._targets.n_columns), self._dtype)
         )
@@ -178,17 +199,31 @@ class TrainingSamples:
                 if self._noisy:
                     self._require_spread(normalised, run, i)
                 if multiplicity is not None and variance is not None:
-                    moments = cells.merged(normalised, self._dynamics.structure, self._position_period)
+                    moments = self._merged(normalised)
                     points[i], multiplicity[i], variance[i] = (values[: points.shape[1]] for values in moments)
                 else:
                     if indices is None or not self._loss.coupled:
-                        indices = stratified_indices(normalised, self._n, rng)
+                        indices = stratified_indices(normalised, self._n, rng)[: points.shape[1]]
                     points[i] = normalised[indices]
                 if targets is not None and wanted is not None and indices is not None:
                     targets[i] = wanted[i - times.start][chosen][indices]
                 if i in (0, self._n_times - 1):
                     end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)[: end_points.shape[1]]
         return RunSamples(points, end_points, targets, multiplicity, variance)
+
+    def _subsets(self, size: int) -> tuple[int, int]:
+        """Number and size of the subsets that are held of a run at one time."""
+        n = self._window // size
+        return (n if self._n_subsets is None else min(n, self._n_subsets)), size
+
+    def _merged(self, points: Float[np.ndarray, "N D"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `cells.merged`: of all samples for each position of the grid, for judging of disjoint parts of them."""
+        structure, period = self._dynamics.structure, self._position_period
+        if self._n_subsets is None:
+            return cells.merged(points, structure, period)
+        parts = [cells.merged(points[i :: self._n_subsets], structure, period) for i in range(self._n_subsets)]
+        means, shares, variances = (np.stack([part[k][0] for part in parts]) for k in range(3))
+        return means, shares, variances
 
     def _saved_times(self) -> Float[np.ndarray, " T"]:
         """Normalised, in double precision."""

@@ -56,7 +56,6 @@ def test_fit_validates(folder: Path, tmp_path: Path, error: FailingCommand) -> N
     truth, model = folder / "truth.zarr", tmp_path / "m.hoam"
     words = ("fit", truth, "-o", model, "--iterations", 120, "--width", 8, "--depth", 2, "--no-progress")
     assert "--validate='none.zarr'" in error(*words, "--validate", "none.zarr")
-    assert "patience=50 needs validation runs" in error(*words, "--patience", 50)
     assert hoam_command(*words, "--validate", truth, "--patience", 1000) == 0
     assert np.isfinite(hoam.load(model).history["validation"]).all()
 

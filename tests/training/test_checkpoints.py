@@ -20,6 +20,7 @@ import hoam_plugin as hoam
 from hoam_plugin.surrogates import file_format
 from hoam_plugin.training import checkpoints, iterations, trail
 from hoam_plugin.training.guard import RunAwayGuard
+from hoam_plugin.training.judge import Judge
 
 
 def fit(ds: xr.Dataset | None = None, patience: int | None = None, **options: Any) -> hoam.Surrogate:
@@ -150,7 +151,7 @@ def test_going_back_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(trail, "_REWOUND_BLOCKS", 1)
     monkeypatch.setattr(trail, "_REWOUND_ITERATIONS", 10)
     undisturbed = fit()
-    assert undisturbed.history.attrs == {"learning_rate_halvings": 1}
+    assert undisturbed.history.attrs["learning_rate_halvings"] == 1
     for n_blocks in (2, 1):
         complained.clear()
         with pytest.MonkeyPatch.context() as patch:
@@ -163,14 +164,10 @@ def test_going_back_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path.unlink()
 
 
-def scripted_validation(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
-    monkeypatch.setattr(iterations, "validation_loss", lambda setup, weights, data: values[len(seen(weights)) - 1])
-    memory: list[Any] = []
-
-    def seen(weights: Any) -> list[Any]:
-        if not memory or memory[-1] is not weights:
-            memory.append(weights)
-        return memory
+def scripted_judge(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
+    """A judge that says these one after the other, the first one of the start."""
+    left = iter(values)
+    monkeypatch.setattr(Judge, "values", lambda self, weights: np.full(4, next(left)))
 
 
 def test_best_weights_by_validation_and_patience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,20 +176,28 @@ def test_best_weights_by_validation_and_patience(monkeypatch: pytest.MonkeyPatch
         stop_after(patch, 2, KeyboardInterrupt)
         with pytest.raises(hoam.TrainingInterrupted) as caught:
             fit()
-    after_two_blocks = caught.value.surrogate
-    scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 1.5])
-    model = fit(validate=held_out)
+    after_two_blocks, plain = caught.value.surrogate, toy.gaussian_surrogate()
+    scripted_judge(monkeypatch, [4.0, 3.0, 1.0, 2.0, 1.5])
+    model = fit()
     np.testing.assert_array_equal(model.history["validation"], np.repeat([3.0, 1.0, 2.0, 1.5], 10))
-    np.testing.assert_array_equal(model.history["loss"], toy.gaussian_surrogate().history["loss"])
+    np.testing.assert_array_equal(model.history["loss"], plain.history["loss"])
+    assert model.history.attrs["best_iteration"] == 20
+    assert model.history.attrs["judged_on"] == "held-out samples"
     for a, b in zip(
         jax.tree.leaves(model.learned.weights), jax.tree.leaves(after_two_blocks.learned.weights), strict=True
     ):
         np.testing.assert_array_equal(a, b)
-    scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 0.5])
-    stopped = fit(validate=held_out, patience=10)
+    scripted_judge(monkeypatch, [4.0, 3.0, 1.0, 2.0, 0.5])
+    stopped = fit(patience=10)
     assert dict(stopped.history.sizes) == {"iteration": 30}
     for a, b in zip(jax.tree.leaves(model.learned.weights), jax.tree.leaves(stopped.learned.weights), strict=True):
         np.testing.assert_array_equal(a, b)
+    # With runs of validation nothing is held out, and they take the same part.
+    scripted_judge(monkeypatch, [4.0, 3.0, 1.0, 2.0, 0.5])
+    validated = fit(validate=held_out, patience=10)
+    assert dict(validated.history.sizes) == {"iteration": 30}
+    assert validated.history.attrs["judged_on"] == "validation runs"
+    assert not np.array_equal(validated.history["loss"], stopped.history["loss"])
 
 
 def test_validation_is_resumed(tmp_path: Path) -> None:
@@ -219,8 +224,6 @@ def test_validation_runs_must_fit_the_ensemble(tmp_path: Path) -> None:
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             fit(validate=validate, checkpoint=tmp_path / "m.hoam")
-    with pytest.raises(ValueError, match="patience=10 needs validation runs"):
-        fit(patience=10)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -240,8 +243,8 @@ def test_overwriting_another_training(killed: Path, monkeypatch: pytest.MonkeyPa
     files = {p: p.read_bytes() for p in killed.parent.iterdir()}
     with pytest.raises(FileExistsError, match="checkpoint="):
         fit(checkpoint=killed)
-    with pytest.raises(ValueError, match="patience"):
-        fit(checkpoint=killed, overwrite=True, patience=10)
+    with pytest.raises(ValueError, match="validate has the variables"):
+        fit(checkpoint=killed, overwrite=True, validate=toy.moving_gaussian().rename(y="z"))
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 0, Killed)
         with pytest.raises(Killed):

@@ -72,17 +72,35 @@ def fit_two_nodes(learning_rate: float, **options: Any) -> hoam.Surrogate:
     ("learning_rate", "message"),
     [(1e-3, "ran away"), pytest.param(5e-2, "(ran away|diverged|became)", marks=pytest.mark.slow)],
 )
-def test_exploited_quadrature_error_is_caught_and_the_last_good_model_kept(
+def test_exploited_quadrature_error_is_caught_and_the_best_model_kept(
     learning_rate: float, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.hoam"
-    with pytest.raises(hoam.TrainingDivergedError, match=f"loss {message}.*was written to .*m") as caught:
-        fit_two_nodes(learning_rate, checkpoint=path)
+    with pytest.warns(UserWarning, match=f"unstable: with 0.125 of the learning rate, too, the loss {message}") as seen:
+        model = fit_two_nodes(learning_rate, checkpoint=path)
+    assert len(seen) == 1
     kept = hoam.load(path)
-    assert caught.value.surrogate is not None
-    np.testing.assert_array_equal(kept.history["loss"], caught.value.surrogate.history["loss"])
+    xr.testing.assert_identical(kept.history, model.history)
+    assert model.history.attrs["converged"] == "unstable"
+    assert model.history.attrs["learning_rate_halvings"] == 3
+    best = model.history.attrs["best_iteration"]
+    assert f"the model of iteration {best}, which did best on held-out samples, is returned" in str(seen[0].message)
     # The exact value is about -1; what is kept had not yet left the earth.
     assert np.abs(kept.history["loss"][-20:]).max() < 1e3
+    # The velocity is mu: what is returned moves the population on the whole.
+    at = jax.numpy.asarray([[2.0]])
+    np.testing.assert_allclose(model.velocity(at, 1.0, {"mu": 2.0}), [[2.0]], rtol=0.5)
+
+
+def test_what_never_learned_anything_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def check(self: RunAwayGuard, loss: np.ndarray, quadratic: np.ndarray) -> None:
+        raise hoam.TrainingDivergedError("the loss became nan")
+
+    monkeypatch.setattr(RunAwayGuard, "check", check)
+    with pytest.raises(hoam.TrainingDivergedError, match="the loss became nan; nothing was written") as caught:
+        toy.small_surrogate(toy.moving_gaussian(), checkpoint=tmp_path / "m.hoam")
+    assert caught.value.surrogate is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_goes_back_with_half_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,161 @@
+"""What judges a training: a loss that cannot be exploited, on samples that take no part in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from hoam_plugin._internal.hardware import available_cores
+from hoam_plugin._types import Key
+from hoam_plugin.losses import cells
+from hoam_plugin.potentials import Weights
+from hoam_plugin.training import held_out, iterations
+from hoam_plugin.training.choices import Choices
+from hoam_plugin.training.data import TrainingData
+from hoam_plugin.training.iterations import Setup
+from hoam_plugin.training.windows import TrainingSamples
+
+# Judging may cost so much of the time of training, and happens at most so often. The intervals follow from numbers of
+# samples and not from the clock, so that the same key gives the same surrogate.
+_SHARE = 0.04
+_MOST_JUDGEMENTS = 40
+_LEAST_JUDGEMENTS = 10
+# The loss of a sample against its gradient.
+_RELATIVE_COST = 0.6
+# Disjoint subsets, whose values tell the noise; samples per saved time in each.
+SUBSETS = 4
+_LEAST_SAMPLES, _MOST_SAMPLES = 4, 16
+# Of validation runs that have more samples, so many take part.
+_MOST_ROWS = 2000
+_MOST_END_SAMPLES = 256
+
+_OWN = "samples of the training"
+
+Values = Float[np.ndarray, " subsets"]
+
+
+class Plan(NamedTuple):
+    """How a training is judged.
+
+    Attributes:
+        n_samples: per saved time, run and subset.
+        interval: blocks from one judgement to the next.
+        stride: every so many of the nodes take part.
+    """
+
+    n_samples: int
+    interval: int
+    stride: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judge:
+    """The value of a model on several disjoint subsets of samples, the same ones every time.
+
+    Attributes:
+        setup: of the training, but with the loss that judges.
+        data: the samples.
+        interval: blocks from one judgement to the next.
+        on: what it judges on, in words.
+    """
+
+    setup: Setup
+    data: TrainingData
+    interval: int
+    on: str
+
+    @property
+    def on_training_samples(self) -> bool:
+        """Whether no samples are left to judge on but those of the training."""
+        return self.on == _OWN
+
+    def values(self, weights: Weights) -> Values:
+        """The loss on every subset; lower is better."""
+        n_subsets = self.data.points.shape[2]
+
+        def value(subset: int) -> float:
+            return float(iterations.judged_value(self.setup, weights, self.data, np.int32(subset)))
+
+        if jax.default_backend() != "cpu":
+            return np.asarray([value(subset) for subset in range(n_subsets)])
+        with ThreadPoolExecutor(min(n_subsets, available_cores())) as pool:
+            return np.asarray(list(pool.map(value, range(n_subsets))))
+
+    def is_due(self, done: int) -> bool:
+        """Whether a model is judged after so many iterations: at equal distances, and at the end."""
+        training = self.setup.training
+        return done >= training.iterations or done // training.block % self.interval == 0
+
+
+def judge_of(choices: Choices, samples: TrainingSamples, rows: held_out.Rows | None, key: Key) -> Judge:
+    """The judge of a training.
+
+    Args:
+        choices: what is learned, and what it is judged on.
+        samples: of the training.
+        rows: which samples of every run judge; None for those of validation runs, or of the training itself.
+        key: JAX random key.
+    """
+    runs, setup = choices.judged, choices.judging
+    on = "held-out samples"
+    if rows is None:
+        on = "validation runs" if choices.validates else _OWN
+        if runs.ensemble.sizes["sample"] > _MOST_ROWS:
+            rows = held_out.split(runs.ensemble, _MOST_ROWS, key)[1]
+    n_rows = runs.ensemble.sizes["sample"] if rows is None else len(rows[0])
+    n_subsets = min(SUBSETS, n_rows)
+    trained = samples.at(0)
+    plan = planned(choices, trained, n_rows // n_subsets)
+    options = dataclasses.replace(
+        setup.training, n_samples=plan.n_samples, n_end_samples=min(_MOST_END_SAMPLES, n_rows // n_subsets)
+    )
+    judging = TrainingSamples(runs, options, key, rows=rows, n_subsets=n_subsets)
+    data = judging.with_reference(trained.reference)
+    # Where every saved time has a minimum of its own, some of them can stand for all.
+    each_by_itself = data.bands is not None or setup.loss.bounded
+    return Judge(setup, _thinned(data, plan.stride if each_by_itself else 1), plan.interval, on)
+
+
+def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:
+    """How often and on how many samples a training can be judged at a small share of its cost.
+
+    Args:
+        choices: of the training.
+        trained: its samples.
+        most_samples: per subset, run and saved time.
+    """
+    training, loss = choices.training, choices.judged.loss
+    n_blocks = math.ceil(training.iterations / training.block)
+    rule = choices.loss.quadrature
+    n_nodes = rule.n if rule is not None and rule.random else min(len(trained.nodes), training.n_times or 1 << 30)
+    n_runs = min(training.runs_per_iteration, len(trained.points))
+    allowed = _SHARE * training.block * n_runs * n_nodes * trained.points.shape[-2]
+    n_judged_nodes = int(np.count_nonzero(choices.judged.node_weights))
+    one = _RELATIVE_COST * SUBSETS * choices.judged.ensemble.sizes["run"] * n_judged_nodes
+    interval = math.ceil(n_blocks / _MOST_JUDGEMENTS)
+    # Cells hold all samples, however many.
+    affordable = cells.CELLS if loss.merged else int(interval * allowed / one)
+    n_samples = max(1, min(most_samples, max(_LEAST_SAMPLES, min(_MOST_SAMPLES, affordable))))
+    cost = one * (cells.CELLS if loss.merged else n_samples)
+    longest = max(1, n_blocks // _LEAST_JUDGEMENTS)
+    interval = max(interval, min(longest, math.ceil(cost / allowed)))
+    stride = max(1, min(n_judged_nodes, math.ceil(cost / (allowed * interval))))
+    return Plan(n_samples, interval, stride)
+
+
+def _thinned(data: TrainingData, stride: int) -> TrainingData:
+    """With every so many of the nodes alone, which stand for those around them."""
+    if stride == 1:
+        return data
+    nodes, weights = np.asarray(data.nodes), np.asarray(data.weights)
+    starts = np.arange(0, len(nodes), stride)
+    kept = nodes[np.minimum(starts + stride // 2, len(nodes) - 1)]
+    sums = np.zeros_like(weights)
+    sums[kept] = np.add.reduceat(weights[nodes], starts)
+    return dataclasses.replace(data, nodes=jax.numpy.asarray(kept), weights=jax.numpy.asarray(sums))

@@ -1,0 +1,106 @@
+"""How a training went, by what its judge has seen of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from hoam_plugin.training.judge import Values
+from hoam_plugin.training.trail import Course
+
+Outcome = Literal["converged", "still improving", "limited by the saved times", "unstable"]
+
+# A model is worse than another one beyond so many standard errors of the difference, and by such a share of what
+# training has gained; in so many judgements in a row at once, or by any clear difference for such a share of training.
+_STANDARD_ERRORS = 4.0
+_MUCH_WORSE, _WORSE = 0.2, 0.02
+_IN_A_ROW = 2
+_FOR_LONG = 0.25
+# What the last third of training must have gained, as a share of all, to be still improving.
+_STILL_IMPROVING = 0.01
+_LAST = 1 / 3
+_LEAST_JUDGEMENTS = 3
+
+
+class Verdict(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        outcome: in a word.
+        sentence: with figures.
+        advice: what would help, or "".
+    """
+
+    outcome: Outcome
+    sentence: str
+    advice: str = ""
+
+
+def is_better(values: Values, than: Values) -> bool:
+    """Whether a model is better than another one beyond the noise of the judge."""
+    return _clear_excess(than - values) > 0
+
+
+def got_worse(course: Course, start: Values, iterations: int) -> str | None:
+    """Why training has to go back: its loss falls while its judge rises, far beyond its noise. None where it does not.
+
+    Args:
+        course: so far.
+        start: what the judge said before the first iteration.
+        iterations: of the whole training.
+    """
+    if len(course.values) <= _IN_A_ROW:
+        return None
+    best = int(np.argmin(course.values.mean(axis=1)))
+    gained = float(np.mean(start - course.values[best]))
+    after = course.values[best + 1 :] - course.values[best]
+    if len(after) < _IN_A_ROW or gained <= 0 or course.losses[-1] >= course.losses[best]:
+        return None
+    excess = np.asarray([_clear_excess(difference) for difference in after])
+    at_once = bool((excess[-_IN_A_ROW:] > _MUCH_WORSE * gained).all())
+    since = course.iterations[-1] - course.iterations[best]
+    for_long = since >= _FOR_LONG * iterations and bool((excess > _WORSE * gained).all())
+    if not (at_once or for_long):
+        return None
+    before, now = float(np.mean(course.values[best])), float(np.mean(course.values[-1]))
+    return (
+        f"the loss ran away: since iteration {course.iterations[best]:.0f} it fell from {course.losses[best]:.3g} "
+        f"to {course.losses[-1]:.3g}, while the judge's has risen from {before:.3g} to {now:.3g}, so the quadrature "
+        "error in time is being exploited; use more quadrature nodes, a smaller hyper-network or a lower learning_rate"
+    )
+
+
+def ending(course: Course, start: Values) -> Verdict:
+    """Whether a training that ran to its end could go on."""
+    values = course.values.mean(axis=1)
+    last = course.iterations > (1 - _LAST) * course.iterations[-1]
+    if last.sum() < _LEAST_JUDGEMENTS:
+        last[-_LEAST_JUDGEMENTS:] = True
+    if last.sum() < 2:
+        return Verdict("still improving", "it was too short to tell")
+    x = course.iterations[last]
+    slopes = np.polyfit(x, course.values[last], 1)[0]
+    gains = -slopes * (x[-1] - x[0])
+    gained = float(np.mean(start)) - float(values.min())
+    share = float(np.mean(gains)) / gained if gained > 0 else math.inf
+    clear = float(np.mean(gains)) > 2 * _standard_error(gains)
+    text = f"the last third of training gained {share:.1%} of all that it gained"
+    if gained <= 0:
+        return Verdict("still improving", "nothing has been learned yet")
+    if clear and share > _STILL_IMPROVING:
+        return Verdict("still improving", f"{text}: more iterations would help")
+    return Verdict("converged", text)
+
+
+def _clear_excess(differences: Float[np.ndarray, " subsets"]) -> float:
+    """Their mean where it is beyond its noise, else 0."""
+    mean = float(np.mean(differences))
+    return mean if mean > _STANDARD_ERRORS * _standard_error(differences) else 0.0
+
+
+def _standard_error(values: Float[np.ndarray, " subsets"]) -> float:
+    n = len(values)
+    return float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
