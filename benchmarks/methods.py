@@ -78,6 +78,11 @@ def _snapshots(method: Any) -> Callable[[xr.Dataset, jax.Array], Any]:
     return lambda ds, key: fit_baseline(ds, method, key=key, training=training, progress=False)
 
 
+def _action_matching(rule: hoam.quadrature.Rule) -> hoam.ActionMatching:
+    """As published, on random times."""
+    return hoam.ActionMatching(quadrature=rule, time_derivative="network")
+
+
 METHODS = {
     "kinetic, velocities": Method("rates", _gauss(64), _velocities, rates=True),
     "kinetic, coupled": Method("marginals, trajectories", _gauss(), _kinetic("coupled", 4000)),
@@ -87,12 +92,12 @@ METHODS = {
     "AM, uniform": Method(
         "marginals",
         np.linspace(0, 40, _DENSE),
-        _gradient(hoam.ActionMatching(quadrature=hoam.quadrature.uniform_random(_NODES))),
+        _gradient(_action_matching(hoam.quadrature.uniform_random(_NODES))),
     ),
     "AM, low discrepancy": Method(
         "marginals",
         np.linspace(0, 40, _DENSE),
-        _gradient(hoam.ActionMatching(quadrature=hoam.quadrature.low_discrepancy(_NODES))),
+        _gradient(_action_matching(hoam.quadrature.low_discrepancy(_NODES))),
     ),
     "CFM": Method("marginals", np.linspace(0, 40, 65), _snapshots(CFM()), n_times=17, n_samples=5000),
     "NCSM": Method("marginals", np.linspace(0, 40, 65), _snapshots(NCSM()), n_times=17, n_samples=5000),

@@ -74,7 +74,8 @@ class ActionMatching(EntropicLoss):
             can be had, else "independent", and so knows nothing of trajectories.
         time_derivative: what is differentiated in time. "network": the potential, as published; on finitely many nodes
             this has no lower bound. "data": the expectations of the potential of each node, held still, over the
-            samples of neighbouring saved times, which has one. None takes "network".
+            samples of neighbouring saved times, which has one. None takes "data" for the structure "gradient" on saved
+            times, else "network".
 
     Raises:
         ValueError: a negative or non-finite epsilon, an unknown kind of Laplacian, samples or derivative, or no probe.
@@ -123,7 +124,7 @@ class ActionMatching(EntropicLoss):
         return given
 
     def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> ActionMatching:
-        """With epsilon and the choice of samples.
+        """With epsilon, the choice of samples and what is differentiated in time.
 
         Raises:
             ValueError: merged samples where the samples enter the loss in other ways than by their moments.
@@ -136,12 +137,22 @@ class ActionMatching(EntropicLoss):
             )
         default: Samples = "merged" if by_moments else "independent"
         epsilon = super().settled(dynamics, potential).epsilon
-        return dataclasses.replace(self, epsilon=epsilon, samples=self.samples or default)
+        on_data = dynamics.structure.kind == "gradient" and not self._random
+        derivative: TimeDerivative = "data" if on_data else "network"
+        return dataclasses.replace(
+            self,
+            epsilon=epsilon,
+            samples=self.samples or default,
+            time_derivative=self.time_derivative or derivative,
+        )
 
     def judged_by(self) -> ActionMatching:
         """The form with a lower bound, on all saved times."""
-        random = self.quadrature is not None and self.quadrature.random
-        return dataclasses.replace(self, time_derivative="data", quadrature=None if random else self.quadrature)
+        return dataclasses.replace(self, time_derivative="data", quadrature=None if self._random else self.quadrature)
+
+    @property
+    def _random(self) -> bool:
+        return self.quadrature is not None and self.quadrature.random
 
     def derivatives(
         self, times: Float[np.ndarray, " T"], weights: Float[np.ndarray, " T"]

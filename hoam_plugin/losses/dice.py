@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from hoam_plugin.losses.action_matching import ActionMatching, parts_of
 from hoam_plugin.losses.base import EntropicLoss
 from hoam_plugin.losses.batch import Nodes
-from hoam_plugin.losses.differences import over_neighbours
+from hoam_plugin.losses.differences import half_differences
 from hoam_plugin.potentials import Embedding, LearnedDrift, Potential, Weights
 from hoam_plugin.quadrature import trapezoid_weights
 
@@ -65,13 +65,13 @@ def pair_terms(
     """What the given nodes add to the loss, and to its quadratic part.
 
     The sum over pairs of times is arranged by node: s_j meets the samples at j, and those of both neighbours, where the
-    samples at j itself cancel. `Nodes.neighbours` holds the samples at j - 1 and j + 1, with the coefficients -1/2 and
-    1/2; those of the end nodes, which have one neighbour only, are their own ones in the place of the missing one.
+    samples at j itself cancel. `Nodes.neighbours` holds the samples at j - 1 and j + 1; those of the end nodes, which
+    have one neighbour only, are their own ones in the place of the missing one.
     """
     modulations = potential.modulations(weights, nodes.conditions)
     at_rest = jnp.zeros_like(modulations)
     parts = parts_of(potential, embedding, weights, nodes, epsilon, modulations, at_rest)
     assert nodes.shares is not None
-    differences = over_neighbours(potential, embedding, weights, nodes, modulations)
+    differences = half_differences(potential, embedding, weights, nodes, modulations)
     quadratic = jnp.sum(nodes.weights * nodes.mean(parts.squares / 2))
     return quadratic + jnp.sum(nodes.weights * nodes.mean(parts.linear) - nodes.shares * differences), quadratic

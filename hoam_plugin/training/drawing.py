@@ -88,7 +88,7 @@ def _batch(
         targets=if_there(drawn, data.targets),
         multiplicity=if_there(drawn, data.multiplicity),
         end_multiplicity=None if data.multiplicity is None else data.multiplicity[at_ends].reshape(2 * n_chosen, -1),
-        flux=None if data.variance is None else _flux(data, points, drawn(data.variance), drift),
+        flux=None if data.variance is None else _flux(data, points, flat_conditions, drawn(data.variance), drift),
         moments=None if data.moments is None else _node_moments(data.moments, runs, nodes),
     )
     if loss.compares_times:
@@ -157,6 +157,7 @@ def _with_bands(
 def _flux(
     data: TrainingData,
     points: Float[Array, "T n D"],
+    conditions: Float[Array, "T C"],
     variance: Float[Array, "T n"],
     drift: Float[Array, "T n D"] | None,
 ) -> Float[Array, "T n"]:
@@ -165,7 +166,10 @@ def _flux(
     assert drift is not None  # that of the kinematics is known
     ((position, velocity),) = data.dynamics.structure.kinematics
     norm = data.dynamics.normalisation
-    slope = norm.duration * norm.scale[velocity] / norm.scale[position]
+    unit: float | Array = norm.duration
+    if norm.clock is not None:
+        unit = norm.time_unit(norm.elapsed((conditions[:, 0] + 1) / CONDITION_TIME_RATE))[:, None]
+    slope = unit * norm.scale[velocity] / norm.scale[position]
     return points[..., velocity] * drift[..., position] + slope * variance
 
 

@@ -157,6 +157,7 @@ class TrainingSamples:
                     pool.append(np.asarray(samples.points)[:, 0].reshape(-1, self._n_dims).copy())
         rng = np.random.default_rng(self._seed)
         candidates = np.concatenate(pool)
+        times = self._ds["time"].values.astype(np.float64)
         return TrainingData(
             **held._asdict(),
             conditions=jnp.stack([conditions_of(self._ds, self._normalisation, run) for run in range(self._n_runs)]),
@@ -164,7 +165,7 @@ class TrainingSamples:
             nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
             reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
             importance=jnp.asarray(np.stack(importance), self._dtype) if importance else None,
-            bands=bands_of(self._loss, self._saved_times(), node_weights),
+            bands=bands_of(self._loss, self._normalisation.tau_on_host(times), node_weights),
             moments=self._moments(),
             dynamics=self._dynamics,
         )
@@ -224,11 +225,6 @@ class TrainingSamples:
         parts = [cells.merged(points[i :: self._n_subsets], structure, period) for i in range(self._n_subsets)]
         means, shares, variances = (np.stack([part[k][0] for part in parts]) for k in range(3))
         return means, shares, variances
-
-    def _saved_times(self) -> Float[np.ndarray, " T"]:
-        """Normalised, in double precision."""
-        times = self._ds["time"].values.astype(np.float64)
-        return (times - times[0]) / (times[-1] - times[0])
 
     def _require_spread(self, points: np.ndarray, run: int, time_index: int) -> None:
         """With epsilon > 0 the loss of a coordinate that all samples share has no lower bound."""
