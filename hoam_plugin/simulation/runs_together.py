@@ -273,17 +273,16 @@ def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int) -> tuple[Step, i
     if n_runs == 1:
         return _alone, 1
     first = Leg(1, runs.largest_step, float(runs.saved[0])).interval()
-    index = np.asarray(0, np.int32)
 
-    def lowered(n: int) -> jax.stages.Lowered:
-        def of_runs(leaf: Array) -> jax.ShapeDtypeStruct:
+    def of_runs(n: int) -> tuple[object, ...]:
+        def shape(leaf: Array) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((n, *jnp.shape(leaf)), jnp.result_type(leaf))
 
-        states, parameters, keys = jax.tree.map(of_runs, (lane.state, lane.parameters, lane.key))
-        return _side_by_side.lower(runs.stepper, states, first, parameters, keys, index, rates=runs.rates)
+        states, parameters, keys = jax.tree.map(shape, (lane.state, lane.parameters, lane.key))
+        return runs.stepper, states, first, parameters, keys, np.asarray(0, np.int32)
 
     try:
-        lowered(n_runs)
+        jax.make_jaxpr(functools.partial(_side_by_side, rates=runs.rates))(*of_runs(n_runs))
     except Exception as error:  # whatever a stepper's operations raise that cannot be batched
         reason = str(error).strip().partition("\n")[0]
         warnings.warn(
@@ -293,7 +292,11 @@ def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int) -> tuple[Step, i
         )
         return _alone, 1
     free = free_bytes(lane.state)
-    return _side_by_side, n_runs if free is None else most_runs(n_runs, lambda n: _bytes_of(lowered(n)), free)
+    if free is None:
+        return _side_by_side, n_runs
+    return _side_by_side, most_runs(
+        n_runs, lambda n: _bytes_of(_side_by_side.lower(*of_runs(n), rates=runs.rates)), free
+    )
 
 
 def most_runs(n_runs: int, needed: Callable[[int], int], free: int) -> int:

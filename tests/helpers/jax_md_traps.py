@@ -4,6 +4,7 @@ import contextlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import hoam_plugin as hoam
 from hoam_plugin.adapters.jax_md import from_simulation
@@ -20,7 +21,7 @@ def as_users_do():
 
 # The tests take these from here, where jax-md is imported under the settings that it needs.
 with as_users_do():
-    from jax_md import energy, simulate, space  # noqa: F401
+    from jax_md import energy, simulate, space
 
     FREE = space.free()[1]
     DISPLACEMENT, PERIODIC = space.periodic(4.0)
@@ -37,6 +38,20 @@ def cloud(key):
 
 def trap(simulation=simulate.nve, *, position=cloud, shift_fn=FREE, dt=0.05, **options):
     return from_simulation(simulation, spring, shift_fn, dt=dt, position=position, **options)
+
+
+def gas(neighbors=None, **options):
+    """Soft spheres on a lattice without neighbours, in a box of 4."""
+    lattice = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape(-1, 2).astype(np.float32) * 4 / 3
+    with as_users_do():
+        neighbor_fn, with_lists = energy.soft_sphere_neighbor_list(
+            DISPLACEMENT, 4.0, dr_threshold=0.2, capacity_multiplier=1.0
+        )
+        plain = energy.soft_sphere_pair(DISPLACEMENT)
+    if neighbors:
+        options["neighbor_fn"] = neighbor_fn
+    settings = {"dt": 0.02, "position": lattice, "box": 4.0} | options
+    return from_simulation(simulate.nve, with_lists if neighbors else plain, PERIODIC, **settings)
 
 
 def run(stepper, times, parameters=None, n_samples=16, **options):

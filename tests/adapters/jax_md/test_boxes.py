@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_md_traps import DISPLACEMENT, KEY, PERIODIC, as_users_do, energy, run, simulate, space, values
+from jax_md_traps import KEY, as_users_do, gas, run, simulate, space, values
 
 from hoam_plugin.adapters.jax_md import NeighborListOverflowError, from_simulation
 
@@ -15,20 +15,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 
 
 # Boxes.
-
-
-def gas(neighbors=None, **options):
-    """Soft spheres on a lattice without neighbours, in a box of 4."""
-    lattice = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape(-1, 2).astype(np.float32) * 4 / 3
-    with as_users_do():
-        neighbor_fn, with_lists = energy.soft_sphere_neighbor_list(
-            DISPLACEMENT, 4.0, dr_threshold=0.2, capacity_multiplier=1.0
-        )
-        plain = energy.soft_sphere_pair(DISPLACEMENT)
-    if neighbors:
-        options["neighbor_fn"] = neighbor_fn
-    settings = {"dt": 0.02, "position": lattice, "box": 4.0} | options
-    return from_simulation(simulate.nve, with_lists if neighbors else plain, PERIODIC, **settings)
 
 
 def test_a_box_makes_positions_periodic():
