@@ -4,7 +4,13 @@ from hoam_plugin.dynamics.centred_states import centred, compute_dtype, remainde
 from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.dynamics.moments import MomentDrift, MomentMotion, moment_drift, moment_motion, whitened
 from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE, Normalisation, conditions_of, normalisation_of
-from hoam_plugin.dynamics.population_clock import PopulationClock, clock_from, clock_through
+from hoam_plugin.dynamics.population_clock import (
+    PopulationClock,
+    clock_attribute,
+    clock_from,
+    clock_through,
+    recorded_clock,
+)
 from hoam_plugin.dynamics.population_pace import population_clock_of
 from hoam_plugin.dynamics.run_weights import RunWeights, run_weights
 from hoam_plugin.dynamics.structure import Kind, Structure, structure_from, structure_of, with_metric
@@ -20,6 +26,7 @@ __all__ = [
     "RunWeights",
     "Structure",
     "centred",
+    "clock_attribute",
     "clock_from",
     "clock_through",
     "compute_dtype",
@@ -28,6 +35,7 @@ __all__ = [
     "moment_motion",
     "normalisation_of",
     "population_clock_of",
+    "recorded_clock",
     "remainders_for",
     "run_weights",
     "structure_from",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TypeAlias, TypeVar
@@ -9,10 +10,12 @@ from typing import TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Scalar
+from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import default_float
 
 ValuesT = TypeVar("ValuesT", jax.Array, np.ndarray)
@@ -23,7 +26,9 @@ _Curve: TypeAlias = tuple[ValuesT, ValuesT, ValuesT]
 # doi:10.1137/0717021), at 3 on both sides with rate 0 in its middle.
 _LEAST_SLOPE, _MOST_SLOPE = 0.1, 2.5
 # Of Newton's method inside a bracket, which at worst halves it every other time; then twice more for derivatives.
-_ITERATIONS, _POLISHING = 24, 2
+_ITERATIONS, _POLISHING = 16, 2
+
+_ATTRIBUTE = "population_clock"
 
 
 @pytree(data=("knots", "values", "slopes"))
@@ -134,6 +139,39 @@ def clock_from(fields: Mapping[str, Sequence[float]]) -> PopulationClock:
     slopes = np.asarray(fields["slopes"], np.float32)
     made = default_float()
     return PopulationClock(jnp.asarray(knots, made), jnp.asarray(values, made), jnp.asarray(slopes, made))
+
+
+def clock_attribute(clock: PopulationClock, horizon: tuple[float, float]) -> dict[str, str]:
+    """The attribute of an ensemble that says over which clock its times are spread; `recorded_clock` reads it.
+
+    Args:
+        clock: of the population.
+        horizon: the first and the last saved time.
+    """
+    return {_ATTRIBUTE: json.dumps({"horizon": list(horizon), **clock.fields()})}
+
+
+def recorded_clock(ds: xr.Dataset) -> PopulationClock | None:
+    """The clock over which `simulate` spread the times of an ensemble.
+
+    None where it did not, or where the ensemble no longer reaches from the first to the last of these times.
+
+    Raises:
+        ValueError: the attribute says something else.
+    """
+    said = ds.attrs.get(_ATTRIBUTE)
+    if said is None:
+        return None
+    try:
+        fields = json.loads(said)
+        start, end = fields.pop("horizon")
+        found = clock_from(fields)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"the attribute {_ATTRIBUTE}={said!r} of the ensemble is no clock ({error}); delete it, and fit finds one"
+        ) from error
+    ends = ds["time"].values[[0, -1]].astype(np.float64)
+    return found if np.abs(ends - [start, end]).max() <= tolerances.overshoot(start, end) else None
 
 
 def _single(name: str, given: Sequence[float] | np.ndarray) -> Float[np.ndarray, " K"]:

@@ -37,13 +37,14 @@ def targets_from(read: Reader, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
     """The velocities that a reader finds in an ensemble, without the known drift."""
     driven = np.asarray(dynamics.structure.driven)
     norm = dynamics.normalisation
-    factor = norm.duration / np.asarray(norm.scale, np.float64)[driven]
+    unit = np.asarray(norm.time_unit_on_host(ds["time"].values))
+    factor = np.broadcast_to(unit, ds.sizes["time"])[:, None, None] / np.asarray(norm.scale, np.float64)[driven]
 
     def of(run: int, times: slice, samples: np.ndarray) -> np.ndarray:
         velocity = read(ds, dynamics, run, times)[..., driven]
         if dynamics.has_driven_drift:
             velocity = velocity - _known(ds, dynamics, run, times, samples)[..., driven]
-        return velocity * factor
+        return velocity * factor[times]
 
     return Targets(len(driven), of)
 

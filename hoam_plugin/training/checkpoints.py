@@ -24,7 +24,7 @@ _PREFIX = "training/"
 # Settings that may differ between a training and its continuation.
 _FREE = ("checkpoint_seconds",)
 # What settings that a file does not know yet were when it was written.
-_BEFORE = {"training.held_out": 0, "loss.time_derivative": "network"}
+_BEFORE = {"training.held_out": 0, "loss.time_derivative": "network", "clock": "physical"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import jax
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.checks import of_type
+from hoam_plugin._internal.checks import of_type, one_of
 from hoam_plugin._types import Key
-from hoam_plugin.dynamics import Dynamics, Kind, normalisation_of, structure_of, with_metric
+from hoam_plugin.dynamics import (
+    Dynamics,
+    Kind,
+    Normalisation,
+    PopulationClock,
+    normalisation_of,
+    population_clock_of,
+    recorded_clock,
+    structure_of,
+    with_metric,
+)
 from hoam_plugin.losses import AbstractLoss, required_loss
 from hoam_plugin.losses import description as loss_description
 from hoam_plugin.numerics import tolerances
@@ -35,6 +46,9 @@ from hoam_plugin.training.iterations import Setup
 from hoam_plugin.training.settings import Training
 from hoam_plugin.training.time_resolution import resolved_time_harmonics
 from hoam_plugin.training.time_weights import weights_of_loss
+
+# What normalised time goes evenly with.
+Clock = Literal["physical", "population"]
 
 # Substeps per horizon of a surrogate by default; the error at other numbers is in `benchmarks/results/rollout.md`.
 _STEPS_PER_HORIZON = 125
@@ -93,6 +107,7 @@ class Choices:
             "potential": description(self.potential),
             "loss": loss_description(self.loss),
             "training": dataclasses.asdict(self.training),
+            "clock": "physical" if norm.clock is None else "population",
             "seed": np.asarray(jax.random.key_data(key)).tolist(),
         }
 
@@ -128,6 +143,7 @@ def resolve(
     training: Training | None,
     replaces: Stepper | None,
     validate: xr.Dataset | None,
+    clock: Clock | None,
 ) -> Choices:
     """Check what `fit` is given, and choose what it is not; arguments and errors are those of `fit`."""
     ds = ensembles.validate(ensemble)
@@ -149,10 +165,11 @@ def resolve(
     ensembles.require_parameters_declared(ds, None if replaced is None else replaced.parameters, stacklevel=4)
     held_out = None if validate is None else _validation_runs(ds, validate)
     normalisation = normalisation_of(ds, stacklevel=4)
+    normalisation = dataclasses.replace(normalisation, clock=_clock_of(clock, ds, normalisation))
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     loss = loss.settled(dynamics, potential)
-    node_weights = weights_of_loss(loss, ds, loss.quadrature)
+    node_weights = weights_of_loss(loss, ds, loss.quadrature, normalisation.clock)
     if isinstance(potential, VectorField) and potential.time_harmonics is None:
         # A bounded loss has no quadrature error to exploit.
         n = 8 if loss.bounded else resolved_time_harmonics(ds, dynamics, node_weights, potential.harmonics)
@@ -180,8 +197,23 @@ def resolve(
     )
 
 
+def _clock_of(clock: Clock | None, ds: xr.Dataset, normalisation: Normalisation) -> PopulationClock | None:
+    """The clock of the population that `fit` is asked for."""
+    if clock is not None:
+        one_of("clock", clock, get_args(Clock))
+    if clock == "physical":
+        return None
+    recorded = recorded_clock(ds)
+    if recorded is None and clock == "population":
+        return population_clock_of(ds, normalisation, always=True)
+    # The default. With `population_clock_of(ds, normalisation)` for None it is the clock of the data where it helps.
+    return recorded
+
+
 def _judged(ds: xr.Dataset, dynamics: Dynamics, judge: AbstractLoss, rule: Rule | None) -> Runs:
-    return Runs(ds, dynamics, judge, weights_of_loss(judge, ds, rule), judge.targets(ds, dynamics))
+    return Runs(
+        ds, dynamics, judge, weights_of_loss(judge, ds, rule, dynamics.normalisation.clock), judge.targets(ds, dynamics)
+    )
 
 
 def _require_samples(ds: xr.Dataset, whose: str) -> None:

@@ -34,7 +34,7 @@ def explained_share(model: Surrogate, ds: xr.Dataset) -> tuple[float, float, flo
     """
     targets = VelocityMatching().targets(ds, model.learned.dynamics)
     norm, driven = model.learned.normalisation, np.asarray(model.learned.structure.driven)
-    rate = norm.duration / np.asarray(norm.scale, np.float64)[driven]
+    units = np.broadcast_to(np.asarray(norm.time_unit_on_host(ds["time"].values)), ds.sizes["time"])
     recorded, left, learned = 0.0, 0.0, 0.0
     for run in _spread(ds.sizes["run"], _RUNS):
         row = row_of(ensembles.parameters(ds, run), model.parameters)
@@ -43,6 +43,7 @@ def explained_share(model: Surrogate, ds: xr.Dataset) -> tuple[float, float, flo
             wanted = targets.of(run, slice(time, time + 1), samples)[0][:_SAMPLES].astype(np.float64)
             x = jnp.asarray(samples[0][:_SAMPLES].astype(default_float()))
             elapsed = jnp.asarray(float(ds["time"].values[time]) - norm.horizon[0], x.dtype)
+            rate = units[time] / np.asarray(norm.scale, np.float64)[driven]
             drift = np.asarray(model.learned.learned_drift(elapsed, row, x.dtype)(norm.centred(x)), np.float64) * rate
             recorded += float((wanted**2).sum())
             learned += float((drift**2).sum())

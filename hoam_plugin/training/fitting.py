@@ -19,7 +19,7 @@ from hoam_plugin.potentials import Potential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import held_out
-from hoam_plugin.training.choices import resolve
+from hoam_plugin.training.choices import Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
 from hoam_plugin.training.judge import judge_of
@@ -38,6 +38,7 @@ def fit(
     training: Training | None = None,
     replaces: Stepper | None = None,
     validate: xr.Dataset | None = None,
+    clock: Clock | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -70,6 +71,10 @@ def fit(
         validate: held-out runs with the same variables and parameters, inside the trained ranges or not. Their loss
             after every block is in the history as `validation`, and the surrogate gets the averaged weights where it
             was lowest; see also `Training.patience`.
+        clock: what normalised time goes evenly with: "physical" time, or the distance that the "population" travels, so
+            that fast and slow phases take as much of it as they matter. The latter is found from the ensemble, or is
+            the one over which `simulate(clock="population")` spread its times. By default that one where there is one,
+            else time.
         checkpoint: file that the model so far is written to now and then (see `Training.checkpoint_seconds`), when
             training is interrupted (Ctrl-C) or runs away, and at the end. `load` reads it at any time. The one before
             lies beside it as `*.previous` until the end.
@@ -102,6 +107,7 @@ def fit(
         training=training,
         replaces=replaces,
         validate=validate,
+        clock=clock,
     )
     runs, setup = choices.runs, choices.setup
     training_rows, judging_rows = None, None

@@ -45,7 +45,8 @@ def continuity_residual(
         the largest over all positions, and the first and the last run.
     """
     norm = dynamics.normalisation
-    tau = (ds["time"].values.astype(np.float64) - norm.horizon[0]) / norm.duration
+    tau = norm.tau_on_host(ds["time"].values)
+    unit = np.broadcast_to(np.asarray(norm.time_unit_on_host(ds["time"].values)), tau.shape)[:, None]
     shift, scale = np.asarray(norm.shift, np.float64), np.asarray(norm.scale, np.float64)
     orders = np.arange(1, harmonics + 1)
     worst = np.zeros((harmonics, len(time_harmonics)))
@@ -54,7 +55,7 @@ def continuity_residual(
         remainders, magnitudes = np.zeros_like(worst), np.zeros_like(worst)
         for run in sorted({0, ds.sizes["run"] - 1}):
             density, flux = _moments(ds, run, position, velocity, shift, scale, wavenumber, harmonics)
-            speed = norm.duration / scale[position]
+            speed = unit / scale[position]
             for j, order in enumerate(time_harmonics):
                 wave = np.exp(1j * np.pi * order * tau)[:, None]
                 terms = (density * (1j * np.pi * order) + 1j * wavenumber * orders * speed * flux) * wave

@@ -21,9 +21,7 @@ def weights_of_loss(
     return loss.time_weights(places, weights_of_rule(rule, ds, clock))
 
 
-def weights_of_rule(
-    rule: Rule | None, ds: xr.Dataset, clock: PopulationClock | None = None
-) -> Float[np.ndarray, " T"]:
+def weights_of_rule(rule: Rule | None, ds: xr.Dataset, clock: PopulationClock | None = None) -> Float[np.ndarray, " T"]:
     """Quadrature weights of the saved times, summing to 1.
 
     Weights of a rule in physical time, such as an ensemble's `quadrature_weight`, count as many times as the clock is
@@ -44,7 +42,7 @@ def weights_of_rule(
     fractions = _fractions(times)
     tau = fractions if clock is None else clock.tau_on_host(fractions)
     if rule is not None and not rule.random:
-        return _of_nodes(rule, times, fractions, tau, clock)
+        return _of_nodes(rule, times, fractions, clock)
     if rule is None and "quadrature_weight" in ds:
         return _in_clock(ds["quadrature_weight"].values.astype(np.float64), fractions, clock)
     if len(times) % 2 and len(times) >= 3:
@@ -74,20 +72,20 @@ def _of_nodes(
     rule: Rule,
     times: Float[np.ndarray, " T"],
     fractions: Float[np.ndarray, " T"],
-    tau: Float[np.ndarray, " T"],
     clock: PopulationClock | None,
 ) -> Float[np.ndarray, " T"]:
     """The weights of a rule on those saved times that are its nodes."""
     nodes, rule_weights = rule.nodes_and_weights()
-    # In the clock, or in time.
-    for places, own in ((tau, None), (fractions, clock)):
-        nearest = np.abs(places[:, None] - nodes[None, :]).argmin(axis=0)
+    places = [(nodes, clock)] if clock is None else [(clock.fraction_on_host(nodes), None), (nodes, clock)]
+    for wanted, rest in places:
+        nearest = np.abs(fractions[:, None] - wanted[None, :]).argmin(axis=0)
         # A share of the time range, beside what single precision leaves of late times.
-        off = np.abs(places[nearest] - nodes) if own is not None or clock is None else _late(clock, nodes, fractions[nearest])
-        if off.max() * (times[-1] - times[0]) <= tolerances.overshoot(times[0], times[-1]):
+        if np.abs(fractions[nearest] - wanted).max() * (times[-1] - times[0]) <= tolerances.overshoot(
+            times[0], times[-1]
+        ):
             weights = np.zeros(len(times))
             weights[nearest] = rule_weights
-            return _in_clock(weights, fractions, own)
+            return _in_clock(weights, fractions, rest)
     raise ValueError(
         f"quadrature={rule} does not match the {len(times)} saved times on [{times[0]:g}, {times[-1]:g}]; simulate "
         "with times=that rule, or use quadrature=None, which picks a rule for the saved times"
