@@ -1,8 +1,10 @@
 """`python -m benchmarks.gpu` at toy size: no row is lost, none is measured twice, the time is kept."""
 
 import dataclasses
+import threading
 
 import pytest
+import toy
 from repository import ROOT
 
 
@@ -14,7 +16,7 @@ def gpu(monkeypatch):
     return gpu
 
 
-TINY = {"nodes": 4, "per_node": 8, "larger": 16, "n_samples": 64, "many": 80, "n_runs": 2, "n_times": 3}
+TINY = {"nodes": 4, "per_node": 8, "larger": 8, "n_samples": 64, "many": 64, "n_runs": 2, "n_times": 3}
 
 
 @pytest.fixture
@@ -42,9 +44,9 @@ def test_all_parts_leave_rows_and_are_not_repeated(gpu, bench, tmp_path, monkeyp
     assert {row[6] for row in rows if row[0] == "lorenz9"} >= {"surrogate", "noise_floor", "frozen"}
     rolled = {(row[0], row[2]): row for row in rows if row[1] == "lorenz9"}
     assert ("simulate, truth", "2 x 64") in rolled
-    assert ("solve, surrogate", "1 x 80") in rolled
-    assert int(rolled["simulate, truth", "1 x 80"][3]) == 4
-    assert len(rolled) == 6
+    assert ("solve, surrogate", "1 x 64") in rolled
+    assert int(rolled["simulate, truth", "1 x 64"][3]) == 4
+    assert len(rolled) == 5
 
     # Taken up again, with no time: nothing is lost, and nothing runs.
     for name in ("truth_of", "simulated", "synthetic_data"):
@@ -73,9 +75,39 @@ def test_iterations_fill_the_time_and_no_more(gpu, bench, monkeypatch):
     own = bench()
     sizes = own.sizes._replace(most_iterations=None)
     own = dataclasses.replace(own, sizes=sizes)
-    assert gpu.iterations_for(own, "two_stream", 100.0) == 9000
+    assert gpu.iterations_for(own, "two_stream", 100.0) == 8000
     assert gpu.iterations_for(own, "two_stream", 1e6) == 25_000
     assert gpu.iterations_for(own, "lorenz9", 1e-9) == 1
+
+
+def test_a_training_that_takes_too_long_is_stopped_and_leaves_its_model(gpu, bench, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "gpu_toy.hoam"
+
+    class Soon(threading.Timer):
+        """Its time is over when another checkpoint has been written."""
+
+        def run(self):
+            before = written()
+            while written() == before and not self.finished.wait(0.01):
+                pass
+            if not self.finished.is_set():
+                self.function()
+
+    def written():
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    settings = dataclasses.replace(bench(), sizes=gpu.SMALL).recipe(10_000_000)
+    options = {"n_samples": 8, "n_end_samples": 8, "block": 5, "checkpoint_seconds": 0.0}
+    settings["training"] = dataclasses.replace(settings["training"], **options)
+    monkeypatch.setattr(gpu.threading, "Timer", Soon)
+    ds = toy.moving_gaussian(n_samples=64, n_times=5)
+    # The second is of other samples, so that the first one's checkpoint is of no use.
+    for training, says in ((ds, ""), (ds.assign(y=2 * ds["y"]), "begins anew")):
+        model = gpu.trained(training, path, settings, limit=1.0)
+        said = capsys.readouterr().out
+        assert says in said
+        assert "training was interrupted" in said
+        assert 0 < model.history.sizes["iteration"] < 10_000_000
 
 
 def test_peaks_are_those_of_the_card_and_the_precision(gpu):

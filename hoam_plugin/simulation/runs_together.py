@@ -104,7 +104,7 @@ def record_together(runs: Runs, keys: Key, put: Put) -> None:
 def _groups(runs: Runs, lanes: Sequence[Lane]) -> deque[_Group]:
     """Runs with states of the same form and the same time, together."""
     by_time = _alike(lanes, lambda lane: clock.reading(lane.state))
-    ways = [(some, legs(clock.reading(some[0].state), runs.saved, runs.largest_step)) for some in by_time]
+    ways = [(some, runs.legs(some[0].state)) for some in by_time]
     return deque(_Group(same, way, 0) for some, way in ways for same in _alike(some, _form))
 
 
@@ -160,7 +160,7 @@ def _follow(runs: Runs, step: Step, writer: _Writer, group: _Group) -> Iterator[
         after = _unstacked(states, n)
         ahead.append(_Ahead(index, before, after, record))
         before = after
-        while len(ahead) > _LEAST_AHEAD and len(ahead) * (2 * size + _n_bytes(record)) > _MOST_BYTES:
+        while len(ahead) > _LEAST_AHEAD:  # all that is ahead is in vain where steps are repeated
             if changed := confirmed(ahead.popleft()):
                 yield from changed
                 return
