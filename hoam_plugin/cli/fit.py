@@ -65,7 +65,8 @@ class HeldOut:
     """Runs that are not trained on.
 
     Attributes:
-        validate: held-out runs; the model gets the weights with the lowest loss on them.
+        validate: held-out runs, on which training is judged in the place of samples held out of every run; the model
+            gets the weights that are best there.
         patience: stop after this many iterations without a lower validation loss.
     """
 
@@ -104,6 +105,7 @@ def fit(
     output: Output,
     structure: Structure | None = None,
     recipe: Recipe = "quick",
+    clock: Literal["physical", "population"] | None = None,
     optimisation: Annotated[Optimisation, Parameter(name="*")] = Optimisation(),
     network: Annotated[Network, Parameter(name="*")] = Network(),
     held_out: Annotated[HeldOut, Parameter(name="*")] = HeldOut(),
@@ -119,6 +121,8 @@ def fit(
             the force alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
         recipe: the settings to start from, with --structure gradient: quick takes a minute or two on two cores, quality
             ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
+        clock: what the model's time goes evenly with: physical time, or the distance that the population travels. By
+            default the latter where hoam simulate --clock=population made the ensemble.
         optimisation: how it is learned, see `Optimisation`.
         network: sizes of the potential, see `Network`.
         held_out: runs for validation, see `HeldOut`.
@@ -143,6 +147,8 @@ def fit(
     settings = _changed(_settings(ds, kind, recipe), kind, optimisation, network, held_out)
     if structure is not None:
         settings["structure"] = structure
+    if clock is not None:
+        settings["clock"] = clock
     if ds.nbytes <= _LARGEST_IN_MEMORY:
         ds = ds.load()
     began = time.perf_counter()
@@ -167,6 +173,8 @@ def fit(
     loss = float(model.history["loss"][-100:].mean())
     n_done = model.history.sizes["iteration"]
     print(f"{output}: {n_done} iterations in {time.perf_counter() - began:.1f} s, loss {loss:.5f}")
+    if "converged" in model.history.attrs:  # not in what an older version trained to the end
+        print(f"{output}: {model.history.attrs['converged']}: {model.history.attrs['verdict']}")
 
 
 def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -55,10 +55,13 @@ class Saved:
         nodes: save on the nodes of a quadrature rule: gauss:64 (the default), simpson:65, trapezoid:65, uniform:64 or
             low-discrepancy:64.
         times: save at these times instead: 0:40:129 (first:last:count) or 0,10,40.
+        clock: spread the nodes over physical time, or over the distance that the population travels, which a small run
+            ahead finds.
     """
 
     nodes: str | None = None
     times: str | None = None
+    clock: Literal["physical", "population"] = "physical"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +109,10 @@ def simulate(
     require_input("--initial", initial)
     if saved.nodes is not None and saved.times is not None:
         raise ValueError(f"--nodes={saved.nodes!r} and --times={saved.times!r} exclude each other; give one of them")
+    if saved.times is not None and saved.clock == "population":
+        raise ValueError(
+            f"--clock=population spreads the nodes of a rule, and --times={saved.times!r} are fixed already"
+        )
     if runs.samples is not None:
         positive_int("--samples", runs.samples)
     if dt is not None:
@@ -135,6 +142,7 @@ def simulate(
             initial=start,
             dt=dt,
             rates=rates,
+            clock=saved.clock,
             store=store,
             progress=course.progress,
         )

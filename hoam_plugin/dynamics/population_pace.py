@@ -27,8 +27,9 @@ _SIGNIFICANT = 4.0
 _LONGEST = 1 / 8
 # Of the clock, the rest goes evenly with time: what stands still is not passed over.
 _SHARE = 0.7
-# Intervals between the knots, which lie evenly in the clock, and how often their lengths are smoothed.
-_INTERVALS, _SMOOTHINGS = 32, 2
+# Intervals between the knots, which lie evenly in the clock, and how often their lengths are smoothed: over as much as
+# the nodes of a rule of 32 still resolve.
+_INTERVALS, _SMOOTHINGS = 32, 8
 # A clock that nowhere goes faster than this many times its mean is not worth its while.
 _EVEN = 2.0
 

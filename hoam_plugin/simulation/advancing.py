@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -133,13 +134,19 @@ class Leg(NamedTuple):
         )
 
 
-def legs(now: float, saved: Float[np.ndarray, " T"], largest_step: float) -> list[Leg]:
+def legs(
+    now: float,
+    saved: Float[np.ndarray, " T"],
+    largest_step: float,
+    steps_between: Callable[[float, float], int] | None = None,
+) -> list[Leg]:
     """The ways from a time to the first saved one, and from each of those to the next.
 
     Args:
         now: where to start.
         saved: times.
         largest_step: the equal steps of a leg are no longer than that.
+        steps_between: how many steps there are between two times where the stepper has a say in it.
 
     Raises:
         ValueError: the first saved time lies before the start.
@@ -151,6 +158,8 @@ def legs(now: float, saved: Float[np.ndarray, " T"], largest_step: float) -> lis
     for index, end in enumerate(saved.tolist()):
         gap = end - now if index or end - now > margin else 0.0
         n_steps = tolerances.whole_steps(gap, largest_step, max(abs(end), abs(now)))
+        if gap and steps_between is not None:
+            n_steps = steps_between(end - gap, end)
         ways.append(Leg(n_steps, gap / max(n_steps, 1), end))
         now = end
     return ways
@@ -198,6 +207,9 @@ class Runs:
     def n_steps(self) -> int:
         """Number of steps of a run, as the progress bar counts them."""
         latest = float(np.abs(self.saved).max())
+        between = abilities_of(self.stepper).steps_between
+        if between is not None:
+            return sum(between(*ends) for ends in itertools.pairwise(self.saved.tolist())) + 1
         gaps = np.diff(self.saved).tolist()
         return sum(tolerances.whole_steps(gap, self.largest_step, latest) for gap in gaps) + 1
 
@@ -207,6 +219,11 @@ class Runs:
         init_key, step_key = jax.random.split(key)
         return Lane(run, self.start(run, parameters, init_key), parameters, step_key)
 
+    def legs(self, state: State) -> list[Leg]:
+        """The ways of a run that starts from a state."""
+        between = abilities_of(self.stepper).steps_between
+        return legs(clock.reading(state), self.saved, self.largest_step, between)
+
     def trajectory(self, advance: Advance, lane: Lane) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Number of steps taken and record, at one saved time of a run after the other.
 
@@ -215,7 +232,7 @@ class Runs:
         """
         recover = abilities_of(self.stepper).recover
         _, state, parameters, key = lane
-        for index, leg in enumerate(legs(clock.reading(state), self.saved, self.largest_step)):
+        for index, leg in enumerate(self.legs(state)):
             if leg.n_steps:
                 clock.warn_if_unresolved(state, leg.size)
             interval = leg.interval()

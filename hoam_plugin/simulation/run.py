@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import cast
+from typing import cast, get_args
 
 import jax
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import registry
-from hoam_plugin._internal.checks import parameter_table, positive_float, positive_int, random_key
+from hoam_plugin._internal.checks import one_of, parameter_table, positive_float, positive_int, random_key
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key, Numbers, State
+from hoam_plugin.dynamics import PopulationClock, clock_attribute
 from hoam_plugin.ensembles import Ensemble
+from hoam_plugin.quadrature import Rule
 from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
+from hoam_plugin.simulation.pilots import Clock, clock_of_pilot
 from hoam_plugin.simulation.recorded_frame import attributes_of, frame_of_runs, recorded_variables
 from hoam_plugin.simulation.runs_together import record_together
 from hoam_plugin.simulation.saved_times import Times, saved_times
@@ -35,6 +38,7 @@ def simulate(
     initial: State | xr.Dataset | None = None,
     dt: float | None = None,
     rates: bool = False,
+    clock: Clock = "physical",
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Ensemble:
@@ -55,6 +59,10 @@ def simulate(
         initial: a State, or an ensemble whose first saved time is taken run by run (its first `n_samples` samples).
         dt: largest substep; the stepper's own by default.
         rates: also record the time derivatives of the variables, as `<name>_rate`.
+        clock: how the nodes of a rule are spread: as the rule says over "physical" time, or over the distance that the
+            "population" travels, found by a run ahead of 2000 samples at 129 times. The ensemble then carries that
+            clock, which `fit` takes as well, and `quadrature_weight` still integrates over time. Where the pace is
+            even, both are the same.
         store: a Zarr folder to stream into; the returned ensemble is then read from there as needed.
         progress: show a progress bar.
 
@@ -62,7 +70,8 @@ def simulate(
         `xarray.Dataset` with dims (run, time, sample, ...); see `hoam_plugin.ensemble`.
 
     Raises:
-        ValueError: bad parameters, times, n_samples, dt or initial population, before anything is run.
+        ValueError: bad parameters, times, n_samples, dt or initial population, or given times with the clock of the
+            population, before anything is run.
         FileExistsError: `store` exists.
         FloatingPointError: the run produced a non-finite sample.
     """
@@ -72,17 +81,37 @@ def simulate(
     table = parameter_table(parameters, stepper.parameters)
     n_samples = positive_int("n_samples", n_samples)
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
-    saved, weights = saved_times(times, stepper.horizon, key)
+    one_of("clock", clock, get_args(Clock))
+    if clock == "population" and not isinstance(times, Rule):
+        raise ValueError(
+            f"clock='population' spreads the nodes of a rule, and times={times!r} are fixed already; pass a rule such "
+            "as quadrature.gauss_legendre(64), or clock='physical'"
+        )
     n_runs = next((len(column) for column in table.values()), replicas(initial))
     if rates and able.rates is None:
         raise ValueError(f"rates=True: {type(stepper).__name__} does not declare the rates of its variables")
     start = start_of_runs(stepper, initial, table, n_runs, n_samples)
-    if able.check_domain is not None:
-        able.check_domain(table, saved)
     if able.check_run is not None:
         able.check_run(table, largest_step)
+    population: PopulationClock | None = None
+    if clock == "population":
+
+        def pilot(times: Times, n_samples: int, key: Key) -> xr.Dataset:
+            return simulate(
+                stepper, parameters, times, key=key, n_samples=n_samples, initial=initial, dt=dt, progress=False
+            )
+
+        whole = not isinstance(initial, xr.Dataset | None)
+        population = clock_of_pilot(pilot, stepper.horizon, n_samples, key, whole=whole)
+    saved, weights = saved_times(times, stepper.horizon, key, population)
+    if able.check_domain is not None:
+        able.check_domain(table, saved)
+    if dt is not None and able.at_equal_steps is not None:
+        stepper = cast(Stepper, able.at_equal_steps(largest_step))
 
     attributes = attributes_of(stepper, key, largest_step, times)
+    if population is not None:
+        attributes |= clock_attribute(population, (float(saved[0]), float(saved[-1])))
     frame = frame_of_runs(stepper, table, saved, weights, attributes, n_runs=n_runs, n_samples=n_samples)
     sink = sink_of(store, frame, recorded_variables(stepper, rates=rates), able.diagnostic_variables)
     runs = Runs(stepper, table, start, n_samples, saved, largest_step, rates)

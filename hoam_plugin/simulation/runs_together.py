@@ -22,7 +22,7 @@ from jaxtyping import Array, Int
 
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key, Parameters, PyTree, State
-from hoam_plugin.simulation.advancing import Interval, Lane, Leg, Put, Record, Runs, legs, over_interval
+from hoam_plugin.simulation.advancing import Interval, Lane, Leg, Put, Record, Runs, over_interval
 from hoam_plugin.steppers import Stepper, abilities_of, clock, default_float
 
 T = TypeVar("T")
