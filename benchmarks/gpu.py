@@ -26,6 +26,7 @@ from hoam_plugin import recipes, simulators
 from hoam_plugin.losses import loss_and_gradient
 from hoam_plugin.potentials import Embedding
 from hoam_plugin.simulation.advancing import legs
+from hoam_plugin.steppers import abilities_of
 from hoam_plugin.training import iterations
 from hoam_plugin.training.data import TrainingData
 from hoam_plugin.training.drawing import draw_batch
@@ -357,7 +358,7 @@ def truth_of(bench: Bench, name: str) -> Truth:
         return simulated(stepper, parameters, saved, seed, n_samples=sizes.n_samples, dt=problem.dt)
 
     training = problem.training(sizes.n_runs)
-    has_curve = any(variable.name == "electric_energy" for variable in getattr(stepper, "diagnostic_variables", ()))
+    has_curve = any(variable.name == "electric_energy" for variable in abilities_of(stepper).diagnostic_variables)
     return Truth(
         runs(training, hoam.quadrature.gauss_legendre(sizes.nodes), 0),
         runs(problem.held, times, 1),
@@ -472,7 +473,7 @@ def rollouts(bench: Bench, name: str, model: hoam.Surrogate) -> None:
         def solve(seed: int, state: Any = state) -> Any:
             return jax.block_until_ready(model.solve(state, times, row, key=jax.random.key(seed)))
 
-        _roll(bench, "solve, surrogate", name, f"1 x {n}", steps_of(times, model.dt), n, solve)
+        _roll(bench, "solve, surrogate", name, f"1 x {n}", steps_of(model, times), n, solve)
     for what, mover, dt in (("simulate, truth", stepper, problem.dt), ("simulate, surrogate", model, None)):
         for n_runs, n in ((sizes.n_runs, sizes.n_samples), (1, sizes.many)):
             parameters = problem.training(n_runs)
@@ -480,13 +481,14 @@ def rollouts(bench: Bench, name: str, model: hoam.Surrogate) -> None:
             def simulate(seed: int, mover: Any = mover, dt: Any = dt, parameters: Any = parameters, n: int = n) -> Any:
                 return simulated(mover, parameters, times, seed, n_samples=n, dt=dt)
 
-            n_steps = steps_of(times, mover.dt if dt is None else dt)
+            n_steps = steps_of(mover, times, dt)
             _roll(bench, what, name, f"{n_runs} x {n}", n_steps, n_runs * n, simulate)
 
 
-def steps_of(times: np.ndarray, dt: float) -> int:
-    """Of a run through some times."""
-    return sum(leg.n_steps for leg in legs(float(times[0]), times, dt))
+def steps_of(mover: Any, times: np.ndarray, dt: float | None = None) -> int:
+    """Of a run of a stepper through some times."""
+    ways = legs(float(times[0]), times, mover.dt if dt is None else dt, abilities_of(mover).steps_between)
+    return sum(leg.n_steps for leg in ways)
 
 
 def _roll(

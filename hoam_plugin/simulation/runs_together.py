@@ -274,15 +274,17 @@ def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int) -> tuple[Step, i
         return _alone, 1
     first = Leg(1, runs.largest_step, float(runs.saved[0])).interval()
 
-    def of_runs(n: int) -> tuple[object, ...]:
-        def shape(leaf: Array) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((n, *jnp.shape(leaf)), jnp.result_type(leaf))
+    leaves, structure = jax.tree.flatten((lane.state, lane.parameters, lane.key))
 
-        states, parameters, keys = jax.tree.map(shape, (lane.state, lane.parameters, lane.key))
+    def shapes(n: int) -> list[jax.ShapeDtypeStruct]:
+        return [jax.ShapeDtypeStruct((n, *jnp.shape(leaf)), jnp.result_type(leaf)) for leaf in leaves]
+
+    def arguments(leaves: Sequence[object]) -> tuple[object, ...]:
+        states, parameters, keys = jax.tree.unflatten(structure, leaves)
         return runs.stepper, states, first, parameters, keys, np.asarray(0, np.int32)
 
     try:
-        jax.make_jaxpr(functools.partial(_side_by_side, rates=runs.rates))(*of_runs(n_runs))
+        jax.make_jaxpr(lambda leaves: _side_by_side(*arguments(leaves), rates=runs.rates))(shapes(n_runs))
     except Exception as error:  # whatever a stepper's operations raise that cannot be batched
         reason = str(error).strip().partition("\n")[0]
         warnings.warn(
@@ -295,7 +297,7 @@ def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int) -> tuple[Step, i
     if free is None:
         return _side_by_side, n_runs
     return _side_by_side, most_runs(
-        n_runs, lambda n: _bytes_of(_side_by_side.lower(*of_runs(n), rates=runs.rates)), free
+        n_runs, lambda n: _bytes_of(_side_by_side.lower(*arguments(shapes(n)), rates=runs.rates)), free
     )
 
 

@@ -62,8 +62,7 @@ CASES = {
     "SDE": (lambda: lorenz9(dt=0.02), {"r": [13.6, 14.0]}, [0.0, 0.1, 0.11, 0.3], {"rates": True}),
     "its exact law": (OrnsteinUhlenbeck, {"theta": [0.5, 1.0, 2.0], "sigma": 0.3}, [0.5, 0.7, 2.0], {"rates": True}),
     "no parameters": (Decay, {}, [1.0, 2.0], {}),
-    "surrogate": (toy.plasma_surrogate, {"mu": [1.3, 1.4, 1.7]}, [0.0, 0.3, 1.5], {"rates": True}),
-    "surrogate with noise": (lambda: toy.plasma_surrogate(0.2), {"mu": [1.3, 1.7]}, [0.0, 0.3, 1.5], {}),
+    "surrogate": (lambda: toy.plasma_surrogate(0.2), {"mu": [1.3, 1.7]}, [0.0, 0.3, 1.5], {"rates": True}),
 }
 
 
@@ -130,15 +129,11 @@ def test_progress_counts_the_steps_of_all_runs(together, capfd):
 
 
 def test_neighbour_lists_that_overflow_are_made_larger_run_by_run(together):
-    """The hot run needs more room than the cold one, from different times on; nothing wrong is recorded."""
-    parameters, times = {"kT": [0.02, 1.5]}, [0.0, 0.2, 0.4, 0.8]
-    apart, ours, plain = (
-        f(gas(neighbors=lists), parameters, times, n_samples=18, rates=True)
-        for f, lists in ((run, True), (together, True), (together, False))
-    )
-    require_same(apart, ours, rtol=1e-4)
-    for name in ("position", "momentum", "potential_energy"):
-        np.testing.assert_allclose(ours[name], plain[name], atol=1e-3)
+    """The hot run needs more room than the cold one, from another time on; nothing wrong is recorded."""
+    parameters, times = {"kT": [0.02, 1.5]}, [0.0, 0.2, 0.8]
+    ours = together(gas(neighbors=True), parameters, times, n_samples=18)
+    require_same(run(gas(neighbors=True), parameters, times, n_samples=18), ours, rtol=1e-4)
+    assert float(ours["potential_energy"].isel(run=1, time=-1)) > 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
