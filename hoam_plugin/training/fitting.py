@@ -63,14 +63,14 @@ def fit(
             only, while any of the others is a potential in the velocities whose force depends on them as well; for
             "field" a `VectorField`.
         loss: how the learned part follows from the samples: `ActionMatching` or `DICE` from marginals,
-            `VelocityMatching` from recorded rates, `TrajectoryMatching` from trajectories. By default
-            `ActionMatching()`, but `VelocityMatching()` for "kinetic" and "field" where the ensemble records rates. A
-            loss of one's own derives from `hoam_plugin.losses.AbstractLoss`.
+            `MomentMatching` from marginals for free fields as well, `VelocityMatching` from recorded rates,
+            `TrajectoryMatching` from trajectories. By default `ActionMatching()`, but `VelocityMatching()` for
+            "kinetic" and "field" where the ensemble records rates, and `MomentMatching()` for "field" without. A loss
+            of one's own derives from `hoam_plugin.losses.AbstractLoss`.
         training: `Training()` by default, `recipes.velocity_training()` for velocity and trajectory matching.
         replaces: the stepper whose place the surrogate takes; by default rebuilt from the ensemble's attributes.
-        validate: held-out runs with the same variables and parameters, inside the trained ranges or not. Their loss
-            after every block is in the history as `validation`, and the surrogate gets the averaged weights where it
-            was lowest; see also `Training.patience`.
+        validate: held-out runs with the same variables and parameters, inside the trained ranges or not. Training is
+            then judged on them, and not on samples of every run that are held out of it (`Training.held_out`).
         clock: what normalised time goes evenly with: "physical" time, or the distance that the "population" travels, so
             that fast and slow phases take as much of it as they matter. The latter is found from the ensemble, or is
             the one over which `simulate(clock="population")` spread its times. By default that one where there is one,
@@ -84,7 +84,12 @@ def fit(
         progress: show a progress bar with the loss.
 
     Returns:
-        A surrogate; its `history` holds loss, quadratic part, validation loss if any, and seconds over the iterations.
+        A surrogate, with the averaged weights that were judged best: by the form of the loss that has a lower bound, on
+        samples that take no part in training. Its `history` holds loss, quadratic part, what the judge said
+        (`validation`, NaN after blocks that were not judged), and seconds over the iterations. Its attributes say what
+        was judged on (`judged_on`), which iteration was best (`best_iteration`), and how training ended: `converged` is
+        "converged", "still improving", "limited by the saved times" or "unstable", `verdict` a sentence about it; the
+        latter two also warn.
 
     Raises:
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
@@ -94,7 +99,7 @@ def fit(
         FileExistsError: `checkpoint` exists and `overwrite` is False.
         FileNotFoundError: `resume` does not.
         TrainingDivergedError: a non-finite or run-away loss, still after going back and halving the learning rate three
-            times; the error holds the last good surrogate.
+            times, before anything was learned. Else the best model is returned, with a warning.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
     """
     random_key(key)

@@ -38,6 +38,7 @@ class RunAwayGuard:
     Args:
         training: the settings.
         bounded: the loss is a squared error, for which only numbers that are not finite, or too large, count.
+        has_floor: nothing in the loss can be exploited, so that there is no run-away below what samples allow.
     """
 
     margin = 0.1
@@ -48,10 +49,10 @@ class RunAwayGuard:
     _still_small = 1.5
     _growth = 10.0
 
-    def __init__(self, training: Training, *, bounded: bool = False) -> None:
+    def __init__(self, training: Training, *, bounded: bool = False, has_floor: bool = False) -> None:
         # From a zero start the best scaling is reached within some hundred iterations; before, L is about -2 q.
         self._grace = max(5 * training.warmup, training.iterations // 10)
-        self._bounded = bounded
+        self._bounded, self._has_floor = bounded, has_floor
         self._done = 0
         self._reach_at_first = 0.0
         self.recent = np.zeros((2, 0))
@@ -100,6 +101,8 @@ class RunAwayGuard:
                 f"the loss diverged: at iteration {self._done} it is {np.mean(loss):.3g}, above the 0 "
                 "of no motion at all; use a lower learning_rate"
             )
+        if self._has_floor:
+            return
         if self._is_positive(-self.recent.sum(axis=0)) and not self._is_small_and_steady():
             raise TrainingDivergedError(
                 f"the loss ran away: at iteration {self._done} it is {np.mean(loss):.3g}, below the "

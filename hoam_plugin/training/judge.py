@@ -8,16 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key
 from hoam_plugin.losses import cells
 from hoam_plugin.potentials import Weights
+from hoam_plugin.quadrature import trapezoid_weights
 from hoam_plugin.training import held_out, iterations
 from hoam_plugin.training.choices import Choices
-from hoam_plugin.training.data import TrainingData
+from hoam_plugin.training.data import Bands, TrainingData, bands_of
 from hoam_plugin.training.iterations import Setup
 from hoam_plugin.training.windows import TrainingSamples
 
@@ -34,6 +36,8 @@ _LEAST_SAMPLES, _MOST_SAMPLES = 4, 16
 # Of validation runs that have more samples, so many take part.
 _MOST_ROWS = 2000
 _MOST_END_SAMPLES = 256
+# Half of fewer saved times make no derivative of the same order.
+_LEAST_TIMES = 9
 
 _OWN = "samples of the training"
 
@@ -63,12 +67,14 @@ class Judge:
         data: the samples.
         interval: blocks from one judgement to the next.
         on: what it judges on, in words.
+        times: the saved ones, normalised, in double precision.
     """
 
     setup: Setup
     data: TrainingData
     interval: int
     on: str
+    times: Float[np.ndarray, " T"]
 
     @property
     def on_training_samples(self) -> bool:
@@ -77,10 +83,38 @@ class Judge:
 
     def values(self, weights: Weights) -> Values:
         """The loss on every subset; lower is better."""
-        n_subsets = self.data.points.shape[2]
+        return self._values(weights, self.data)
+
+    def values_on_half_the_times(self, weights: Weights) -> Values | None:
+        """The same with every second saved time alone; None where the times do not enter by differences, or are few.
+
+        What differs is what the saved times leave open.
+        """
+        data, n = self.data, len(self.times)
+        if data.bands is None or n < _LEAST_TIMES:
+            return None
+        kept = np.unique([*range(0, n, 2), n - 1])
+        half_weights = trapezoid_weights(self.times[kept])
+        bands = bands_of(self.setup.loss, self.times[kept], half_weights)
+        assert bands is not None
+        # Among all times, so that what is compiled still fits: the others have weight 0.
+        at = np.minimum(np.searchsorted(kept, np.arange(n)), len(kept) - 1)
+        all_weights = np.zeros(n)
+        all_weights[kept] = half_weights
+        coarse = Bands(
+            others=jnp.asarray(kept)[bands.others[at]].astype(jnp.int32),
+            coefficients=bands.coefficients[at],
+            at_ends=_padded(jnp.asarray(kept)[bands.at_ends].astype(jnp.int32), data.bands.at_ends.shape[1]),
+            end_coefficients=_padded(bands.end_coefficients, data.bands.end_coefficients.shape[1]),
+        )
+        weights_of_times = jnp.asarray(all_weights, data.weights.dtype)
+        return self._values(weights, dataclasses.replace(data, weights=weights_of_times, bands=coarse))
+
+    def _values(self, weights: Weights, data: TrainingData) -> Values:
+        n_subsets = data.points.shape[2]
 
         def value(subset: int) -> float:
-            return float(iterations.judged_value(self.setup, weights, self.data, np.int32(subset)))
+            return float(iterations.judged_value(self.setup, weights, data, np.int32(subset)))
 
         if jax.default_backend() != "cpu":
             return np.asarray([value(subset) for subset in range(n_subsets)])
@@ -119,7 +153,8 @@ def judge_of(choices: Choices, samples: TrainingSamples, rows: held_out.Rows | N
     data = judging.with_reference(trained.reference)
     # Where every saved time has a minimum of its own, some of them can stand for all.
     each_by_itself = data.bands is not None or setup.loss.bounded
-    return Judge(setup, _thinned(data, plan.stride if each_by_itself else 1), plan.interval, on)
+    times = choices.dynamics.normalisation.tau_on_host(runs.ensemble["time"].values)
+    return Judge(setup, _thinned(data, plan.stride if each_by_itself else 1), plan.interval, on, times)
 
 
 def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:
@@ -149,6 +184,11 @@ def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:
     return Plan(n_samples, interval, stride)
 
 
+def _padded(values: Array, length: int) -> Array:
+    """With zeros behind, up to a length."""
+    return jnp.pad(values, ((0, 0), (0, max(0, length - values.shape[1]))))
+
+
 def _thinned(data: TrainingData, stride: int) -> TrainingData:
     """With every so many of the nodes alone, which stand for those around them."""
     if stride == 1:
@@ -158,4 +198,4 @@ def _thinned(data: TrainingData, stride: int) -> TrainingData:
     kept = nodes[np.minimum(starts + stride // 2, len(nodes) - 1)]
     sums = np.zeros_like(weights)
     sums[kept] = np.add.reduceat(weights[nodes], starts)
-    return dataclasses.replace(data, nodes=jax.numpy.asarray(kept), weights=jax.numpy.asarray(sums))
+    return dataclasses.replace(data, nodes=jnp.asarray(kept), weights=jnp.asarray(sums))

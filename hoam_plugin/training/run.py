@@ -65,7 +65,9 @@ class TrainingRun:
         self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
         init_key, self._key = jax.random.split(key)
         data = samples.at(0)
-        self._guard = RunAwayGuard(setup.training, bounded=setup.loss.bounded)
+        # Where the time derivative acts on the samples, the network cannot exploit it.
+        self._has_floor = setup.loss.bounded or data.bands is not None
+        self._guard = RunAwayGuard(setup.training, bounded=setup.loss.bounded, has_floor=self._has_floor)
         self._trail = Trail(iterations.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
         self._start = judge.values(self._trail.latest.average)
         apart = None if judge.on_training_samples else judge.data
@@ -120,7 +122,7 @@ class TrainingRun:
             advance_bar(self._trail.iterations)
             try:
                 unstable = self._runs_to_an_end(advance_bar)
-                ended = unstable or verdict.ending(self._trail.course, self._start)
+                ended = unstable or self._verdict()
                 advance_bar(0, note=ended.outcome)
             except KeyboardInterrupt as interrupt:
                 stopped = TrainingInterrupted(f"training was interrupted; {self._keep()}")
@@ -157,6 +159,12 @@ class TrainingRun:
             )
         return None
 
+    def _verdict(self) -> Verdict:
+        """Of a training that ran to its end."""
+        best = self._trail.best
+        half = None if best is None else self._judge.values_on_half_the_times(best.state.average)
+        return verdict.ending(self._trail.course, self._start, half, None if best is None else best.values)
+
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
         """One attempt; False when the guard ended it and training has gone back."""
         trail = self._trail
@@ -190,7 +198,7 @@ class TrainingRun:
         """Raise TrainingDivergedError where training lowers its loss and spoils the model."""
         trail, training = self._trail, self._setup.training
         judged_now = trail.losses[-1].judged is not None
-        if judged_now and not self._setup.loss.bounded and not self._guard.in_grace:
+        if judged_now and not self._has_floor and not self._guard.in_grace:
             why = verdict.got_worse(trail.course, self._start, training.iterations)
             if why is not None:
                 raise TrainingDivergedError(why)

@@ -93,7 +93,7 @@ class Training:
 
     def samples_per_node(self, n_nodes: int) -> int:
         """Samples per node for a rule of `n_nodes`; more nodes with fewer samples each cost and fluctuate the same."""
-        return self.n_samples or max(8, _SAMPLES_PER_ITERATION // min(n_nodes, self.n_times or n_nodes))
+        return self.n_samples or max(2, _SAMPLES_PER_ITERATION // min(n_nodes, self.n_times or n_nodes))
 
     def held_out_of(self, n_available: int, n_nodes: int) -> int:
         """Samples held out of each run, of so many that it has, for a rule of `n_nodes`.

@@ -22,6 +22,10 @@ _FOR_LONG = 0.25
 # What the last third of training must have gained, as a share of all, to be still improving.
 _STILL_IMPROVING = 0.01
 _LAST = 1 / 3
+# What every second saved time alone may change, as a share of all that training has gained; in shorter ones nothing
+# can be told.
+_LEFT_OPEN = 0.15
+_LEAST_ITERATIONS = 100
 _LEAST_JUDGEMENTS = 3
 
 
@@ -73,8 +77,25 @@ def got_worse(course: Course, start: Values, iterations: int) -> str | None:
     )
 
 
-def ending(course: Course, start: Values) -> Verdict:
-    """Whether a training that ran to its end could go on."""
+def ending(course: Course, start: Values, half_the_times: Values | None, best: Values | None) -> Verdict:
+    """What limits a training that ran to its end.
+
+    Args:
+        course: of the training.
+        start: what the judge said before the first iteration.
+        half_the_times: what it says of the best model where every second saved time counts alone, if it can tell.
+        best: what it says of the best model.
+    """
+    if best is not None and half_the_times is not None and course.iterations[-1] >= _LEAST_ITERATIONS:
+        gained, open_ = float(np.mean(start - best)), half_the_times - best
+        share = abs(float(np.mean(open_))) / gained if is_better(best, start) else 0.0
+        if share > _LEFT_OPEN and abs(float(np.mean(open_))) > _STANDARD_ERRORS * _standard_error(open_):
+            return Verdict(
+                "limited by the saved times",
+                f"every second saved time alone would change the judge by {share:.0%} of what training gained, so that "
+                "the saved times do not resolve how the population moves",
+                "use more quadrature nodes, or place them where the population moves fast (clock='population')",
+            )
     values = course.values.mean(axis=1)
     last = course.iterations > (1 - _LAST) * course.iterations[-1]
     if last.sum() < _LEAST_JUDGEMENTS:

@@ -47,6 +47,15 @@ def test_guard_tells_run_away_from_training() -> None:
         guard.check(np.where(np.arange(100) == 3, np.nan, -q), q)
 
 
+def test_guard_knows_what_has_a_floor() -> None:
+    """Far below -q on the way there is no run-away, where nothing can be exploited; above 0 the steps are too long."""
+    guard, q = RunAwayGuard(Training(iterations=1000, warmup=10), has_floor=True), np.full(100, 0.5)
+    for factor in (-1, -1.2, -1.4, -8):
+        guard.check(factor * q, q)
+    with pytest.raises(hoam.TrainingDivergedError, match="diverged"):
+        guard.check(5 * q, q)
+
+
 def two_nodes() -> xr.Dataset:
     """Two nodes cannot integrate what a fast network can wiggle; the loss then has no lower bound."""
     dense = toy.moving_gaussian(n_times=1001)
@@ -61,7 +70,7 @@ def fit_two_nodes(learning_rate: float, **options: Any) -> hoam.Surrogate:
         two_nodes(),
         key=jax.random.key(0),
         potential=hoam.CoLoRA(width=16, depth=3, rank=4, hyper_width=32, hyper_depth=4),
-        loss=hoam.ActionMatching(epsilon=0.0),
+        loss=hoam.ActionMatching(epsilon=0.0, time_derivative="network"),
         training=Training(iterations=1000, n_samples=64, learning_rate=learning_rate, warmup=4, block=10),
         progress=False,
         **options,
