@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hoam_plugin._types import Key, Scalar
+from hoam_plugin._types import Key
 from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
 from hoam_plugin.losses import AbstractLoss, Batch, MomentTargets, NodeMoments, if_there
 from hoam_plugin.training.data import TrainingData
@@ -234,7 +234,7 @@ def draw_probes(loss: AbstractLoss, points: Float[Array, "T n D"], key: Key) -> 
     return jax.random.rademacher(key, (n_times, n, n_probes, n_dims), points.dtype) if n_probes else None
 
 
-def judging_batch(loss: AbstractLoss, data: TrainingData, subset: Scalar = 0) -> Batch:
+def judging_batch(loss: AbstractLoss, data: TrainingData, subset: Int[Array, ""]) -> Batch:
     """All runs of `data`, the same samples every time: one and the same stratified subset at every node and end."""
     n_runs = len(data.points)
     blocks = jnp.full((n_runs, len(data.nodes) if data.bands is None else data.points.shape[1]), subset, jnp.int32)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key, Scalar
@@ -216,7 +216,7 @@ def _compiled_end_of_iteration(
 
 
 @functools.partial(jax.jit, static_argnames="setup")
-def judged_value(setup: Setup, weights: Weights, data: TrainingData, subset: Scalar) -> Array:
+def judged_value(setup: Setup, weights: Weights, data: TrainingData, subset: Int[Array, ""]) -> Array:
     """Loss of all runs of `data` on one of its subsets of samples."""
     batch = judging_batch(setup.loss, data, subset)
     return loss_value(setup.loss, setup.potential, setup.embedding, weights, batch)

@@ -114,7 +114,7 @@ class Judge:
         n_subsets = data.points.shape[2]
 
         def value(subset: int) -> float:
-            return float(iterations.judged_value(self.setup, weights, data, np.int32(subset)))
+            return float(iterations.judged_value(self.setup, weights, data, jnp.asarray(subset, jnp.int32)))
 
         if jax.default_backend() != "cpu":
             return np.asarray([value(subset) for subset in range(n_subsets)])

@@ -169,5 +169,7 @@ class Trail:
             return None
         ends = np.cumsum([len(block.loss) for block in self.losses])
         block = int(np.searchsorted(ends, self.best.iteration))
-        same = block < len(ends) and ends[block] == self.best.iteration and self.losses[block].judged is not None
-        return block if same and np.array_equal(self.losses[block].judged, self.best.values) else None
+        if block == len(ends) or ends[block] != self.best.iteration:
+            return None
+        judged = self.losses[block].judged
+        return block if judged is not None and np.array_equal(judged, self.best.values) else None
