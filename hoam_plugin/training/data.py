@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -31,12 +30,7 @@ class Runs:
     dynamics: Dynamics
     loss: AbstractLoss
     node_weights: Float[np.ndarray, " T"]
-    targets: Targets | None
-
-    @functools.cached_property
-    def moments(self) -> MomentTargets | None:
-        """What moments of all samples are matched to, or None; the first call reads the ensemble."""
-        return self.loss.moment_targets(self.ensemble, self.dynamics, self.node_weights)
+    targets: Targets | MomentTargets | None
 
 
 @jax.tree_util.register_dataclass

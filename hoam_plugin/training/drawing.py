@@ -30,8 +30,8 @@ def draw_batch(
     runs = jax.random.choice(run_key, n_runs, (n_chosen,), replace=False)
     nodes, node_weights = draw_nodes(loss, data, node_key, n_times)
     n_drawn = 1 if loss.coupled or loss.merged else len(nodes) if data.bands is None else n_saved
-    subsets = () if loss.n_subsets == 1 else (loss.n_subsets,)
-    blocks = jax.random.randint(block_key, (n_chosen, n_drawn, *subsets), 0, n_blocks)
+    several = () if data.moments is None else (2,)
+    blocks = jax.random.randint(block_key, (n_chosen, n_drawn, *several), 0, n_blocks)
     end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
     return _batch(loss, data, runs, nodes, node_weights, blocks, end_blocks, jax.random.fold_in(key, 1))
 
@@ -48,7 +48,7 @@ def _batch(
 ) -> Batch:
     """The given subsets of samples of the given runs: for each node, for each saved time, or one for all.
 
-    With another axis of `blocks` (`AbstractLoss.n_subsets`), several for each node, one after the other.
+    With another axis of `blocks`, several for each node, one after the other.
     """
     n_chosen, n_nodes = len(runs), len(nodes)
     at_nodes = blocks if data.bands is None else _at(blocks, nodes)
@@ -238,9 +238,8 @@ def judging_batch(loss: AbstractLoss, data: TrainingData, subset: Int[Array, ""]
     """All runs of `data`, the same samples every time: one and the same stratified subset at every node and end."""
     n_runs = len(data.points)
     blocks = jnp.full((n_runs, len(data.nodes) if data.bands is None else data.points.shape[1]), subset, jnp.int32)
-    if loss.n_subsets > 1:
-        others = jnp.arange(loss.n_subsets, dtype=jnp.int32)
-        blocks = (blocks[..., None] + others[None, None]) % data.points.shape[2]
+    if data.moments is not None:
+        blocks = jnp.stack([blocks, (blocks + 1) % data.points.shape[2]], axis=-1)
     # There may be fewer subsets at the ends, where they are larger.
     ends = jnp.full((n_runs, 2), subset % data.end_points.shape[2], jnp.int32)
     weights = data.weights[data.nodes]

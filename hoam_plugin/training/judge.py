@@ -199,3 +199,9 @@ def _thinned(data: TrainingData, stride: int) -> TrainingData:
     sums = np.zeros_like(weights)
     sums[kept] = np.add.reduceat(weights[nodes], starts)
     return dataclasses.replace(data, nodes=jnp.asarray(kept), weights=jnp.asarray(sums))
+
+
+def standard_error(values: Values) -> float:
+    """Of the mean over the subsets."""
+    n = len(values)
+    return float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0

@@ -69,7 +69,7 @@ class TrainingRun:
         self._has_floor = setup.loss.bounded or data.bands is not None
         self._guard = RunAwayGuard(setup.training, bounded=setup.loss.bounded, has_floor=self._has_floor)
         self._trail = Trail(iterations.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
-        self._start = judge.values(self._trail.latest.average)
+        self._first_weights = self._trail.latest.average
         apart = None if judge.on_training_samples else judge.data
         self._fingerprint = "" if path is None else checkpoints.fingerprint((data, apart))
         self._finished: Path | None = None
@@ -118,6 +118,7 @@ class TrainingRun:
             if self._path is not None and self._path != self._finished:
                 checkpoints.finish(self._path, finished)
             return finished
+        self._start = self._judge.values(self._first_weights)
         with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
             advance_bar(self._trail.iterations)
             try:
@@ -204,8 +205,8 @@ class TrainingRun:
                 raise TrainingDivergedError(why)
 
     def _out_of_patience(self) -> bool:
-        best, patience = self._trail.best, self._setup.training.patience
-        return best is not None and patience is not None and self._trail.iterations - best.iteration >= patience
+        patience = self._setup.training.patience
+        return patience is not None and self._trail.iterations_since_lowest >= patience
 
     def _so_far(self, ended: Verdict | None = None) -> Surrogate | None:
         trail = self._trail

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from hoam_plugin.potentials import Weights
 from hoam_plugin.training.iterations import BlockRecord, OptimiserState
-from hoam_plugin.training.judge import Values
+from hoam_plugin.training.judge import Values, standard_error
 
 # By how much at least training goes back when the loss runs away: the guard looks at a hundred iterations, and only
 # sees what is well under way.
@@ -30,7 +30,7 @@ class BlockLosses(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The moment whose averaged weights were judged best.
+    """The latest moment whose averaged weights nothing was judged better than, beyond the noise.
 
     Attributes:
         values: of the judge.
@@ -41,11 +41,6 @@ class Best(NamedTuple):
     values: Values
     iteration: int
     state: OptimiserState
-
-    @property
-    def value(self) -> float:
-        """Mean over the judge's subsets."""
-        return float(np.mean(self.values))
 
 
 class Course(NamedTuple):
@@ -106,14 +101,20 @@ class Trail:
         values = np.stack(judged) if judged else np.zeros((0, 1))
         return Course(np.asarray(stops, np.float64), values, np.asarray(losses))
 
+    @property
+    def iterations_since_lowest(self) -> int:
+        """Number of iterations since the lowest judgement."""
+        course = self.course
+        return (
+            self.iterations - int(course.iterations[course.values.mean(axis=1).argmin()]) if len(course.values) else 0
+        )
+
     def append(self, record: BlockRecord, judged: Values | None) -> None:
         """Note one more block, and what the judge said after it."""
         self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, judged))
         self.recent = [*self.recent, record.state][-2 * self._rewound_blocks - 1 :]
-        if judged is not None and np.isfinite(judged).all():
-            best = Best(judged, self.iterations, record.state)
-            if self.best is None or best.value < self.best.value:
-                self.best = best
+        if judged is not None and self._is_among_the_best(judged):
+            self.best = Best(judged, self.iterations, record.state)
 
     def go_back(self) -> int:
         """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped.
@@ -162,6 +163,14 @@ class Trail:
             {"iteration": np.arange(self.iterations)},
             {"learning_rate_halvings": self.halvings} if self.halvings else {},
         )
+
+    def _is_among_the_best(self, judged: Values) -> bool:
+        """Whether nothing was judged better beyond the noise: as steps become shorter, later is rather better."""
+        known = [block.judged for block in self.losses if block.judged is not None]
+        if self.best is not None:
+            known.append(self.best.values)
+        behind = judged - min(known, key=np.mean)
+        return float(np.mean(behind)) <= standard_error(behind)
 
     def _block_of_best(self) -> int | None:
         """The block after which the best weights were had, if it has not been dropped."""

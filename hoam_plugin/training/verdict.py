@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hoam_plugin.training.judge import Values
+from hoam_plugin.training.judge import Values, standard_error
 from hoam_plugin.training.trail import Course
 
 Outcome = Literal["converged", "still improving", "limited by the saved times", "unstable"]
@@ -89,7 +89,7 @@ def ending(course: Course, start: Values, half_the_times: Values | None, best: V
     if best is not None and half_the_times is not None and course.iterations[-1] >= _LEAST_ITERATIONS:
         gained, open_ = float(np.mean(start - best)), half_the_times - best
         share = abs(float(np.mean(open_))) / gained if is_better(best, start) else 0.0
-        if share > _LEFT_OPEN and abs(float(np.mean(open_))) > _STANDARD_ERRORS * _standard_error(open_):
+        if share > _LEFT_OPEN and abs(float(np.mean(open_))) > _STANDARD_ERRORS * standard_error(open_):
             return Verdict(
                 "limited by the saved times",
                 f"every second saved time alone would change the judge by {share:.0%} of what training gained, so that "
@@ -107,7 +107,7 @@ def ending(course: Course, start: Values, half_the_times: Values | None, best: V
     gains = -slopes * (x[-1] - x[0])
     gained = float(np.mean(start)) - float(values.min())
     share = float(np.mean(gains)) / gained if gained > 0 else math.inf
-    clear = float(np.mean(gains)) > 2 * _standard_error(gains)
+    clear = float(np.mean(gains)) > 2 * standard_error(gains)
     text = f"the last third of training gained {share:.1%} of all that it gained"
     if gained <= 0:
         return Verdict("still improving", "nothing has been learned yet")
@@ -119,9 +119,4 @@ def ending(course: Course, start: Values, half_the_times: Values | None, best: V
 def _clear_excess(differences: Float[np.ndarray, " subsets"]) -> float:
     """Their mean where it is beyond its noise, else 0."""
     mean = float(np.mean(differences))
-    return mean if mean > _STANDARD_ERRORS * _standard_error(differences) else 0.0
-
-
-def _standard_error(values: Float[np.ndarray, " subsets"]) -> float:
-    n = len(values)
-    return float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    return mean if mean > _STANDARD_ERRORS * standard_error(differences) else 0.0

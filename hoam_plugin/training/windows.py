@@ -18,7 +18,7 @@ from hoam_plugin import ensembles
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key, Scalar
 from hoam_plugin.dynamics import conditions_of
-from hoam_plugin.losses import MomentTargets, cells
+from hoam_plugin.losses import MomentTargets, Targets, cells
 from hoam_plugin.steppers import default_float
 from hoam_plugin.training.data import Runs, TrainingData, bands_of
 from hoam_plugin.training.settings import Training
@@ -72,7 +72,8 @@ class TrainingSamples:
         ds, dynamics, loss, node_weights = runs.ensemble, runs.dynamics, runs.loss, runs.node_weights
         normalisation = dynamics.normalisation
         self._ds, self._dynamics, self._normalisation, self._block = ds, dynamics, normalisation, options.block
-        self._runs, self._targets, self._loss = runs, runs.targets, loss
+        self._targets = runs.targets if isinstance(runs.targets, Targets) else None
+        self._moments, self._loss = runs.targets if isinstance(runs.targets, MomentTargets) else None, loss
         self._rows, self._n_subsets = rows, n_subsets
         self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
         if rows is not None:
@@ -166,13 +167,11 @@ class TrainingSamples:
             reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
             importance=jnp.asarray(np.stack(importance), self._dtype) if importance else None,
             bands=bands_of(self._loss, self._normalisation.tau_on_host(times), node_weights),
-            moments=self._moments(),
+            moments=None if self._moments is None else self._on_device(self._moments),
             dynamics=self._dynamics,
         )
 
-    def _moments(self) -> MomentTargets | None:
-        if (moments := self._runs.moments) is None:
-            return None
+    def _on_device(self, moments: MomentTargets) -> MomentTargets:
         rates, whitening = (jnp.asarray(values.astype(self._dtype)) for values in moments[:2])
         return MomentTargets(rates, whitening, jnp.asarray(moments.groups))
 

@@ -15,7 +15,7 @@ from hoam_plugin.training import held_out, iterations, verdict
 from hoam_plugin.training.choices import resolve
 from hoam_plugin.training.judge import judge_of
 from hoam_plugin.training.run import TrainingRun
-from hoam_plugin.training.trail import Course
+from hoam_plugin.training.trail import Course, Trail
 from hoam_plugin.training.windows import TrainingSamples
 
 TRAINING = hoam.Training(iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10)
@@ -81,6 +81,19 @@ def test_how_many_are_held_out() -> None:
     assert dataclasses.replace(training, held_out=7).held_out_of(1000, 64) == 7
     with pytest.raises(ValueError, match=r"held_out=1000 must be below the 1000 samples"):
         dataclasses.replace(training, held_out=1000).held_out_of(1000, 64)
+
+
+def test_of_what_the_noise_leaves_open_the_last_is_taken() -> None:
+    """Later is rather better; but the model may not drift away from the lowest judgement within the noise."""
+    state = iterations.start_of(TRAINING, {"w": np.zeros(1, np.float32)})
+    trail = Trail(state, 10)
+    wiggle = np.asarray([0.3, -0.3, 0.3, -0.3])  # a standard error of 0.17
+    for mean in (-1.0, -0.9, -0.8, -0.7):
+        record = iterations.BlockRecord(state, np.zeros(10), np.zeros(10), 1.0)
+        trail.append(record, mean + (wiggle if mean > -1 else 0 * wiggle))
+    assert trail.best is not None
+    assert trail.best.iteration == 20
+    assert trail.iterations_since_lowest == 30
 
 
 def test_few_samples_are_judged_by_themselves() -> None:
