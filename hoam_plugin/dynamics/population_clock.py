@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TypeAlias, TypeVar
 
@@ -14,7 +14,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.static import pytree
-from hoam_plugin._types import DTypeLike, Scalar
+from hoam_plugin._types import DTypeLike, Numbers, Scalar
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import default_float
 
@@ -81,15 +81,15 @@ class PopulationClock:
         (start, _), (stop, _) = _reading(jnp, curve, fraction), _reading(jnp, curve, end)
         return jnp.where(same, within, (stop - start) / jnp.where(same, jnp.ones_like(length), length))
 
-    def tau_on_host(self, fractions: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    def tau_on_host(self, fractions: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """`tau`, in double precision."""
         return _reading(np, self._wide(), fractions)[0]
 
-    def rate_on_host(self, fractions: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    def rate_on_host(self, fractions: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """`rate`, in double precision."""
         return _reading(np, self._wide(), fractions)[1]
 
-    def fraction_on_host(self, tau: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    def fraction_on_host(self, tau: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """`fraction`, in double precision."""
         return _inverse(np, self._wide(), tau)
 
@@ -105,7 +105,7 @@ class PopulationClock:
         return knots, values, slopes
 
 
-def clock_through(knots: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndarray) -> PopulationClock:
+def clock_through(knots: Numbers, values: Numbers) -> PopulationClock:
     """The clock that reads given values at given fractions of the horizon.
 
     With the slopes of the cubic spline through them, which is twice differentiable, as far as it rises, else with as
@@ -129,7 +129,7 @@ def clock_through(knots: Sequence[float] | np.ndarray, values: Sequence[float] |
     return clock_from({"knots": at.tolist(), "values": reads.tolist(), "slopes": slopes.tolist()})
 
 
-def clock_from(fields: Mapping[str, Sequence[float]]) -> PopulationClock:
+def clock_from(fields: Mapping[str, Numbers]) -> PopulationClock:
     """A clock from its `fields`.
 
     Raises:
@@ -174,7 +174,7 @@ def recorded_clock(ds: xr.Dataset) -> PopulationClock | None:
     return found if np.abs(ends - [start, end]).max() <= tolerances.overshoot(start, end) else None
 
 
-def _single(name: str, given: Sequence[float] | np.ndarray) -> Float[np.ndarray, " K"]:
+def _single(name: str, given: Numbers) -> Float[np.ndarray, " K"]:
     """Numbers that increase from 0 to 1, rounded to single precision."""
     rounded = np.asarray(given, np.float32).astype(np.float64)
     if rounded.ndim != 1 or len(rounded) < 2 or rounded[0] != 0 or rounded[-1] != 1 or not (np.diff(rounded) > 0).all():

@@ -1,6 +1,7 @@
 """Pictures of ensembles and trainings. They use matplotlib's objects and no global state."""
 
 from hoam_plugin.plots.animations import animation
+from hoam_plugin.plots.clocks import clock
 from hoam_plugin.plots.densities import phase_space
 from hoam_plugin.plots.energy import energy_curves
 from hoam_plugin.plots.histories import loss_history
@@ -8,6 +9,7 @@ from hoam_plugin.plots.parts import new_figure, save_figure
 
 __all__ = [
     "animation",
+    "clock",
     "energy_curves",
     "loss_history",
     "new_figure",
