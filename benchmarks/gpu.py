@@ -311,7 +311,7 @@ def analytic_flops(setup: Setup, data: TrainingData) -> float:
 
 
 def counted_flops(setup: Setup, data: TrainingData) -> float:
-    """Of loss and gradient of an iteration, as XLA counts them before it optimises.
+    """Of batch, loss and gradient of an iteration, as XLA counts them before it optimises.
 
     It counts the body of a loop once. So the count is of one node and of two with few samples, each a single pass of
     the loop over chunks: the difference is what those samples cost.
@@ -327,13 +327,13 @@ _FEW = 64
 
 def _counted(setup: Setup, data: TrainingData, n_nodes: int, n_samples: int) -> float:
     part = dataclasses.replace(data, nodes=data.nodes[:n_nodes], points=data.points[..., :n_samples, :])
-    batch = draw_batch(setup.loss, part, jax.random.key(0))
-    weights = setup.potential.init(jax.random.key(1), setup.embedding.n_features, data.conditions.shape[-1])
 
-    def of_weights(weights: Any) -> Any:
+    def of_key(key: jax.Array) -> Any:
+        weights = setup.potential.init(key, setup.embedding.n_features, data.conditions.shape[-1])
+        batch = draw_batch(setup.loss, part, key)
         return loss_and_gradient(setup.loss, setup.potential, setup.embedding, weights, batch)
 
-    return float(jax.jit(of_weights).lower(weights).cost_analysis()["flops"])
+    return float(jax.jit(of_key).lower(jax.random.key(0)).cost_analysis()["flops"])
 
 
 # Training

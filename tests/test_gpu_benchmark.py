@@ -121,8 +121,8 @@ def test_peaks_are_those_of_the_card_and_the_precision(gpu):
 def test_the_two_counts_of_operations_agree_in_size(gpu, bench):
     """XLA also counts what is not a product of square matrices; both grow with samples and nodes alike."""
     own = bench()
-    wide = dataclasses.replace(own, sizes=own.sizes._replace(potential=None))
-    setup, data = gpu.step_of(wide, 2, 64, None)
+    wide = dataclasses.replace(own.sizes.potential, width=64, depth=4)
+    setup, data = gpu.step_of(dataclasses.replace(own, sizes=own.sizes._replace(potential=wide)), 2, 64, None)
     products, counted = gpu.analytic_flops(setup, data), gpu.counted_flops(setup, data)
     assert products < counted < 2 * products
-    assert products == 2 * 3 * 4 * 64 * 5 * 64**2 * 5
+    assert products == 2 * 3 * 4 * 64 * 5 * 64**2 * 2
