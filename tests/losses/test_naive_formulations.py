@@ -256,3 +256,16 @@ def test_loss_of_cells_is_that_of_their_samples(kind: str) -> None:
         loss = hoam.ActionMatching(epsilon=0.0)
         value = jax.jit(lambda w, b: loss_value(loss, network, embedding, w, b))
         np.testing.assert_allclose(value(weights, cells), value(weights, samples), rtol=1e-12)
+        # And of the samples, or cells, of other times.
+        on_data = dataclasses.replace(loss, samples="merged", time_derivative="data")
+        value = jax.jit(lambda w, b: loss_value(on_data, network, embedding, w, b))
+        cells, samples = (
+            dataclasses.replace(
+                b,
+                neighbours=jnp.roll(b.points, 1, axis=0)[:, :, None],
+                neighbour_multiplicity=jnp.roll(b.multiplicity, 1, axis=0)[:, :, None],
+                coefficients=jnp.asarray([[0.3, -2.0], [0.0, 1.0], [2.0, 3.0]]),
+            )
+            for b in (cells, samples)
+        )
+        np.testing.assert_allclose(value(weights, cells), value(weights, samples), rtol=1e-12)

@@ -63,43 +63,44 @@ def box(n_times: int = 7, rule: Any = None) -> xr.Dataset:
     return ds if weights is None else ds.assign(quadrature_weight=("time", weights))
 
 
-def naive(psi: Any, data: TrainingData, ds: xr.Dataset, loss: Any, runs: Any, nodes: Any, weights: Any) -> Any:
-    """The formula as it is written, over all samples of the given runs and nodes, D as a full matrix."""
+def naive(psi: Any, data: TrainingData, matrix: Any, loss: Any, weights: Any) -> Any:
+    """The formula as it is written, over all samples: weights of every run and saved time, D as a full matrix."""
     dynamics, driven = data.dynamics, np.asarray(data.dynamics.structure.driven)
-    _, matrix = dense(ds, loss)
-    total = 0.0
-    for run in runs:
-        points = data.points[run].reshape(len(matrix), -1, data.points.shape[-1])
-        for j, w in zip(nodes, weights, strict=True):
-            c = data.conditions[run, j]
-            drift = dynamics.normalised(points[j], c)[0] * dynamics.structure.knows_dynamics
+    points = data.points.reshape(*data.points.shape[:2], -1, data.points.shape[-1])
 
-            def terms(z: Any, b: Any, c: Any = c) -> Any:
-                gradient, hessian = jax.grad(psi)(z, c), jax.hessian(psi)(z, c)
-                lap = jnp.trace(hessian[driven][:, driven])
-                return jnp.sum(gradient[driven] ** 2) / 2 + loss.noise**2 / 2 * lap + b @ gradient
+    def of_node(points: Any, own: Any, row: Any, c: Any) -> Any:
+        """Samples of all saved times, of its own one, the row of D, time and parameters."""
 
-            means = jax.vmap(jax.vmap(lambda z, c=c: psi(z, c)))(points).mean(axis=1)
-            moved = jnp.sum(jnp.asarray(matrix[j]) * means)
-            total = total + w / len(runs) * (jax.vmap(terms)(points[j], drift).mean() - moved)
-    return total
+        def terms(z: Any, b: Any) -> Any:
+            gradient = jax.grad(psi)(z, c)
+            lap = jnp.trace(jax.hessian(psi)(z, c)[driven][:, driven]) if loss.noise else 0.0
+            return jnp.sum(gradient[driven] ** 2) / 2 + loss.noise**2 / 2 * lap + b @ gradient
+
+        known = dynamics.normalised(own, c)[0]
+        drift = known if dynamics.structure.knows_dynamics else jnp.zeros_like(known)
+        means = jax.vmap(jax.vmap(lambda z: psi(z, c)))(points).mean(axis=1)
+        return jax.vmap(terms)(own, drift).mean() - row @ means
+
+    of_run = jax.vmap(of_node, (None, 0, 0, 0))
+    return jnp.sum(weights * jax.vmap(of_run, (0, 0, None, 0))(points, points, matrix, data.conditions))
 
 
-CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "gradient": (hoam.CoLoRA(width=6, depth=3, rank=2, hyper_width=5), "gradient", {"epsilon": 0.4}),
-    "gradient without noise": (hoam.CoLoRA(width=6, depth=3, rank=2, hyper_width=5), "gradient", {"epsilon": 0.0}),
-    "force": (hoam.VectorField(width=6, depth=3, time_harmonics=2), "kinetic", {"samples": "coupled"}),
-    "at rest zero": (hoam.MLP(width=6, depth=3), "kinetic", {"epsilon": 0.0}),
+SMALL = hoam.CoLoRA(width=6, depth=2, rank=2, hyper_width=5, hyper_depth=2)
+GAUSS = hoam.quadrature.gauss_legendre(5)
+CASES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
+    "gradient": (SMALL, "gradient", GAUSS, {"epsilon": 0.4}),
+    "gradient, coupled, no noise": (SMALL, "gradient", None, {"epsilon": 0.0, "samples": "coupled"}),
+    "force": (hoam.VectorField(width=6, depth=2, time_harmonics=2), "kinetic", GAUSS, {"epsilon": 0.0}),
+    "at rest zero": (hoam.MLP(width=6, depth=2), "kinetic", None, {"epsilon": 0.3}),
 }
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("rule", [None, hoam.quadrature.gauss_legendre(5)])
 @pytest.mark.parametrize("case", CASES)
-def test_fast_loss_is_the_naive_one(case: str, rule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fast_loss_is_the_naive_one(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all samples in one subset, for all nodes and for a part of them; threads and chunks only divide the sum."""
-    network, kind, options = CASES[case]
-    loss = hoam.ActionMatching(time_derivative="data", **{"epsilon": 0.0, "samples": "independent", **options})
+    network, kind, rule, options = CASES[case]
+    loss = hoam.ActionMatching(time_derivative="data", **{"samples": "independent", **options})
     ds = box(rule=rule)
     dynamics, data = prepared(ds, loss, kind, n_samples=12, n_end_samples=12)
     embedding = embedding_of(network, dynamics.normalisation, dynamics.structure)
@@ -113,32 +114,35 @@ def test_fast_loss_is_the_naive_one(case: str, rule: Any, monkeypatch: pytest.Mo
 
         return of
 
-    fast = jax.jit(lambda w, b: loss_and_gradient(loss, potential, embedding, w, b))
-    given = np.asarray(data.weights)
+    def compiled() -> Any:
+        return jax.jit(lambda w, b: loss_and_gradient(loss, potential, embedding, w, b))
+
+    fast, matrix = compiled(), jnp.asarray(dense(ds, loss)[1])
+    expected = jax.jit(jax.value_and_grad(lambda w, node_weights: naive(psi(w), data, matrix, loss, node_weights)))
     everything = draw_batch(loss, data, jax.random.key(3), runs_per_iteration=2)
     value, _, gradient = fast(weights, everything)
-    nodes = np.flatnonzero(given)
-    expected, expected_gradient = jax.jit(
-        jax.value_and_grad(lambda w: naive(psi(w), data, ds, loss, (0, 1), nodes, given[nodes]))
-    )(weights)
-    np.testing.assert_allclose(value, expected, rtol=1e-9)
-    for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
+    wanted, wanted_gradient = expected(weights, jnp.stack([data.weights] * 2) / 2)
+    np.testing.assert_allclose(value, wanted, rtol=1e-9)
+    for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted_gradient), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9 * float(jnp.abs(theirs).max()) + 1e-12)
 
-    n_parts = int(np.gcd(2 * len(nodes), 12))
-    parts = [loss_value(loss, potential, embedding, weights, everything.part(i, n_parts)) for i in range(n_parts)]
-    assert n_parts > 1
-    np.testing.assert_allclose(sum(parts), value, rtol=1e-10)
+    # A part of the nodes of one run: which ones, the batch says by its conditions.
+    some = draw_batch(loss, data, jax.random.key(4), runs_per_iteration=1, n_times=3)
+    drawn = np.zeros(data.conditions.shape[:2])
+    for c, w in zip(np.asarray(some.conditions), np.asarray(some.weights), strict=True):
+        apart = np.abs(np.asarray(data.conditions) - c).sum(axis=2)
+        drawn[np.unravel_index(apart.argmin(), apart.shape)] += w
+    assert 1 <= np.count_nonzero(drawn) <= 3
+    np.testing.assert_allclose(fast(weights, some)[0], expected(weights, jnp.asarray(drawn))[0], rtol=1e-9)
+    if case != "gradient":
+        return
 
+    n_parts = 2
+    parts = [fast(weights, everything.part(i, n_parts))[0] for i in range(n_parts)]
+    np.testing.assert_allclose(sum(parts), value, rtol=1e-10)
     monkeypatch.setattr("hoam_plugin.losses.accumulation._CHUNK_BYTES", {"cpu": 1})
     monkeypatch.setattr("hoam_plugin.losses.accumulation._LEAST_ROWS", 6)
-    np.testing.assert_allclose(loss_value(loss, potential, embedding, weights, everything), value, rtol=1e-10)
-
-    some = draw_batch(loss, data, jax.random.key(4), runs_per_iteration=1, n_times=3)
-    run = int(np.argmin(np.abs(np.asarray(data.conditions[:, 0, 1]) - float(some.conditions[0, 1]))))
-    drawn = [int(np.argmin(np.abs(np.asarray(data.conditions[run, :, 0]) - float(c)))) for c in some.conditions[:, 0]]
-    part = naive(psi(weights), data, ds, loss, (run,), drawn, some.weights)
-    np.testing.assert_allclose(loss_value(loss, potential, embedding, weights, some), part, rtol=1e-9)
+    np.testing.assert_allclose(compiled()(weights, everything)[0], value, rtol=1e-10)
 
 
 def test_all_nodes_see_the_same_samples_of_a_saved_time() -> None:
@@ -273,8 +277,8 @@ def test_the_minimiser_moves_a_gaussian_as_it_moves(grid: str) -> None:
         size = np.eye(2)
         lyapunov = np.linalg.solve(np.kron(c, size) + np.kron(size, c), dc.ravel()).reshape(2, 2)
         found = np.asarray([[row[2], row[3] / 2], [row[3] / 2, row[4]]])
-        np.testing.assert_allclose(found, lyapunov, atol=0.02 * np.abs(lyapunov).max())
-        np.testing.assert_allclose(row[:2] + found @ m, dm, atol=0.02 * np.abs(dm).max())
+        np.testing.assert_allclose(found, lyapunov, atol=0.05 * np.abs(lyapunov).max())
+        np.testing.assert_allclose(row[:2] + found @ m, dm, atol=0.05 * np.abs(dm).max())
         lowest -= float(data.weights[j]) / 2 * (dm @ dm + np.trace(lyapunov @ c @ lyapunov))
     np.testing.assert_allclose(of(best), lowest, rtol=3e-3)
 
@@ -302,17 +306,28 @@ def test_a_wiggle_between_the_nodes_gains_nothing() -> None:
     np.testing.assert_allclose(values["data"], 0, atol=1e-6)
 
 
-def test_a_training_that_digs_is_cured() -> None:
-    """Fast motion on few times: the published form falls below what the samples allow, on the data it cannot."""
-    ds = toy.moving_gaussian(speeds=(4.0, 6.0), n_times=9)
-    bound_below = -0.5 * np.mean([(2 * mu / float(ds["y"].std())) ** 2 for mu in (4.0, 6.0)])
-    model = hoam.fit(
-        ds,
-        key=jax.random.key(0),
-        potential=hoam.CoLoRA(width=8, depth=3),
-        loss=hoam.ActionMatching(epsilon=0.0, time_derivative="data"),
-        training=Training(iterations=400, n_samples=64, learning_rate=1e-2),
-        progress=False,
-    )
-    last = float(model.history["loss"][-50:].mean())
-    assert bound_below * 1.02 < last < bound_below * 0.9
+def test_which_form_is_taken_and_which_one_judges() -> None:
+    ds = box()
+    potential, field = SMALL, hoam.VectorField(time_harmonics=1)
+    random = hoam.quadrature.uniform_random(8)
+
+    def settled(loss: Any, kind: Any = "gradient", network: Any = potential) -> Any:
+        split = structure_of(kind, variables(ds), [1, 1])
+        layout = SampleLayout(variables(ds), ((), ()))
+        return loss.settled(Dynamics(normalisation_of(ds), None, split, layout), network)
+
+    forms = {
+        "data": settled(hoam.ActionMatching()),
+        "network": settled(hoam.ActionMatching(quadrature=random)),
+        "named": settled(hoam.ActionMatching(time_derivative="network")),
+        "kinetic": settled(hoam.ActionMatching(), "kinetic", field),
+        "paper": hoam.recipes.paper()["loss"],
+    }
+    assert [loss.time_derivative for loss in forms.values()] == ["data", *["network"] * 4]
+    judges = [loss.judged_by() for loss in (*forms.values(), settled(hoam.DICE(epsilon=0.1)))]
+    assert {judge.time_derivative for judge in judges} == {"data"}
+    assert judges[1].quadrature is None
+    assert judges[-1].noise == 0.1
+    assert hoam.VelocityMatching().judged_by() == hoam.VelocityMatching()
+    with pytest.raises(Exception, match="time_derivative"):
+        hoam.ActionMatching(time_derivative="samples")  # type: ignore[arg-type]
