@@ -50,14 +50,12 @@ class AbstractLoss(abc.ABC):
         compares_times: whether its terms hold samples of neighbouring times (`Nodes.neighbours` and `Nodes.shares`).
             Where only some of the times take part in an iteration, the two ends then always do, with the weights of the
             trapezoidal rule on these times.
-        n_subsets: independently drawn subsets of the samples of every node that a batch holds, one after the other.
     """
 
     structures: ClassVar[tuple[Kind, ...]] = ("gradient", "kinetic")
     bounded: ClassVar[bool] = False
     carries_noise: ClassVar[bool] = True
     compares_times: ClassVar[bool] = False
-    n_subsets: ClassVar[int] = 1
 
     # What it is of.
 
@@ -108,19 +106,10 @@ class AbstractLoss(abc.ABC):
         """
         return self
 
-    def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> Targets | None:
-        """What the learned drift is matched to; None where nothing is."""
-        return None
+    def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> Targets | MomentTargets | None:
+        """What the learned drift is matched to, at every sample or in moments of all; None where nothing is.
 
-    def moment_targets(
-        self, ds: xr.Dataset, dynamics: Dynamics, weights: Float[np.ndarray, " T"]
-    ) -> MomentTargets | None:
-        """What moments of the population at each saved time are matched to; None where nothing is.
-
-        Args:
-            ds: the ensemble.
-            dynamics: what is known of it.
-            weights: of its saved times.
+        With moments, a batch holds two independently drawn subsets of the samples of every node, one after the other.
         """
         return None
 

@@ -52,9 +52,6 @@ class MomentMatching(AbstractLoss):
 
     structures: ClassVar[tuple[Kind, ...]] = ("gradient", "kinetic", "field")
     bounded: ClassVar[bool] = True
-    # The square of a mean over samples is that of their expectation plus a variance, which the product of two
-    # independent means is not.
-    n_subsets: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         positive_int("n_waves", self.n_waves)
@@ -63,10 +60,10 @@ class MomentMatching(AbstractLoss):
             raise refusal(ValueError, "highest", self.highest, f"at least lowest={self.lowest!r}")
         non_negative_float("energy", self.energy)
 
-    def moment_targets(self, ds: xr.Dataset, dynamics: Dynamics, weights: Float[np.ndarray, " T"]) -> MomentTargets:
+    def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> MomentTargets:
         """The rates of change of the moments of all samples."""
         waves = random_waves(dynamics.normalisation.periods, self.n_waves, self.lowest, self.highest)
-        return moment_targets(waves, ds, dynamics, weights)
+        return moment_targets(waves, ds, dynamics)
 
     def interior(
         self,
@@ -78,7 +75,8 @@ class MomentMatching(AbstractLoss):
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The squared residuals over the given nodes with the energy, and half of the mean square of the field alone.
 
-        The samples of each node are two independent subsets, one after the other.
+        The samples of each node are two independent subsets, one after the other: the square of a mean over one would
+        be that of the expectation plus a variance, which the product of the two means is not.
         """
         assert nodes.moments is not None  # every batch of this loss has them
         n_times, n = nodes.points.shape[:2]

@@ -93,12 +93,7 @@ def random_waves(periods: Sequence[float | None], n: int, lowest: float, highest
     return Waves(frequencies, rng.uniform(0, 2 * np.pi, n))
 
 
-def moment_targets(
-    waves: Waves,
-    ds: xr.Dataset,
-    dynamics: Dynamics,
-    weights: Float[np.ndarray, " T"],
-) -> MomentTargets:
+def moment_targets(waves: Waves, ds: xr.Dataset, dynamics: Dynamics) -> MomentTargets:
     """The rates of change of the moments of all samples, without what the known noise does, and their whitening.
 
     The whitening of a group of times is the inverse square root of the Gram matrix E[grad f_k . grad f_l] plus, on the
@@ -109,35 +104,31 @@ def moment_targets(
         waves: the test functions.
         ds: the ensemble.
         dynamics: normalisation and known noise.
-        weights: of the saved times; those of 0 only take part as neighbours.
     """
     times = dynamics.normalisation.tau_on_host(ds["time"].values)
     derivative = differentiation_matrix(times, _WIDTH)
     better = differentiation_matrix(times, _WIDTH + 2)
-    used = np.flatnonzero(weights)
-    n_groups = min(_MOST_GROUPS, len(used))
-    groups = np.zeros(len(times), np.int32)
-    groups[used] = np.arange(len(used)) * n_groups // len(used)
-    k = len(waves.phases)
+    n_runs, n_times, k = ds.sizes["run"], len(times), len(waves.phases)
+    n_groups = min(_MOST_GROUPS, n_times)
+    groups = (np.arange(n_times) * n_groups // n_times).astype(np.int32)
     gram, errors, fluctuations = np.zeros((n_groups, k, k)), np.zeros((n_groups, k)), np.zeros(n_groups)
-    count = np.bincount(groups[used], minlength=n_groups) * ds.sizes["run"]
-    rates = np.empty((ds.sizes["run"], len(times), k))
+    rates = np.empty((n_runs, n_times, k))
 
     def of_run(run: int) -> _RunMoments:
-        return _run_moments(waves, ds, dynamics, run, groups, used)
+        return _run_moments(waves, ds, dynamics, run, groups)
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        for run, moments in enumerate(pool.map(of_run, range(ds.sizes["run"]))):
+        for run, moments in enumerate(pool.map(of_run, range(n_runs))):
             change = _applied(derivative, moments.means)
             rates[run] = change - moments.diffusion
-            squares = (_applied(better, moments.means) - change) ** 2
-            variance = _variance_of_rates(waves, derivative, moments.points) / moments.n_samples
-            np.add.at(errors, groups[used], squares[used])
-            np.add.at(fluctuations, groups[used], variance[used])
+            np.add.at(errors, groups, (_applied(better, moments.means) - change) ** 2)
+            variance = _variance_of_rates(waves, derivative, moments.points)
+            np.add.at(fluctuations, groups, variance / ds.sizes["sample"])
             gram += moments.gram
     scale = fluctuations / np.maximum(np.trace(gram, axis1=1, axis2=2), np.finfo(np.float64).tiny)
-    known = gram + np.eye(k) * (errors / np.maximum(scale, np.finfo(np.float32).tiny)[:, None])[:, None, :]
-    whitening = np.stack([_inverse_root(matrix) for matrix in known / count[:, None, None]])
+    unresolved = errors / np.maximum(scale, np.finfo(np.float32).tiny)[:, None]
+    known = (gram + np.eye(k) * unresolved[:, None, :]) / (n_runs * np.bincount(groups))[:, None, None]
+    whitening = np.stack([_inverse_root(matrix) for matrix in known])
     return MomentTargets(np.einsum("tij,rtj->rti", whitening[groups], rates), whitening, groups)
 
 
@@ -148,7 +139,6 @@ class _RunMoments(NamedTuple):
     diffusion: Float[np.ndarray, "T K"]
     gram: Float[np.ndarray, "G K K"]
     points: Float[np.ndarray, "T m D"]
-    n_samples: int
 
 
 def _run_moments(
@@ -157,7 +147,6 @@ def _run_moments(
     dynamics: Dynamics,
     run: int,
     groups: Int[np.ndarray, " T"],
-    used: Int[np.ndarray, " _"],
 ) -> _RunMoments:
     w, b = waves.frequencies, waves.phases
     k, n_times = len(b), ds.sizes["time"]
@@ -166,20 +155,16 @@ def _run_moments(
     gram = np.zeros((int(groups.max()) + 1, k, k))
     products = w @ w.T
     points = np.empty((n_times, min(_FLUCTUATION_ROWS, ds.sizes["sample"]), w.shape[1]))
-    in_use = set(used.tolist())
     dtype = conditions.dtype
     for times, slab in ensembles.slabs(ds, run):
         for j, raw in enumerate(slab, times.start):
             z = dynamics.normalisation.raw_samples(raw, dtype)
             points[j] = z[:_FLUCTUATION_ROWS]
-            variances = None
-            if dynamics.has_noise and j in in_use:
-                variances = np.asarray(_noise(dynamics, z, conditions[j])) ** 2
-            means[j], diffusion[j] = _means(waves, z, variances)
-            if j in in_use:
-                sines = np.sin(z[:_GRAM_ROWS] @ w.T.astype(dtype) + b.astype(dtype)).astype(np.float64)
-                gram[groups[j]] += sines.T @ sines / len(sines) * products
-    return _RunMoments(means, diffusion, gram, points, ds.sizes["sample"])
+            noise = np.asarray(_noise(dynamics, z, conditions[j])) if dynamics.has_noise else None
+            means[j], diffusion[j] = _means(waves, z, None if noise is None else noise**2)
+            sines = np.sin(z[:_GRAM_ROWS] @ w.T.astype(dtype) + b.astype(dtype))
+            gram[groups[j]] += (sines.T @ sines).astype(np.float64) / len(sines) * products
+    return _RunMoments(means, diffusion, gram, points)
 
 
 def _means(
