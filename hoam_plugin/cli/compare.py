@@ -17,7 +17,7 @@ class References:
     """What the scores of the prediction stand beside.
 
     Attributes:
-        training: the runs that the surrogate was trained on, for the column of interpolation.
+        training: the runs that the surrogate was trained on, for the columns of interpolation and of moments alone.
         floor: a second truth with another seed, for the noise floor; without it the truth's samples are drawn again
             (bootstrap), which says less.
     """
@@ -52,6 +52,7 @@ def compare(
     references: Annotated[References, Parameter(name="*")] = References(),
     from_time: float | None = None,
     sinkhorn: Annotated[bool, Parameter(negative=())] = False,
+    paper_sinkhorn: Annotated[bool, Parameter(negative=())] = False,
     picture: Annotated[Picture, Parameter(name="*")] = Picture(),
     output: Output | None = None,
     overwrite: Overwrite = False,
@@ -68,6 +69,7 @@ def compare(
         references: what the scores stand beside, see `References`.
         from_time: scores of curves (energy, mean, covariance) count times from here on only.
         sinkhorn: also the Sinkhorn divergence (slower; needs the extra `ot`).
+        paper_sinkhorn: also the paper's Sinkhorn divergence, of all samples (very slow; needs the extra `ot`).
         picture: what is drawn, see `Picture`.
         output: write the scores to a Zarr folder, or to netCDF if it ends in .nc, .nc4, .cdf or .h5.
         overwrite: replace existing outputs.
@@ -81,6 +83,8 @@ def compare(
     for argument, path in {"--plot": plot, "--output": output}.items():
         if path is not None:
             require_output(path, overwrite=overwrite, inputs=sources, argument=argument)
+    if sinkhorn and paper_sinkhorn:
+        raise ValueError("--sinkhorn and --paper-sinkhorn were both given; choose one")
     if plot is not None and plot.suffix not in _PICTURES:
         raise ValueError(f"--plot={str(plot)!r} must end in one of {', '.join(_PICTURES)}")
 
@@ -94,7 +98,7 @@ def compare(
         training=None if training is None else ensembles.load(training),
         floor=None if floor is None else ensembles.load(floor),
         from_time=from_time,
-        sinkhorn=sinkhorn,
+        sinkhorn="paper" if paper_sinkhorn else sinkhorn,
     )
     print(scores.verdict_table(result))
     if plot is not None and figure is not None:

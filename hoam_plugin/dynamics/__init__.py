@@ -12,7 +12,7 @@ from hoam_plugin.dynamics.population_clock import (
     recorded_clock,
 )
 from hoam_plugin.dynamics.population_pace import population_clock_of
-from hoam_plugin.dynamics.run_weights import RunWeights, run_weights
+from hoam_plugin.dynamics.run_weights import RunWeights, weights_of_runs
 from hoam_plugin.dynamics.structure import Kind, Structure, structure_from, structure_of, with_metric
 
 __all__ = [
@@ -37,9 +37,9 @@ __all__ = [
     "population_clock_of",
     "recorded_clock",
     "remainders_for",
-    "run_weights",
     "structure_from",
     "structure_of",
+    "weights_of_runs",
     "whitened",
     "with_centred",
     "with_metric",

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from hoam_plugin import ensembles
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Parameters, Scalar
-from hoam_plugin.dynamics.run_weights import RunWeights, run_weights
+from hoam_plugin.dynamics.run_weights import RunWeights, weights_of_runs
 from hoam_plugin.steppers import default_float
 
 # Variances below this share of a run's largest count as this share, so that singular covariances have a logarithm;
@@ -202,7 +202,7 @@ def moment_motion(
         logarithms[:, run] = _logarithms(covariances, ds.sizes["sample"])[:, *upper]
     knots = (times - times[0]) / (times[-1] - times[0])
     means = (means - shift[own]) / scale[own]
-    weights = run_weights(ensembles.parameters(ds), n_runs)
+    weights = weights_of_runs(ensembles.parameters(ds), n_runs)
     return MomentMotion(weights, _spline(knots, means), _spline(knots, logarithms), tuple(own.tolist()))
 
 

@@ -75,7 +75,7 @@ class RunWeights:
         return (jnp.stack(centred) / self.scale) @ self.basis
 
 
-def run_weights(columns: Mapping[str, Float[np.ndarray, " r"]], n_runs: int) -> RunWeights:
+def weights_of_runs(columns: Mapping[str, Float[np.ndarray, " r"]], n_runs: int) -> RunWeights:
     """The weights for runs with these parameters.
 
     Args:

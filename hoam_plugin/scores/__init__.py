@@ -6,10 +6,12 @@ from hoam_plugin.scores.curves import recorded_curve
 from hoam_plugin.scores.distances import Coordinate, coordinates_of, histograms
 from hoam_plugin.scores.interpolation import interpolated_curve
 from hoam_plugin.scores.matching import matched, training_for, valid
+from hoam_plugin.scores.paper_sinkhorn import PaperSinkhorn
 from hoam_plugin.scores.table import verdict_table
 
 __all__ = [
     "Coordinate",
+    "PaperSinkhorn",
     "compare",
     "coordinates_of",
     "histograms",

@@ -74,13 +74,8 @@ class Interpolation:
     def _at_times(self, run: int, times: Float[np.ndarray, " time"]) -> Curves:
         if run not in self._cache:
             saved = self._training["time"].values.astype(np.float64)
+            require_times_within(times, saved)
             margin = tolerance(saved)
-            if times[0] < saved[0] - margin or times[-1] > saved[-1] + margin:
-                ends = [*times[[0, -1]], *saved[[0, -1]]]
-                ends = [labels.number(end, ends) for end in ends]
-                raise ValueError(
-                    f"the times [{ends[0]}, {ends[1]}] are outside the training ensemble's [{ends[2]}, {ends[3]}]"
-                )
             nearest = np.abs(saved[:, None] - times[None, :]).argmin(axis=0)
             if np.abs(saved[nearest] - times).max() <= margin:
                 self._cache[run] = self._own_curves(run, nearest)
@@ -99,6 +94,19 @@ def _cubic_in_time(curves: Curves, saved: Float[np.ndarray, " saved"], times: Fl
     from scipy.interpolate import CubicSpline
 
     return curves.map(lambda table: CubicSpline(saved - saved[0], table)(times - saved[0]))
+
+
+def require_times_within(times: Float[np.ndarray, " time"], saved: Float[np.ndarray, " saved"]) -> None:
+    """Raise unless times are within those of the training ensemble, but for round-off.
+
+    Raises:
+        ValueError: they are not.
+    """
+    margin = tolerance(saved)
+    if times[0] < saved[0] - margin or times[-1] > saved[-1] + margin:
+        ends = [*times[[0, -1]], *saved[[0, -1]]]
+        ends = [labels.number(end, ends) for end in ends]
+        raise ValueError(f"the times [{ends[0]}, {ends[1]}] are outside the training ensemble's [{ends[2]}, {ends[3]}]")
 
 
 def interpolation_weights(columns: Mapping[str, np.ndarray], parameters: Mapping[str, float]) -> dict[int, float]:

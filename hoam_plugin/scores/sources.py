@@ -1,9 +1,10 @@
-"""What is scored: samples of an ensemble, drawn again with replacement, or frozen at the first saved time."""
+"""What is scored: samples of an ensemble, drawn again with replacement, or frozen; diagnostics of any of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -41,28 +42,42 @@ def frozen(truth: xr.Dataset) -> Source:
 
 def bootstrapped(truth: xr.Dataset, seed: int) -> Source:
     """Samples of the truth drawn with replacement, anew at every run and time; the same again for the same seed."""
-    return lambda run, time: ensembles.samples(truth, run, time)[bootstrap_indices(truth, seed, run, time)]
+
+    def drawn(run: int, time: int) -> Float[np.ndarray, "sample D"]:
+        samples = ensembles.samples(truth, run, time)
+        return samples[np.random.default_rng((seed, run, time)).integers(len(samples), size=len(samples))]
+
+    return drawn
 
 
-def bootstrap_indices(truth: xr.Dataset, seed: int, run: int, time: int) -> Int[np.ndarray, " sample"]:
-    """Which samples the bootstrap takes at one run and time."""
-    n_samples = truth.sizes["sample"]
-    return np.random.default_rng((seed, run, time)).integers(n_samples, size=n_samples)
-
-
-def bootstrapped_curves(
-    truth: xr.Dataset, names: Sequence[str], seed: int, times: Int[np.ndarray, " time"]
+def recomputed_curves(
+    truth: xr.Dataset,
+    names: Sequence[str],
+    source: Source,
+    runs: Sequence[int],
+    times: Int[np.ndarray, " time"],
+    seed: int,
 ) -> dict[str, Float[np.ndarray, "run time"] | str]:
-    """Scalar diagnostics of the bootstrapped samples at the given time indices, as the rebuilt stepper computes them.
+    """Scalar diagnostics of the samples of a source at the given time indices, as the truth's stepper computes them.
 
     In the place of a curve, the reason why there is none: the stepper cannot be rebuilt, has other variables or no such
     diagnostic, or the samples are float64 in JAX's 32-bit mode.
+
+    Args:
+        truth: where the stepper, the parameters and the start come from.
+        names: of the diagnostics.
+        source: of samples in the truth's variables.
+        runs: which runs; curves of others are NaN.
+        times: indices of saved times.
+        seed: of what the stepper's state holds beside samples.
     """
+    if not names:
+        return {}
     try:
         stepper = _stepper_of(truth)
         known = {v.name for v in abilities_of(stepper).diagnostic_variables}
         computed = tuple(name for name in names if name in known)
-        curves = _bootstrapped_diagnostics(truth, stepper, computed, seed, times) if computed else {}
+        curves = _diagnostics_of(truth, stepper, computed, source, runs, times, seed) if computed else {}
     except ValueError as error:
         return dict.fromkeys(names, str(error))
     kind = type(stepper).__name__
@@ -84,27 +99,40 @@ def _stepper_of(truth: xr.Dataset) -> Stepper:
     return stepper
 
 
-def _bootstrapped_diagnostics(
-    truth: xr.Dataset, stepper: Stepper, names: tuple[str, ...], seed: int, times: Int[np.ndarray, " time"]
+def _diagnostics_of(
+    truth: xr.Dataset,
+    stepper: Stepper,
+    names: tuple[str, ...],
+    source: Source,
+    runs: Sequence[int],
+    times: Int[np.ndarray, " time"],
+    seed: int,
 ) -> dict[str, Float[np.ndarray, "run time"]]:
     saved = truth["time"].values
-    curves = {name: np.empty((truth.sizes["run"], len(times))) for name in names}
-    for run in range(truth.sizes["run"]):
+    curves = {name: np.full((truth.sizes["run"], len(times)), np.nan) for name in names}
+    for run in runs:
         row = {name: jnp.asarray(value, default_float()) for name, value in ensembles.parameters(truth, run).items()}
-        arrays = {name: truth[name].isel(run=run).values for name in ensembles.variable_names(truth)}
+        start = {name: truth[name].isel(run=run, time=0).values for name in ensembles.variable_names(truth)}
         try:
-            template = state_from_samples(
-                stepper, {n: a[0] for n, a in arrays.items()}, float(saved[0]), row, jax.random.key(seed)
-            )
+            template = state_from_samples(stepper, start, float(saved[0]), row, jax.random.key(seed))
         except TypeError as error:
             raise ValueError(str(error)) from error
         for i, time in enumerate(times.tolist()):
-            chosen = bootstrap_indices(truth, seed, run, time)
-            fields = {name: as_jax(array[time][chosen]) for name, array in arrays.items()}
+            fields = {name: as_jax(values) for name, values in _parts(source(run, time), start).items()}
             values = _diagnostics(stepper, clock.with_time(template, float(saved[time])), fields, row, names)
             for name, value in zip(names, values, strict=True):
                 curves[name][run, i] = value
     return curves
+
+
+def _parts(x: Float[np.ndarray, "sample D"], like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns as variables of the shapes and dtypes of others, in their order."""
+    parts, first = {}, 0
+    for name, array in like.items():
+        width = math.prod(array.shape[1:])
+        parts[name] = x[:, first : first + width].reshape(len(x), *array.shape[1:]).astype(array.dtype)
+        first += width
+    return parts
 
 
 @functools.partial(jax.jit, static_argnames="names")

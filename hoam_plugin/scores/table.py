@@ -60,11 +60,13 @@ def _footnotes(scores: xr.Dataset, own: dict[str, xr.DataArray], names: list[str
         for reference in scores["reference"].values.tolist():
             if note := array.attrs.get(f"{reference}_note"):
                 reasons.setdefault((reference, note), []).append(score.replace("_", " "))
+    told: set[str] = set()
     for (reference, note), lacking in reasons.items():
         if reference in names:
             notes.append(f"{reference.replace('_', ' ')} of {', '.join(lacking)}: {note}")
-        elif reference == "interpolation" and note != CURVES_ONLY:
-            notes.append(f"no interpolation: {note}")
+        elif note != CURVES_ONLY and (reference == "interpolation" or (reference == "gaussian" and note not in told)):
+            notes.append(f"no {reference}: {note}")
+        told.add(note)
     return [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes]
 
 

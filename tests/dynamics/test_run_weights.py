@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from hoam_plugin.dynamics import run_weights
+from hoam_plugin.dynamics import weights_of_runs
 
 
 def weights_at(columns: dict[str, list[float]], **point: float) -> np.ndarray:
     arrays = {name: np.asarray(column, float) for name, column in columns.items()}
     n_runs = len(next(iter(arrays.values())))
-    return np.asarray(run_weights(arrays, n_runs)(point))
+    return np.asarray(weights_of_runs(arrays, n_runs)(point))
 
 
 def test_one_parameter_is_a_cubic_spline_in_any_order_of_the_runs() -> None:
@@ -53,16 +53,16 @@ def test_equal_runs_count_as_one_and_no_parameters_give_the_mean() -> None:
     own = weights_at({"mu": [1.0, 2.0, 1.0 + 1e-9, 3.0]}, mu=1.0)
     np.testing.assert_allclose(own, [0.5, 0, 0.5, 0], atol=1e-6)
     np.testing.assert_allclose(weights_at({"mu": [2.0, 2.0]}, mu=2.0), 0.5)
-    np.testing.assert_allclose(run_weights({}, 3)({}), 1 / 3)
+    np.testing.assert_allclose(weights_of_runs({}, 3)({}), 1 / 3)
 
 
 def test_derivatives_by_the_parameters() -> None:
     mu = np.linspace(0, 1, 6)
-    line = run_weights({"mu": mu}, 6)
+    line = weights_of_runs({"mu": mu}, 6)
     slope = jax.grad(lambda value: line({"mu": value}) @ jnp.asarray(mu**3, jnp.float32))
     assert float(slope(0.35)) == pytest.approx(3 * 0.35**2, abs=1e-4)
     corners = {"mu": np.asarray([0.0, 1, 0, 1, 0.5]), "nu": np.asarray([0.0, 0, 1, 1, 0.5])}
-    plane = run_weights(corners, 5)
+    plane = weights_of_runs(corners, 5)
     # Also on a run itself, where a distance is 0.
     both = jax.grad(lambda a, b: plane({"mu": a, "nu": b}) @ jnp.asarray(corners["mu"], jnp.float32), (0, 1))(0.5, 0.5)
     np.testing.assert_allclose(both, (1, 0), atol=1e-5)

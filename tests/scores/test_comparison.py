@@ -16,7 +16,7 @@ from hoam_plugin.scores.comparison import REFERENCES
 def test_equal_ensembles_score_zero_in_every_run():
     truth = ensemble()
     scores = compare(truth, truth)
-    assert scores.sizes == {"reference": 4, "run": 2}
+    assert scores.sizes == {"reference": 5, "run": 2}
     assert scores["reference"].values.tolist() == [name for name in REFERENCES if name != "noise_floor"]
     np.testing.assert_array_equal(scores["mu"], truth["mu"])
     for name in scores:

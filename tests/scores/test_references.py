@@ -176,8 +176,8 @@ def test_bootstrap_energy_of_unsuitable_samples_says_why():
 def test_a_bootstrap_is_no_noise_floor():
     truth = ensemble()
     without, beside = compare(truth, truth), compare(truth, truth, floor=ensemble(seed=1))
-    assert without["reference"].values.tolist() == ["surrogate", "bootstrap", "interpolation", "frozen"]
-    assert beside["reference"].values.tolist() == ["surrogate", "noise_floor", "interpolation", "frozen"]
+    assert without["reference"].values.tolist() == ["surrogate", "bootstrap", "interpolation", "gaussian", "frozen"]
+    assert beside["reference"].values.tolist() == ["surrogate", "noise_floor", "interpolation", "gaussian", "frozen"]
     with pytest.raises(KeyError):
         without.sel(reference="noise_floor")
     assert without.attrs["noise_floor"].startswith("none was given: pass floor=")
