@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import toy
 from jax_md_traps import gas
+from repository import ROOT
 from small_steppers import KEY, Decay, Dividing, OrnsteinUhlenbeck, run
 
+import hoam_plugin as hoam
 from hoam_plugin import quadrature
 from hoam_plugin.simulation import runs_together, workers
 from hoam_plugin.simulation.advancing import Runs
@@ -52,6 +54,11 @@ def require_same(one, other, rtol=1e-5):
             np.testing.assert_array_equal(other[name], values)
 
 
+def saved(name):
+    """Trained surrogates that are at hand."""
+    return lambda: hoam.load(ROOT / "tests" / "fixtures" / "version_0_1" / f"{name}.hoam")
+
+
 CASES = {
     "particle-in-cell": (
         lambda: two_stream(n_cells=32, horizon=(0.0, 2.0), dt=0.1),
@@ -62,7 +69,8 @@ CASES = {
     "SDE": (lambda: lorenz9(dt=0.02), {"r": [13.6, 14.0]}, [0.0, 0.1, 0.11, 0.3], {"rates": True}),
     "its exact law": (OrnsteinUhlenbeck, {"theta": [0.5, 1.0, 2.0], "sigma": 0.3}, [0.5, 0.7, 2.0], {"rates": True}),
     "no parameters": (Decay, {}, [1.0, 2.0], {}),
-    "surrogate": (lambda: toy.plasma_surrogate(0.2), {"mu": [1.3, 1.7]}, [0.0, 0.3, 1.5], {"rates": True}),
+    "potential with noise": (saved("gradient"), {"mu": [1.3, 1.7]}, [0.0, 0.3, 1.5], {"rates": True}),
+    "learned force": (saved("kinetic"), {"mu": [1.3, 1.7]}, [0.0, 0.3, 1.5], {}),
 }
 
 
@@ -97,10 +105,11 @@ def test_runs_go_on_from_an_ensemble_and_from_a_state(together):
 
 def test_a_surrogate_without_a_simulator_starts_from_an_ensemble(together):
     start = toy.moving_gaussian(speeds=(1.5, 2.5)).isel(time=slice(1))
-    model, parameters = toy.gaussian_surrogate(), {"mu": [1.5, 2.5]}
+    start["y"] = (start["y"].dims, np.mod(start["y"].values, 3.0), {"period": 3.0})
+    model, parameters = saved("field")(), {"mu": [1.5, 2.5]}
     require_same(*(f(model, parameters, [0.0, 0.7, 2.0], initial=start) for f in (run, together)))
-    with pytest.raises(ValueError, match=r"mu"):
-        together(model, {"mu": [1.5, 9.5]}, [0.0, 1.0], initial=start)
+    with pytest.raises(ValueError, match=r"mu.*9\.5"):
+        together(model, {"mu": [1.5, 9.5]}, [0.0, 1.0], initial=start.assign_coords(mu=("run", [1.5, 9.5])))
 
 
 def test_streaming_to_a_file_gives_the_same_ensemble(together, tmp_path):
