@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
@@ -160,7 +161,7 @@ def _run_moments(
         for j, raw in enumerate(slab, times.start):
             z = dynamics.normalisation.raw_samples(raw, dtype)
             points[j] = z[:_FLUCTUATION_ROWS]
-            noise = np.asarray(_noise(dynamics, z, conditions[j])) if dynamics.has_noise else None
+            noise = np.asarray(_noise(dynamics, jnp.asarray(z), conditions[j])) if dynamics.has_noise else None
             means[j], diffusion[j] = _means(waves, z, None if noise is None else noise**2)
             sines = np.sin(z[:_GRAM_ROWS] @ w.T.astype(dtype) + b.astype(dtype))
             gram[groups[j]] += (sines.T @ sines).astype(np.float64) / len(sines) * products
@@ -186,9 +187,7 @@ def _means(
 
 
 @jax.jit
-def _noise(
-    dynamics: Dynamics, z: Float[Array | np.ndarray, "n D"], condition: Float[Array, " C"]
-) -> Float[Array, "n D"]:
+def _noise(dynamics: Dynamics, z: Float[Array, "n D"], condition: Float[Array, " C"]) -> Float[Array, "n D"]:
     return dynamics.normalised(z, condition)[1]
 
 
