@@ -23,8 +23,8 @@ from hoam_plugin.dynamics.population_clock import PopulationClock, clock_through
 _RUNS, _TIMES, _HALF, _DIRECTIONS, _LEVELS = 8, 129, 1024, 16, 32
 # Squared distances over a stretch count from so many standard deviations of their noise on.
 _SIGNIFICANT = 4.0
-# The longest stretch, of the horizon.
-_LONGEST = 1 / 8
+# The longest stretch, of the horizon; no whole number of the gaps between equal times, which round-off would decide.
+_LONGEST = 0.13
 # Of the clock, the rest goes evenly with time: what stands still is not passed over.
 _SHARE = 0.7
 # Intervals between the knots, which lie evenly in the clock, and how often their lengths are smoothed: over as much as
