@@ -113,10 +113,6 @@ class AbstractLoss(abc.ABC):
         """
         return None
 
-    def importance(self, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
-        """A factor of each time's part of the loss, from the targets of one run."""
-        return np.ones(len(targets))
-
     def derivatives(
         self, times: Float[np.ndarray, " T"], weights: Float[np.ndarray, " T"]
     ) -> tuple[Int[np.ndarray, "T K"], Float[np.ndarray, "T K"]] | None:

@@ -21,19 +21,32 @@ from hoam_plugin.steppers import default_float
 Reader = Callable[[xr.Dataset, Dynamics, int, slice], Float[np.ndarray, "T N D"]]
 
 
+# Targets of one run -> a factor of each time's part of the loss.
+Importance = Callable[[Float[np.ndarray, "T B n Y"]], Float[np.ndarray, " T"]]
+
+
+def equally_important(targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
+    """All times count as their weights say."""
+    return np.ones(len(targets))
+
+
 class Targets(NamedTuple):
     """Targets in normalised units.
 
     Attributes:
         n_columns: number of driven coordinates.
         of: (run, times, samples in physical units) -> targets of these samples.
+        importance: a factor of each time's part of the loss, from the targets of one run.
     """
 
     n_columns: int
     of: Callable[[int, slice, np.ndarray], Float[np.ndarray, "T N Y"]]
+    importance: Importance = equally_important
 
 
-def targets_from(read: Reader, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
+def targets_from(
+    read: Reader, ds: xr.Dataset, dynamics: Dynamics, importance: Importance = equally_important
+) -> Targets:
     """The velocities that a reader finds in an ensemble, without the known drift."""
     driven = np.asarray(dynamics.structure.driven)
     norm = dynamics.normalisation
@@ -46,7 +59,7 @@ def targets_from(read: Reader, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
             velocity = velocity - _known(ds, dynamics, run, times, samples)[..., driven]
         return velocity * factor[times]
 
-    return Targets(len(driven), of)
+    return Targets(len(driven), of, importance)
 
 
 def has_rates(ds: xr.Dataset) -> bool:

@@ -66,9 +66,9 @@ class VelocityMatching(AbstractLoss):
 
     def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
         """The recorded rates."""
-        return targets_from(recorded_rates, ds, dynamics)
+        return targets_from(recorded_rates, ds, dynamics, self._importance)
 
-    def importance(self, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
+    def _importance(self, targets: Float[np.ndarray, "T B n Y"]) -> Float[np.ndarray, " T"]:
         """Their mean square at each time to the power of minus `relative`."""
         squares = np.mean(np.sum(targets.astype(np.float64) ** 2, axis=-1), axis=(1, 2))
         least = max(_LEAST_MEAN_SQUARE * squares.max(), np.finfo(np.float32).tiny)
@@ -117,7 +117,7 @@ class TrajectoryMatching(VelocityMatching):
 
     def targets(self, ds: xr.Dataset, dynamics: Dynamics) -> Targets:
         """The symmetric increments."""
-        return targets_from(symmetric_increments, ds, dynamics)
+        return targets_from(symmetric_increments, ds, dynamics, self._importance)
 
     def time_weights(self, times: Float[np.ndarray, " T"], given: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
         """Equal ones, but 0 at the two ends, which have no symmetric increment."""

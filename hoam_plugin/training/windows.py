@@ -153,8 +153,8 @@ class TrainingSamples:
                 some = range(first, min(first + available_cores(), self._n_runs))
                 for run, samples in zip(some, workers.map(self._prepared, some, [0] * len(some)), strict=True):
                     held = _replaced(held, run, samples)
-                    if samples.targets is not None:
-                        importance.append(self._loss.importance(np.asarray(samples.targets)))
+                    if samples.targets is not None and self._targets is not None:
+                        importance.append(self._targets.importance(np.asarray(samples.targets)))
                     pool.append(np.asarray(samples.points)[:, 0].reshape(-1, self._n_dims).copy())
         rng = np.random.default_rng(self._seed)
         candidates = np.concatenate(pool)
