@@ -140,18 +140,20 @@ def solver(
         from ott.solvers.linear.sinkhorn import Sinkhorn
     except ImportError as error:
         raise ImportError("sinkhorn='paper' needs the extra 'ot': python -m pip install 'hoam-plugin[ot]'") from error
-    options = {"parallel_dual_updates": True, "momentum": Momentum(start=0, value=0.5)} if symmetric else {}
+    # mypy does not see the fields of what is a dataclass by a decorator.
+    averaged = Momentum(start=0, value=0.5) if symmetric else None  # type: ignore[call-arg]
     own = Sinkhorn(
         threshold=threshold,
         max_iterations=max_iterations,
         inner_iterations=min(_BETWEEN_CHECKS, max_iterations),
-        **options,
+        parallel_dual_updates=symmetric,
+        momentum=averaged,
     )
     cloud = _point_cloud()
 
     def solve(x: Array, y: Array, epsilon: Array) -> tuple[Array, Array]:
         solved = own(LinearProblem(cloud(x, y, epsilon=epsilon)))
-        return solved.reg_ot_cost, solved.converged
+        return jnp.asarray(solved.reg_ot_cost), jnp.asarray(solved.converged)
 
     return jax.jit(solve)
 
@@ -168,11 +170,11 @@ def _point_cloud() -> type:
     @jax.tree_util.register_pytree_node_class
     class RowsAtATime(PointCloud):
         def apply_lse_kernel(
-            self, f: Array, g: Array, eps: Array, vec: Array | None = None, axis: int = 0
+            self, f: Array, g: Array, eps: Array | float, vec: Array | None = None, axis: int = 0
         ) -> tuple[Array, Array]:
             """eps log sum exp((f + g - cost) / eps) along an axis, less the potential of the other; and its sign."""
             if vec is not None:
-                return super().apply_lse_kernel(f, g, eps, vec, axis)
+                return super().apply_lse_kernel(f, g, eps, vec, axis)  # type: ignore[arg-type]
             rows, columns, potential = (self.x, self.y, g) if axis == 1 else (self.y, self.x, f)
             heights = (potential - jnp.sum(columns**2, axis=1)) / eps
             n_rows = max(1, min(len(rows), _ENTRIES // len(columns)))

@@ -37,3 +37,9 @@ def test_compare_says_what_stands_for_the_floor_where_none_is_given(
     assert "bootstrap" not in printed
     with xr.open_dataset(tmp_path / "scores.nc4") as scores:
         assert float(scores["histogram_l1"].sel(reference="noise_floor").max()) == 0.0
+
+
+def test_one_sinkhorn_divergence_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, prediction = folder / "held.zarr", folder / "pred.zarr"
+    assert hoam_command("compare", truth, prediction, "--sinkhorn", "--paper-sinkhorn") != 0
+    assert "--sinkhorn and --paper-sinkhorn were both given; choose one" in " ".join(capsys.readouterr().err.split())

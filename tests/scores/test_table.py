@@ -35,7 +35,7 @@ def test_verdict_table_without_a_floor_calls_the_bootstrap_by_its_name_and_says_
         "far too high for a quiet start",
         "--floor",
         "bootstrap of electric energy error: the truth's attributes do not name a stepper",
-        "interpolation of electric energy error, mean error, covariance error, mean l2, variance l2: run 0: mu=1.25 is ",
+        "interpolation of electric energy error, mean error, covariance error, mean l2, variance l2: run 0: mu=1.25 is",
     ):
         assert phrase in below
     assert "no interpolation: no training ensemble was given" in verdict_table(compare(truth, truth))
