@@ -168,7 +168,7 @@ def _flux(
     norm = data.dynamics.normalisation
     unit: float | Array = norm.duration
     if norm.clock is not None:
-        unit = norm.time_unit(norm.elapsed((conditions[:, 0] + 1) / CONDITION_TIME_RATE))[:, None]
+        unit = jnp.asarray(norm.time_unit(norm.elapsed((conditions[:, 0] + 1) / CONDITION_TIME_RATE)))[:, None]
     slope = unit * norm.scale[velocity] / norm.scale[position]
     return points[..., velocity] * drift[..., position] + slope * variance
 
