@@ -85,13 +85,15 @@ class MomentMatching(AbstractLoss):
         frequencies, phases = (jnp.asarray(values, rows.dtype) for values in waves)
         modulations = potential.modulations(weights, nodes.conditions)
         learned = potential.drift(weights, embedding, rows, modulations)
-        driven = np.asarray(embedding.gradient_coordinates)
-        along = learned @ frequencies[:, driven].T
-        if len(driven) < rows.shape[1]:
+        velocity = learned
+        if len(driven := embedding.gradient_coordinates) < rows.shape[1]:
             assert nodes.drift is not None  # positions move with velocities
-            along = along + rows_of(nodes.drift) @ frequencies.T
-        changes = -jnp.sin(rows @ frequencies.T + phases[None, :]) * along
-        means = jnp.mean(changes.reshape(n_times, 2, n // 2, -1), axis=2)
+            velocity = rows_of(nodes.drift).at[:, np.asarray(driven)].add(learned)
+        sines = jnp.sin(rows @ frequencies.T + phases[None, :])
+        # As products of matrices, E[grad f . u] costs a fraction of the sum over samples of their products.
+        halves = (n_times, 2, n // 2, -1)
+        moved = jnp.einsum("tank,tand->takd", sines.reshape(halves), velocity.reshape(halves)) / (n // 2)
+        means = -jnp.einsum("takd,kd->tak", moved, frequencies)
         explained = jnp.einsum("tik,tak->tai", nodes.moments.whitening, means)
         residuals = nodes.moments.rates[:, None, :] - explained
         squares = jnp.sum(residuals[:, 0] * residuals[:, 1], axis=1)
