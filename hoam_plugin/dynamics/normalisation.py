@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from hoam_plugin import ensembles
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Parameters, Scalar
+from hoam_plugin.dynamics.normalised_time import NormalisedTime
 from hoam_plugin.dynamics.population_clock import PopulationClock
 from hoam_plugin.numerics import periodic, tolerances
 from hoam_plugin.steppers import clock, default_float, row_of
@@ -29,7 +30,7 @@ _UNIFORM_PERIOD = math.sqrt(12.0)
 
 
 @pytree(data=("shift", "scale", "parameter_shift", "parameter_scale", "clock"))
-class Normalisation:
+class Normalisation(NormalisedTime):
     """Maps to normalised units: z = (x - shift) / scale, time on [0, 1], standardised parameters.
 
     Every coordinate gets standard deviation 1: a periodic one as if it filled its period, others over all training
@@ -55,53 +56,6 @@ class Normalisation:
     horizon: tuple[float, float]
     parameters: tuple[str, ...]
     clock: PopulationClock | None = None
-
-    @property
-    def duration(self) -> float:
-        """Length of the horizon, physical units."""
-        return self.horizon[1] - self.horizon[0]
-
-    # Time. `tau` is normalised, `elapsed` the physical time since the start of the horizon.
-
-    def tau(self, elapsed: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Normalised times."""
-        fraction = elapsed / self.duration
-        return fraction if self.clock is None else self.clock.tau(fraction)
-
-    def elapsed(self, tau: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Physical times since the start of the horizon: the inverse of `tau`."""
-        return self.duration * (tau if self.clock is None else self.clock.fraction(tau))
-
-    def time_unit(
-        self, elapsed: Float[Array, "*shape"], dt: Float[Array, "*shape"] | None = None
-    ) -> float | Float[Array, "*shape"]:
-        """How long a unit of normalised time is in physical units, d t / d tau; without a clock, the duration.
-
-        Args:
-            elapsed: when, time since the start of the horizon.
-            dt: over steps of this size that begin then: dt / time_unit is exactly by how much tau grows.
-        """
-        if self.clock is None:
-            return self.duration
-        fraction = elapsed / self.duration
-        rate = self.clock.rate(fraction) if dt is None else self.clock.mean_rate(fraction, dt / self.duration)
-        return self.duration / rate
-
-    def tau_on_host(self, times: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
-        """Normalised times of physical ones (not elapsed), in double precision."""
-        fraction = (np.asarray(times, np.float64) - self.horizon[0]) / self.duration
-        return fraction if self.clock is None else self.clock.tau_on_host(fraction)
-
-    def elapsed_on_host(self, tau: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
-        """`elapsed`, in double precision."""
-        return self.duration * (tau if self.clock is None else self.clock.fraction_on_host(tau))
-
-    def time_unit_on_host(self, times: Float[np.ndarray, " T"]) -> float | Float[np.ndarray, " T"]:
-        """`time_unit` at physical times (not elapsed), in double precision."""
-        if self.clock is None:
-            return self.duration
-        fraction = (np.asarray(times, np.float64) - self.horizon[0]) / self.duration
-        return self.duration / self.clock.rate_on_host(fraction)
 
     # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
     # y = x - origin and on the time since the start of the horizon.

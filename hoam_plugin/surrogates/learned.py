@@ -78,16 +78,6 @@ class LearnedDynamics:
         learned = self.learned_drift(elapsed, parameters, dtype)
         return self._with_known(learned, elapsed, parameters)
 
-    def field_of_tau(self, tau: Scalar, parameters: Parameters, dtype: DTypeLike) -> Velocity:
-        """The drift per normalised time, dy/dtau, at one normalised time; samples in physical units."""
-        norm, reading = self.normalisation, jnp.asarray(tau, dtype)
-        learned = self._driven(norm.condition_at(reading, parameters), 1.0)
-        if self.structure.kind == "gradient":
-            return learned
-        elapsed = norm.elapsed(reading)
-        unit = norm.time_unit(elapsed)
-        return self._with_known(learned, elapsed, parameters, unit)
-
     def _with_known(
         self, learned: Velocity, elapsed: Scalar, parameters: Parameters, unit: Scalar | None = None
     ) -> Velocity:
@@ -98,7 +88,7 @@ class LearnedDynamics:
 
         def field(y: Float[Array, "n D"]) -> Float[Array, "n D"]:
             known = dynamics.drift(y, elapsed, parameters)
-            return (known if unit is None else unit * known).at[:, driven].add(learned(y))
+            return (known if unit is None else jnp.multiply(unit, known)).at[:, driven].add(learned(y))
 
         return field
 
@@ -130,7 +120,7 @@ class LearnedDynamics:
         modulations = network.modulations(weights, conditions)
         unit = norm.time_unit(starts, sizes)
         units = jnp.repeat(unit, len(y))[:, None] if isinstance(unit, jax.Array) else unit
-        return self.driven_rate(dtype, units) * network.drift(
+        return driven_rate(self, dtype, units) * network.drift(
             weights, embedding, jnp.tile(norm.of_centred(y), (len(starts), 1)), modulations
         )
 
@@ -141,12 +131,8 @@ class LearnedDynamics:
         weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
         embedding, network = self.network()
         modulation = network.modulations(weights, condition[None, :])[0]
-        rate = self.driven_rate(dtype, unit)
+        rate = driven_rate(self, dtype, unit)
         return lambda y: rate * network.drift_at_one_time(weights, embedding, norm.of_centred(y), modulation)
-
-    def driven_rate(self, dtype: DTypeLike, unit: Scalar) -> Float[Array, "_ Y"]:
-        """From normalised to physical drifts of the driven columns."""
-        return self.normalisation.scale.astype(dtype)[np.asarray(self.structure.driven)][None, :] / unit
 
     def network(self) -> tuple[Embedding, LearnedDrift]:
         """How samples enter, and the potential or field in the form that the structure gives it."""
@@ -169,6 +155,22 @@ class LearnedDynamics:
         norm = self.normalisation
         at, size = jnp.asarray(elapsed, y.dtype), None if dt is None else jnp.asarray(dt, y.dtype)
         return (norm.scale.astype(y.dtype) * (self.epsilon / norm.time_unit(at, size) ** 0.5))[None, :]
+
+
+def field_of_tau(learned: LearnedDynamics, tau: Scalar, parameters: Parameters, dtype: DTypeLike) -> Velocity:
+    """The drift per normalised time, dy/dtau, at one normalised time; samples in physical units."""
+    norm, reading = learned.normalisation, jnp.asarray(tau, dtype)
+    driven = learned._driven(norm.condition_at(reading, parameters), 1.0)
+    if learned.structure.kind == "gradient":
+        return driven
+    elapsed = norm.elapsed(reading)
+    unit = norm.time_unit(elapsed)
+    return learned._with_known(driven, elapsed, parameters, unit)
+
+
+def driven_rate(learned: LearnedDynamics, dtype: DTypeLike, unit: Scalar) -> Float[Array, "_ Y"]:
+    """From normalised to physical drifts of the driven columns, per a unit of time."""
+    return learned.normalisation.scale.astype(dtype)[np.asarray(learned.structure.driven)][None, :] / unit
 
 
 def require_known_physics(learned: LearnedDynamics) -> LearnedDynamics:

@@ -23,7 +23,7 @@ from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.integrators import Velocity, runge_kutta_4
 from hoam_plugin.potentials import Potential, ScalarPotential
 from hoam_plugin.steppers import ParameterRow, abilities_of, clock, row_of
-from hoam_plugin.surrogates.learned import LearnedDynamics
+from hoam_plugin.surrogates.learned import LearnedDynamics, driven_rate
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.schedule import substep
 from hoam_plugin.surrogates.trained_range import Policy, TrainedRange
@@ -258,7 +258,7 @@ def field_and_divergence(
         weights, embedding.streams(norm.of_centred(y), laplacian=True), modulation, jnp.zeros_like(modulation)
     )
     unit = norm.time_unit(jnp.asarray(elapsed, y.dtype))
-    drift = learned.driven_rate(y.dtype, unit) * streams.gradient.T
+    drift = driven_rate(learned, y.dtype, unit) * streams.gradient.T
     assert streams.laplacian is not None  # it was asked for
     divergence = streams.laplacian / unit
     if not learned.structure.knows_dynamics:

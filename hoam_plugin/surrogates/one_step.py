@@ -14,7 +14,7 @@ from hoam_plugin.numerics.integrators import Integrator, Velocity
 from hoam_plugin.numerics.normals import NORMALS, Noise
 from hoam_plugin.steppers import ParameterRow, clock
 from hoam_plugin.surrogates import kinetic
-from hoam_plugin.surrogates.learned import LearnedDynamics
+from hoam_plugin.surrogates.learned import LearnedDynamics, field_of_tau
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.schedule import substep
 from hoam_plugin.surrogates.trained_range import TrainedRange
@@ -84,7 +84,7 @@ def moved(
         elapsed, dt = norm.tau(begin), length / norm.time_unit(begin, length)
 
         def field_at(t: Scalar) -> Velocity:
-            return learned.field_of_tau(t, parameters, y.dtype)
+            return field_of_tau(learned, t, parameters, y.dtype)
 
     chosen = integrator or ("heun" if learned.has_noise else "rk4")
     if chosen == "rk4":

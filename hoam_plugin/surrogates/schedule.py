@@ -49,10 +49,12 @@ class Schedule(NamedTuple):
 
     def in_time(self, normalisation: Normalisation) -> Schedule:
         """A schedule in normalised time as one in the time since the start of the horizon."""
-        on_host = isinstance(self.starts, np.ndarray)
-        elapsed = normalisation.elapsed_on_host if on_host else normalisation.elapsed
-        starts = elapsed(self.starts)
-        return self._replace(starts=starts, sizes=elapsed(self.starts + self.sizes) - starts)
+        starts, sizes = self.starts, self.sizes
+        if isinstance(starts, np.ndarray) and isinstance(sizes, np.ndarray):
+            begin, end = (normalisation.elapsed_on_host(tau) for tau in (starts, starts + sizes))
+            return self._replace(starts=begin, sizes=end - begin)
+        first = normalisation.elapsed(jnp.asarray(starts))
+        return self._replace(starts=first, sizes=normalisation.elapsed(jnp.asarray(starts + sizes)) - first)
 
 
 def substep(

@@ -51,7 +51,6 @@ def spread(rule: Any = GAUSS, clock: Any = "population") -> xr.Dataset:
         n_samples=200,
         clock=clock,
         progress=False,
-        **options,
     )
 
 
@@ -139,9 +138,8 @@ def test_fit_takes_the_clock_that_it_is_asked_for(tmp_path: Any) -> None:
     assert fitted(ds, checkpoint=tmp_path / "c.hoam").fields() == own.fields()
     assert fitted(ds, "physical") is None
     assert fitted(plain) is None
+    tau = np.linspace(0, 1, 9)
     found = fitted(plain, "population")
-    np.testing.assert_allclose(
-        found.fraction_on_host(np.linspace(0, 1, 9)), own.fraction_on_host(np.linspace(0, 1, 9)), atol=0.1
-    )
-    with pytest.raises(ValueError, match="clock='physical', not 'population'|clock='population', not 'physical'"):
+    np.testing.assert_allclose(found.fraction_on_host(tau), own.fraction_on_host(tau), atol=0.1)
+    with pytest.raises(ValueError, match=r"begun with clock='population', not 'physical'"):
         fitted(ds, "physical", resume=tmp_path / "c.hoam")
