@@ -35,7 +35,7 @@ class Learner(Protocol):
         ...
 
 
-def clock(of: Learner | xr.Dataset) -> Figure:
+def clock(of: object) -> Figure:
     """Normalised time tau over time, and its rate: how fast the population travels, in units of its mean.
 
     Args:

@@ -31,6 +31,16 @@ def test_netcdf_output_equals_zarr_output(folder: Path, tmp_path: Path) -> None:
     xr.testing.assert_equal(hoam.ensemble.load(tmp_path / "held.nc"), hoam.ensemble.load(folder / "held.zarr"))
 
 
+def test_nodes_over_the_clock_of_the_population(tmp_path: Path, error: FailingCommand) -> None:
+    words = ("simulate", "duffing", "-p", "mu=0.1,0.3", "--nodes", "gauss:8", "--samples", 200, "--no-progress")
+    assert hoam_command(*words, "--clock", "population", "-o", tmp_path / "d.zarr") == 0
+    times = hoam.ensemble.load(tmp_path / "d.zarr")["time"].values
+    # It falls in fast and then swings.
+    assert times[1] < 0.7 * 12 * hoam.quadrature.gauss_legendre(8).nodes_and_weights()[0][0]
+    said = error("simulate", "duffing", "--times", "0:1:3", "--clock", "population", "-o", tmp_path / "n.zarr")
+    assert "--clock=population spreads the nodes of a rule" in said
+
+
 def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error: FailingCommand) -> None:
     words = ("simulate", "duffing", "--samples", SAMPLES, "--times", "0,1", "--no-progress")
     target = tmp_path / "some.zarr"
