@@ -60,18 +60,18 @@ class _Group(NamedTuple):
     Attributes:
         lanes: runs.
         legs: from the start to the first saved time, and on to each of the others.
-        index: of the leg that they take next.
+        place: index of the leg that they take next.
     """
 
     lanes: list[Lane]
     legs: list[Leg]
-    index: int
+    place: int
 
 
 class _Ahead(NamedTuple):
     """A saved time that has been computed on the assumption that nothing has to be repeated."""
 
-    index: int
+    place: int
     before: list[State]
     after: list[State]
     record: Record
@@ -137,16 +137,16 @@ def _follow(runs: Runs, step: Step, writer: _Writer, group: _Group) -> Iterator[
         rows = [lane.parameters for lane in group.lanes]
         back = [recover(*three) for three in zip(oldest.before, oldest.after, rows, strict=True)]
         if all(state is None for state in back):
-            add(oldest.index, oldest.record)
+            add(oldest.place, oldest.record)
             return []
         starts = [old if new is None else new for old, new in zip(oldest.before, back, strict=True)]
         lanes = [lane._replace(state=state) for lane, state in zip(group.lanes, starts, strict=True)]
-        return [_Group(some, group.legs, oldest.index) for some in _alike(lanes, _form)]
+        return [_Group(some, group.legs, oldest.place) for some in _alike(lanes, _form)]
 
     def add(index: int, record: Record) -> None:
         writer.add(numbers, index, max(group.legs[index].n_steps, 1), record, size + _n_bytes(record))
 
-    for index, leg in enumerate(group.legs[group.index :], group.index):
+    for index, leg in enumerate(group.legs[group.place :], group.place):
         _warn_if_unresolved(first, group.legs, index)
         states, record = step(
             runs.stepper, states, leg.interval(), parameters, keys, np.asarray(index, np.int32), rates=runs.rates
