@@ -27,7 +27,7 @@ def test_learns_a_translation_between_the_training_parameters(epsilon: float) ->
         key=jax.random.key(0),
         potential=hoam.CoLoRA(width=16, depth=3, rank=2, hyper_width=8),
         loss=hoam.ActionMatching(epsilon=epsilon),
-        training=Training(iterations=1500, n_samples=32, runs_per_iteration=5, learning_rate=6e-3),
+        training=Training(iterations=1000, n_samples=12, runs_per_iteration=5, learning_rate=6e-3),
         progress=False,
     )
     y = jnp.linspace(-1.0, 1.0, 5)[:, None]
