@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
+from scipy.linalg import solve_triangular
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.hardware import available_cores
@@ -29,8 +30,8 @@ from hoam_plugin.numerics.differentiation import differentiation_matrix
 
 # Samples whose waves fit the cache.
 _ROWS = 2048
-# Samples that the Gram matrix of a time is estimated from, and those of the fluctuations of rates.
-_GRAM_ROWS, _FLUCTUATION_ROWS = 512, 256
+# Samples that a Gram matrix is estimated from per wave, and least of each time; those of the fluctuations of rates.
+_GRAM_ROWS_PER_WAVE, _LEAST_GRAM_ROWS, _FLUCTUATION_ROWS = 4, 256, 128
 # Neighbouring times share one whitening, as many as leave so many of them.
 _MOST_GROUPS = 64
 # Eigenvalues of the normalised Gram matrix below this share of their sum are mostly noise.
@@ -149,21 +150,24 @@ def _run_moments(
     run: int,
     groups: Int[np.ndarray, " T"],
 ) -> _RunMoments:
-    w, b = waves.frequencies, waves.phases
-    k, n_times = len(b), ds.sizes["time"]
+    w = waves.frequencies
+    k, n_times = len(w), ds.sizes["time"]
     conditions = conditions_of(ds, dynamics.normalisation, run)
     means, diffusion = np.zeros((n_times, k)), np.zeros((n_times, k))
     gram = np.zeros((int(groups.max()) + 1, k, k))
     products = w @ w.T
-    points = np.empty((n_times, min(_FLUCTUATION_ROWS, ds.sizes["sample"]), w.shape[1]))
+    per_time = math.ceil(_GRAM_ROWS_PER_WAVE * k * len(gram) / (n_times * ds.sizes["run"]))
+    some = _spread(ds.sizes["sample"], max(_LEAST_GRAM_ROWS, per_time))
+    few = _spread(ds.sizes["sample"], _FLUCTUATION_ROWS)
+    points = np.empty((n_times, len(few), w.shape[1]))
     dtype = conditions.dtype
     for times, slab in ensembles.slabs(ds, run):
         for j, raw in enumerate(slab, times.start):
             z = dynamics.normalisation.raw_samples(raw, dtype)
-            points[j] = z[:_FLUCTUATION_ROWS]
+            points[j] = z[few]
             noise = np.asarray(_noise(dynamics, jnp.asarray(z), conditions[j])) if dynamics.has_noise else None
             means[j], diffusion[j] = _means(waves, z, None if noise is None else noise**2)
-            sines = np.sin(z[:_GRAM_ROWS] @ w.T.astype(dtype) + b.astype(dtype))
+            sines = np.sin(_angles(waves, z[some]))
             gram[groups[j]] += (sines.T @ sines).astype(np.float64) / len(sines) * products
     return _RunMoments(means, diffusion, gram, points)
 
@@ -172,18 +176,36 @@ def _means(
     waves: Waves, z: Float[np.ndarray, "n D"], variances: Float[np.ndarray, "n D"] | None
 ) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
     """E[f] and E[sum_d sigma_d^2 / 2 d^2 f / dz_d^2] of some samples; sums in double precision."""
-    w, b = waves.frequencies.astype(z.dtype), waves.phases.astype(z.dtype)
     same = variances is None or bool((variances == variances[:1]).all())
-    value, bend = np.zeros(len(b)), np.zeros(len(b))
+    value, bend = np.zeros(len(waves.phases)), np.zeros(len(waves.phases))
     for first in range(0, len(z), _ROWS):
         part = slice(first, first + _ROWS)
-        cosines = np.cos(z[part] @ w.T + b)
+        cosines = np.cos(_angles(waves, z[part]))
         value += cosines.sum(axis=0, dtype=np.float64)
         if variances is not None and not same:
-            bend -= (cosines * (variances[part] @ (w**2).T / 2)).sum(axis=0, dtype=np.float64)
+            halves = variances[part] @ (waves.frequencies.T.astype(z.dtype) ** 2) / 2
+            bend -= (cosines * halves).sum(axis=0, dtype=np.float64)
     if variances is not None and same:
         bend = -value * (waves.frequencies**2 @ variances[0].astype(np.float64)) / 2
     return value / len(z), bend / len(z)
+
+
+def _spread(n: int, wanted: int) -> Int[np.ndarray, " m"]:
+    """Indices of some of n samples, which may lie in any order."""
+    return np.arange(min(n, wanted)) * n // min(n, wanted)
+
+
+def _angles(waves: Waves, z: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n K"]:
+    """The angles w . z + b, not by NumPy: the threads of its matrix products get in the way of those over runs."""
+    arrays = (waves.frequencies.astype(z.dtype), waves.phases.astype(z.dtype), z)
+    return np.asarray(_compiled_angles(*map(jnp.asarray, arrays)))
+
+
+@jax.jit
+def _compiled_angles(
+    frequencies: Float[Array, "K D"], phases: Float[Array, " K"], z: Float[Array, "n D"]
+) -> Float[Array, "n K"]:
+    return z @ frequencies.T + phases[None, :]
 
 
 @jax.jit
@@ -220,6 +242,6 @@ def _applied(
 def _inverse_root(matrix: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:
     """The inverse square root of a positive semidefinite matrix, up to a rotation, with a ridge."""
     scale = np.sqrt(np.maximum(np.diag(matrix), np.finfo(np.float64).tiny))
-    values, vectors = np.linalg.eigh(matrix / scale[:, None] / scale[None, :])
-    roots = np.sqrt(np.maximum(values, 0) + _RIDGE * len(values))
-    return (vectors / roots[None, :]).T / scale[None, :]
+    ridge = _RIDGE * len(scale) * np.eye(len(scale))
+    factor = np.linalg.cholesky(matrix / scale[:, None] / scale[None, :] + ridge)
+    return solve_triangular(factor, np.diag(1 / scale), lower=True)

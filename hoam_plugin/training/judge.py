@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key
-from hoam_plugin.losses import cells
+from hoam_plugin.losses import MomentTargets, cells
 from hoam_plugin.potentials import Weights
 from hoam_plugin.quadrature import trapezoid_weights
 from hoam_plugin.training import held_out, iterations
@@ -40,6 +40,7 @@ _MOST_END_SAMPLES = 256
 _LEAST_TIMES = 9
 
 _OWN = "samples of the training"
+_LOSS = "the loss of training"
 
 Values = Float[np.ndarray, " subsets"]
 
@@ -121,6 +122,19 @@ class Judge:
         with ThreadPoolExecutor(min(n_subsets, available_cores())) as pool:
             return np.asarray(list(pool.map(value, range(n_subsets))))
 
+    def values_of_block(self, weights: Weights, losses: Float[np.ndarray, " block"]) -> Values:
+        """The values of a model after a block with these training losses.
+
+        Residuals of moments are differences of means, which the few samples of a judge cannot tell, and a loss of them
+        has a floor: there the losses of the block, on samples drawn anew in every iteration, say more. Their means over
+        as many parts of the block as there are subsets tell the noise.
+        """
+        if self.on != _LOSS:
+            return self.values(weights)
+        n_subsets = self.data.points.shape[2]
+        parts = np.array_split(np.resize(losses, max(len(losses), n_subsets)), n_subsets)
+        return np.asarray([part.mean() for part in parts])
+
     def is_due(self, done: int) -> bool:
         """Whether a model is judged after so many iterations: at equal distances, and at the end."""
         training = self.setup.training
@@ -142,6 +156,8 @@ def judge_of(choices: Choices, samples: TrainingSamples, rows: held_out.Rows | N
         on = "validation runs" if choices.validates else _OWN
         if runs.ensemble.sizes["sample"] > _MOST_ROWS:
             rows = held_out.split(runs.ensemble, _MOST_ROWS, key)[1]
+    if isinstance(runs.targets, MomentTargets) and not choices.validates:
+        on = _LOSS
     n_rows = runs.ensemble.sizes["sample"] if rows is None else len(rows[0])
     n_subsets = min(SUBSETS, n_rows)
     trained = samples.at(0)

@@ -192,7 +192,7 @@ class TrainingRun:
     def _judged(self, record: BlockRecord) -> Values | None:
         if not self._judge.is_due(int(record.state.iteration)):
             return None
-        values = self._judge.values(record.state.average)
+        values = self._judge.values_of_block(record.state.average, record.loss)
         return values if np.isfinite(values).all() else None
 
     def _require_no_exploit(self, record: BlockRecord) -> None:
