@@ -57,8 +57,8 @@ class Batch:
     probes: Float[Array, "T n K D"] | None = None
     drift: Float[Array, "T n D"] | None = None
     targets: Float[Array, "T n Y"] | None = None
-    neighbours: Float[Array, "T n K D"] | None = None
-    neighbour_multiplicity: Float[Array, "T n K"] | None = None
+    neighbours: Float[Array, "T n J D"] | None = None
+    neighbour_multiplicity: Float[Array, "T n J"] | None = None
     coefficients: Float[Array, "T _"] | None = None
     multiplicity: Float[Array, "T n"] | None = None
     end_multiplicity: Float[Array, "E m"] | None = None
@@ -107,8 +107,8 @@ class Nodes(NamedTuple):
     probes: Float[Array, "T n K D"] | None = None
     drift: Float[Array, "T n D"] | None = None
     targets: Float[Array, "T n Y"] | None = None
-    neighbours: Float[Array, "T n K D"] | None = None
-    neighbour_multiplicity: Float[Array, "T n K"] | None = None
+    neighbours: Float[Array, "T n J D"] | None = None
+    neighbour_multiplicity: Float[Array, "T n J"] | None = None
     coefficients: Float[Array, "T _"] | None = None
     multiplicity: Float[Array, "T n"] | None = None
     flux: Float[Array, "T n"] | None = None
