@@ -304,5 +304,7 @@ def _validation(history: xr.Dataset | None) -> dict[str, float]:
     """The validation loss of the weights that training chose, if it had validation runs."""
     if history is None or "validation" not in history:
         return {}
+    if history.attrs.get("judged_on", "validation runs") != "validation runs":
+        return {}  # samples of the training runs say nothing about other parameters
     lowest = float(history["validation"].min())
     return {"validation": lowest} if math.isfinite(lowest) else {}

@@ -282,6 +282,13 @@ def test_the_validation_loss_of_a_training_is_a_score(low: Any) -> None:
     assert listing.scores == {"validation": 0.3}
 
 
+def test_samples_of_the_training_runs_are_no_validation(low: Any) -> None:
+    history = xr.Dataset({"validation": ("iteration", [0.4])}, {"iteration": [1]}, {"judged_on": "held-out samples"})
+    hoam.register(NAME, with_provenance(low, dataclasses.replace(provenance_of(low), history=history)))
+    (listing,) = [listing for listing in registry.catalogue() if listing.name == NAME]
+    assert not listing.scores
+
+
 @pytest.mark.usefixtures("as_installed")
 def test_scores_of_the_wrong_kind(low: Any) -> None:
     with pytest.raises(TypeError, match=r"scores=0.3 must be a Dataset of compare or a dict"):
