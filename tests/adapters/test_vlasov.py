@@ -150,9 +150,9 @@ def test_an_integer_is_no_key_and_a_hole_no_density(as_installed):
 
 def test_a_surrogate_steps_in_the_place_of_an_adept_code():
     field, model = particle_field(), model_on_grid()
-    # So close to the boundary that some cross it in every step.
-    near = jnp.linspace(-0.5, 0.5, 256) % model.variables[0].period
-    y0 = {**field.initial(KEY, 256, MU), "x_electron": near, "de": jnp.ones(3)}
+    # So many so close to the boundary that some cross it in every step.
+    near = jnp.linspace(-0.5, 0.5, 1024) % model.variables[0].period
+    y0 = {**field.initial(KEY, 1024, MU), "x_electron": near, "de": jnp.ones(3)}
     args = {"parameters": MU, "drivers": {}}
     times = jnp.asarray([1.0, 2.0625, 4.0])
     saveat = diffrax.SaveAt(
@@ -162,7 +162,7 @@ def test_a_surrogate_steps_in_the_place_of_an_adept_code():
         }
     )
     sol = diffrax.diffeqsolve(diffrax.ODETerm(field), adept.Stepper(), 0.0, 4.0, 0.125, y0, args=args, saveat=saveat).ys
-    state = dataclasses.replace(model.init(KEY, 256, MU), x=near)
+    state = dataclasses.replace(model.init(KEY, 1024, MU), x=near)
     solved = model.solve(state, jnp.asarray([1.0, 2.0, 2.125, 4.0]), MU, dt=0.125)
     saved, period = sol["particles"], model.variables[0].period
 
