@@ -60,14 +60,14 @@ class MomentsAlone:
         return None
 
     def __call__(self, run: int, time: int) -> Float[np.ndarray, "sample D"]:
-        """Samples at a run and a time index, in the dtype of the start's."""
+        """Samples at a run and a time index; moved ones in double precision, as single has few digits far from 0."""
         start, white = self._whitened(run)
         if time == 0:
             return start
         own = np.asarray(self._motion.columns)
         parameters, fraction = ensembles.parameters(self._truth, run), float(self._fractions[time])
         mean, root = (np.asarray(a, np.float64) for a in _mean_and_root(self._motion, fraction, parameters))
-        moved = start.copy()
+        moved = start.astype(np.float64)
         moved[:, own] = (mean + white @ root) * self._scale[own] + self._centre[own]
         return moved
 
