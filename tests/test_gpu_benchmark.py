@@ -90,8 +90,10 @@ def test_a_training_that_takes_too_long_is_stopped_and_leaves_its_model(gpu, ben
             before = written()
             while written() == before and not self.finished.wait(0.01):
                 pass
-            if not self.finished.is_set():
+            pause = 0.0  # An interrupt that reaches the main thread in a destructor is lost.
+            while not self.finished.wait(pause):
                 self.function()
+                pause = 5.0
 
     def written():
         return path.stat().st_mtime_ns if path.exists() else 0
