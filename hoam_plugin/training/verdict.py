@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +20,8 @@ _IN_A_ROW = 2
 _FOR_LONG = 0.25
 # What the last third of training must have gained, as a share of all, to be still improving.
 _STILL_IMPROVING = 0.01
+# So many standard errors of that gain are the judge's scatter, within which it cannot be told from none.
+_CLEAR_GAIN = 2.0
 _LAST = 1 / 3
 # What every second saved time alone may change, as a share of all that training has gained; in shorter ones nothing
 # can be told.
@@ -103,17 +104,35 @@ def ending(course: Course, start: Values, half_the_times: Values | None, best: V
     if last.sum() < 2:
         return Verdict("still improving", "it was too short to tell")
     x = course.iterations[last]
-    slopes = np.polyfit(x, course.values[last], 1)[0]
-    gains = -slopes * (x[-1] - x[0])
+    gains = -np.polyfit(x, course.values[last], 1)[0] * (x[-1] - x[0])
     gained = float(np.mean(start)) - float(values.min())
-    share = float(np.mean(gains)) / gained if gained > 0 else math.inf
-    clear = float(np.mean(gains)) > 2 * standard_error(gains)
-    text = f"the last third of training gained {share:.1%} of all that it gained"
     if gained <= 0:
         return Verdict("still improving", "nothing has been learned yet")
-    if clear and share > _STILL_IMPROVING:
-        return Verdict("still improving", f"{text}: more iterations would help")
-    return Verdict("converged", text)
+    return _of_the_last_third(float(np.mean(gains)) / gained, _CLEAR_GAIN * standard_error(gains) / gained)
+
+
+def _of_the_last_third(share: float, scatter: float) -> Verdict:
+    """What it has gained, and what that means.
+
+    Args:
+        share: of all that training has gained; negative where it has lost.
+        scatter: what the judge cannot tell from 0, as a share of the same.
+    """
+    text = f"the last third of training gained {share:.1%} of all that it gained"
+    if share < -scatter:
+        text = f"the last third of training lost {-share:.1%} of all that it had gained"
+        return Verdict("converged", f"{text}, more than the judge's scatter of {scatter:.1%}: longer did not help")
+    if share > max(scatter, _STILL_IMPROVING):
+        why = f"more than the judge's scatter of {scatter:.1%} and than the {_STILL_IMPROVING:.0%} that counts"
+        return Verdict("still improving", f"{text}, {why}: more iterations would help")
+    if share + scatter <= _STILL_IMPROVING:
+        why = f"with the judge's scatter of {scatter:.1%} no more than the {_STILL_IMPROVING:.0%} that counts"
+        return Verdict("converged", f"{text}, {why}: more iterations would hardly help")
+    if share > scatter:
+        why = f"more than the judge's scatter of {scatter:.1%}, but less than the {_STILL_IMPROVING:.0%} that counts"
+        return Verdict("converged", f"{text}, {why}: more iterations would help little")
+    why = f"which the judge, with a scatter of {scatter:.1%}, cannot tell from none"
+    return Verdict("converged", f"{text}, {why}: more iterations may help or not, more held-out samples would tell")
 
 
 def _clear_excess(differences: Float[np.ndarray, " subsets"]) -> float:

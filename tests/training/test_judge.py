@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from typing import Any
 
 import jax
@@ -155,6 +156,33 @@ def test_verdicts() -> None:
     # A gain within the noise is none.
     assert outcome([*flat[:6], -1.02, -1.04, -1.05], noise=0.5) == "converged"
     assert outcome([0.5, 0.4, 0.3, 0.2]) == "still improving"
+
+
+@pytest.mark.parametrize(
+    ("last", "noise", "word", "says"),
+    [
+        # Of 1.0 that all of training gained, the last three judgements gained `last`, by a straight line.
+        (0.2, 0.0, "still improving", "gained 20.0% .* more than the judge's scatter of 0.0% .*: more .* would help$"),
+        (0.2, 0.02, "still improving", "gained 20.0% .* scatter of 4.0% and than the 1% that counts"),
+        (0.2, 0.2, "converged", "gained 20.0% .* with a scatter of 40.0%, cannot tell from none: .* may help or not"),
+        (0.004, 0.0, "converged", "gained 0.4% .* scatter of 0.0% no more than the 1% .*: .* would hardly help"),
+        (0.009, 0.002, "converged", "gained 0.9% .* than the judge's scatter of 0.4%, but .* would help little"),
+        (0.004, 0.05, "converged", "gained 0.4% .* with a scatter of 10.0%, cannot tell from none"),
+        (-0.2, 0.02, "converged", "lost 20.0% of all .* more than the judge's scatter of 4.0%: longer did not help"),
+    ],
+)
+def test_a_verdict_says_what_was_decided_and_why(last: float, noise: float, word: str, says: str) -> None:
+    """The gain of the last third beside its two standard errors, both as shares of all that training gained."""
+    end = -1.0 if last > 0 else -1.0 - last
+    values = np.asarray([-0.3, -0.5, -0.6, -0.6, -0.6, -0.6, end + last, end + last / 2, end])
+    # Four subsets whose gains differ: their standard error is `noise`.
+    apart = noise * np.sqrt(3) * np.asarray([1.0, -1.0, 1.0, -1.0])
+    seen = course(values.tolist(), values.tolist())
+    seen = seen._replace(values=seen.values - np.r_[np.zeros(6), 0, 0.5, 1][:, None] * apart)
+    ended = verdict.ending(seen, START, None, None)
+    assert ended.outcome == word
+    assert re.search(says, ended.sentence), ended.sentence
+    assert not ended.advice
 
 
 def test_an_exploited_loss_is_caught_by_the_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
