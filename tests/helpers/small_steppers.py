@@ -56,7 +56,9 @@ class Dividing(OrnsteinUhlenbeck):
         return dataclasses.replace(state, time=state.time + dt, q=state.q / parameters["theta"])
 
 
-jax.tree_util.register_dataclass(Dividing, [], ["dt", "horizon"])
+# Not as a dataclass: jaxlib 0.10.1 takes structures of two dataclasses with equal static fields for the same, so that
+# once in a hundred times what is compiled for the one steps the other.
+jax.tree_util.register_static(Dividing)
 
 
 @jax.tree_util.register_dataclass
