@@ -14,6 +14,10 @@ from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
 from hoam_plugin.losses import AbstractLoss, Batch, MomentTargets, NodeMoments, if_there
 from hoam_plugin.training.data import TrainingData
 
+# Neighbouring nodes of an iteration that sees a part of them. The longer the stretches, the less does their sum
+# fluctuate with the samples, but the fewer parts of the range of time it sees.
+_STRETCH = 16
+
 
 def draw_batch(
     loss: AbstractLoss, data: TrainingData, key: Key, *, runs_per_iteration: int = 1, n_times: int | None = None
@@ -188,9 +192,11 @@ def _known(
     key: Key,
 ) -> tuple[Float[Array, "T n D"] | None, Float[Array, "T n K D"] | None]:
     """The known drift at every sample, and the directions of the Laplacian's estimate."""
-    if dynamics is None or not dynamics.structure.knows_dynamics:
+    if dynamics is None or not dynamics.has_drift:
         return None, draw_probes(loss, points, key)
     drift, noise = jax.vmap(dynamics.normalised)(points, conditions)
+    if not dynamics.structure.knows_dynamics:
+        return drift, draw_probes(loss, points, key)
     if not dynamics.has_noise or not loss.noise:
         return drift, None
     # Along each driven coordinate as far as its own noise reaches: then |direction . grad|^2 sums to the Laplacian
@@ -213,6 +219,8 @@ def draw_nodes(
     n_nodes = len(data.nodes)
     if n_times is None or n_times >= n_nodes:
         return data.nodes, data.weights[data.nodes]
+    if data.bands is not None and not (loss.coupled or loss.merged):
+        return _draw_stretches(data, key, n_times)
     # One node from each of n_times equal stretches of the list: every node is expected n_times / n_nodes times.
     dtype = data.weights.dtype
     place = (jnp.arange(n_times, dtype=dtype) + jax.random.uniform(key, (n_times,), dtype)) * (n_nodes / n_times)
@@ -225,6 +233,26 @@ def draw_nodes(
         zero = jnp.zeros(1, dtype)
         return chosen, jnp.concatenate([zero, half]) + jnp.concatenate([half, zero])
     return chosen, data.weights[chosen] * (n_nodes / n_times)
+
+
+def _draw_stretches(data: TrainingData, key: Key, n_times: int) -> tuple[Int[Array, " nodes"], Float[Array, " nodes"]]:
+    """Stretches of neighbouring nodes, for means over independent samples that are differentiated.
+
+    Summed by parts, the fluctuations of these means meet the rate of change of w s along the nodes, where w are the
+    weights; of nodes that do not look at one another they meet w s itself, over the distance of the nodes. So the
+    weights rise and fall along each stretch instead of jumping at its ends. The stretches begin at equal distances on
+    the circle of nodes, turned at random, so that every node is expected to weigh what it does among all.
+    """
+    n_nodes, dtype = len(data.nodes), data.weights.dtype
+    n_stretches = max(1, n_times // _STRETCH)
+    ordinals = np.array_split(np.arange(n_times), n_stretches)
+    arches = [np.sin(np.pi * (np.arange(len(part)) + 0.5) / len(part)) for part in ordinals]
+    factors = np.concatenate([len(arch) * arch / arch.sum() for arch in arches]) * (n_nodes / n_times)
+    # Every start by itself is uniform over the nodes; those of all are as far apart as whole numbers allow.
+    ahead = np.concatenate([i * n_nodes // n_stretches + part - part[0] for i, part in enumerate(ordinals)])
+    places = jax.random.randint(key, (), 0, n_nodes, jnp.int32) + ahead.astype(np.int32)
+    chosen = data.nodes[places % n_nodes]
+    return chosen, data.weights[chosen] * jnp.asarray(factors, dtype)
 
 
 def draw_probes(loss: AbstractLoss, points: Float[Array, "T n D"], key: Key) -> Float[Array, "T n K D"] | None:
