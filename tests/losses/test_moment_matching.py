@@ -26,35 +26,30 @@ from hoam_plugin.training.drawing import draw_batch, judging_batch
 FIELD = hoam.VectorField(width=16, depth=3, time_harmonics=1)
 
 
-def wave(waves: Waves, k: int, z: Any) -> Any:
-    return jnp.cos(jnp.sum(jnp.asarray(waves.frequencies[k]) * z) + waves.phases[k])
+def wave(waves: Waves, k: Any, z: Any) -> Any:
+    return jnp.cos(jnp.sum(jnp.asarray(waves.frequencies)[k] * z) + jnp.asarray(waves.phases)[k])
 
 
 def naive_loss(loss: hoam.MomentMatching, waves: Waves, drift: Any, driven: list[int], b: Batch) -> Any:
     """Node by node, combination by combination, wave by wave, sample by sample, with automatic derivatives."""
     assert b.moments is not None
-    total = 0.0
-    for t in range(len(b.weights)):
-        halves = jnp.split(b.points[t], 2)
-        starts = (0, len(halves[0]))
-        residual = []
-        for half, start in zip(halves, starts, strict=True):
-            means = []
-            for k in range(loss.n_waves):
+    known = jnp.zeros_like(b.points) if b.drift is None else b.drift
 
-                def along(z: Any, i: Any, t: int = t, k: int = k) -> Any:
-                    velocity = (
-                        (jnp.zeros_like(z) if b.drift is None else b.drift[t, i])
-                        .at[jnp.asarray(driven)]
-                        .add(drift(z, b.conditions[t]))
-                    )
-                    return jax.grad(lambda z: wave(waves, k, z))(z) @ velocity
+    def of_node(points: Any, known: Any, condition: Any, weight: Any, rates: Any, whitening: Any) -> Any:
+        def along(z: Any, drift_there: Any, k: Any) -> Any:
+            velocity = drift_there.at[jnp.asarray(driven)].add(drift(z, condition))
+            return jax.grad(lambda z: wave(waves, k, z))(z) @ velocity
 
-                means.append(jnp.mean(jax.vmap(along)(half, start + jnp.arange(len(half)))))
-            residual.append(b.moments.rates[t] - b.moments.whitening[t] @ jnp.stack(means))
-        energy = jnp.mean(jnp.sum(jax.vmap(lambda z, t=t: drift(z, b.conditions[t]))(b.points[t]) ** 2, axis=1))
-        total = total + b.weights[t] * (residual[0] @ residual[1] + loss.energy * energy) / 2
-    return total
+        def residual(points: Any, known: Any) -> Any:
+            of_wave = jax.vmap(lambda k: jnp.mean(jax.vmap(along, (0, 0, None))(points, known, k)))
+            return rates - whitening @ of_wave(jnp.arange(loss.n_waves))
+
+        first, second = (residual(*half) for half in zip(jnp.split(points, 2), jnp.split(known, 2), strict=True))
+        energy = jnp.mean(jnp.sum(jax.vmap(lambda z: drift(z, condition))(points) ** 2, axis=1))
+        return weight * (first @ second + loss.energy * energy) / 2
+
+    nodes = jax.vmap(of_node)
+    return jnp.sum(nodes(b.points, known, b.conditions, b.weights, b.moments.rates, b.moments.whitening))
 
 
 @pytest.mark.parametrize("kind", ["field", "kinetic", pytest.param("gradient", marks=pytest.mark.slow)])
@@ -66,8 +61,13 @@ def test_fast_loss_is_the_naive_one(kind: Any) -> None:
         network = hoam.CoLoRA(width=6, depth=3, rank=2, hyper_width=5) if kind == "gradient" else FIELD
         embedding = Embedding((3.0, None), 2, split.driven if kind == "kinetic" else None)
         form = bound(network, split, embedding)
-        weights = form.init(jax.random.key(1), embedding.n_features, 2)
-        weights = jax.tree.map(lambda w: w + 0.3 * jax.random.normal(jax.random.key(2), w.shape), weights)
+
+        @jax.jit
+        def some_weights(key: Any) -> Any:
+            weights = form.init(key, embedding.n_features, 2)
+            return jax.tree.map(lambda w: w + 0.3 * jax.random.normal(jax.random.key(2), w.shape), weights)
+
+        weights = some_weights(jax.random.key(1))
         keys = jax.random.split(jax.random.key(0), 6)
         loss = hoam.MomentMatching(n_waves=2, energy=0.2)
         points = jax.random.normal(keys[0], (2, 300, 2))
@@ -91,12 +91,14 @@ def test_fast_loss_is_the_naive_one(kind: Any) -> None:
         def naive(weights: Any) -> Any:
             return naive_loss(loss, waves, lambda z, c: drift(weights, z, c), list(split.driven), batch)
 
-        value, _, gradient = loss_and_gradient(loss, form, embedding, weights, batch)
+        fast = jax.jit(lambda weights, batch: loss_and_gradient(loss, form, embedding, weights, batch))
+        value, _, gradient = fast(weights, batch)
         expected, expected_gradient = jax.jit(jax.value_and_grad(naive))(weights)
         np.testing.assert_allclose(value, expected, rtol=1e-11)
         for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
-        shares = [loss_value(loss, form, embedding, weights, batch.part(jnp.asarray(i), 2)) for i in range(2)]
+        share = jax.jit(lambda i: loss_value(loss, form, embedding, weights, batch.part(i, 2)))
+        shares = [share(jnp.asarray(i)) for i in range(2)]
         np.testing.assert_allclose(sum(shares), expected, rtol=1e-11)
 
 
@@ -176,14 +178,15 @@ def test_subsets_of_samples_are_unbiased() -> None:
     value = jax.jit(jax.vmap(lambda k: loss_value(loss, form, embedding, weights, draw_batch(loss, data, k))))
     values = np.asarray(value(jax.random.split(jax.random.key(0), 2000)), np.float64)
 
-    def of_all(points: Any) -> float:
+    @jax.jit
+    def of_all(points: Any) -> Any:
         data = data_of(points, targets)
-        return float(loss_value(loss, form, embedding, weights, judging_batch(loss, data, jnp.int32(0))))
+        return loss_value(loss, form, embedding, weights, judging_batch(loss, data, jnp.int32(0)))
 
-    exact = of_all(points.reshape(1, 2, 1, 64, 1))
+    exact = float(of_all(points.reshape(1, 2, 1, 64, 1)))
     assert exact >= 0
     assert abs(values.mean() - exact) < 4 * values.std() / len(values) ** 0.5
-    squares = [of_all(points[:, :, i : i + 1]) for i in range(16)]
+    squares = [float(of_all(points[:, :, i : i + 1])) for i in range(16)]
     assert np.mean(squares) > exact + 10 * values.std() / len(values) ** 0.5
 
 
