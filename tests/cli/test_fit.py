@@ -13,11 +13,27 @@ import pytest
 from command_line import ITERATIONS, FailingCommand, hoam_command, n_iterations
 
 import hoam_plugin as hoam
+from hoam_plugin.dynamics import PopulationClock, clock_attribute, clock_through
 from hoam_plugin.training import iterations as training
 
 
 def test_fit_takes_its_options(folder: Path) -> None:
     assert n_iterations(folder / "model.hoam") == ITERATIONS
+
+
+def test_the_clock_of_the_population(folder: Path, tmp_path: Path) -> None:
+    """Found from the samples where it is asked for, and left aside where time itself is."""
+    ds, recorded = hoam.ensemble.load(folder / "truth.zarr"), clock_through([0, 0.2, 1], [0, 0.5, 1])
+    hoam.ensemble.save(ds.assign_attrs(clock_attribute(recorded, (0.0, 40.0))), tmp_path / "with.zarr")
+    sizes = ("--iterations", 2, "--width", 4, "--depth", 2, "--rank", 1, "--no-progress", "--overwrite")
+
+    def clock_of(*words: object) -> PopulationClock | None:
+        assert hoam_command("fit", *words, "-o", tmp_path / "m.hoam", *sizes) == 0
+        return hoam.load(tmp_path / "m.hoam").learned.normalisation.clock
+
+    assert hoam.load(folder / "model.hoam").learned.normalisation.clock is None
+    assert clock_of(folder / "truth.zarr", "--clock", "population") is not None
+    assert clock_of(tmp_path / "with.zarr", "--clock", "physical") is None
 
 
 def test_interrupted_fit_is_resumed(

@@ -76,6 +76,18 @@ def test_docs_of_differentiable_use() -> None:
     assert np.isfinite(scope["sensitivity"]).all()
 
 
+def test_docs_of_the_clock_of_a_population() -> None:
+    scope = run("docs/population_clock.md", {})
+    truth, clock = scope["truth"], scope["model"].learned.normalisation.clock
+    nodes = scope["rule"].nodes_and_weights()[0]
+    np.testing.assert_allclose(clock.tau_on_host(truth["time"].values[1:-1] / 12), nodes, atol=1e-5)
+    # It falls in fast and then swings, as the saved times of the picture show.
+    assert truth["time"].values[1] < 0.7 * 12 * nodes[0]
+    times, reading = scope["figure"].axes[0].lines[2].get_data()
+    np.testing.assert_allclose(times, scope["foreign"]["time"])
+    assert np.diff(reading)[0] > 2 * np.diff(reading)[-1]
+
+
 def test_docs_of_simulators() -> None:
     scope = run("docs/simulators.md", {})
     assert abs(float(scope["fit"]["rate"]) / scope["expected"].imag - 1) < 0.02
