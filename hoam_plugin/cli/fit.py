@@ -61,6 +61,20 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
+class Frame:
+    """In which time, and around what, is learned.
+
+    Attributes:
+        clock: what the model's time goes evenly with: physical time, or the distance that the population travels. By
+            default the latter where hoam simulate --clock=population made the ensemble.
+        base: what moves samples where nothing was learned: none, or moments, the motion of mean and covariance.
+    """
+
+    clock: Literal["physical", "population"] | None = None
+    base: Literal["none", "moments"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class HeldOut:
     """Runs that are not trained on.
 
@@ -105,7 +119,7 @@ def fit(
     output: Output,
     structure: Structure | None = None,
     recipe: Recipe = "quick",
-    clock: Literal["physical", "population"] | None = None,
+    frame: Annotated[Frame, Parameter(name="*")] = Frame(),
     optimisation: Annotated[Optimisation, Parameter(name="*")] = Optimisation(),
     network: Annotated[Network, Parameter(name="*")] = Network(),
     held_out: Annotated[HeldOut, Parameter(name="*")] = HeldOut(),
@@ -121,8 +135,7 @@ def fit(
             the force alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
         recipe: the settings to start from, with --structure gradient: quick takes a minute or two on two cores, quality
             ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
-        clock: what the model's time goes evenly with: physical time, or the distance that the population travels. By
-            default the latter where hoam simulate --clock=population made the ensemble.
+        frame: in which time and around what it is learned, see `Frame`.
         optimisation: how it is learned, see `Optimisation`.
         network: sizes of the potential, see `Network`.
         held_out: runs for validation, see `HeldOut`.
@@ -147,8 +160,7 @@ def fit(
     settings = _changed(_settings(ds, kind, recipe), kind, optimisation, network, held_out)
     if structure is not None:
         settings["structure"] = structure
-    if clock is not None:
-        settings["clock"] = clock
+    settings |= {name: given for name, given in dataclasses.asdict(frame).items() if given is not None}
     if ds.nbytes <= _LARGEST_IN_MEMORY:
         ds = ds.load()
     began = time.perf_counter()

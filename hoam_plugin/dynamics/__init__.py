@@ -2,6 +2,7 @@
 
 from hoam_plugin.dynamics.centred_states import centred, compute_dtype, remainders_for, with_centred, with_parts
 from hoam_plugin.dynamics.known import Dynamics
+from hoam_plugin.dynamics.moment_files import drift_arrays, drift_from
 from hoam_plugin.dynamics.moments import MomentDrift, MomentMotion, moment_drift, moment_motion, whitened
 from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE, Normalisation, conditions_of, normalisation_of
 from hoam_plugin.dynamics.population_clock import (
@@ -31,6 +32,8 @@ __all__ = [
     "clock_through",
     "compute_dtype",
     "conditions_of",
+    "drift_arrays",
+    "drift_from",
     "moment_drift",
     "moment_motion",
     "normalisation_of",

@@ -1,4 +1,4 @@
-"""What is known of the dynamics: the drift b0 and the noise in dX = (b0 + u) dt + sigma dW."""
+"""The drift b0 and the noise around which is learned, dX = (b0 + u) dt + sigma dW: known, or of moments alone."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Parameters, Scalar
-from hoam_plugin.dynamics.normalisation import Normalisation
+from hoam_plugin.dynamics.moments import MomentDrift
+from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE, Normalisation
 from hoam_plugin.dynamics.structure import Structure
 from hoam_plugin.steppers import OfState, SampleLayout, Stepper, abilities_of, clock, state_type
 
 
-@pytree(data=("normalisation", "stepper"))
+@pytree(data=("normalisation", "stepper", "base"))
 class Dynamics:
-    """The known part of the dynamics of an ensemble's stepper.
+    """The known part of the dynamics of an ensemble's stepper, and a base that takes its place where nothing is known.
 
     Positions move with their velocities. What the stepper declares as `known_drift(state, parameters)` for the driven
     variables, such as friction, and as `noise(state, parameters)`, the amplitudes of their noise, is added; both return
@@ -27,12 +28,19 @@ class Dynamics:
         stepper: the stepper, or None.
         structure: which columns are driven, and how positions follow velocities.
         layout: of the samples.
+        base: how all coordinates move that are not learned to move otherwise, in normalised time, or None.
     """
 
     normalisation: Normalisation
     stepper: Stepper | None
     structure: Structure
     layout: SampleLayout
+    base: MomentDrift | None = None
+
+    @property
+    def has_drift(self) -> bool:
+        """Whether there is a drift b0."""
+        return self.structure.knows_dynamics or self.base is not None
 
     @property
     def has_noise(self) -> bool:
@@ -45,7 +53,12 @@ class Dynamics:
         return self.structure.kind == "kinetic" and abilities_of(self.stepper).known_drift is not None
 
     def drift(self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters) -> Float[Array, "n D"]:
-        """The known drift b0 at centred samples and the time since the start of the horizon, physical units."""
+        """The drift b0 at centred samples and the time since the start of the horizon, physical units."""
+        if self.base is not None:
+            norm = self.normalisation
+            at = jnp.asarray(elapsed, y.dtype)
+            based = self.base.drift(norm.of_centred(y), norm.tau(at), parameters)
+            return based * (norm.scale.astype(y.dtype)[None, :] / norm.time_unit(at))
         columns = [jnp.zeros_like(y[:, 0])] * y.shape[1]
         origin = self.normalisation.origin(y.dtype)
         for position, velocity in self.structure.kinematics:
@@ -68,6 +81,9 @@ class Dynamics:
     ) -> tuple[Float[Array, "n D"], Float[Array, "n D"]]:
         """Drift and noise in normalised units, at normalised samples, time and parameters."""
         norm = self.normalisation
+        if self.base is not None:
+            parameters = norm.physical_condition(condition)[1]
+            return self.base.drift(z, (condition[0] + 1) / CONDITION_TIME_RATE, parameters), jnp.zeros_like(z)
         y = norm.centred_samples(z)
         elapsed, parameters = norm.physical_condition(condition)
         scale = norm.scale.astype(z.dtype)[None, :]

@@ -175,6 +175,7 @@ def moment_motion(
     shift: Float[np.ndarray, " D"],
     scale: Float[np.ndarray, " D"],
     periodic: Sequence[bool],
+    knots: Float[np.ndarray, " t"] | None = None,
 ) -> MomentMotion:
     """The motion of the moments of a (training) ensemble, which is read once, a few times at a time.
 
@@ -183,6 +184,7 @@ def moment_motion(
         shift: what counts as 0, per coordinate.
         scale: what counts as 1, per coordinate.
         periodic: whether a coordinate is.
+        knots: what the saved times count as, increasing from 0 to 1; None for fractions of the time range.
 
     Raises:
         ValueError: one saved time only.
@@ -200,14 +202,21 @@ def moment_motion(
             means[span, run], covariances[span] = _moments(samples[..., own])
         covariances /= np.outer(scale[own], scale[own])
         logarithms[:, run] = _logarithms(covariances, ds.sizes["sample"])[:, *upper]
-    knots = (times - times[0]) / (times[-1] - times[0])
+    knots = (times - times[0]) / (times[-1] - times[0]) if knots is None else knots
     means = (means - shift[own]) / scale[own]
     weights = weights_of_runs(ensembles.parameters(ds), n_runs)
     return MomentMotion(weights, _spline(knots, means), _spline(knots, logarithms), tuple(own.tolist()))
 
 
-def moment_drift(motion: MomentMotion) -> MomentDrift:
-    """The gradient field that moves the moments so; computed on the host."""
+def moment_drift(motion: MomentMotion, noise: float = 0.0) -> MomentDrift:
+    """The gradient field that moves the moments so; computed on the host.
+
+    Args:
+        motion: of the moments.
+        noise: amplitude of noise that acts in all coordinates, per unit of the time in which the motion is known. What
+            it adds to the covariance is taken back by -(noise^2 / 2) C^-1 (z - m), which draws other covariances
+            towards the right one.
+    """
     n = len(motion.columns)
     upper = np.triu_indices(n)
     values, slopes = (np.asarray(a, np.float64) for a in (motion.logarithms.values, motion.logarithms.slopes))
@@ -217,7 +226,7 @@ def moment_drift(motion: MomentMotion) -> MomentDrift:
         for matrix, triangle in zip(matrices, pair, strict=True):
             matrix[:, *upper] = triangle
             matrix[:, *upper[::-1]] = triangle
-        stretchings[time] = _stretchings(*matrices)[:, *upper]
+        stretchings[time] = _stretchings(matrices[0], matrices[1], noise)[:, *upper]
     stretched = _spline(np.asarray(motion.logarithms.knots, np.float64), stretchings)
     return MomentDrift(motion.weights, motion.means, stretched, motion.columns)
 
@@ -254,9 +263,9 @@ def _logarithms(covariances: Float[np.ndarray, "t d d"], n_samples: int) -> Floa
 
 
 def _stretchings(
-    logarithms: Float[np.ndarray, "r d d"], rates: Float[np.ndarray, "r d d"]
+    logarithms: Float[np.ndarray, "r d d"], rates: Float[np.ndarray, "r d d"], noise: float
 ) -> Float[np.ndarray, "r d d"]:
-    """Symmetric A with A C + C A = dC/dt for C = exp(L), dL/dt the rate.
+    """Symmetric A with A C + C A + noise^2 = dC/dt for C = exp(L), dL/dt the rate.
 
     In the eigenvectors of L, dC is the rate times (e^a - e^b) / (a - b), and A is dC over e^a + e^b: the rate times
     tanh((a - b) / 2) / (a - b), which is never more than 1/2, whatever the condition of C.
@@ -264,7 +273,9 @@ def _stretchings(
     values, vectors = np.linalg.eigh(logarithms)
     half = (values[:, :, None] - values[:, None, :]) / 2
     ratio = np.divide(np.tanh(half), 2 * half, out=np.full_like(half, 0.5), where=half != 0)
-    return vectors @ (ratio * (vectors.swapaxes(1, 2) @ rates @ vectors)) @ vectors.swapaxes(1, 2)
+    stretched = ratio * (vectors.swapaxes(1, 2) @ rates @ vectors)
+    stretched -= (noise**2 / 2) * np.exp(-values)[:, :, None] * np.eye(values.shape[-1])
+    return vectors @ stretched @ vectors.swapaxes(1, 2)
 
 
 def _spline(knots: Float[np.ndarray, " t"], values: Float[np.ndarray, "t r x"]) -> TimeCurves:

@@ -146,6 +146,9 @@ class ActionMatching(EntropicLoss):
             time_derivative=self.time_derivative or derivative,
         )
 
+    def require_base(self) -> None:
+        """Nothing: the base is a drift like a known one."""
+
     def judged_by(self) -> ActionMatching:
         """The form with a lower bound, on all saved times."""
         return dataclasses.replace(self, time_derivative="data", quadrature=None if self._random else self.quadrature)

@@ -94,6 +94,10 @@ class AbstractLoss(abc.ABC):
             f"{' or '.join(map(repr, self.structures))}"
         )
 
+    def require_base(self) -> None:
+        """Raise ValueError where the loss does not know of a base that the learned drift corrects."""
+        raise ValueError(f"base='moments' does not go with loss={self!r}, which knows no base; use ActionMatching(...)")
+
     def require_ensemble(self, ds: xr.Dataset, driven: Sequence[str]) -> None:
         """Raise ValueError where an ensemble lacks what the loss needs, such as recorded rates of driven variables."""
         return

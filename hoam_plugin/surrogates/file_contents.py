@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hoam_plugin.dynamics import Normalisation, PopulationClock, clock_from, structure_from
+from hoam_plugin.dynamics import (
+    MomentDrift,
+    Normalisation,
+    PopulationClock,
+    clock_from,
+    drift_arrays,
+    drift_from,
+    structure_from,
+)
 from hoam_plugin.potentials import bound, description, embedding_of, potential_from
 from hoam_plugin.steppers import SampleLayout, Stepper, Variable, rebuild_from_attribute
 from hoam_plugin.surrogates.file_format import Contents
@@ -22,6 +30,7 @@ from hoam_plugin.surrogates.trained_range import TrainedRange
 
 _NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
 _CLOCK = "normalisation/clock/"
+_BASE = "base/"
 
 
 def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Options, provenance: Provenance) -> Contents:
@@ -47,6 +56,9 @@ def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Option
     arrays = {f"normalisation/{name}": getattr(norm, name) for name in _NORMALISATION_ARRAYS}
     if norm.clock is not None:
         arrays |= {f"{_CLOCK}{name}": np.asarray(values, np.float32) for name, values in norm.clock.fields().items()}
+    if learned.base is not None:
+        metadata["base"] = {"parameters": learned.base.weights.names, "columns": learned.base.columns}
+        arrays |= {f"{_BASE}{name}": values for name, values in drift_arrays(learned.base).items()}
     arrays |= {f"weights{_path_text(p)}": leaf for p, leaf in jax.tree_util.tree_leaves_with_path(learned.weights)}
     return Contents(metadata, arrays, provenance.history)
 
@@ -109,6 +121,7 @@ def _learned(
         known_noise=metadata["known_noise"],
         known_drift=metadata["known_drift"],
         stepper_attribute=attribute,
+        base=_base_of(contents),
     )
 
 
@@ -116,6 +129,15 @@ def _clock_of(contents: Contents) -> PopulationClock | None:
     """The clock in a file; those of before have none."""
     fields = {n.removeprefix(_CLOCK): np.asarray(a) for n, a in contents.arrays.items() if n.startswith(_CLOCK)}
     return clock_from({name: values.tolist() for name, values in fields.items()}) if fields else None
+
+
+def _base_of(contents: Contents) -> MomentDrift | None:
+    """The base in a file; most have none."""
+    described = contents.metadata.get("base")
+    if described is None:
+        return None
+    arrays = {n.removeprefix(_BASE): np.asarray(a) for n, a in contents.arrays.items() if n.startswith(_BASE)}
+    return drift_from(arrays, described["parameters"], described["columns"])
 
 
 def _variable_of(fields: Mapping[str, Any]) -> Variable:

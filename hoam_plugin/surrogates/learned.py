@@ -11,14 +11,14 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Parameters, Scalar, State, StateT
-from hoam_plugin.dynamics import Dynamics, Normalisation, Structure, centred, with_centred
+from hoam_plugin.dynamics import Dynamics, MomentDrift, Normalisation, Structure, centred, with_centred
 from hoam_plugin.numerics.integrators import Velocity
 from hoam_plugin.potentials import Embedding, LearnedDrift, Potential, VectorField, Weights, bound, embedding_of
 from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 from hoam_plugin.surrogates.in_place import InPlaceOf
 
 
-@pytree(data=("weights", "normalisation", "replaces"), eq=False, repr=False)
+@pytree(data=("weights", "normalisation", "replaces", "base"), eq=False, repr=False)
 class LearnedDynamics:
     """A learned drift of samples: dX = grad_x s(X, t, mu) dt + epsilon dW in normalised units, or around known parts.
 
@@ -37,6 +37,7 @@ class LearnedDynamics:
         known_noise: whether the replaced stepper's `noise` acts as well.
         known_drift: whether its `known_drift` of the driven variables does.
         stepper_attribute: how to rebuild the replaced stepper, as in an ensemble's attributes, or "".
+        base: a motion of all coordinates that the learned drift corrects, or None.
     """
 
     weights: Weights
@@ -49,6 +50,7 @@ class LearnedDynamics:
     known_noise: bool
     known_drift: bool
     stepper_attribute: str = ""
+    base: MomentDrift | None = None
 
     @property
     def has_noise(self) -> bool:
@@ -58,7 +60,7 @@ class LearnedDynamics:
     @property
     def dynamics(self) -> Dynamics:
         """What is known of the dynamics."""
-        return Dynamics(self.normalisation, self.replaces, self.structure, self.layout)
+        return Dynamics(self.normalisation, self.replaces, self.structure, self.layout, self.base)
 
     @property
     def in_place(self) -> InPlaceOf:
@@ -81,10 +83,10 @@ class LearnedDynamics:
     def _with_known(
         self, learned: Velocity, elapsed: Scalar, parameters: Parameters, unit: Scalar | None = None
     ) -> Velocity:
-        """The known drift, per a unit of time, and the learned one."""
-        if self.structure.kind == "gradient":
-            return learned
+        """The known drift, or that of the base, per a unit of time, and the learned one."""
         driven, dynamics = np.asarray(self.structure.driven), self.dynamics
+        if not dynamics.has_drift:
+            return learned
 
         def field(y: Float[Array, "n D"]) -> Float[Array, "n D"]:
             known = dynamics.drift(y, elapsed, parameters)
@@ -161,7 +163,7 @@ def field_of_tau(learned: LearnedDynamics, tau: Scalar, parameters: Parameters, 
     """The drift per normalised time, dy/dtau, at one normalised time; samples in physical units."""
     norm, reading = learned.normalisation, jnp.asarray(tau, dtype)
     driven = learned._driven(norm.condition_at(reading, parameters), 1.0)
-    if learned.structure.kind == "gradient":
+    if not learned.dynamics.has_drift:
         return driven
     elapsed = norm.elapsed(reading)
     unit = norm.time_unit(elapsed)

@@ -261,10 +261,12 @@ def field_and_divergence(
     drift = driven_rate(learned, y.dtype, unit) * streams.gradient.T
     assert streams.laplacian is not None  # it was asked for
     divergence = streams.laplacian / unit
-    if not learned.structure.knows_dynamics:
+    if not learned.dynamics.has_drift:
         return drift, divergence
+    # Kinematics keep volumes.
+    spreads = learned.known_drift or learned.base is not None
     known, known_divergence = _by_columns(
-        lambda y: learned.dynamics.drift(y, elapsed, parameters), y, driven if learned.known_drift else driven[:0]
+        lambda y: learned.dynamics.drift(y, elapsed, parameters), y, driven if spreads else driven[:0]
     )
     return known.at[:, driven].add(drift), divergence + known_divergence
 

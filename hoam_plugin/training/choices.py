@@ -17,8 +17,11 @@ from hoam_plugin._types import Key
 from hoam_plugin.dynamics import (
     Dynamics,
     Kind,
+    MomentDrift,
     Normalisation,
     PopulationClock,
+    moment_drift,
+    moment_motion,
     normalisation_of,
     population_clock_of,
     recorded_clock,
@@ -49,6 +52,8 @@ from hoam_plugin.training.time_weights import weights_of_loss
 
 # What normalised time goes evenly with.
 Clock = Literal["physical", "population"]
+# What moves samples where nothing was learned.
+Base = Literal["none", "moments"]
 
 # Substeps per horizon of a surrogate by default; the error at other numbers is in `benchmarks/results/rollout.md`.
 _STEPS_PER_HORIZON = 125
@@ -108,6 +113,7 @@ class Choices:
             "loss": loss_description(self.loss),
             "training": dataclasses.asdict(self.training),
             "clock": "physical" if norm.clock is None else "population",
+            **({} if dynamics.base is None else {"base": "moments"}),
             "seed": np.asarray(jax.random.key_data(key)).tolist(),
         }
 
@@ -123,6 +129,7 @@ class Choices:
                 known_noise=dynamics.has_noise and self.loss.carries_noise,
                 known_drift=dynamics.has_driven_drift,
                 stepper_attribute=self.stepper_attribute,
+                base=dynamics.base,
             )
             return Surrogate(
                 learned,
@@ -144,6 +151,7 @@ def resolve(
     replaces: Stepper | None,
     validate: xr.Dataset | None,
     clock: Clock | None,
+    base: Base | None,
 ) -> Choices:
     """Check what `fit` is given, and choose what it is not; arguments and errors are those of `fit`."""
     ds = ensembles.validate(ensemble)
@@ -169,6 +177,7 @@ def resolve(
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     loss = loss.settled(dynamics, potential)
+    dynamics = dataclasses.replace(dynamics, base=_base_of(base, ds, dynamics, loss))
     node_weights = weights_of_loss(loss, ds, loss.quadrature, normalisation.clock)
     if isinstance(potential, VectorField) and potential.time_harmonics is None:
         # A bounded loss has no quadrature error to exploit.
@@ -208,6 +217,25 @@ def _clock_of(clock: Clock | None, ds: xr.Dataset, normalisation: Normalisation)
         return population_clock_of(ds, normalisation, always=True)
     # The default. With `population_clock_of(ds, normalisation)` for None it is the clock of the data where it helps.
     return recorded
+
+
+def _base_of(base: Base | None, ds: xr.Dataset, dynamics: Dynamics, loss: AbstractLoss) -> MomentDrift | None:
+    """The base that `fit` is asked for.
+
+    Raises:
+        ValueError: an unknown one, or one that structure or loss do not go with.
+    """
+    if base is not None:
+        one_of("base", base, get_args(Base))
+    if base is None or base == "none":
+        return None
+    norm, kind = dynamics.normalisation, dynamics.structure.kind
+    if kind != "gradient":
+        raise ValueError(f"base={base!r} goes with structure='gradient' only, and the structure is {kind!r}")
+    loss.require_base()
+    shift, scale = (np.asarray(values, np.float64) for values in (norm.shift, norm.scale))
+    tau = norm.tau_on_host(ds["time"].values.astype(np.float64))
+    return moment_drift(moment_motion(ds, shift, scale, [p is not None for p in norm.periods], tau), loss.noise)
 
 
 def _judged(ds: xr.Dataset, dynamics: Dynamics, judge: AbstractLoss, rule: Rule | None) -> Runs:

@@ -19,7 +19,7 @@ from hoam_plugin.potentials import Potential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import held_out
-from hoam_plugin.training.choices import Clock, resolve
+from hoam_plugin.training.choices import Base, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
 from hoam_plugin.training.judge import judge_of
@@ -39,6 +39,7 @@ def fit(
     replaces: Stepper | None = None,
     validate: xr.Dataset | None = None,
     clock: Clock | None = None,
+    base: Base | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -75,6 +76,11 @@ def fit(
             that fast and slow phases take as much of it as they matter. The latter is found from the ensemble, or is
             the one over which `simulate(clock="population")` spread its times. By default that one where there is one,
             else time.
+        base: what moves samples where nothing was learned, and what the learned drift corrects, for the structure
+            "gradient" and `ActionMatching`: "moments", the gradient field under which mean and covariance of all
+            coordinates that are not periodic move as those of the ensemble, interpolated in time and parameters (about
+            D^2 numbers for every run and saved time; for many coordinates that is most of what samples tell), or
+            "none".
         checkpoint: file that the model so far is written to now and then (see `Training.checkpoint_seconds`), when
             training is interrupted (Ctrl-C) or runs away, and at the end. `load` reads it at any time. The one before
             lies beside it as `*.previous` until the end.
@@ -113,6 +119,7 @@ def fit(
         replaces=replaces,
         validate=validate,
         clock=clock,
+        base=base,
     )
     runs, setup = choices.runs, choices.setup
     training_rows, judging_rows = None, None
