@@ -14,6 +14,7 @@ from hoam_plugin.dynamics import clock_through, recorded_clock
 from hoam_plugin.quadrature import trapezoid_weights
 from hoam_plugin.steppers import clock as time_of
 from hoam_plugin.steppers import state_type
+from hoam_plugin.training.choices import resolve
 from hoam_plugin.training.time_weights import weights_of_rule
 
 CLOCK = clock_through([0, 0.05, 0.12, 0.3, 0.6, 1], np.linspace(0, 1, 6))
@@ -127,19 +128,24 @@ def test_fit_takes_the_clock_that_it_is_asked_for(tmp_path: Any) -> None:
     ds, plain = spread(), spread(clock="physical")
     potential, training = hoam.CoLoRA(width=4, depth=2), hoam.Training(iterations=2, n_samples=8, block=1)
 
-    def fitted(ds: xr.Dataset, clock: Any = None, **options: Any) -> Any:
-        model = hoam.fit(
-            ds, key=jax.random.key(0), potential=potential, training=training, clock=clock, progress=False, **options
-        )
-        return model.learned.normalisation.clock
+    def clock_of(ds: xr.Dataset, clock: Any = None) -> Any:
+        """What `fit` takes, without the training."""
+        others = dict.fromkeys(("structure", "loss", "replaces", "validate", "base"))
+        choices = resolve(ds, potential=potential, training=training, clock=clock, **others)
+        return choices.dynamics.normalisation.clock
+
+    def fitted(clock: Any = None, **options: Any) -> hoam.Surrogate:
+        settings = {"potential": potential, "training": training, "clock": clock, "progress": False}
+        return hoam.fit(ds, key=jax.random.key(0), **settings, **options)
 
     own = recorded_clock(ds)
     assert own is not None
-    assert fitted(ds, checkpoint=tmp_path / "c.hoam").fields() == own.fields()
-    assert fitted(ds, "physical") is None
-    assert fitted(plain) is None
+    model = fitted(checkpoint=tmp_path / "c.hoam")
+    assert model.learned.normalisation.clock.fields() == clock_of(ds).fields() == own.fields()
+    assert clock_of(ds, "physical") is None
+    assert clock_of(plain) is None
     tau = np.linspace(0, 1, 9)
-    found = fitted(plain, "population")
+    found = clock_of(plain, "population")
     np.testing.assert_allclose(found.fraction_on_host(tau), own.fraction_on_host(tau), atol=0.1)
     with pytest.raises(ValueError, match=r"begun with clock='population', not 'physical'"):
-        fitted(ds, "physical", resume=tmp_path / "c.hoam")
+        fitted("physical", resume=tmp_path / "c.hoam")
