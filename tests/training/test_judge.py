@@ -32,6 +32,7 @@ def choices_of(ds: xr.Dataset, training: hoam.Training = TRAINING) -> Any:
         replaces=None,
         validate=None,
         clock="physical",
+        base=None,
     )
 
 
