@@ -87,6 +87,7 @@ LEADS = {
     **{f"average {average:g}": _training(average=average) for average in (0.0, 0.99, 0.9995)},
     "d/dt of the network": _loss(time_derivative="network"),
     "clock physical": Lead({"clock": "physical"}, {}, clock="physical"),
+    "base moments": _fit(base="moments"),
     "MomentMatching, field": _fit(structure="field", loss=hoam.MomentMatching()),
     "MomentMatching, gradient": _fit(loss=hoam.MomentMatching()),
 }
@@ -131,7 +132,11 @@ class Study:
         assert seed is not None
         own = LEADS[lead]
         ds = self._data.gauss(problem, own.nodes or task.nodes, own.clock)
-        options = {"structure": "gradient", "key": jax.random.key(seed), "progress": False} | own.options
+        options: dict[str, Any] = {
+            "structure": "gradient",
+            "key": jax.random.key(seed),
+            "progress": False,
+        } | own.options
 
         def train(training: hoam.Training) -> Any:
             return hoam.fit(ds, training=training, **options)
@@ -159,10 +164,11 @@ def rows_in(folder: Path, problem: str) -> Rows:
     """The rows of a problem in a folder."""
     heading = (
         f"# Leads on `{problem}`\n\n`python -m benchmarks.leads --problem {problem}`: `fit` from samples alone with "
-        "one change of its defaults each, as many iterations as fit into the named seconds on this machine, compilation "
-        "included, by the pace of the first ones. Saved on Gauss-Legendre nodes, spread over the population's clock "
-        f"where nothing else is said, {TASKS[problem].nodes} of them where no number is named. Sorted by SW at the "
-        "held-out parameters (one value each), which the choice of the defaults has therefore seen; lower is better. "
+        "one change of its defaults each, as many iterations as fit into the named seconds on this machine, "
+        "compilation included, by the pace of the first ones. Saved on Gauss-Legendre nodes, spread over the "
+        f"population's clock where nothing else is said, {TASKS[problem].nodes} of them where no number is named. "
+        "Sorted by SW at the held-out parameters (one value each), which the choice of the defaults has therefore "
+        "seen; lower is better. "
         "One seed says little: leads whose scores differ by less than the seeds of the default do are equal.\n\n"
         f"The default: {_described(hoam.CoLoRA())}; {_described(hoam.ActionMatching())}; "
         f"{_described(learning.default_training())}. What is None there is said in the docstrings of these classes.\n\n"

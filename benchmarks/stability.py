@@ -1,4 +1,4 @@
-"""Trainings on few and many nodes, at once and three times the learning rate. Run by `python -m benchmarks.stability`."""
+"""Trainings on few and many nodes, at two learning rates. Run by `python -m benchmarks.stability`."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class Study:
             floor = self._data.held_out(problem, learning.FLOOR_SEED)
             return learning.scores_of(learning.reference_scores(held, floor, None), "noise_floor")
         assert factor is not None
+        assert clock is not None
         assert seed is not None
         number, *equal = nodes.split()
         ds = self._data.equal(problem, int(number)) if equal else self._data.gauss(problem, int(number), clock)
@@ -101,9 +102,9 @@ def rows_in(folder: Path) -> Rows:
 
     heading = (
         "# Stability\n\n`python -m benchmarks.stability`: `fit(ds, key=key)` from samples saved on Gauss-Legendre "
-        "nodes, spread over the named clock, or at equal times, with the default learning rate and three times that. The loss "
-        "is the judge's, on samples that take no part in training. L1 and SW at the held-out parameters, one value "
-        "each, beside the noise floor.\n\n"
+        "nodes, spread over the named clock, or at equal times, with the default learning rate and three times "
+        "that. The loss is the judge's, on samples that take no part in training. L1 and SW at the held-out "
+        "parameters, one value each, beside the noise floor.\n\n"
         f"{report.machine(['hoam-plugin', 'jax'])}"
     )
     return Rows(folder / "stability.jsonl", UNIT, COLUMNS, heading, order)
