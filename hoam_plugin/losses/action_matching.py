@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.checks import either, of_type, positive_int
-from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics
+from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics, Structure
 from hoam_plugin.losses import cells
 from hoam_plugin.losses.base import EntropicLoss
 from hoam_plugin.losses.batch import Batch, Nodes, if_there, rows_of
@@ -146,8 +146,9 @@ class ActionMatching(EntropicLoss):
             time_derivative=self.time_derivative or derivative,
         )
 
-    def require_base(self) -> None:
-        """Nothing: the base is a drift like a known one."""
+    def require_structure(self, structure: Structure, *, based: bool = False) -> None:
+        """Raise ValueError where the loss, or its epsilon, does not go with a structure. A base is a known drift."""
+        super().require_structure(structure)
 
     def judged_by(self) -> ActionMatching:
         """The form with a lower bound, on all saved times."""

@@ -80,8 +80,13 @@ class AbstractLoss(abc.ABC):
 
     # What it wants of a structure, an ensemble and a batch.
 
-    def require_structure(self, structure: Structure) -> None:
-        """Raise ValueError where the loss does not go with a structure."""
+    def require_structure(self, structure: Structure, *, based: bool = False) -> None:
+        """Raise ValueError where the loss does not go with a structure, or with a base that the learned drift corrects.
+
+        A loss that takes part of the drift as given, as `Nodes.drift` holds it, overrides this for the latter.
+        """
+        if based:
+            raise ValueError(f"base='moments' does not go with loss={self!r}, which knows no base; use ActionMatching")
         if structure.kind in self.structures:
             return
         if structure.kind == "field":
@@ -93,10 +98,6 @@ class AbstractLoss(abc.ABC):
             f"loss={self!r} does not go with structure={structure.kind!r}; it takes "
             f"{' or '.join(map(repr, self.structures))}"
         )
-
-    def require_base(self) -> None:
-        """Raise ValueError where the loss does not know of a base that the learned drift corrects."""
-        raise ValueError(f"base='moments' does not go with loss={self!r}, which knows no base; use ActionMatching(...)")
 
     def require_ensemble(self, ds: xr.Dataset, driven: Sequence[str]) -> None:
         """Raise ValueError where an ensemble lacks what the loss needs, such as recorded rates of driven variables."""
@@ -217,9 +218,9 @@ class EntropicLoss(AbstractLoss):
         """Epsilon with its default."""
         return DEFAULT_EPSILON if self.epsilon is None else self.epsilon
 
-    def require_structure(self, structure: Structure) -> None:
-        """Raise ValueError where the loss, or its epsilon, does not go with a structure."""
-        super().require_structure(structure)
+    def require_structure(self, structure: Structure, *, based: bool = False) -> None:
+        """Raise ValueError where the loss, or its epsilon, does not go with a structure or a base."""
+        super().require_structure(structure, based=based)
         if structure.knows_dynamics and self.epsilon:
             raise ValueError(
                 f"epsilon={self.epsilon!r}: with structure={structure.kind!r} the noise is that of the stepper, which "

@@ -19,7 +19,7 @@ from hoam_plugin.numerics import tabulation
 from hoam_plugin.numerics.integrators import Velocity
 from hoam_plugin.numerics.periodic import wrapped
 from hoam_plugin.potentials import VectorField
-from hoam_plugin.surrogates.learned import LearnedDynamics
+from hoam_plugin.surrogates.learned import LearnedDynamics, learned_drift_over_steps
 
 # Positions and velocities of all samples.
 Plane: TypeAlias = tuple[Float[Array, " n"], Float[Array, " n"]]
@@ -87,7 +87,7 @@ def tables(
 
     def at_all_times(q: Float[Array, "m 1"]) -> Float[Array, "N 1"]:
         samples = jnp.zeros((len(q), len(learned.normalisation.periods)), dtype).at[:, position].set(q[:, 0])
-        return learned.learned_drift_over_steps(samples, starts, sizes, parameters)
+        return learned_drift_over_steps(learned, samples, starts, sizes, parameters)
 
     return tabulation.table_of_period(at_all_times, _length(learned, position, dtype), len(starts), dtype)
 

@@ -111,21 +111,6 @@ class LearnedDynamics:
         unit = self.normalisation.time_unit(at, size)
         return self._driven(self.normalisation.condition(elapsed, parameters, dtype), unit)
 
-    def learned_drift_over_steps(
-        self, y: Float[Array, "n D"], starts: Float[Array, " T"], sizes: Float[Array, " T"], parameters: Parameters
-    ) -> Float[Array, "N Y"]:
-        """`learned_drift` of the same samples in the middle of several steps, step after step."""
-        norm, dtype = self.normalisation, y.dtype
-        weights = jax.tree.map(lambda w: w.astype(dtype), self.weights)
-        embedding, network = self.network()
-        conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(starts + sizes / 2)
-        modulations = network.modulations(weights, conditions)
-        unit = norm.time_unit(starts, sizes)
-        units = jnp.repeat(unit, len(y))[:, None] if isinstance(unit, jax.Array) else unit
-        return driven_rate(self, dtype, units) * network.drift(
-            weights, embedding, jnp.tile(norm.of_centred(y), (len(starts), 1)), modulations
-        )
-
     def _driven(self, condition: Float[Array, " C"], unit: Scalar) -> Callable[..., Float[Array, "n Y"]]:
         """The learned drift per a unit of time."""
         norm, dtype = self.normalisation, condition.dtype
@@ -168,6 +153,26 @@ def field_of_tau(learned: LearnedDynamics, tau: Scalar, parameters: Parameters, 
     elapsed = norm.elapsed(reading)
     unit = norm.time_unit(elapsed)
     return learned._with_known(driven, elapsed, parameters, unit)
+
+
+def learned_drift_over_steps(
+    learned: LearnedDynamics,
+    y: Float[Array, "n D"],
+    starts: Float[Array, " T"],
+    sizes: Float[Array, " T"],
+    parameters: Parameters,
+) -> Float[Array, "N Y"]:
+    """`LearnedDynamics.learned_drift` of the same samples in the middle of several steps, step after step."""
+    norm, dtype = learned.normalisation, y.dtype
+    weights = jax.tree.map(lambda w: w.astype(dtype), learned.weights)
+    embedding, network = learned.network()
+    conditions = jax.vmap(lambda t: norm.condition(t, parameters, dtype))(starts + sizes / 2)
+    modulations = network.modulations(weights, conditions)
+    unit = norm.time_unit(starts, sizes)
+    units = jnp.repeat(unit, len(y))[:, None] if isinstance(unit, jax.Array) else unit
+    return driven_rate(learned, dtype, units) * network.drift(
+        weights, embedding, jnp.tile(norm.of_centred(y), (len(starts), 1)), modulations
+    )
 
 
 def driven_rate(learned: LearnedDynamics, dtype: DTypeLike, unit: Scalar) -> Float[Array, "_ Y"]:

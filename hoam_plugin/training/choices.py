@@ -232,7 +232,7 @@ def _base_of(base: Base | None, ds: xr.Dataset, dynamics: Dynamics, loss: Abstra
     norm, kind = dynamics.normalisation, dynamics.structure.kind
     if kind != "gradient":
         raise ValueError(f"base={base!r} goes with structure='gradient' only, and the structure is {kind!r}")
-    loss.require_base()
+    loss.require_structure(dynamics.structure, based=True)
     shift, scale = (np.asarray(values, np.float64) for values in (norm.shift, norm.scale))
     tau = norm.tau_on_host(ds["time"].values.astype(np.float64))
     return moment_drift(moment_motion(ds, shift, scale, [p is not None for p in norm.periods], tau), loss.noise)
