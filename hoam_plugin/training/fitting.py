@@ -18,7 +18,7 @@ from hoam_plugin.losses import AbstractLoss, has_rates
 from hoam_plugin.potentials import Potential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import held_out
+from hoam_plugin.training import held_out, step_size
 from hoam_plugin.training.choices import Base, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
@@ -129,7 +129,11 @@ def fit(
     if progress and structure is None:
         _say_what_else(runs)
     judge = judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2))
-    run = TrainingRun(setup, samples, key, choices.surrogates(key), path, judge)
+
+    def completed(model: Surrogate) -> Surrogate:
+        return step_size.resolved(model, runs.ensemble, jax.random.fold_in(key, 4))
+
+    run = TrainingRun(setup, samples, key, choices.surrogates(key), path, judge, completed)
     if resume is not None:
         run.resume(as_path(resume, "resume"))
     model = run.train(progress=progress)

@@ -50,6 +50,7 @@ class TrainingRun:
         make_surrogate: the surrogate of given weights and history.
         path: the checkpoint file, or None for no checkpoints.
         judge: tells how good a model is.
+        completed: what is done to the surrogate at the end.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class TrainingRun:
         make_surrogate: MakeSurrogate,
         path: Path | None,
         judge: Judge,
+        completed: Callable[[Surrogate], Surrogate],
     ) -> None:
-        self._judge = judge
+        self._judge, self._completed = judge, completed
         self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
         init_key, self._key = jax.random.split(key)
         data = samples.at(0)
@@ -70,6 +72,8 @@ class TrainingRun:
         self._guard = RunAwayGuard(setup.training, bounded=setup.loss.bounded, has_floor=self._has_floor)
         self._trail = Trail(iterations.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
         self._first_weights = self._trail.latest.average
+        # Around a base, a potential that moves nothing is a model as well.
+        self._start_counts = data.dynamics is not None and data.dynamics.base is not None
         apart = None if judge.on_training_samples else judge.data
         self._fingerprint = "" if path is None else checkpoints.fingerprint((data, apart))
         self._finished: Path | None = None
@@ -138,6 +142,7 @@ class TrainingRun:
                 raise error from None
         model = self._so_far(ended)
         assert model is not None
+        model = self._completed(model)
         if self._path is not None:
             checkpoints.finish(self._path, model)
         if ended.advice:
@@ -151,8 +156,11 @@ class TrainingRun:
                 pass
         except TrainingDivergedError as diverged:
             best = self._trail.best
-            if best is None or not verdict.is_better(best.values, self._start):
+            if not self._beats_start():
+                if self._start_counts:
+                    return verdict.NOTHING_BEYOND_BASE
                 raise
+            assert best is not None
             return Verdict(
                 "unstable",
                 f"with {0.5**_MOST_HALVINGS:g} of the learning rate, too, {diverged}",
@@ -162,9 +170,16 @@ class TrainingRun:
 
     def _verdict(self) -> Verdict:
         """Of a training that ran to its end."""
+        if self._start_counts and not self._beats_start():
+            return verdict.NOTHING_BEYOND_BASE
         best = self._trail.best
         half = None if best is None else self._judge.values_on_half_the_times(best.state.average)
         return verdict.ending(self._trail.course, self._start, half, None if best is None else best.values)
+
+    def _beats_start(self) -> bool:
+        """Whether any model so far was better than that of the beginning."""
+        best = self._trail.best
+        return best is not None and verdict.is_better(best.values, self._start)
 
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
         """One attempt; False when the guard ended it and training has gone back."""
@@ -215,9 +230,12 @@ class TrainingRun:
         history = trail.history()
         history.attrs["judged_on"] = self._judge.on
         history.attrs["best_iteration"] = trail.iterations if trail.best is None else trail.best.iteration
+        weights = trail.weights
+        if self._start_counts and not self._beats_start():
+            history.attrs["best_iteration"], weights = 0, self._first_weights
         if ended is not None:
             history.attrs |= {"converged": ended.outcome, "verdict": ended.sentence}
-        return self._make_surrogate(trail.weights, history)
+        return self._make_surrogate(weights, history)
 
     def _checkpoint_now_and_then(self) -> None:
         due = time.monotonic() - self._last_checkpoint >= self._setup.training.checkpoint_seconds

@@ -44,6 +44,11 @@ class Verdict(NamedTuple):
     advice: str = ""
 
 
+NOTHING_BEYOND_BASE = Verdict(
+    "converged", "held-out samples tell nothing beyond the base, which is returned without a correction"
+)
+
+
 def is_better(values: Values, than: Values) -> bool:
     """Whether a model is better than another one beyond the noise of the judge."""
     return _clear_excess(than - values) > 0

@@ -63,7 +63,7 @@ def test_held_out_samples_take_no_part_in_training() -> None:
         samples = TrainingSamples(changed, choices.training, jax.random.key(1), rows=training_rows)
         judged = dataclasses.replace(choices.judged, ensemble=changed.ensemble)
         judge = judge_of(dataclasses.replace(choices, judged=judged), samples, judging_rows, jax.random.key(2))
-        run = TrainingRun(choices.setup, samples, key, choices.surrogates(key), None, judge)
+        run = TrainingRun(choices.setup, samples, key, choices.surrogates(key), None, judge, lambda model: model)
         assert samples._n_windows > 1
         run.train(progress=False)
         results.append(run._trail)
