@@ -52,15 +52,19 @@ def resolved(model: Surrogate, ds: xr.Dataset, key: Key) -> Surrogate:
     parameters = {name: [float(values[run])] for name, values in ensembles.parameters(ds).items()}
 
     def populations(n_doublings: int, seed: int) -> Float[np.ndarray, "t n D"]:
-        rolled = simulate(
-            _with_steps(model, n_doublings),
-            parameters,
-            times,
-            key=jax.random.fold_in(key, seed),
-            n_samples=start.sizes["sample"],
-            initial=start,
-            progress=False,
-        )
+        try:
+            rolled = simulate(
+                _with_steps(model, n_doublings),
+                parameters,
+                times,
+                key=jax.random.fold_in(key, seed),
+                n_samples=start.sizes["sample"],
+                initial=start,
+                progress=False,
+            )
+        except FloatingPointError:
+            # Such steps are too long by far.
+            return np.full((_TIMES, start.sizes["sample"], len(norm.periods)), np.nan)
         return np.sort(_rows(rolled, model, 0), axis=1)
 
     coarse = populations(0, 0)
