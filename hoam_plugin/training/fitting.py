@@ -47,7 +47,7 @@ def fit(
 ) -> Surrogate:
     """Learn the population dynamics of an ensemble, by default by higher-order action matching (arXiv:2410.12000).
 
-    The defaults are quick settings: one to two minutes on two processor cores for 8 runs of 256 nodes. Where the
+    The defaults are quick settings: some four minutes on two processor cores for 8 runs of 256 nodes. Where the
     ensemble carries enough for something more accurate and no structure is named, one line on standard error says so;
     where recorded rates show that the learned drift explains almost nothing of the motion, a warning does.
 
@@ -59,7 +59,7 @@ def fit(
             "kinetic": positions move with their velocities (variables that declare `velocity_of`), exactly, with the
             friction and the noise that the stepper declares as `known_drift` and `noise`; the force is learned.
             "field": a free vector field in all variables, with the stepper's `noise`.
-        potential: the network: `CoLoRA()` by default, or `FiLM` or `MLP`; for "kinetic" a `VectorField` by default (of
+        potential: the network: a `CoLoRA` by default, or `FiLM` or `MLP`; for "kinetic" a `VectorField` by default (of
             four harmonics for velocity and trajectory matching, else of two), a force that depends on the positions
             only, while any of the others is a potential in the velocities whose force depends on them as well; for
             "field" a `VectorField`.
@@ -74,8 +74,9 @@ def fit(
             then judged on them, and not on samples of every run that are held out of it (`Training.held_out`).
         clock: what normalised time goes evenly with: "physical" time, or the distance that the "population" travels, so
             that fast and slow phases take as much of it as they matter. The latter is found from the ensemble, or is
-            the one over which `simulate(clock="population")` spread its times. By default that one where there is one,
-            else time.
+            the one over which `simulate(clock="population")` spread its times. By default the latter one where there
+            is one; else, for the structure "gradient", one that is found where the fastest phase is more than twice as
+            fast as the mean; else time.
         base: what moves samples where nothing was learned, and what the learned drift corrects, for the structure
             "gradient" and `ActionMatching`: "moments", the gradient field under which mean and covariance of all
             coordinates that are not periodic move as those of the ensemble, interpolated in time and parameters (about

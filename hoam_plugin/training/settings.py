@@ -29,7 +29,8 @@ class Training:
         iterations: number of steps of the optimiser.
         n_samples: samples per quadrature node and iteration; None spreads about 2048 over the nodes.
         n_times: nodes per iteration, one drawn from each of as many equal stretches, with scaled weights so that the
-            loss is unbiased; None takes all of them.
+            loss is unbiased; where means over independent samples are differentiated, stretches of neighbours instead,
+            whose fluctuations cancel. None takes all of them.
         runs_per_iteration: runs (parameter values) per iteration.
         optimiser: "adam", "adamw", "nadam", "radam", "adabelief", "adan", "ademamix", "lion" or "muon" (momentum
             orthogonalised by Newton and Schulz for matrices, Adam for the rest); the best learning rate differs.

@@ -208,7 +208,8 @@ class TrainingSamples:
                 if targets is not None and wanted is not None and indices is not None:
                     targets[i] = wanted[i - times.start][chosen][indices]
                 if i in (0, self._n_times - 1):
-                    end_points[min(i, 1)] = stratified_blocks(normalised, self._n_end, rng)[: end_points.shape[1]]
+                    at_end = points[i] if self._loss.merged else stratified_blocks(normalised, self._n_end, rng)
+                    end_points[min(i, 1)] = at_end[: end_points.shape[1]]
         return RunSamples(points, end_points, targets, multiplicity, variance)
 
     def _subsets(self, size: int) -> tuple[int, int]:
