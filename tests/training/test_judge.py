@@ -262,3 +262,19 @@ def test_judging_costs_a_small_share_of_the_samples() -> None:
         assert n_judgements >= 2
         assert n_judgements * per_judgement < 0.15 * trained
     assert iterations.judged_value._cache_size() >= 1
+
+
+def test_merged_samples_may_be_few() -> None:
+    """A tenth of 512 samples, held out in parts, is less than the cells that they are merged into."""
+    model = hoam.fit(
+        toy.small_plasma_ensemble(n_samples=512),
+        key=jax.random.key(0),
+        structure="kinetic",
+        loss=hoam.ActionMatching(),
+        potential=hoam.VectorField(harmonics=1, time_harmonics=1),
+        training=hoam.Training(iterations=2, block=1),
+        progress=False,
+    )
+    assert model.history is not None
+    assert model.history.attrs["judged_on"] == "held-out samples"
+    assert np.isfinite(model.history["validation"]).any()
