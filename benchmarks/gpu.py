@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+import signal
 import statistics
 import sys
 import threading
@@ -423,6 +424,8 @@ def trained(training: xr.Dataset, path: Path, settings: recipes.Settings, limit:
 
     None where there is none.
     """
+    # Shells start commands in the background with this signal ignored, and then nothing would stop the training.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(limit, interrupt_main)
     timer.start()
     options: dict[str, Any] = {"key": jax.random.key(0), "checkpoint": path, "progress": sys.stderr.isatty()}
@@ -438,6 +441,7 @@ def trained(training: xr.Dataset, path: Path, settings: recipes.Settings, limit:
         return stopped.surrogate
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 _SCORES = ("electric_energy_error", "histogram_l1", "sliced_wasserstein", "sinkhorn_divergence")
