@@ -134,8 +134,8 @@ def fit(
         output: the surrogate's file, such as model.hoam.
         structure: what is learned: gradient (the default), a potential that moves all variables (the paper); kinetic,
             the force alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
-        recipe: the settings to start from, with --structure gradient: quick takes some four minutes on two cores, quality
-            ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
+        recipe: the settings to start from, with --structure gradient: quick takes some four minutes on two cores,
+            quality ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
         frame: in which time and around what it is learned, see `Frame`.
         optimisation: how it is learned, see `Optimisation`.
         network: sizes of the potential, see `Network`.
