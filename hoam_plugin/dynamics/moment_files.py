@@ -18,11 +18,11 @@ _OF_CURVES = ("knots", "values", "slopes")
 
 
 def drift_arrays(drift: MomentDrift) -> dict[str, Float[np.ndarray, ...]]:
-    """Its arrays by name, in single precision; `drift_from` is the inverse."""
+    """Its arrays by name; `drift_from` is the inverse."""
     arrays = {f"weights/{name}": getattr(drift.weights, name) for name in _OF_RUNS}
     for curves in _CURVES:
         arrays |= {f"{curves}/{name}": getattr(getattr(drift, curves), name) for name in _OF_CURVES}
-    return {name: np.asarray(values, np.float32) for name, values in arrays.items()}
+    return {name: np.asarray(values) for name, values in arrays.items()}
 
 
 def drift_from(

@@ -193,11 +193,7 @@ class ActionMatching(EntropicLoss):
 
 
 def marginal_potential() -> CoLoRA:
-    """The default potential where a gradient is learned from marginals: larger than `CoLoRA()`.
-
-    On `two_stream` the loss of held-out samples falls to -0.83 in 2000 iterations, which take 1.6 times as long as
-    those of `CoLoRA()` with -0.60.
-    """
+    """The default potential where a gradient is learned from marginals: larger than `CoLoRA()`."""
     return CoLoRA(width=48, rank=6, hyper_width=32)
 
 

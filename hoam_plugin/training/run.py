@@ -158,7 +158,7 @@ class TrainingRun:
             best = self._trail.best
             if not self._beats_start():
                 if self._start_counts:
-                    return verdict.NOTHING_BEYOND_BASE
+                    return verdict.nothing_beyond_base(f"training was given up: {diverged}")
                 raise
             assert best is not None
             return Verdict(
@@ -171,7 +171,7 @@ class TrainingRun:
     def _verdict(self) -> Verdict:
         """Of a training that ran to its end."""
         if self._start_counts and not self._beats_start():
-            return verdict.NOTHING_BEYOND_BASE
+            return verdict.nothing_beyond_base()
         best = self._trail.best
         half = None if best is None else self._judge.values_on_half_the_times(best.state.average)
         return verdict.ending(self._trail.course, self._start, half, None if best is None else best.values)

@@ -44,9 +44,14 @@ class Verdict(NamedTuple):
     advice: str = ""
 
 
-NOTHING_BEYOND_BASE = Verdict(
-    "converged", "held-out samples tell nothing beyond the base, which is returned without a correction"
-)
+def nothing_beyond_base(why: str = "") -> Verdict:
+    """Of a training around a base that found no better correction than none.
+
+    Args:
+        why: training was given up, or "".
+    """
+    told = "held-out samples tell nothing beyond the base, which is returned without a correction"
+    return Verdict("converged", f"{told}; {why}" if why else told)
 
 
 def is_better(values: Values, than: Values) -> bool:

@@ -32,7 +32,8 @@ def test_the_clock_of_the_population(folder: Path, tmp_path: Path) -> None:
         return hoam.load(tmp_path / "m.hoam").learned.normalisation.clock
 
     assert hoam.load(folder / "model.hoam").learned.normalisation.clock is None
-    assert clock_of(folder / "truth.zarr", "--clock", "population") is not None
+    assert clock_of(folder / "truth.zarr", "--clock", "population", "--base", "moments") is not None
+    assert hoam.load(tmp_path / "m.hoam").learned.base is not None
     assert clock_of(tmp_path / "with.zarr", "--clock", "physical") is None
 
 
