@@ -155,6 +155,10 @@ class ActionMatching(EntropicLoss):
         """For gradients `marginal_potential()`."""
         return marginal_potential() if structure.kind == "gradient" else super().default_potential(structure)
 
+    def without_noise(self) -> ActionMatching | None:
+        """With epsilon 0, unless another one was asked for."""
+        return None if self.epsilon else dataclasses.replace(self, epsilon=0.0)
+
     def judged_by(self) -> ActionMatching:
         """The form with a lower bound, on all saved times."""
         return dataclasses.replace(self, time_derivative="data", quadrature=None if self._random else self.quadrature)

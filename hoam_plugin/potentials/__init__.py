@@ -14,11 +14,13 @@ from hoam_plugin.potentials.interface import (
     modulations_and_rates,
 )
 from hoam_plugin.potentials.mlp import MLP
+from hoam_plugin.potentials.spline import MOST_DIMS, SplinePotential
 from hoam_plugin.potentials.streams import Streams, per_row
 from hoam_plugin.potentials.vector_field import VectorField
 
 __all__ = [
     "MLP",
+    "MOST_DIMS",
     "MOST_FORWARD_DIMS",
     "POTENTIALS",
     "CoLoRA",
@@ -29,6 +31,7 @@ __all__ = [
     "LearnedDrift",
     "Potential",
     "ScalarPotential",
+    "SplinePotential",
     "Streams",
     "VectorField",
     "Weights",

@@ -20,6 +20,7 @@ from hoam_plugin.dynamics import (
     MomentDrift,
     Normalisation,
     PopulationClock,
+    Structure,
     moment_drift,
     moment_motion,
     normalisation_of,
@@ -32,7 +33,9 @@ from hoam_plugin.losses import AbstractLoss, required_loss
 from hoam_plugin.losses import description as loss_description
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import (
+    MOST_DIMS,
     Potential,
+    SplinePotential,
     VectorField,
     Weights,
     bound,
@@ -43,6 +46,7 @@ from hoam_plugin.potentials import (
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.steppers import SampleLayout, Stepper, rebuild_stepper, require_field_name, require_representable
 from hoam_plugin.surrogates import LearnedDynamics, Options, Provenance, Surrogate, TrainedRange, required_stepper
+from hoam_plugin.training import spline_places
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.defaults import default_loss, default_training
 from hoam_plugin.training.iterations import Setup
@@ -160,9 +164,14 @@ def resolve(
         require_field_name(variable.name)
     layout = SampleLayout(variables, tuple(ds[v.name].shape[3:] for v in variables))
     split = structure_of(structure or "gradient", variables, layout.widths)
+    potential = None if potential is None else required_potential(potential)
+    if potential is None and loss is None and training is None and validate is None and base is None:
+        potential = _solvable_potential(split, sum(layout.widths))
     loss = default_loss(split, ds) if loss is None else required_loss(loss)
     loss.require_structure(split)
-    potential = loss.default_potential(split) if potential is None else required_potential(potential)
+    if isinstance(potential, SplinePotential):
+        loss = _require_solvable(potential, split, sum(layout.widths), loss, training, validate, base)
+    potential = loss.default_potential(split) if potential is None else potential
     options = default_training(loss) if training is None else of_type("training", training, Training)
     _require_samples(ds, "")
     if ds.sizes["time"] < 2:
@@ -176,6 +185,8 @@ def resolve(
     normalisation = dataclasses.replace(normalisation, clock=_clock_of(clock, ds, normalisation, split.kind))
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
+    if isinstance(potential, SplinePotential):
+        potential = spline_places.placed(potential, ds, normalisation)
     loss = loss.settled(dynamics, potential)
     dynamics = dataclasses.replace(dynamics, base=_base_of(base, ds, dynamics, loss))
     node_weights = weights_of_loss(loss, ds, loss.quadrature, normalisation.clock)
@@ -204,6 +215,41 @@ def resolve(
         parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
         stepper_attribute=str(ds.attrs.get("stepper", "")),
     )
+
+
+def _solvable_potential(structure: Structure, n_dims: int) -> SplinePotential | None:
+    """The potential that needs no descent, where there is one."""
+    return SplinePotential() if structure.kind == "gradient" and n_dims <= MOST_DIMS else None
+
+
+def _require_solvable(
+    potential: SplinePotential,
+    structure: Structure,
+    n_dims: int,
+    loss: AbstractLoss,
+    training: Training | None,
+    validate: xr.Dataset | None,
+    base: Base | None,
+) -> AbstractLoss:
+    """The loss without noise, whose minimiser is the solution of linear equations.
+
+    Raises:
+        ValueError: something that does not go with a potential that is solved for.
+    """
+    who = "potential=SplinePotential(...) is solved for"
+    if structure.kind != "gradient":
+        raise ValueError(f"{who}, which goes with structure='gradient' only, and the structure is {structure.kind!r}")
+    if n_dims > MOST_DIMS:
+        raise ValueError(f"{who} in at most {MOST_DIMS} coordinates, and there are {n_dims}; use CoLoRA(...)")
+    without_noise = loss.without_noise()
+    if without_noise is None:
+        raise ValueError(f"{who} by ActionMatching() without noise, and loss={loss!r}")
+    given = {"training": training, "validate": validate, "base": None if base == "none" else base}
+    for name, value in given.items():
+        if value is not None:
+            shown = base if name == "base" else f"{type(value).__name__}(...)"
+            raise ValueError(f"{who}, so that {name}={shown} has no meaning; leave it out, or use CoLoRA(...)")
+    return without_noise
 
 
 def _clock_of(clock: Clock | None, ds: xr.Dataset, normalisation: Normalisation, kind: Kind) -> PopulationClock | None:

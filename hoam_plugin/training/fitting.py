@@ -15,10 +15,10 @@ from hoam_plugin._internal.files import as_path, require_writable
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Kind, structure_of
 from hoam_plugin.losses import AbstractLoss, has_rates
-from hoam_plugin.potentials import Potential, VectorField
+from hoam_plugin.potentials import Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import held_out, step_size
+from hoam_plugin.training import held_out, solved, step_size
 from hoam_plugin.training.choices import Base, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
@@ -122,6 +122,12 @@ def fit(
         clock=clock,
         base=base,
     )
+    if isinstance(choices.potential, SplinePotential):
+        if resume is not None:
+            raise ValueError(f"resume={str(resume)!r} has no meaning for SplinePotential(...), which is solved for at once")
+        if progress and structure is None:
+            _say_what_else(choices.runs)
+        return solved.solve(choices, key, path, progress=progress)
     runs, setup = choices.runs, choices.setup
     training_rows, judging_rows = None, None
     if setup.training.held_out:

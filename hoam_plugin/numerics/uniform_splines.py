@@ -1,0 +1,106 @@
+"""Uniform cubic B-splines along one coordinate, on a range with linear continuation or around a period."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+# Splines that do not vanish at a point.
+TAPS = 4
+# With fewer around a period, a spline would meet itself.
+LEAST_AROUND = 7
+
+
+class Axis(NamedTuple):
+    """Splines along one coordinate.
+
+    Attributes:
+        low: where they begin; anywhere, around a period.
+        high: where they end.
+        n: of them.
+        periodic: whether `high` is `low` again.
+    """
+
+    low: float
+    high: float
+    n: int
+    periodic: bool
+
+    @property
+    def n_cells(self) -> int:
+        """Intervals on each of which every spline is a polynomial."""
+        return self.n if self.periodic else self.n - (TAPS - 1)
+
+    @property
+    def spacing(self) -> float:
+        """Length of a cell."""
+        return (self.high - self.low) / self.n_cells
+
+
+class Taps(NamedTuple):
+    """The splines that do not vanish at points, with two derivatives.
+
+    Attributes:
+        index: which ones they are.
+        value: theirs.
+        slope: first derivatives.
+        bend: second derivatives.
+    """
+
+    index: Int[Array, "N taps"]
+    value: Float[Array, "N taps"]
+    slope: Float[Array, "N taps"]
+    bend: Float[Array, "N taps"]
+
+
+def taps(axis: Axis, x: Float[Array, " N"]) -> Taps:
+    """The splines at points; beyond the ends of a range every spline goes on as a straight line."""
+    h = axis.spacing
+    u = (x - axis.low) / h
+    inside = jnp.mod(u, axis.n_cells) if axis.periodic else jnp.clip(u, 0, axis.n_cells)
+    cell = jnp.clip(jnp.floor(inside), 0, axis.n_cells - 1)
+    f = (inside - cell)[:, None]
+    index = cell.astype(jnp.int32)[:, None] + np.arange(TAPS, dtype=np.int32)[None, :]
+    g = 1 - f
+    value = jnp.concatenate([g**3, 3 * f**3 - 6 * f**2 + 4, 3 * g**3 - 6 * g**2 + 4, f**3], axis=1) / 6
+    slope = jnp.concatenate([-(g**2), 3 * f**2 - 4 * f, 4 * g - 3 * g**2, f**2], axis=1) / 2
+    bend = jnp.concatenate([g, 3 * f - 2, 3 * g - 2, f], axis=1)
+    if axis.periodic:
+        return Taps(index % axis.n, value, slope / h, bend / h**2)
+    beyond = (u - inside)[:, None]
+    bend = jnp.where(beyond == 0, bend, 0)
+    return Taps(index, value + slope * beyond, slope / h, bend / h**2)
+
+
+def matrices(axis: Axis, x: Float[np.ndarray, " N"]) -> Float[np.ndarray, "order N n"]:
+    """Values, first and second derivatives of all splines at points, in double precision to that of the taps."""
+    at = taps(axis, jnp.asarray(x))
+    result = np.zeros((3, len(x), axis.n))
+    for matrix, values in zip(result, at[1:], strict=True):
+        matrix[np.arange(len(x))[:, None], np.asarray(at.index)] = np.asarray(values)
+    return result
+
+
+def centres(axis: Axis, per_cell: int) -> Float[np.ndarray, " N"]:
+    """Midpoints of equal parts of all cells."""
+    n = axis.n_cells * per_cell
+    return axis.low + (np.arange(n) + 0.5) * ((axis.high - axis.low) / n)
+
+
+def interpolating(values: Float[np.ndarray, "m ..."]) -> Float[np.ndarray, "m+2 ..."]:
+    """Coefficients of the natural cubic spline through values at equal distances: knots at these, one more each side."""
+    from scipy.linalg import solve_banded
+
+    m = len(values)
+    flat = np.asarray(values, np.float64).reshape(m, -1)
+    # A natural spline has no curvature at its ends, where its coefficient is then the value itself.
+    inner = flat.copy()
+    bands = np.zeros((3, m))
+    bands[1, [0, -1]] = 1
+    bands[0, 2:], bands[1, 1:-1], bands[2, :-2] = 1 / 6, 4 / 6, 1 / 6
+    inner = solve_banded((1, 1), bands, flat)
+    outer = np.concatenate([2 * inner[:1] - inner[1:2], inner, 2 * inner[-1:] - inner[-2:-1]])
+    return outer.reshape(m + 2, *np.shape(values)[1:])

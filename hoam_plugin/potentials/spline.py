@@ -1,0 +1,201 @@
+"""A potential of few coordinates as a tensor product of cubic B-splines, which is solved for instead of trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hoam_plugin._internal.checks import positive_float, positive_int
+from hoam_plugin._types import Key
+from hoam_plugin.dynamics import RunWeights
+from hoam_plugin.numerics.uniform_splines import LEAST_AROUND, TAPS, Axis, Taps, taps
+from hoam_plugin.potentials.embedding import Embedding
+from hoam_plugin.potentials.interface import ScalarPotential, Weights
+from hoam_plugin.potentials.streams import Streams
+
+# Beyond these, neither the splines nor the densities of samples on their grid are few.
+MOST_DIMS = 2
+_TIME_TAPS = 4
+
+
+class _Moved(NamedTuple):
+    """How a coordinate changes.
+
+    Attributes:
+        gradient: along each direction.
+        rate: with time.
+    """
+
+    gradient: Float[Array, "K N"]
+    rate: Float[Array, " N"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SplinePotential(ScalarPotential):
+    """s(x, t, mu) = sum_k c_k(t, mu) B_k(x) with cubic B-splines B_k in one or two coordinates.
+
+    The coefficients are cubic splines in normalised time, and between the runs interpolated as `RunWeights` does. As s
+    is linear in them, `fit` needs no descent: the minimiser of action matching at one time is the solution of one
+    linear system, and one after the other they make a march in time, in which each corrects what those before have left
+    (see `hoam_plugin.training.marching`).
+
+    Attributes:
+        n_splines: along each coordinate; None takes 24 around a period, else 64.
+        n_steps: of the march in time, at most one from each saved time to the next.
+        smoothness: factor of int |hess s|^2 dz / volume beside E|grad s|^2 in normalised units: keeps the potential
+            smooth where few samples say what it is. None chooses by held-out samples.
+        axes: where the splines lie, in normalised units: `fit` finds it.
+    """
+
+    n_splines: int | tuple[int, ...] | None = None
+    n_steps: int = 96
+    smoothness: float | None = None
+    axes: tuple[Axis, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_splines is not None:
+            given = (self.n_splines,) if isinstance(self.n_splines, int) else tuple(self.n_splines)
+            for n in given:
+                positive_int("n_splines", n, LEAST_AROUND)
+            if not isinstance(self.n_splines, int):
+                object.__setattr__(self, "n_splines", given)
+        positive_int("n_steps", self.n_steps)
+        if self.smoothness is not None:
+            positive_float("smoothness", self.smoothness)
+        if self.axes is not None:
+            object.__setattr__(self, "axes", tuple(Axis(*axis) for axis in self.axes))
+
+    @property
+    def width(self) -> int:
+        """Splines that take part at a sample, which is what its cost goes with."""
+        return TAPS**MOST_DIMS
+
+    @property
+    def depth(self) -> int:
+        """There is one layer."""
+        return 1
+
+    @property
+    def harmonics(self) -> int:
+        """Of periodic coordinates in the embedding, from which the coordinate itself is found again."""
+        return 1
+
+    @property
+    def placed(self) -> tuple[Axis, ...]:
+        """Where the splines lie.
+
+        Raises:
+            ValueError: nothing has placed them yet.
+        """
+        if self.axes is None:
+            raise ValueError("axes=None: the splines of this potential have no place yet, which fit finds")
+        return self.axes
+
+    def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
+        """Coefficients of zero, of one run."""
+        n = math.prod(axis.n for axis in self.placed)
+        none = jnp.zeros(n_conditions - 1)
+        runs = {"shift": none, "scale": none, "basis": none[:, None], "points": none[:1], "table": none[:1]}
+        return {"coefficients": jnp.zeros((_TIME_TAPS, 1, n)), "runs": runs}
+
+    def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T k"]:
+        """The coefficients c_k(t, mu) for every row of conditions (time and parameters, normalised)."""
+        names = tuple(str(i) for i in range(conditions.shape[1] - 1))
+        runs = RunWeights(names, **weights["runs"])
+        coefficients = weights["coefficients"]
+        steps = Axis(-1.0, 1.0, len(coefficients), periodic=False)
+
+        def of_row(condition: Float[Array, " C"]) -> Float[Array, " k"]:
+            at = taps(steps, condition[:1])
+            several = jnp.einsum("j,jrk->rk", at.value[0], coefficients[at.index[0]])
+            return runs({name: condition[1 + i] for i, name in enumerate(names)}) @ several
+
+        return jax.vmap(of_row)(conditions)
+
+    def propagate(
+        self, weights: Weights, streams: Streams, modulations: Float[Array, "T k"], rates: Float[Array, "T k"]
+    ) -> Streams:
+        """The potential and its derivatives; see `Potential`."""
+        axes = self.placed
+        z, moved = self._coordinates(streams.value), [self._along(streams, d) for d in range(len(axes))]
+        at = [taps(axis, column) for axis, column in zip(axes, z, strict=True)]
+        local = self._local(modulations, at)
+        first = [_contracted(local, at, [int(d == e) for e in range(len(axes))]) for d in range(len(axes))]
+        gradient = sum(slope[None] * move.gradient for slope, move in zip(first, moved, strict=True))
+        rate = _contracted(self._local(rates, at), at, [0] * len(axes))
+        rate = rate + sum(slope * move.rate for slope, move in zip(first, moved, strict=True))
+        laplacian = None
+        if streams.laplacian is not None:
+            # Along the given directions, in which the coordinates go linearly.
+            laplacian = jnp.zeros_like(rate)
+            for d, e in itertools.product(range(len(axes)), repeat=2):
+                second = _contracted(local, at, [int(d == a) + int(e == a) for a in range(len(axes))])
+                laplacian = laplacian + second * jnp.sum(moved[d].gradient * moved[e].gradient, axis=0)
+        return Streams(_contracted(local, at, [0] * len(axes)), jnp.asarray(gradient), laplacian, rate)
+
+    def value(
+        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, " k"]
+    ) -> Float[Array, " n"]:
+        """The potential at many points of one time."""
+        at = [taps(axis, column) for axis, column in zip(self.placed, self._coordinates(features), strict=True)]
+        return _contracted(self._local(modulation[None], at), at, [0] * len(at))
+
+    def drift_at_one_time(
+        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " k"]
+    ) -> Float[Array, "n Y"]:
+        """Forwards, which is cheaper than back through the sums."""
+        return self.drift(weights, embedding, z, modulation[None])
+
+    def _coordinates(self, features: Float[Array, "N F"]) -> list[Float[Array, " N"]]:
+        """Those of the samples, again from their features."""
+        columns, place = [], 0
+        for axis in self.placed:
+            if axis.periodic:
+                angle = jnp.arctan2(features[:, place + 1], features[:, place])
+                columns.append(angle * ((axis.high - axis.low) / (2 * np.pi)))
+            else:
+                columns.append(features[:, place])
+            place += 1 + axis.periodic
+        return columns
+
+    def _along(self, streams: Streams, d: int) -> _Moved:
+        """How one coordinate changes along the directions of the streams and with time."""
+        place = sum(1 + axis.periodic for axis in self.placed[:d])
+        axis = self.placed[d]
+        if not axis.periodic:
+            return _Moved(streams.gradient[..., place], streams.rate[..., place])
+        cos, sin, length = streams.value[:, place], streams.value[:, place + 1], (axis.high - axis.low) / (2 * np.pi)
+
+        def turned(of: Float[Array, "... N F"]) -> Float[Array, "... N"]:
+            return (cos * of[..., place + 1] - sin * of[..., place]) * length
+
+        return _Moved(turned(streams.gradient), turned(streams.rate))
+
+    def _local(self, coefficients: Float[Array, "T k"], at: Sequence[Taps]) -> Float[Array, "N ..."]:
+        """The coefficients of the splines that do not vanish at each sample."""
+        sizes = [axis.n for axis in self.placed]
+        rows, n_times = at[0].index.shape[0], len(coefficients)
+        place = jnp.asarray(0, jnp.int32)
+        if n_times > 1:
+            place = jnp.repeat(jnp.arange(n_times, dtype=jnp.int32), rows // n_times)
+            place = place.reshape(-1, *[1] * len(sizes))
+        for d, n in enumerate(sizes):
+            shape = [rows, *(TAPS if e == d else 1 for e in range(len(sizes)))]
+            place = place * n + at[d].index.reshape(shape)
+        return coefficients.reshape(-1)[place]
+
+
+def _contracted(local: Float[Array, "N ..."], at: Sequence[Taps], orders: Sequence[int]) -> Float[Array, " N"]:
+    """Sum over the splines at every sample, differentiated so often in each coordinate; 0 beyond second derivatives."""
+    for one, order in zip(reversed(at), reversed(orders), strict=True):
+        factors = (one.value, one.slope, one.bend)[order]
+        local = jnp.sum(local * factors.reshape(len(factors), *[1] * (local.ndim - 2), TAPS), axis=-1)
+    return local
