@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -58,30 +59,35 @@ class Taps(NamedTuple):
 
 def taps(axis: Axis, x: Float[Array, " N"]) -> Taps:
     """The splines at points; beyond the ends of a range every spline goes on as a straight line."""
-    h = axis.spacing
-    u = (x - axis.low) / h
-    inside = jnp.mod(u, axis.n_cells) if axis.periodic else jnp.clip(u, 0, axis.n_cells)
-    cell = jnp.clip(jnp.floor(inside), 0, axis.n_cells - 1)
-    f = (inside - cell)[:, None]
-    index = cell.astype(jnp.int32)[:, None] + np.arange(TAPS, dtype=np.int32)[None, :]
-    g = 1 - f
-    value = jnp.concatenate([g**3, 3 * f**3 - 6 * f**2 + 4, 3 * g**3 - 6 * g**2 + 4, f**3], axis=1) / 6
-    slope = jnp.concatenate([-(g**2), 3 * f**2 - 4 * f, 4 * g - 3 * g**2, f**2], axis=1) / 2
-    bend = jnp.concatenate([g, 3 * f - 2, 3 * g - 2, f], axis=1)
-    if axis.periodic:
-        return Taps(index % axis.n, value, slope / h, bend / h**2)
-    beyond = (u - inside)[:, None]
-    bend = jnp.where(beyond == 0, bend, 0)
-    return Taps(index, value + slope * beyond, slope / h, bend / h**2)
+    return _taps(jnp, axis, x)
 
 
 def matrices(axis: Axis, x: Float[np.ndarray, " N"]) -> Float[np.ndarray, "order N n"]:
-    """Values, first and second derivatives of all splines at points, in double precision to that of the taps."""
-    at = taps(axis, jnp.asarray(x))
+    """Values, first and second derivatives of all splines at points; on the host, in double precision."""
+    at = _taps(np, axis, x.astype(np.float64))
     result = np.zeros((3, len(x), axis.n))
     for matrix, values in zip(result, at[1:], strict=True):
-        matrix[np.arange(len(x))[:, None], np.asarray(at.index)] = np.asarray(values)
+        matrix[np.arange(len(x))[:, None], at.index] = values
     return result
+
+
+def _taps(numpy: ModuleType, axis: Axis, x: Float[Array | np.ndarray, " N"]) -> Taps:
+    """See `taps`; by `jax.numpy`, or by `numpy` on the host."""
+    h = axis.spacing
+    u = (x - axis.low) / h
+    inside = numpy.mod(u, axis.n_cells) if axis.periodic else numpy.clip(u, 0, axis.n_cells)
+    cell = numpy.clip(numpy.floor(inside), 0, axis.n_cells - 1)
+    f = (inside - cell)[:, None]
+    index = cell.astype(np.int32)[:, None] + np.arange(TAPS, dtype=np.int32)[None, :]
+    g = 1 - f
+    value = numpy.concatenate([g**3, 3 * f**3 - 6 * f**2 + 4, 3 * g**3 - 6 * g**2 + 4, f**3], axis=1) / 6
+    slope = numpy.concatenate([-(g**2), 3 * f**2 - 4 * f, 4 * g - 3 * g**2, f**2], axis=1) / 2
+    bend = numpy.concatenate([g, 3 * f - 2, 3 * g - 2, f], axis=1)
+    if axis.periodic:
+        return Taps(index % axis.n, value, slope / h, bend / h**2)
+    beyond = (u - inside)[:, None]
+    bend = numpy.where(beyond == 0, bend, 0)
+    return Taps(index, value + slope * beyond, slope / h, bend / h**2)
 
 
 def centres(axis: Axis, per_cell: int) -> Float[np.ndarray, " N"]:
@@ -91,13 +97,12 @@ def centres(axis: Axis, per_cell: int) -> Float[np.ndarray, " N"]:
 
 
 def interpolating(values: Float[np.ndarray, "m ..."]) -> Float[np.ndarray, "m+2 ..."]:
-    """Coefficients of the natural cubic spline through values at equal distances: knots at these, one more each side."""
+    """Coefficients of the natural cubic spline through values at equal distances, its knots; one more at each end."""
     from scipy.linalg import solve_banded
 
     m = len(values)
     flat = np.asarray(values, np.float64).reshape(m, -1)
     # A natural spline has no curvature at its ends, where its coefficient is then the value itself.
-    inner = flat.copy()
     bands = np.zeros((3, m))
     bands[1, [0, -1]] = 1
     bands[0, 2:], bands[1, 1:-1], bands[2, :-2] = 1 / 6, 4 / 6, 1 / 6

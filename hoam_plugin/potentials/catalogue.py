@@ -45,7 +45,12 @@ def potential_from(described: Mapping[str, object]) -> Potential | VectorField:
             f"the potential is of the unknown kind {kind!r}; {suggestion(kind, POTENTIALS)}; put a class of your own "
             "into hoam_plugin.potentials.POTENTIALS before you load it"
         )
-    return POTENTIALS[kind](**{name: value for name, value in described.items() if name != "kind"})
+    return POTENTIALS[kind](**{name: _with_tuples(value) for name, value in described.items() if name != "kind"})
+
+
+def _with_tuples(value: object) -> object:
+    """Lists as tuples, which JSON does not have."""
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def required_potential(value: object) -> Potential | VectorField:

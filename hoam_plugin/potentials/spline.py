@@ -52,21 +52,19 @@ class SplinePotential(ScalarPotential):
         n_steps: of the march in time, at most one from each saved time to the next.
         smoothness: factor of int |hess s|^2 dz / volume beside E|grad s|^2 in normalised units: keeps the potential
             smooth where few samples say what it is. None chooses by held-out samples.
-        axes: where the splines lie, in normalised units: `fit` finds it.
+        axes: where the splines lie, in normalised units, as fields of `Axis`: `fit` finds it.
     """
 
     n_splines: int | tuple[int, ...] | None = None
     n_steps: int = 96
     smoothness: float | None = None
-    axes: tuple[Axis, ...] | None = None
+    axes: tuple[tuple[float, float, int, bool], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.n_splines is not None:
-            given = (self.n_splines,) if isinstance(self.n_splines, int) else tuple(self.n_splines)
-            for n in given:
-                positive_int("n_splines", n, LEAST_AROUND)
-            if not isinstance(self.n_splines, int):
-                object.__setattr__(self, "n_splines", given)
+            given = self.n_splines if isinstance(self.n_splines, tuple) else (self.n_splines,)
+            numbers = tuple(positive_int("n_splines", n, LEAST_AROUND) for n in given)
+            object.__setattr__(self, "n_splines", numbers if isinstance(self.n_splines, tuple) else numbers[0])
         positive_int("n_steps", self.n_steps)
         if self.smoothness is not None:
             positive_float("smoothness", self.smoothness)
@@ -97,13 +95,15 @@ class SplinePotential(ScalarPotential):
         """
         if self.axes is None:
             raise ValueError("axes=None: the splines of this potential have no place yet, which fit finds")
-        return self.axes
+        return tuple(Axis(*axis) for axis in self.axes)
 
     def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
         """Coefficients of zero, of one run."""
         n = math.prod(axis.n for axis in self.placed)
-        none = jnp.zeros(n_conditions - 1)
-        runs = {"shift": none, "scale": none, "basis": none[:, None], "points": none[:1], "table": none[:1]}
+        shift, nowhere = jnp.zeros(n_conditions - 1), jnp.zeros((1, 0))
+        # What `weights_of_runs` gives for runs that do not differ.
+        basis, table = jnp.zeros((n_conditions - 1, 0)), jnp.ones((1, 1, 1))
+        runs = {"shift": shift, "scale": jnp.ones_like(shift), "basis": basis, "points": nowhere, "table": table}
         return {"coefficients": jnp.zeros((_TIME_TAPS, 1, n)), "runs": runs}
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T k"]:
@@ -172,9 +172,10 @@ class SplinePotential(ScalarPotential):
         axis = self.placed[d]
         if not axis.periodic:
             return _Moved(streams.gradient[..., place], streams.rate[..., place])
-        cos, sin, length = streams.value[:, place], streams.value[:, place + 1], (axis.high - axis.low) / (2 * np.pi)
+        length = (axis.high - axis.low) / (2 * np.pi)
 
         def turned(of: Float[Array, "... N F"]) -> Float[Array, "... N"]:
+            cos, sin = (jnp.broadcast_to(streams.value[:, place + i], of.shape[:-1]) for i in range(2))
             return (cos * of[..., place + 1] - sin * of[..., place]) * length
 
         return _Moved(turned(streams.gradient), turned(streams.rate))
