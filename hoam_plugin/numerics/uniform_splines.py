@@ -45,13 +45,13 @@ class Taps(NamedTuple):
     """The splines that do not vanish at points, with two derivatives.
 
     Attributes:
-        index: which ones they are.
+        which: their numbers.
         value: theirs.
         slope: first derivatives.
         bend: second derivatives.
     """
 
-    index: Int[Array, "N taps"]
+    which: Int[Array, "N taps"]
     value: Float[Array, "N taps"]
     slope: Float[Array, "N taps"]
     bend: Float[Array, "N taps"]
@@ -67,7 +67,7 @@ def matrices(axis: Axis, x: Float[np.ndarray, " N"]) -> Float[np.ndarray, "order
     at = _taps(np, axis, x.astype(np.float64))
     result = np.zeros((3, len(x), axis.n))
     for matrix, values in zip(result, at[1:], strict=True):
-        matrix[np.arange(len(x))[:, None], at.index] = values
+        matrix[np.arange(len(x))[:, None], at.which] = values
     return result
 
 

@@ -115,7 +115,7 @@ class SplinePotential(ScalarPotential):
 
         def of_row(condition: Float[Array, " C"]) -> Float[Array, " k"]:
             at = taps(steps, condition[:1])
-            several = jnp.einsum("j,jrk->rk", at.value[0], coefficients[at.index[0]])
+            several = jnp.einsum("j,jrk->rk", at.value[0], coefficients[at.which[0]])
             return runs({name: condition[1 + i] for i, name in enumerate(names)}) @ several
 
         return jax.vmap(of_row)(conditions)
@@ -183,14 +183,14 @@ class SplinePotential(ScalarPotential):
     def _local(self, coefficients: Float[Array, "T k"], at: Sequence[Taps]) -> Float[Array, "N ..."]:
         """The coefficients of the splines that do not vanish at each sample."""
         sizes = [axis.n for axis in self.placed]
-        rows, n_times = at[0].index.shape[0], len(coefficients)
+        rows, n_times = at[0].which.shape[0], len(coefficients)
         place = jnp.asarray(0, jnp.int32)
         if n_times > 1:
             place = jnp.repeat(jnp.arange(n_times, dtype=jnp.int32), rows // n_times)
             place = place.reshape(-1, *[1] * len(sizes))
         for d, n in enumerate(sizes):
             shape = [rows, *(TAPS if e == d else 1 for e in range(len(sizes)))]
-            place = place * n + at[d].index.reshape(shape)
+            place = place * n + at[d].which.reshape(shape)
         return coefficients.reshape(-1)[place]
 
 
