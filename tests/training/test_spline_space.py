@@ -8,6 +8,7 @@ import pytest
 from scipy.interpolate import BSpline
 
 from hoam_plugin.numerics.uniform_splines import Axis
+from hoam_plugin.training import spline_space
 from hoam_plugin.training.spline_space import SplineSpace
 
 RANGE, SHORT = Axis(-1.3, 2.1, 9, periodic=False), Axis(-0.5, 1.0, 7, periodic=False)
@@ -49,12 +50,18 @@ def dense_splines(axes: Sequence[Axis], orders: Sequence[int]) -> np.ndarray:
     return result
 
 
-def dense_matrix(axes: Sequence[Axis], density: np.ndarray, all_orders: Sequence[Sequence[int]]) -> np.ndarray:
-    """Sum over cells of share times products of two splines, differentiated in the coordinates that are listed."""
+def dense_matrix(
+    axes: Sequence[Axis], density: np.ndarray, all_orders: Sequence[Sequence[int]], factors: Sequence[float] = (1, 1)
+) -> np.ndarray:
+    """Sum over cells of share times products of two splines, differentiated in the coordinates that are listed.
+
+    Each product is multiplied by the factors of these coordinates.
+    """
     n = int(np.prod([axis.n for axis in axes]))
     total = np.zeros((n, n))
     for listed in all_orders:
         at_cells = dense_splines(axes, [list(listed).count(d) for d in range(len(axes))])
+        at_cells = at_cells * np.prod([factors[d] for d in listed]) ** 0.5
         for share, row in zip(density.reshape(-1), at_cells, strict=True):
             total += share * np.outer(row, row)
     return total
@@ -181,6 +188,7 @@ def test_energies_and_roughness_are_dense_sums_over_the_cells(axes: tuple[Axis, 
     """A solution tells two matrices apart, which need no common layout for that."""
     space, density = SplineSpace(axes), random_density(axes, 3)
     even = np.full_like(density, 1 / density.size)
+    factors = [spline_space._AROUND if axis.periodic else 1.0 for axis in axes]
     # The roughness alone has more than the constant in its null space.
     floor = 0.5
     bands = (
@@ -190,7 +198,7 @@ def test_energies_and_roughness_are_dense_sums_over_the_cells(axes: tuple[Axis, 
     )
     matrix = (
         (1 - share) * dense_matrix(axes, density, FIRST[len(axes)])
-        + share * dense_matrix(axes, even, SECOND[len(axes)])
+        + share * dense_matrix(axes, even, SECOND[len(axes)], factors)
         + floor * dense_matrix(axes, even, FIRST[len(axes)])
     )
     for seed in (4, 5):
