@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hoam_plugin.losses import VelocityMatching as VelocityMatching
     from hoam_plugin.potentials import MLP as MLP
     from hoam_plugin.potentials import CoLoRA as CoLoRA
-    from hoam_plugin.potentials import SplinePotential as SplinePotential
     from hoam_plugin.potentials import FiLM as FiLM
+    from hoam_plugin.potentials import SplinePotential as SplinePotential
     from hoam_plugin.potentials import VectorField as VectorField
     from hoam_plugin.registry import register as register
     from hoam_plugin.registry import stepper as stepper

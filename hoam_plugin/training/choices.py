@@ -156,8 +156,12 @@ def resolve(
     validate: xr.Dataset | None,
     clock: Clock | None,
     base: Base | None,
+    solvable: bool = True,
 ) -> Choices:
-    """Check what `fit` is given, and choose what it is not; arguments and errors are those of `fit`."""
+    """Check what `fit` is given, and choose what it is not; arguments and errors are those of `fit`.
+
+    With `solvable`, the potential may be one that is solved for where nothing is said of potential, loss and training.
+    """
     ds = ensembles.validate(ensemble)
     variables = ensembles.variables(ds)
     for variable in variables:
@@ -165,7 +169,7 @@ def resolve(
     layout = SampleLayout(variables, tuple(ds[v.name].shape[3:] for v in variables))
     split = structure_of(structure or "gradient", variables, layout.widths)
     potential = None if potential is None else required_potential(potential)
-    if potential is None and loss is None and training is None and validate is None and base is None:
+    if solvable and all(given is None for given in (potential, loss, training, validate, base)):
         potential = _solvable_potential(split, sum(layout.widths))
     loss = default_loss(split, ds) if loss is None else required_loss(loss)
     loss.require_structure(split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
@@ -111,7 +112,8 @@ def fit(
     """
     random_key(key)
     path = _checkpoint_path(checkpoint, resume, overwrite)
-    choices = resolve(
+    choose = functools.partial(
+        resolve,
         ensemble,
         structure=structure,
         potential=potential,
@@ -122,19 +124,22 @@ def fit(
         clock=clock,
         base=base,
     )
+    # What is solved for has no training to go on with.
+    choices = choose(solvable=resume is None)
+    if progress and structure is None:
+        _say_what_else(choices.runs)
     if isinstance(choices.potential, SplinePotential):
         if resume is not None:
-            raise ValueError(f"resume={str(resume)!r} has no meaning for SplinePotential(...), which is solved for at once")
-        if progress and structure is None:
-            _say_what_else(choices.runs)
-        return solved.solve(choices, key, path, progress=progress)
+            raise ValueError(f"resume={str(resume)!r}: SplinePotential(...) is solved for at once, and is not resumed")
+        model = solved.solve(choices, key, path, only_if_trusted=potential is None, progress=progress)
+        if model is not None:
+            return model
+        choices = choose(solvable=False)
     runs, setup = choices.runs, choices.setup
     training_rows, judging_rows = None, None
     if setup.training.held_out:
         training_rows, judging_rows = held_out.split(runs.ensemble, setup.training.held_out, jax.random.fold_in(key, 3))
     samples = TrainingSamples(runs, setup.training, jax.random.fold_in(key, 1), rows=training_rows)
-    if progress and structure is None:
-        _say_what_else(runs)
     judge = judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2))
 
     def completed(model: Surrogate) -> Surrogate:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ _BACKGROUND = 1e-4
 _SUBSTEPS = 1
 
 Rows = Float[np.ndarray, "N D"]
+Column = TypeVar("Column", float, np.ndarray)
 
 
 class Populations(NamedTuple):
@@ -97,6 +98,9 @@ class March:
             populations: of the run.
             smoothness: see `SplinePotential`.
             done: called after every step.
+
+        Raises:
+            FloatingPointError: the smoothness is so small that samples ran away.
         """
         space = self.space
         regular = self._floor + smoothness * self._roughness
@@ -108,7 +112,10 @@ class March:
             right = space.moments(target - density) / h
             c = space.solve(own + regular, right)
             z = _moved(self.potential, self.embedding, jnp.asarray(c, z.dtype), z, jnp.asarray(h, z.dtype))
-            after = space.density(np.asarray(z))
+            reached = np.asarray(z)
+            if not np.isfinite(reached).all():
+                raise FloatingPointError(f"smoothness={smoothness:g} is too little: the march ran away")
+            after = space.density(reached)
             # The work that is done on the moments is twice the energy, less what smoothness takes of it.
             energies.append(float(c @ space.by_coordinate(right)) / 2)
             coefficients.append(c)
@@ -122,7 +129,7 @@ class March:
         from scipy.interpolate import CubicSpline
 
         middles = (self.taus[1:] + self.taus[:-1]) / 2
-        even = np.linspace(0, 1, max(2, len(middles)))
+        even = np.linspace(0, 1, 2 * len(middles))
         curves = []
         for one in marched:
             values = one.coefficients
@@ -134,8 +141,7 @@ class March:
             curves.append(interpolating(values))
         made = norm.scale.dtype
         columns = {
-            str(i): (column - float(norm.parameter_shift[i])) / float(norm.parameter_scale[i])
-            for i, column in enumerate(ensembles.parameters(ds).values())
+            str(i): self._standardised(i, column, norm) for i, column in enumerate(ensembles.parameters(ds).values())
         }
         runs = weights_of_runs(columns, ds.sizes["run"])
         names = ("shift", "scale", "basis", "points", "table")
@@ -143,6 +149,33 @@ class March:
             "coefficients": jnp.asarray(np.stack(curves, axis=1), made),
             "runs": {name: jnp.asarray(getattr(runs, name), made) for name in names},
         }
+
+    def rolled_out(
+        self, weights: Weights, start: Rows, parameters: Float[np.ndarray, " P"], norm: Normalisation
+    ) -> list[Density]:
+        """Densities of samples of any start and parameters at the end of every step.
+
+        Raises:
+            FloatingPointError: samples ran away.
+        """
+        z = jnp.asarray(start)
+        row = [self._standardised(i, value, norm) for i, value in enumerate(parameters)]
+        middles = (self.taus[1:] + self.taus[:-1]) / 2
+        conditions = np.stack([2 * middles - 1, *(np.full(len(middles), value) for value in row)], axis=1)
+        coefficients = self.potential.modulations(weights, jnp.asarray(conditions, z.dtype))
+        densities = []
+        for h, c in zip(np.diff(self.taus), coefficients, strict=True):
+            z = _moved(self.potential, self.embedding, c, z, jnp.asarray(h, z.dtype))
+            reached = np.asarray(z)
+            if not np.isfinite(reached).all():
+                raise FloatingPointError("samples ran away between the runs")
+            densities.append(self.space.density(reached))
+        return densities
+
+    @staticmethod
+    def _standardised(i: int, values: Column, norm: Normalisation) -> Column:
+        """Of one parameter, as conditions have them."""
+        return (values - float(norm.parameter_shift[i])) / float(norm.parameter_scale[i])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

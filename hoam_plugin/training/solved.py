@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Normalisation
@@ -22,19 +26,31 @@ from hoam_plugin.training.choices import Choices
 from hoam_plugin.training.marching import March, Marched, Populations, times_of_march
 from hoam_plugin.training.run import TrainingInterrupted
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 # The smoothness that is tried first, by which factor others differ, and how far they may be.
-_FIRST, _FACTOR, _LEAST, _MOST = 0.02, 4.0, 0.02 * 4.0**-6, 0.02 * 4.0**6
+_FIRST, _FACTOR, _LEAST, _MOST = 0.04, 4.0, 0.04 * 4.0**-6, 0.04 * 4.0**6
+# Half of the samples want more of it than all: of those that do about as well, the least is taken.
+_AS_GOOD = 1.1
 # Runs on which they are tried.
 _TRIALS = 2
+# As a share of the farthest way: farther off on held-out samples, populations move too far between saved times, or are
+# too thin for the splines.
+_MOST_OFF = 0.15
+# Farther off at a run that is left out, the populations of neighbouring runs are not
+# where those of the others are at the same time, and no interpolation of their potentials is any good.
+_MOST_LEFT_OUT = 0.3
 
 
-def solve(choices: Choices, key: Key, path: Path | None, *, progress: bool) -> Surrogate:
+def solve(choices: Choices, key: Key, path: Path | None, *, only_if_trusted: bool, progress: bool) -> Surrogate | None:
     """The surrogate whose potential is solved for.
 
     Args:
         choices: with a `SplinePotential` that has its place.
         key: recorded; nothing is drawn at random but which samples judge.
         path: where it is written at the end, or None.
+        only_if_trusted: return None where the runs are too far apart for their potentials to be interpolated.
         progress: whether a bar is shown.
 
     Raises:
@@ -51,21 +67,59 @@ def solve(choices: Choices, key: Key, path: Path | None, *, progress: bool) -> S
         with progress_bar("fit", (n_runs + _TRIALS) * n_steps, show=progress) as advance:
             smoothness, judged = _chosen_smoothness(march, choices, chosen, advance)
             advance(0, note=f"smoothness {smoothness:g}")
-            begin, marched = time.perf_counter(), []
-            for run in range(n_runs):
-                whole = _populations(march, ds, norm, run, chosen)
-                marched.append(march.run(whole, smoothness, lambda: advance(1)))
+            begin = time.perf_counter()
+
+            smoothness, marched = _through_all_runs(march, choices, chosen, smoothness, advance)
             seconds = time.perf_counter() - begin
     except KeyboardInterrupt as interrupt:
         stopped = TrainingInterrupted("training was interrupted; nothing was written")
         stopped.reason = "training was interrupted"
         raise stopped from interrupt
-    history = _history(marched, judged, seconds)
+    left_out = _error_at_left_out_run(march, choices, chosen, marched)
+    if only_if_trusted and judged is not None and judged.share > _MOST_OFF:
+        return None
+    if left_out is not None and left_out > _MOST_LEFT_OUT:
+        if only_if_trusted:
+            return None
+        warnings.warn(
+            f"the runs are too far apart in their parameters for potentials to be interpolated between them: those of "
+            f"the others miss the population of the run in the middle by {left_out:.0%} of the farthest way that it "
+            "goes; use potential=CoLoRA(...), or more runs",
+            stacklevel=3,
+        )
+    history = _history(marched, judged, left_out, seconds)
     solved = dataclasses.replace(choices, potential=dataclasses.replace(potential, smoothness=smoothness))
     model = solved.surrogates(key)(march.weights(ds, norm, marched), history)
     if path is not None:
         checkpoints.finish(path, model)
     return model
+
+
+def _through_all_runs(
+    march: March, choices: Choices, chosen: Int[np.ndarray, " n"], smoothness: float, advance: Callable[..., None]
+) -> tuple[float, list[Marched]]:
+    """The marches, and the smoothness: more than was asked for, if a run needs more not to run away."""
+    ds, norm = choices.runs.ensemble, choices.dynamics.normalisation
+
+    def through(run: int) -> Marched:
+        return march.run(_populations(march, ds, norm, run, chosen), smoothness, lambda: advance(1))
+
+    while True:
+        try:
+            return smoothness, _in_threads(through, range(ds.sizes["run"]))
+        except FloatingPointError:
+            if smoothness >= _MOST:
+                raise
+            smoothness *= _FACTOR
+
+
+def _in_threads(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """As `map`, on all cores; Ctrl-C leaves out what has not begun."""
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        return list(pool.map(task, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _populations(
@@ -92,6 +146,33 @@ def _populations(
 # How smooth
 
 
+class Distances(NamedTuple):
+    """Squared distances between densities at every step.
+
+    Attributes:
+        model: of the model's population from the true one.
+        samples: of as many true samples, which is what a perfect model has.
+        start: of the population of the start.
+    """
+
+    model: Float[np.ndarray, " n"]
+    samples: Float[np.ndarray, " n"]
+    start: Float[np.ndarray, " n"]
+
+    @property
+    def share(self) -> float:
+        """How far off the model is on average, as a share of the farthest way that the population goes."""
+        return _share(self.model - self.samples, self.start - self.samples)
+
+
+def _share(near: Float[np.ndarray, " n"], moved: Float[np.ndarray, " n"]) -> float:
+    """Root of a mean square, as a share of the largest distance of all."""
+    farthest = float(moved.max())
+    if not np.isfinite(near).all():
+        return float("inf")
+    return float(np.sqrt(max(float(near.mean()), 0.0) / farthest)) if farthest > 0 else 0.0
+
+
 @dataclasses.dataclass(frozen=True)
 class _Trial:
     """A run, half of whose samples are marched with and whose other two quarters judge."""
@@ -99,26 +180,25 @@ class _Trial:
     half: Populations
     quarters: tuple[Populations, Populations]
 
-    def distances(self, march: March, smoothness: float, done: Callable[[], None]) -> Float[np.ndarray, "2 n"]:
-        """Squared distance of the model's density from the true one at every step, and that of the start.
+    def distances(self, march: March, smoothness: float) -> Distances:
+        """At every step.
 
-        The products of the differences from two independent sets of samples have no noise in the mean.
+        The products of the differences from two independent sets of samples have no noise of these in the mean.
         """
-        marched = march.run(self.half, smoothness, done)
-        start = march.space.moments(march.space.density(self.half.start))
-        result = []
-        for density, *truths in zip(
-            marched.densities, self.quarters[0].densities, self.quarters[1].densities, strict=True
-        ):
-            one, other = (march.space.moments(truth) for truth in truths)
-            model = march.space.moments(density)
-            result.append([(model - one) @ (model - other), (start - one) @ (start - other)])
-        return np.asarray(result).T
+        marched = march.run(self.half, smoothness)
+        moments = march.space.moments
+        start = moments(march.space.density(self.half.start))
+        populations = (marched.densities, self.half.densities, *(quarter.densities for quarter in self.quarters))
+        rows = []
+        for step in zip(*populations, strict=True):
+            model, own, one, other = (moments(density) for density in step)
+            rows.append([(of - one) @ (of - other) for of in (model, own, start)])
+        return Distances(*np.asarray(rows).T)
 
 
 def _chosen_smoothness(
     march: March, choices: Choices, chosen: Int[np.ndarray, " n"], advance: Callable[..., None]
-) -> tuple[float, Float[np.ndarray, "2 n"] | None]:
+) -> tuple[float, Distances | None]:
     """The smoothness under which half of the samples come nearest to the other half, and how near at every step."""
     ds, norm = choices.runs.ensemble, choices.dynamics.normalisation
     given = march.potential.smoothness
@@ -132,8 +212,11 @@ def _chosen_smoothness(
         half, *quarters = (_populations(march, ds, norm, run, chosen, rows) for rows in halves)
         trials.append(_Trial(half, (quarters[0], quarters[1])))
 
-    def tried(smoothness: float) -> Float[np.ndarray, "2 n"]:
-        return np.sum([trial.distances(march, smoothness, lambda: None) for trial in trials], axis=0)
+    def tried(smoothness: float) -> Distances:
+        try:
+            return Distances(*np.sum(_in_threads(lambda trial: trial.distances(march, smoothness), trials), axis=0))
+        except FloatingPointError:
+            return Distances(*np.full((3, len(chosen) - 1), np.inf))
 
     if given is not None:
         return given, tried(given)
@@ -143,34 +226,65 @@ def _chosen_smoothness(
         while _LEAST <= best * factor <= _MOST:
             candidate = best * factor
             found[candidate] = tried(candidate)
-            if found[candidate][0].sum() >= found[best][0].sum():
+            if found[candidate].model.sum() >= found[best].model.sum():
                 break
             best = candidate
         if best != _FIRST:
             break
     advance(_TRIALS * (len(chosen) - 1))
-    if __import__("os").environ.get("DBG"): print({k: (v[0].sum(), v[1].sum()) for k, v in found.items()})
-    best = min(found, key=lambda smoothness: float(found[smoothness][0].sum()))
+    nearest = min(float(distances.model.sum()) for distances in found.values())
+    best = min(s for s, distances in found.items() if float(distances.model.sum()) <= _AS_GOOD * nearest)
     return best, found[best]
+
+
+# Between the runs
+
+
+def _error_at_left_out_run(
+    march: March, choices: Choices, chosen: Int[np.ndarray, " n"], marched: Sequence[Marched]
+) -> float | None:
+    """How far off the others are at the run in the middle of the parameters, as a share of how far its samples move.
+
+    What is left out is farther from the others than anything between the runs is from all of them. None for runs of
+    fewer than three different parameters.
+    """
+    ds, norm = choices.runs.ensemble, choices.dynamics.normalisation
+    columns = np.asarray([*ensembles.parameters(ds).values()], np.float64).reshape(-1, ds.sizes["run"])
+    if len(np.unique(columns, axis=1).T) < 3:
+        return None
+    spread = np.maximum(columns.std(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    run = int(np.argmin((((columns - columns.mean(axis=1, keepdims=True)) / spread) ** 2).sum(axis=0)))
+    others = np.flatnonzero((columns != columns[:, [run]]).any(axis=0)).tolist()
+    populations = _populations(march, ds, norm, run, chosen)
+    weights = march.weights(ds.isel(run=others), norm, [marched[other] for other in others])
+    try:
+        reached = march.rolled_out(weights, populations.start, columns[:, run], norm)
+    except FloatingPointError:
+        return float("inf")
+    start = march.space.moments(march.space.density(populations.start))
+    near, moved = [], []
+    for density, truth in zip(reached, populations.densities, strict=True):
+        true = march.space.moments(truth)
+        near.append(float(np.sum((march.space.moments(density) - true) ** 2)))
+        moved.append(float(np.sum((start - true) ** 2)))
+    return _share(np.asarray(near), np.asarray(moved))
 
 
 # History
 
 
-def _history(marched: Sequence[Marched], judged: Float[np.ndarray, "2 n"] | None, seconds: float) -> xr.Dataset:
+def _history(
+    marched: Sequence[Marched], judged: Distances | None, left_out: float | None, seconds: float
+) -> xr.Dataset:
     energies = np.mean([one.energies for one in marched], axis=0)
     n = len(energies)
     columns = {"loss": -energies, "quadratic": energies, "seconds": np.full(n, seconds / n)}
     told = "there were too few samples to judge on"
     if judged is not None:
-        near, moved = judged
-        scale = max(float(moved.max()), np.finfo(np.float64).tiny)
-        columns["validation"] = near / scale
-        share = float(np.sqrt(max(near.mean(), 0.0) / scale))
-        told = (
-            f"populations marched on half of the samples were on average {share:.1%} of the farthest way from those of "
-            "the other half"
-        )
+        columns["validation"] = judged.model
+        told = f"a march on half of the samples is off the other half by {judged.share:.1%} of the farthest way"
+    if left_out is not None:
+        told += f"; what the others say of the run in the middle of the parameters, by {left_out:.1%}"
     attributes = {"judged_on": "held-out samples", "best_iteration": n, "converged": "converged", "verdict": told}
     dims = {name: ("iteration", values) for name, values in columns.items()}
     return xr.Dataset(dims, {"iteration": np.arange(n)}, attributes)

@@ -14,6 +14,8 @@ from hoam_plugin.numerics.uniform_splines import TAPS, Axis, centres, matrices
 
 # Cells of the grid per cell of the splines: a sample is spread over two of them.
 _PER_CELL = 4
+# What curvature along a period counts: samples are everywhere there, so that less has to be kept smooth.
+_AROUND = 0.3
 # Beside the diagonal of the matrix, so little that it only settles the constant that a potential has free.
 _GAUGE = 1e-10
 
@@ -67,14 +69,8 @@ class SplineSpace:
             cell = np.floor(u)
             f, first = u - cell, cell.astype(np.int64)
             second = first + 1
-            first, second = (
-                (at % n_cells if axis.periodic else np.minimum(at, n_cells - 1)) for at in (first, second)
-            )
-            corners = [
-                (i * n_cells + at, w * share)
-                for i, w in corners
-                for at, share in ((first, 1 - f), (second, f))
-            ]
+            first, second = ((at % n_cells if axis.periodic else np.minimum(at, n_cells - 1)) for at in (first, second))
+            corners = [(i * n_cells + at, w * share) for i, w in corners for at, share in ((first, 1 - f), (second, f))]
         size = self.shape[0] * self.shape[1]
         return sum(np.bincount(i, w, size) for i, w in corners).reshape(self.shape)
 
@@ -92,8 +88,12 @@ class SplineSpace:
         return self._bands(density, _FIRST[: len(self.axes)])
 
     def roughness(self) -> Float[np.ndarray, "q r"]:
-        """The same of the mean over the range of the products of all second derivatives."""
-        orders = _SECOND if len(self.axes) > 1 else _SECOND[:1]
+        """The same of the mean over the range of the products of all second derivatives, fewer along periods."""
+        outer, *rest = (_AROUND if axis.periodic else 1.0 for axis in self.axes)
+        if not rest:
+            return self._bands(self.uniform(), ((2, 0, outer**2),))
+        inner = rest[0]
+        orders = ((2, 0, outer**2), (1, 1, 2 * outer * inner), (0, 2, inner**2))
         return self._bands(self.uniform(), orders)
 
     def solve(self, bands: Float[np.ndarray, "q r"], right: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -196,9 +196,8 @@ def _innerness(axis: Axis) -> tuple[bool, int]:
     return axis.periodic, -axis.n
 
 
-# Derivatives in the outer and the inner coordinate, and how often each pair counts.
+# Orders in the outer and the inner coordinate, and factors.
 _FIRST = ((1, 0, 1.0), (0, 1, 1.0))
-_SECOND = ((2, 0, 1.0), (1, 1, 2.0), (0, 2, 1.0))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
