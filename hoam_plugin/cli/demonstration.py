@@ -116,9 +116,11 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
     return scores
 
 
-def _training(structure: Kind, iterations: int | None) -> Training:
-    """Settings of a minute or so."""
-    training = Training() if structure == "gradient" else velocity_training(_VELOCITY_ITERATIONS)
+def _training(structure: Kind, iterations: int | None) -> Training | None:
+    """Settings of a minute or so; None leaves a potential of two coordinates to be solved for."""
+    if structure == "gradient":
+        return None if iterations is None else Training(iterations=iterations)
+    training = velocity_training(_VELOCITY_ITERATIONS)
     return training if iterations is None else dataclasses.replace(training, iterations=iterations)
 
 

@@ -134,8 +134,10 @@ def fit(
         output: the surrogate's file, such as model.hoam.
         structure: what is learned: gradient (the default), a potential that moves all variables (the paper); kinetic,
             the force alone, for ensembles with velocities; field, a free vector field, for ensembles with --rates.
-        recipe: the settings to start from, with --structure gradient: quick takes some four minutes on two cores,
-            quality ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many hours.
+        recipe: the settings to start from, with --structure gradient: quick takes a minute on two cores in one or two
+            coordinates, where the potential is solved for if no other option says how it is learned, else some four
+            minutes; quality ten minutes on an ensemble saved on gauss:256, paper (those of arXiv:2410.12000) many
+            hours.
         frame: in which time and around what it is learned, see `Frame`.
         optimisation: how it is learned, see `Optimisation`.
         network: sizes of the potential, see `Network`.
@@ -158,7 +160,11 @@ def fit(
 
     ds = ensembles.load(ensemble, lazy=True)
     kind = structure or "gradient"
-    settings = _changed(_settings(ds, kind, recipe), kind, optimisation, network, held_out)
+    started = _settings(ds, kind, recipe)
+    settings = _changed(started, kind, optimisation, network, held_out)
+    if recipe == "quick" and kind == "gradient" and settings == started:
+        # Where nothing is said of how it is learned, the function chooses.
+        settings = {}
     if structure is not None:
         settings["structure"] = structure
     settings |= {name: given for name, given in dataclasses.asdict(frame).items() if given is not None}

@@ -1,7 +1,7 @@
 """What training minimises: each loss in a file, and their evaluation over a batch."""
 
 from hoam_plugin.losses import cells
-from hoam_plugin.losses.action_matching import ActionMatching, Samples, marginal_potential
+from hoam_plugin.losses.action_matching import ActionMatching, Samples, marginal_potential, without_noise
 from hoam_plugin.losses.base import AbstractLoss, EntropicLoss, TrainingDefaults
 from hoam_plugin.losses.batch import Batch, NodeMoments, Nodes, if_there, rows_of
 from hoam_plugin.losses.catalogue import LOSSES, description, required_loss
@@ -39,4 +39,5 @@ __all__ = [
     "rows_of",
     "targets_from",
     "velocity_field",
+    "without_noise",
 ]

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, Int
 from hoam_plugin._internal.checks import either, of_type, positive_int
 from hoam_plugin.dynamics import CONDITION_TIME_RATE, Dynamics, Structure
 from hoam_plugin.losses import cells
-from hoam_plugin.losses.base import EntropicLoss
+from hoam_plugin.losses.base import AbstractLoss, EntropicLoss
 from hoam_plugin.losses.batch import Batch, Nodes, if_there, rows_of
 from hoam_plugin.losses.differences import over_neighbours
 from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
@@ -155,10 +155,6 @@ class ActionMatching(EntropicLoss):
         """For gradients `marginal_potential()`."""
         return marginal_potential() if structure.kind == "gradient" else super().default_potential(structure)
 
-    def without_noise(self) -> ActionMatching | None:
-        """With epsilon 0, unless another one was asked for."""
-        return None if self.epsilon else dataclasses.replace(self, epsilon=0.0)
-
     def judged_by(self) -> ActionMatching:
         """The form with a lower bound, on all saved times."""
         return dataclasses.replace(self, time_derivative="data", quadrature=None if self._random else self.quadrature)
@@ -194,6 +190,11 @@ class ActionMatching(EntropicLoss):
         if data and (self.coupled or self.merged):
             return super().boundary(potential, embedding, weights, batch)
         return end_terms(cast(Potential, potential), embedding, weights, batch, fix_gauge=not data)
+
+
+def without_noise(loss: AbstractLoss) -> ActionMatching | None:
+    """Action matching with epsilon 0, whose minimiser in a linear space is solved for; None for other losses."""
+    return dataclasses.replace(loss, epsilon=0.0) if isinstance(loss, ActionMatching) and not loss.epsilon else None
 
 
 def marginal_potential() -> CoLoRA:

@@ -99,10 +99,6 @@ class AbstractLoss(abc.ABC):
             f"{' or '.join(map(repr, self.structures))}"
         )
 
-    def without_noise(self) -> AbstractLoss | None:
-        """The loss for a potential that is solved for at one time after the other, or None where it cannot be."""
-        return None
-
     def require_ensemble(self, ds: xr.Dataset, driven: Sequence[str]) -> None:
         """Raise ValueError where an ensemble lacks what the loss needs, such as recorded rates of driven variables."""
         return

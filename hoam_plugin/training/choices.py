@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import jax
@@ -20,7 +20,6 @@ from hoam_plugin.dynamics import (
     MomentDrift,
     Normalisation,
     PopulationClock,
-    Structure,
     moment_drift,
     moment_motion,
     normalisation_of,
@@ -29,11 +28,10 @@ from hoam_plugin.dynamics import (
     structure_of,
     with_metric,
 )
-from hoam_plugin.losses import AbstractLoss, required_loss
+from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.losses import description as loss_description
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import (
-    MOST_DIMS,
     Potential,
     SplinePotential,
     VectorField,
@@ -41,23 +39,21 @@ from hoam_plugin.potentials import (
     bound,
     description,
     embedding_of,
-    required_potential,
 )
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.steppers import SampleLayout, Stepper, rebuild_stepper, require_field_name, require_representable
 from hoam_plugin.surrogates import LearnedDynamics, Options, Provenance, Surrogate, TrainedRange, required_stepper
-from hoam_plugin.training import spline_places
+from hoam_plugin.training import solvable, spline_places
 from hoam_plugin.training.data import Runs
-from hoam_plugin.training.defaults import default_loss, default_training
+from hoam_plugin.training.defaults import default_training
 from hoam_plugin.training.iterations import Setup
 from hoam_plugin.training.settings import Training
+from hoam_plugin.training.solvable import Base
 from hoam_plugin.training.time_resolution import resolved_time_harmonics
 from hoam_plugin.training.time_weights import weights_of_loss
 
 # What normalised time goes evenly with.
 Clock = Literal["physical", "population"]
-# What moves samples where nothing was learned.
-Base = Literal["none", "moments"]
 
 # Substeps per horizon of a surrogate by default; the error at other numbers is in `benchmarks/results/rollout.md`.
 _STEPS_PER_HORIZON = 125
@@ -156,11 +152,11 @@ def resolve(
     validate: xr.Dataset | None,
     clock: Clock | None,
     base: Base | None,
-    solvable: bool = True,
+    may_solve: bool = True,
 ) -> Choices:
     """Check what `fit` is given, and choose what it is not; arguments and errors are those of `fit`.
 
-    With `solvable`, the potential may be one that is solved for where nothing is said of potential, loss and training.
+    With `may_solve`, the potential may be one that is solved for where nothing is said of potential, loss and training.
     """
     ds = ensembles.validate(ensemble)
     variables = ensembles.variables(ds)
@@ -168,14 +164,8 @@ def resolve(
         require_field_name(variable.name)
     layout = SampleLayout(variables, tuple(ds[v.name].shape[3:] for v in variables))
     split = structure_of(structure or "gradient", variables, layout.widths)
-    potential = None if potential is None else required_potential(potential)
-    if solvable and all(given is None for given in (potential, loss, training, validate, base)):
-        potential = _solvable_potential(split, sum(layout.widths))
-    loss = default_loss(split, ds) if loss is None else required_loss(loss)
-    loss.require_structure(split)
-    if isinstance(potential, SplinePotential):
-        loss = _require_solvable(potential, split, sum(layout.widths), loss, training, validate, base)
-    potential = loss.default_potential(split) if potential is None else potential
+    given = solvable.Given(potential, loss, training, validate, base)
+    potential, loss = solvable.potential_and_loss(ds, split, sum(layout.widths), given, may_solve=may_solve)
     options = default_training(loss) if training is None else of_type("training", training, Training)
     _require_samples(ds, "")
     if ds.sizes["time"] < 2:
@@ -199,61 +189,17 @@ def resolve(
         n = 8 if loss.bounded else resolved_time_harmonics(ds, dynamics, node_weights, potential.harmonics)
         potential = dataclasses.replace(potential, time_harmonics=n)
     runs = Runs(ds, dynamics, loss, node_weights, loss.targets(ds, dynamics))
-    judge = loss.judged_by()
-    if held_out is not None:
-        judge.require_ensemble(held_out, driven)
-        # Their saved times are their own, so that the rule of the training runs says nothing about them.
-        judged = _judged(held_out, dynamics, judge, None)
-        options = dataclasses.replace(options, held_out=0)
-    else:
-        judged = runs if judge == loss else _judged(ds, dynamics, judge, judge.quadrature)
-        n_held_out = options.held_out_of(ds.sizes["sample"], int(np.count_nonzero(node_weights)))
-        options = dataclasses.replace(options, held_out=n_held_out)
+    judged, n_held_out = _judging(runs, held_out, driven, options)
     return Choices(
         runs=runs,
         judged=judged,
         validates=held_out is not None,
         potential=potential,
         loss=loss,
-        training=options,
+        training=dataclasses.replace(options, held_out=n_held_out),
         parameter_ranges=tuple((n, float(c.min()), float(c.max())) for n, c in ensembles.parameters(ds).items()),
         stepper_attribute=str(ds.attrs.get("stepper", "")),
     )
-
-
-def _solvable_potential(structure: Structure, n_dims: int) -> SplinePotential | None:
-    """The potential that needs no descent, where there is one."""
-    return SplinePotential() if structure.kind == "gradient" and n_dims <= MOST_DIMS else None
-
-
-def _require_solvable(
-    potential: SplinePotential,
-    structure: Structure,
-    n_dims: int,
-    loss: AbstractLoss,
-    training: Training | None,
-    validate: xr.Dataset | None,
-    base: Base | None,
-) -> AbstractLoss:
-    """The loss without noise, whose minimiser is the solution of linear equations.
-
-    Raises:
-        ValueError: something that does not go with a potential that is solved for.
-    """
-    who = "potential=SplinePotential(...) is solved for"
-    if structure.kind != "gradient":
-        raise ValueError(f"{who}, which goes with structure='gradient' only, and the structure is {structure.kind!r}")
-    if n_dims > MOST_DIMS:
-        raise ValueError(f"{who} in at most {MOST_DIMS} coordinates, and there are {n_dims}; use CoLoRA(...)")
-    without_noise = loss.without_noise()
-    if without_noise is None:
-        raise ValueError(f"{who} by ActionMatching() without noise, and loss={loss!r}")
-    given = {"training": training, "validate": validate, "base": None if base == "none" else base}
-    for name, value in given.items():
-        if value is not None:
-            shown = base if name == "base" else f"{type(value).__name__}(...)"
-            raise ValueError(f"{who}, so that {name}={shown} has no meaning; leave it out, or use CoLoRA(...)")
-    return without_noise
 
 
 def _clock_of(clock: Clock | None, ds: xr.Dataset, normalisation: Normalisation, kind: Kind) -> PopulationClock | None:
@@ -288,6 +234,17 @@ def _base_of(base: Base | None, ds: xr.Dataset, dynamics: Dynamics, loss: Abstra
     shift, scale = (np.asarray(values, np.float64) for values in (norm.shift, norm.scale))
     tau = norm.tau_on_host(ds["time"].values.astype(np.float64))
     return moment_drift(moment_motion(ds, shift, scale, [p is not None for p in norm.periods], tau), loss.noise)
+
+
+def _judging(runs: Runs, held_out: xr.Dataset | None, driven: Sequence[str], training: Training) -> tuple[Runs, int]:
+    """What judges a training, and how many samples of every run are held out for it."""
+    ds, dynamics, judge = runs.ensemble, runs.dynamics, runs.loss.judged_by()
+    if held_out is not None:
+        judge.require_ensemble(held_out, driven)
+        # Their saved times are their own, so that the rule of the training runs says nothing about them.
+        return _judged(held_out, dynamics, judge, None), 0
+    judged = runs if judge == runs.loss else _judged(ds, dynamics, judge, judge.quadrature)
+    return judged, training.held_out_of(ds.sizes["sample"], int(np.count_nonzero(runs.node_weights)))
 
 
 def _judged(ds: xr.Dataset, dynamics: Dynamics, judge: AbstractLoss, rule: Rule | None) -> Runs:

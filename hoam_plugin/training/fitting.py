@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -19,10 +20,11 @@ from hoam_plugin.losses import AbstractLoss, has_rates
 from hoam_plugin.potentials import Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import held_out, solved, step_size
-from hoam_plugin.training.choices import Base, Clock, resolve
+from hoam_plugin.training import checkpoints, held_out, solved, step_size
+from hoam_plugin.training.choices import Base, Choices, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
+from hoam_plugin.training.guard import TrainingDivergedError
 from hoam_plugin.training.judge import judge_of
 from hoam_plugin.training.run import TrainingRun
 from hoam_plugin.training.settings import Training
@@ -125,16 +127,33 @@ def fit(
         base=base,
     )
     # What is solved for has no training to go on with.
-    choices = choose(solvable=resume is None)
+    choices = choose(may_solve=resume is None)
     if progress and structure is None:
         _say_what_else(choices.runs)
     if isinstance(choices.potential, SplinePotential):
         if resume is not None:
             raise ValueError(f"resume={str(resume)!r}: SplinePotential(...) is solved for at once, and is not resumed")
-        model = solved.solve(choices, key, path, only_if_trusted=potential is None, progress=progress)
-        if model is not None:
-            return model
-        choices = choose(solvable=False)
+        found = solved.solve(choices, key, progress=progress)
+        if potential is None and found.doubt:
+            try:
+                return _trained(choose(may_solve=False), key, path, None, progress=progress)
+            except TrainingDivergedError as diverged:
+                warnings.warn(
+                    f"the potential was solved for, but {found.doubt}; training one instead failed: {diverged.reason}",
+                    stacklevel=2,
+                )
+        elif found.doubt:
+            warnings.warn(f"{found.doubt}; use potential=CoLoRA(...), or more runs or samples", stacklevel=2)
+        if path is not None:
+            checkpoints.finish(path, found.model)
+        return found.model
+    return _trained(choices, key, path, resume, progress=progress)
+
+
+def _trained(
+    choices: Choices, key: Key, path: Path | None, resume: str | os.PathLike[str] | None, *, progress: bool
+) -> Surrogate:
+    """The surrogate of a network; arguments and errors are those of `fit`."""
     runs, setup = choices.runs, choices.setup
     training_rows, judging_rows = None, None
     if setup.training.held_out:

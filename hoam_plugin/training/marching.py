@@ -76,7 +76,7 @@ class March:
 
     potential: SplinePotential
     embedding: Embedding
-    taus: Float[np.ndarray, " n+1"]
+    taus: Float[np.ndarray, " m"]
 
     @functools.cached_property
     def space(self) -> SplineSpace:
@@ -162,7 +162,7 @@ class March:
         row = [self._standardised(i, value, norm) for i, value in enumerate(parameters)]
         middles = (self.taus[1:] + self.taus[:-1]) / 2
         conditions = np.stack([2 * middles - 1, *(np.full(len(middles), value) for value in row)], axis=1)
-        coefficients = self.potential.modulations(weights, jnp.asarray(conditions, z.dtype))
+        coefficients = jax.jit(self.potential.modulations)(weights, jnp.asarray(conditions, z.dtype))
         densities = []
         for h, c in zip(np.diff(self.taus), coefficients, strict=True):
             z = _moved(self.potential, self.embedding, c, z, jnp.asarray(h, z.dtype))
@@ -201,7 +201,7 @@ def _moved(
     return z
 
 
-def times_of_march(taus: Float[np.ndarray, " T"], n_steps: int) -> Int[np.ndarray, " n+1"]:
+def times_of_march(taus: Float[np.ndarray, " T"], n_steps: int) -> Int[np.ndarray, " m"]:
     """Which of the saved times are nearest to even distances, the first and the last one among them."""
     wanted = np.linspace(taus[0], taus[-1], n_steps + 1)
     return np.unique(np.abs(taus[:, None] - wanted[None, :]).argmin(axis=0))

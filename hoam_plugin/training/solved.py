@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -21,7 +19,6 @@ from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Normalisation
 from hoam_plugin.potentials import Embedding, SplinePotential
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import checkpoints
 from hoam_plugin.training.choices import Choices
 from hoam_plugin.training.marching import March, Marched, Populations, times_of_march
 from hoam_plugin.training.run import TrainingInterrupted
@@ -43,14 +40,24 @@ _MOST_OFF = 0.15
 _MOST_LEFT_OUT = 0.3
 
 
-def solve(choices: Choices, key: Key, path: Path | None, *, only_if_trusted: bool, progress: bool) -> Surrogate | None:
+class Solved(NamedTuple):
+    """What has come of it.
+
+    Attributes:
+        model: the surrogate.
+        doubt: why it is not to be trusted, or "".
+    """
+
+    model: Surrogate
+    doubt: str
+
+
+def solve(choices: Choices, key: Key, *, progress: bool) -> Solved:
     """The surrogate whose potential is solved for.
 
     Args:
         choices: with a `SplinePotential` that has its place.
-        key: recorded; nothing is drawn at random but which samples judge.
-        path: where it is written at the end, or None.
-        only_if_trusted: return None where the runs are too far apart for their potentials to be interpolated.
+        key: recorded; nothing is drawn at random.
         progress: whether a bar is shown.
 
     Raises:
@@ -76,27 +83,28 @@ def solve(choices: Choices, key: Key, path: Path | None, *, only_if_trusted: boo
         stopped.reason = "training was interrupted"
         raise stopped from interrupt
     left_out = _error_at_left_out_run(march, choices, chosen, marched)
-    if only_if_trusted and judged is not None and judged.share > _MOST_OFF:
-        return None
-    if left_out is not None and left_out > _MOST_LEFT_OUT:
-        if only_if_trusted:
-            return None
-        warnings.warn(
-            f"the runs are too far apart in their parameters for potentials to be interpolated between them: those of "
-            f"the others miss the population of the run in the middle by {left_out:.0%} of the farthest way that it "
-            "goes; use potential=CoLoRA(...), or more runs",
-            stacklevel=3,
-        )
     history = _history(marched, judged, left_out, seconds)
-    solved = dataclasses.replace(choices, potential=dataclasses.replace(potential, smoothness=smoothness))
-    model = solved.surrogates(key)(march.weights(ds, norm, marched), history)
-    if path is not None:
-        checkpoints.finish(path, model)
-    return model
+    settled = dataclasses.replace(choices, potential=dataclasses.replace(potential, smoothness=smoothness))
+    model = settled.surrogates(key)(march.weights(ds, norm, marched), history)
+    return Solved(model, _doubt(judged, left_out))
+
+
+def _doubt(judged: Distances | None, left_out: float | None) -> str:
+    if judged is not None and judged.beyond_noise and judged.share > _MOST_OFF:
+        return (
+            f"populations miss those of held-out samples by {judged.share:.0%} of the farthest way that they go: they "
+            "are too thin for the splines, or move too far between saved times"
+        )
+    if left_out is not None and left_out > _MOST_LEFT_OUT:
+        return (
+            "interpolated potentials of the other runs miss the population of the run in the middle of the parameters "
+            f"by {left_out:.0%} of the farthest way that it goes: the runs are too far apart, or have too few samples"
+        )
+    return ""
 
 
 def _through_all_runs(
-    march: March, choices: Choices, chosen: Int[np.ndarray, " n"], smoothness: float, advance: Callable[..., None]
+    march: March, choices: Choices, chosen: Int[np.ndarray, " m"], smoothness: float, advance: Callable[..., None]
 ) -> tuple[float, list[Marched]]:
     """The marches, and the smoothness: more than was asked for, if a run needs more not to run away."""
     ds, norm = choices.runs.ensemble, choices.dynamics.normalisation
@@ -127,7 +135,7 @@ def _populations(
     ds: xr.Dataset,
     norm: Normalisation,
     run: int,
-    chosen: Int[np.ndarray, " n"],
+    chosen: Int[np.ndarray, " m"],
     rows: slice = slice(None),
 ) -> Populations:
     """Of some samples of a run, at the times of the march."""
@@ -158,6 +166,12 @@ class Distances(NamedTuple):
     model: Float[np.ndarray, " n"]
     samples: Float[np.ndarray, " n"]
     start: Float[np.ndarray, " n"]
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the model is farther off than twice as far, in squares, as its number of samples alone makes it."""
+        noise = max(float(self.samples.sum()), 0.0)
+        return not float(self.model.sum()) <= 2 * noise
 
     @property
     def share(self) -> float:
@@ -197,7 +211,7 @@ class _Trial:
 
 
 def _chosen_smoothness(
-    march: March, choices: Choices, chosen: Int[np.ndarray, " n"], advance: Callable[..., None]
+    march: March, choices: Choices, chosen: Int[np.ndarray, " m"], advance: Callable[..., None]
 ) -> tuple[float, Distances | None]:
     """The smoothness under which half of the samples come nearest to the other half, and how near at every step."""
     ds, norm = choices.runs.ensemble, choices.dynamics.normalisation
@@ -241,7 +255,7 @@ def _chosen_smoothness(
 
 
 def _error_at_left_out_run(
-    march: March, choices: Choices, chosen: Int[np.ndarray, " n"], marched: Sequence[Marched]
+    march: March, choices: Choices, chosen: Int[np.ndarray, " m"], marched: Sequence[Marched]
 ) -> float | None:
     """How far off the others are at the run in the middle of the parameters, as a share of how far its samples move.
 

@@ -72,7 +72,7 @@ class SplineSpace:
             first, second = ((at % n_cells if axis.periodic else np.minimum(at, n_cells - 1)) for at in (first, second))
             corners = [(i * n_cells + at, w * share) for i, w in corners for at, share in ((first, 1 - f), (second, f))]
         size = self.shape[0] * self.shape[1]
-        return sum(np.bincount(i, w, size) for i, w in corners).reshape(self.shape)
+        return np.sum([np.bincount(i, w, size) for i, w in corners], axis=0).reshape(self.shape)
 
     def moments(self, density: Density) -> Float[np.ndarray, " n"]:
         """E[B_k] for every spline."""
