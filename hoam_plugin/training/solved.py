@@ -143,7 +143,8 @@ def _populations(
     made = np.dtype(norm.scale.dtype)
     start, densities = None, []
     for _, slab in ensembles.slabs(some, run):
-        z = norm.raw_samples(slab, made)
+        # Shifted in double precision: far from 0, single precision leaves steps.
+        z = norm.raw_samples(slab, np.float64).astype(made)
         if start is None:
             start = z[0]
         densities += [march.space.density(one) for one in z]

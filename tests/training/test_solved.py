@@ -72,11 +72,11 @@ def test_units_and_origins_do_not_matter() -> None:
     ds = breathing(n_samples=1000, n_times=9)
     potential = hoam.SplinePotential(n_splines=16, smoothness=0.04)
     wide = ds.astype(np.float64)
-    other = wide.assign(x=wide["x"] * 1e-9, y=wide["y"] * 1e6).assign_coords(time=ds["time"] * 1e-12 + 3e-10)
+    other = wide.assign(x=wide["x"] * 1e-9, y=wide["y"] * 1e6 + 3e9).assign_coords(time=ds["time"] * 1e-12 + 3e-10)
     here, there = fit(ds, potential=potential), fit(other.astype(np.float32), potential=potential)
     a, b = (np.asarray(model.learned.weights["coefficients"]) for model in (here, there))
-    # Single precision, once more through the normalisation of the others.
-    assert np.abs(a - b).max() < 1e-3 * np.abs(a).max()
+    # What single precision leaves of samples that lie three thousand times their spread away from 0.
+    assert np.abs(a - b).max() < 1e-2 * np.abs(a).max()
 
 
 def test_the_same_key_gives_the_same_surrogate_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
