@@ -51,8 +51,9 @@ def fit(
     """Learn the population dynamics of an ensemble, by default by higher-order action matching (arXiv:2410.12000).
 
     The defaults are quick settings: for 8 runs of 256 nodes some four minutes on two processor cores, and one in one or
-    two coordinates, where the potential is solved for. Where the ensemble carries enough for something more accurate and no structure is named, one line on standard error says so;
-    where recorded rates show that the learned drift explains almost nothing of the motion, a warning does.
+    two coordinates, where the potential is solved for. Where the ensemble carries enough for something more accurate
+    and no structure is named, one line on standard error says so; where recorded rates show that the learned drift
+    explains almost nothing of the motion, a warning does.
 
     Args:
         ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
@@ -64,10 +65,10 @@ def fit(
             "field": a free vector field in all variables, with the stepper's `noise`.
         potential: for "gradient" the network, a `CoLoRA` by default, or `FiLM` or `MLP`, or a `SplinePotential`, which
             is solved for. That one is the default in one or two coordinates where nothing is said of loss, training,
-            validation and base, unless held-out samples or a run that is left out speak against it; for "kinetic" a `VectorField` by default (of
-            four harmonics for velocity and trajectory matching, else of two), a force that depends on the positions
-            only, while any of the others is a potential in the velocities whose force depends on them as well; for
-            "field" a `VectorField`.
+            validation and base, unless held-out samples or a run that is left out speak against it. For "kinetic" a
+            `VectorField` by default (of four harmonics for velocity and trajectory matching, else of two), a force that
+            depends on the positions only, while any of the networks for "gradient" is a potential in the velocities
+            whose force depends on them as well; for "field" a `VectorField`.
         loss: how the learned part follows from the samples: `ActionMatching` or `DICE` from marginals,
             `MomentMatching` from marginals for free fields as well, `VelocityMatching` from recorded rates,
             `TrajectoryMatching` from trajectories. By default `ActionMatching()`, but `VelocityMatching()` for
