@@ -22,7 +22,7 @@ def loss_history(history: xr.Dataset) -> Figure:
 
     Args:
         history: a Dataset over `iteration` with `loss` and, optionally, `validation` and `seconds` (per iteration): the
-            `history` of a surrogate.
+            `history` of a surrogate. Its attribute `an_iteration_is` names the axis, where it is something else.
 
     Raises:
         ValueError: no `loss` over `iteration`.
@@ -48,7 +48,7 @@ def loss_history(history: xr.Dataset) -> Figure:
         low, high = np.quantile(drawn, [0.002, 0.99])
         margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
         panel.set_ylim(low - margin, high + margin)
-    panel.set_xlabel("iteration")
+    panel.set_xlabel(history.attrs.get("an_iteration_is", "iteration"))
     panel.set_ylabel("loss")
     panel.grid(alpha=0.25)
     panel.legend(loc="upper right")

@@ -102,7 +102,7 @@ def fit(
         (`validation`, NaN after blocks that were not judged), and seconds over the iterations. Its attributes say what
         was judged on (`judged_on`), which iteration was best (`best_iteration`), and how training ended: `converged` is
         "converged", "still improving", "limited by the saved times" or "unstable", `verdict` a sentence about it; the
-        latter two also warn.
+        latter two also warn. Of a `SplinePotential` the history is over its steps in time instead.
 
     Raises:
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.

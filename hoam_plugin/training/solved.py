@@ -296,10 +296,16 @@ def _history(
     columns = {"loss": -energies, "quadratic": energies, "seconds": np.full(n, seconds / n)}
     told = "there were too few samples to judge on"
     if judged is not None:
-        columns["validation"] = judged.model
+        columns["held_out_distance"] = judged.model
         told = f"a march on half of the samples is off the other half by {judged.share:.1%} of the farthest way"
     if left_out is not None:
         told += f"; what the others say of the run in the middle of the parameters, by {left_out:.1%}"
-    attributes = {"judged_on": "held-out samples", "best_iteration": n, "converged": "converged", "verdict": told}
+    attributes = {
+        "judged_on": "held-out samples",
+        "best_iteration": n,
+        "converged": "converged",
+        "verdict": told,
+        "an_iteration_is": "step in time",
+    }
     dims = {name: ("iteration", values) for name, values in columns.items()}
     return xr.Dataset(dims, {"iteration": np.arange(n)}, attributes)
