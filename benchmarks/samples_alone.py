@@ -138,7 +138,7 @@ def heading() -> str:
         f"{_PAPER_SAMPLES} samples per node and iteration in place of 256, and at most the paper's iterations (25 000; "
         "50 000 for `lorenz9`). What is new in `fit` helps it: the judge chooses among its weights, the guard goes "
         "back.\n"
-        '- default: `fit(ds, key=key)`. kinetic: `structure="kinetic"`, where there are velocities; the force of '
+        '- default: the default network. kinetic: `structure="kinetic"`, where there are velocities; the force of '
         "`duffing` does not depend on time, that of `yukawa_quench` depends on the velocity.\n"
         "- AM, random times: the same loss as published on uniformly random times, network and optimiser of the "
         "default.\n"

@@ -109,6 +109,7 @@ def fit(
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
             spread while epsilon > 0, an unknown structure or one that the variables do not allow, a loss or potential
             that does not go with it, missing rates, or `replaces` without a variable of the ensemble.
+        FloatingPointError: a `SplinePotential` that was asked for, under which samples run away.
         FileExistsError: `checkpoint` exists and `overwrite` is False.
         FileNotFoundError: `resume` does not.
         TrainingDivergedError: a non-finite or run-away loss, still after going back and halving the learning rate three
@@ -136,7 +137,12 @@ def fit(
     if isinstance(choices.potential, SplinePotential):
         if resume is not None:
             raise ValueError(f"resume={str(resume)!r}: SplinePotential(...) is solved for at once, and is not resumed")
-        found = solved.solve(choices, key, progress=progress)
+        try:
+            found = solved.solve(choices, key, progress=progress)
+        except FloatingPointError:
+            if potential is not None:
+                raise
+            return _trained(choose(may_solve=False), key, path, None, progress=progress)
         if potential is None and found.doubt:
             try:
                 return _trained(choose(may_solve=False), key, path, None, progress=progress)

@@ -25,14 +25,13 @@ from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Normalisation, weights_of_runs
+from hoam_plugin.numerics.integrators import runge_kutta_4
 from hoam_plugin.numerics.uniform_splines import interpolating
 from hoam_plugin.potentials import Embedding, SplinePotential, Weights
 from hoam_plugin.training.spline_space import Density, SplineSpace
 
 # Share of an even density in that of the samples: where there are none, the potential is only kept from being anything.
 _BACKGROUND = 1e-4
-# Steps of the fourth-order scheme from one saved population to the next.
-_SUBSTEPS = 1
 
 Rows = Float[np.ndarray, "N D"]
 Column = TypeVar("Column", float, np.ndarray)
@@ -191,14 +190,7 @@ def _moved(
     def gradient(z: Float[Array, "N D"]) -> Float[Array, "N D"]:
         return potential.drift_at_one_time({}, embedding, z, coefficients)
 
-    dt = h / _SUBSTEPS
-    for _ in range(_SUBSTEPS):
-        k1 = gradient(z)
-        k2 = gradient(z + dt / 2 * k1)
-        k3 = gradient(z + dt / 2 * k2)
-        k4 = gradient(z + dt * k3)
-        z = z + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return z
+    return runge_kutta_4(lambda _: gradient, z, jnp.zeros_like(h), h)
 
 
 def times_of_march(taus: Float[np.ndarray, " T"], n_steps: int) -> Int[np.ndarray, " m"]:

@@ -35,8 +35,8 @@ _TRIALS = 2
 # As a share of the farthest way: farther off on held-out samples, populations move too far between saved times, or are
 # too thin for the splines.
 _MOST_OFF = 0.15
-# Farther off at a run that is left out, the populations of neighbouring runs are not
-# where those of the others are at the same time, and no interpolation of their potentials is any good.
+# Farther off at a run that is left out, neighbouring populations are not in the same places at the same time, and no
+# interpolation of their potentials is any good.
 _MOST_LEFT_OUT = 0.3
 
 
@@ -62,6 +62,7 @@ def solve(choices: Choices, key: Key, *, progress: bool) -> Solved:
 
     Raises:
         TrainingInterrupted: Ctrl-C.
+        FloatingPointError: samples run away however smooth the potential is.
     """
     potential, ds = choices.potential, choices.runs.ensemble
     assert isinstance(potential, SplinePotential)
@@ -75,7 +76,6 @@ def solve(choices: Choices, key: Key, *, progress: bool) -> Solved:
             smoothness, judged = _chosen_smoothness(march, choices, chosen, advance)
             advance(0, note=f"smoothness {smoothness:g}")
             begin = time.perf_counter()
-
             smoothness, marched = _through_all_runs(march, choices, chosen, smoothness, advance)
             seconds = time.perf_counter() - begin
     except KeyboardInterrupt as interrupt:
@@ -83,10 +83,13 @@ def solve(choices: Choices, key: Key, *, progress: bool) -> Solved:
         stopped.reason = "training was interrupted"
         raise stopped from interrupt
     left_out = _error_at_left_out_run(march, choices, chosen, marched)
+    doubt = _doubt(judged, left_out)
     history = _history(marched, judged, left_out, seconds)
+    if doubt:
+        history.attrs |= {"converged": "unstable", "verdict": doubt}
     settled = dataclasses.replace(choices, potential=dataclasses.replace(potential, smoothness=smoothness))
     model = settled.surrogates(key)(march.weights(ds, norm, marched), history)
-    return Solved(model, _doubt(judged, left_out))
+    return Solved(model, doubt)
 
 
 def _doubt(judged: Distances | None, left_out: float | None) -> str:
@@ -171,20 +174,20 @@ class Distances(NamedTuple):
     @property
     def beyond_noise(self) -> bool:
         """Whether the model is farther off than twice as far, in squares, as its number of samples alone makes it."""
-        noise = max(float(self.samples.sum()), 0.0)
-        return not float(self.model.sum()) <= 2 * noise
+        model = float(self.model.sum())
+        return not np.isfinite(model) or model > 2 * max(float(self.samples.sum()), 0.0)
 
     @property
     def share(self) -> float:
         """How far off the model is on average, as a share of the farthest way that the population goes."""
+        if not np.isfinite(self.model).all():
+            return float("inf")
         return _share(self.model - self.samples, self.start - self.samples)
 
 
 def _share(near: Float[np.ndarray, " n"], moved: Float[np.ndarray, " n"]) -> float:
     """Root of a mean square, as a share of the largest distance of all."""
     farthest = float(moved.max())
-    if not np.isfinite(near).all():
-        return float("inf")
     return float(np.sqrt(max(float(near.mean()), 0.0) / farthest)) if farthest > 0 else 0.0
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin.potentials import Embedding
-from hoam_plugin.training import fitting, marching
+from hoam_plugin.training import fitting, marching, solved
 from hoam_plugin.training.marching import March, Populations, times_of_march
 
 KEY = jax.random.key(0)
@@ -145,6 +145,15 @@ def test_runs_too_far_apart_get_a_network(monkeypatch: pytest.MonkeyPatch) -> No
     model = fit(turning)
     assert potentials == ["SplinePotential", "CoLoRA"]
     assert isinstance(model.learned.potential, hoam.CoLoRA)
+
+
+def test_a_march_that_runs_away_is_doubted() -> None:
+    ran_away = solved.Distances(*np.full((3, 4), np.inf))
+    assert ran_away.beyond_noise
+    assert ran_away.share == np.inf
+    noise = np.full(4, 1e-3)
+    assert not solved.Distances(noise, noise, np.full(4, 2e-3)).beyond_noise
+    assert solved.Distances(10 * noise, noise, np.ones(4)).beyond_noise
 
 
 def test_explicit_choices_are_respected_or_refused() -> None:
