@@ -2,7 +2,9 @@
 
 from hoam_plugin.potentials.catalogue import POTENTIALS, description, potential_from, required_potential
 from hoam_plugin.potentials.colora import CoLoRA
+from hoam_plugin.potentials.corrected import Corrected
 from hoam_plugin.potentials.embedding import Embedding
+from hoam_plugin.potentials.features import FeaturePotential
 from hoam_plugin.potentials.film import FiLM
 from hoam_plugin.potentials.forms import Force, FreeField, bound, embedding_of
 from hoam_plugin.potentials.interface import (
@@ -24,7 +26,9 @@ __all__ = [
     "MOST_FORWARD_DIMS",
     "POTENTIALS",
     "CoLoRA",
+    "Corrected",
     "Embedding",
+    "FeaturePotential",
     "FiLM",
     "Force",
     "FreeField",

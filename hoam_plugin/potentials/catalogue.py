@@ -8,6 +8,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from hoam_plugin._internal.checks import suggestion
 from hoam_plugin.potentials.colora import CoLoRA
+from hoam_plugin.potentials.corrected import Corrected
+from hoam_plugin.potentials.features import FeaturePotential
 from hoam_plugin.potentials.film import FiLM
 from hoam_plugin.potentials.interface import Potential
 from hoam_plugin.potentials.mlp import MLP
@@ -16,7 +18,7 @@ from hoam_plugin.potentials.vector_field import VectorField
 
 # Names in files. A potential of one's own that is to be loaded from files is put in here.
 POTENTIALS: dict[str, Callable[..., Potential | VectorField]] = {
-    kind.__name__: kind for kind in (CoLoRA, FiLM, MLP, SplinePotential, VectorField)
+    kind.__name__: kind for kind in (CoLoRA, Corrected, FeaturePotential, FiLM, MLP, SplinePotential, VectorField)
 }
 
 
@@ -30,7 +32,8 @@ class Described(Protocol):
 def description(potential: Described) -> dict[str, object]:
     """Kind and sizes of a potential (or of a method of the baselines), from which it can be made again."""
     fields = {field.name: getattr(potential, field.name) for field in dataclasses.fields(potential)}
-    return {"kind": type(potential).__name__, **fields}
+    parts = {name: description(value) for name, value in fields.items() if isinstance(value, Described)}
+    return {"kind": type(potential).__name__, **fields, **parts}
 
 
 def potential_from(described: Mapping[str, object]) -> Potential | VectorField:
@@ -45,12 +48,14 @@ def potential_from(described: Mapping[str, object]) -> Potential | VectorField:
             f"the potential is of the unknown kind {kind!r}; {suggestion(kind, POTENTIALS)}; put a class of your own "
             "into hoam_plugin.potentials.POTENTIALS before you load it"
         )
-    return POTENTIALS[kind](**{name: _with_tuples(value) for name, value in described.items() if name != "kind"})
+    return POTENTIALS[kind](**{name: _field_from(value) for name, value in described.items() if name != "kind"})
 
 
-def _with_tuples(value: object) -> object:
-    """Lists as tuples, which JSON does not have."""
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+def _field_from(value: object) -> object:
+    """Lists as tuples, which JSON does not have, and a potential within a potential."""
+    if isinstance(value, Mapping):
+        return potential_from(value)
+    return tuple(map(_field_from, value)) if isinstance(value, list) else value
 
 
 def required_potential(value: object) -> Potential | VectorField:

@@ -8,22 +8,20 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import positive_float, positive_int
 from hoam_plugin._types import Key
-from hoam_plugin.dynamics import RunWeights
 from hoam_plugin.numerics.uniform_splines import LEAST_AROUND, TAPS, Axis, Taps, taps
+from hoam_plugin.potentials.coefficients import coefficients_at, no_coefficients
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import ScalarPotential, Weights
 from hoam_plugin.potentials.streams import Streams
 
 # Beyond these, neither the splines nor the densities of samples on their grid are few.
 MOST_DIMS = 2
-_TIME_TAPS = 4
 
 
 class _Moved(NamedTuple):
@@ -99,26 +97,11 @@ class SplinePotential(ScalarPotential):
 
     def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
         """Coefficients of zero, of one run."""
-        n = math.prod(axis.n for axis in self.placed)
-        shift, nowhere = jnp.zeros(n_conditions - 1), jnp.zeros((1, 0))
-        # What `weights_of_runs` gives for runs that do not differ.
-        basis, table = jnp.zeros((n_conditions - 1, 0)), jnp.ones((1, 1, 1))
-        runs = {"shift": shift, "scale": jnp.ones_like(shift), "basis": basis, "points": nowhere, "table": table}
-        return {"coefficients": jnp.zeros((_TIME_TAPS, 1, n)), "runs": runs}
+        return no_coefficients(math.prod(axis.n for axis in self.placed), n_conditions)
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T k"]:
         """The coefficients c_k(t, mu) for every row of conditions (time and parameters, normalised)."""
-        names = tuple(str(i) for i in range(conditions.shape[1] - 1))
-        runs = RunWeights(names, **weights["runs"])
-        coefficients = weights["coefficients"]
-        steps = Axis(-1.0, 1.0, len(coefficients), periodic=False)
-
-        def of_row(condition: Float[Array, " C"]) -> Float[Array, " k"]:
-            at = taps(steps, condition[:1])
-            several = jnp.einsum("j,jrk->rk", at.value[0], coefficients[at.which[0]])
-            return runs({name: condition[1 + i] for i, name in enumerate(names)}) @ several
-
-        return jax.vmap(of_row)(conditions)
+        return coefficients_at(weights, conditions)
 
     def propagate(
         self, weights: Weights, streams: Streams, modulations: Float[Array, "T k"], rates: Float[Array, "T k"]

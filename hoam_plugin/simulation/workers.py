@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import jax
 
 from hoam_plugin._internal.hardware import available_cores
+from hoam_plugin._internal.threads import settings_reach_threads
 from hoam_plugin._types import Key
 from hoam_plugin.simulation.advancing import Advance, Put, Runs, advance, advance_in_parts, advance_whole
 from hoam_plugin.steppers import abilities_of
-
-_SETTINGS = ("jax_enable_x64", "jax_default_device", "jax_disable_jit", "jax_default_matmul_precision")
 
 
 def have_accelerator() -> bool:
@@ -48,15 +47,9 @@ def record_on_threads(runs: Runs, keys: Key, put: Put) -> None:
 
 def _number_of_workers(n_runs: int) -> tuple[int, bool]:
     """Number of threads that runs are spread over, and whether more threads may be used."""
-    with ThreadPoolExecutor(1) as pool:
-        # Settings made by a context manager, such as jax.enable_x64, hold only in the thread that made them.
-        if pool.submit(_settings_of_thread).result() != _settings_of_thread():
-            return 1, False
+    if not settings_reach_threads():
+        return 1, False
     return min(n_runs, available_cores()), True
-
-
-def _settings_of_thread() -> list[object]:
-    return [getattr(jax.config, name) for name in _SETTINGS]
 
 
 def _compiled_advance(n_runs: int) -> Advance:

@@ -161,15 +161,29 @@ def advanced(
         return jax.lax.fori_loop(0, n_steps, guarded_step, state)
     y = learned.centred(state)
     start, size = clock.elapsed(state, trained.horizon[0]).astype(y.dtype), jnp.asarray(dt, y.dtype)
-
-    def step(i: Array, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
-        own_key = jax.random.fold_in(key, i)
-        now, own = substep(norm, evenly, start, size, n_steps, i)
-        return stepped(learned, options, y, now, own, parameters, own_key)
-
-    y = jax.lax.fori_loop(0, n_steps, step, y)
+    y = advanced_samples(learned, options, y, start, size, n_steps, parameters, key)
     duration = n_steps.astype(y.dtype) * size
     if trained.policy == "raise":
         # Traced values cannot raise.
         y = jnp.where(trained.inside(parameters, start, start + duration), y, jnp.nan)
     return learned.with_centred(clock.advanced(state, duration), y)
+
+
+def advanced_samples(
+    learned: LearnedDynamics,
+    options: Options,
+    y: Float[Array, "n D"],
+    start: Array,
+    size: Array,
+    n_steps: Array,
+    parameters: Parameters,
+    key: Key,
+) -> Float[Array, "n D"]:
+    """Centred samples after some steps of mean size `size`, from the time `start` since the start of the horizon."""
+    norm = learned.normalisation
+
+    def step(i: Array, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        now, own = substep(norm, options.equal_in, start, size, n_steps, i)
+        return stepped(learned, options, y, now, own, parameters, jax.random.fold_in(key, i))
+
+    return jax.lax.fori_loop(0, n_steps, step, y)

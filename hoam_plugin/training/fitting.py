@@ -20,7 +20,7 @@ from hoam_plugin.losses import AbstractLoss, has_rates
 from hoam_plugin.potentials import Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import checkpoints, held_out, solved, step_size
+from hoam_plugin.training import checkpoints, feedback, held_out, solved, step_size
 from hoam_plugin.training.choices import Base, Choices, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
@@ -171,7 +171,10 @@ def _trained(
     judge = judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2))
 
     def completed(model: Surrogate) -> Surrogate:
-        return step_size.resolved(model, runs.ensemble, jax.random.fold_in(key, 4))
+        model = step_size.resolved(model, runs.ensemble, jax.random.fold_in(key, 4))
+        if not setup.training.feedback or choices.dynamics.structure.kind != "gradient":
+            return model
+        return feedback.corrected(model, runs, setup.training, jax.random.fold_in(key, 5), progress=progress)
 
     run = TrainingRun(setup, samples, key, choices.surrogates(key), path, judge, completed)
     if resume is not None:

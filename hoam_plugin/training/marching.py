@@ -15,26 +15,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from hoam_plugin import ensembles
-from hoam_plugin.dynamics import Normalisation, weights_of_runs
+from hoam_plugin.dynamics import Normalisation
 from hoam_plugin.numerics.integrators import runge_kutta_4
-from hoam_plugin.numerics.uniform_splines import interpolating
 from hoam_plugin.potentials import Embedding, SplinePotential, Weights
+from hoam_plugin.training.coefficients import standardised
 from hoam_plugin.training.spline_space import Density, SplineSpace
 
 # Share of an even density in that of the samples: where there are none, the potential is only kept from being anything.
 _BACKGROUND = 1e-4
 
 Rows = Float[np.ndarray, "N D"]
-Column = TypeVar("Column", float, np.ndarray)
 
 
 class Populations(NamedTuple):
@@ -123,32 +120,6 @@ class March:
             done()
         return Marched(np.stack(coefficients), np.asarray(energies), densities)
 
-    def weights(self, ds: xr.Dataset, norm: Normalisation, marched: list[Marched]) -> Weights:
-        """Of the potential, from the marches through all runs: splines through the middles of the steps."""
-        from scipy.interpolate import CubicSpline
-
-        middles = (self.taus[1:] + self.taus[:-1]) / 2
-        even = np.linspace(0, 1, 2 * len(middles))
-        curves = []
-        for one in marched:
-            values = one.coefficients
-            if len(middles) > 1:
-                at = np.clip(even, middles[0], middles[-1])
-                values = CubicSpline(middles, values, bc_type="natural")(at)
-            else:
-                values = np.repeat(values, 2, axis=0)
-            curves.append(interpolating(values))
-        made = norm.scale.dtype
-        columns = {
-            str(i): self._standardised(i, column, norm) for i, column in enumerate(ensembles.parameters(ds).values())
-        }
-        runs = weights_of_runs(columns, ds.sizes["run"])
-        names = ("shift", "scale", "basis", "points", "table")
-        return {
-            "coefficients": jnp.asarray(np.stack(curves, axis=1), made),
-            "runs": {name: jnp.asarray(getattr(runs, name), made) for name in names},
-        }
-
     def rolled_out(
         self, weights: Weights, start: Rows, parameters: Float[np.ndarray, " P"], norm: Normalisation
     ) -> list[Density]:
@@ -158,7 +129,7 @@ class March:
             FloatingPointError: samples ran away.
         """
         z = jnp.asarray(start)
-        row = [self._standardised(i, value, norm) for i, value in enumerate(parameters)]
+        row = [standardised(i, value, norm) for i, value in enumerate(parameters)]
         middles = (self.taus[1:] + self.taus[:-1]) / 2
         conditions = np.stack([2 * middles - 1, *(np.full(len(middles), value) for value in row)], axis=1)
         coefficients = jax.jit(self.potential.modulations)(weights, jnp.asarray(conditions, z.dtype))
@@ -170,11 +141,6 @@ class March:
                 raise FloatingPointError("samples ran away between the runs")
             densities.append(self.space.density(reached))
         return densities
-
-    @staticmethod
-    def _standardised(i: int, values: Column, norm: Normalisation) -> Column:
-        """Of one parameter, as conditions have them."""
-        return (values - float(norm.parameter_shift[i])) / float(norm.parameter_scale[i])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -47,6 +47,10 @@ class Training:
         patience: stop after this many iterations without a lower validation loss; None runs to the end.
         sample_memory: bytes of training samples that are held at a time; of an ensemble that has more, windows of the
             samples of every run take turns, read from where the ensemble lies (see `ensemble.load(lazy=True)`).
+        feedback: whether a trained potential is corrected in the end: the model's own samples are taken along through
+            every run, and what they drift off is taken back (see `hoam_plugin.training.feedback`), if that brings them
+            nearer where they took no part. It takes a small share of the time, and is left out of short trainings and
+            for fewer than 1000 samples.
         matmul_precision: of matrix products on accelerators, such as "tensorfloat32" or "bfloat16"; None leaves JAX's
             default, and CPUs compute in full precision in any case. See `jax.default_matmul_precision`.
 
@@ -68,6 +72,7 @@ class Training:
     held_out: int | None = None
     patience: int | None = None
     sample_memory: int = 450_000_000
+    feedback: bool = True
     matmul_precision: str | None = None
 
     def __post_init__(self) -> None:

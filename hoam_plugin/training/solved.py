@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._internal.progress import progress_bar
+from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Normalisation
 from hoam_plugin.potentials import Embedding, SplinePotential
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training.choices import Choices
+from hoam_plugin.training.coefficients import weights_of_steps
+from hoam_plugin.training.left_out import run_in_the_middle
 from hoam_plugin.training.marching import March, Marched, Populations, times_of_march
 from hoam_plugin.training.run import TrainingInterrupted
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 # The smoothness that is tried first, by which factor others differ, and how far they may be.
 _FIRST, _FACTOR, _LEAST, _MOST = 0.04, 4.0, 0.04 * 4.0**-6, 0.04 * 4.0**6
@@ -88,7 +86,9 @@ def solve(choices: Choices, key: Key, *, progress: bool) -> Solved:
     if doubt:
         history.attrs |= {"converged": "unstable", "verdict": doubt}
     settled = dataclasses.replace(choices, potential=dataclasses.replace(potential, smoothness=smoothness))
-    model = settled.surrogates(key)(march.weights(ds, norm, marched), history)
+    model = settled.surrogates(key)(
+        weights_of_steps(ds, norm, march.taus, [one.coefficients for one in marched]), history
+    )
     return Solved(model, doubt)
 
 
@@ -117,20 +117,11 @@ def _through_all_runs(
 
     while True:
         try:
-            return smoothness, _in_threads(through, range(ds.sizes["run"]))
+            return smoothness, in_threads(through, range(ds.sizes["run"]))
         except FloatingPointError:
             if smoothness >= _MOST:
                 raise
             smoothness *= _FACTOR
-
-
-def _in_threads(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """As `map`, on all cores; Ctrl-C leaves out what has not begun."""
-    pool = ThreadPoolExecutor(available_cores())
-    try:
-        return list(pool.map(task, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _populations(
@@ -232,7 +223,7 @@ def _chosen_smoothness(
 
     def tried(smoothness: float) -> Distances:
         try:
-            return Distances(*np.sum(_in_threads(lambda trial: trial.distances(march, smoothness), trials), axis=0))
+            return Distances(*np.sum(in_threads(lambda trial: trial.distances(march, smoothness), trials), axis=0))
         except FloatingPointError:
             return Distances(*np.full((3, len(chosen) - 1), np.inf))
 
@@ -263,20 +254,18 @@ def _error_at_left_out_run(
 ) -> float | None:
     """How far off the others are at the run in the middle of the parameters, as a share of how far its samples move.
 
-    What is left out is farther from the others than anything between the runs is from all of them. None for runs of
-    fewer than three different parameters.
+    None for runs of fewer than three different parameters.
     """
     ds, norm = choices.runs.ensemble, choices.dynamics.normalisation
-    columns = np.asarray([*ensembles.parameters(ds).values()], np.float64).reshape(-1, ds.sizes["run"])
-    if len(np.unique(columns, axis=1).T) < 3:
+    left_out = run_in_the_middle(ds)
+    if left_out is None:
         return None
-    spread = np.maximum(columns.std(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    run = int(np.argmin((((columns - columns.mean(axis=1, keepdims=True)) / spread) ** 2).sum(axis=0)))
-    others = np.flatnonzero((columns != columns[:, [run]]).any(axis=0)).tolist()
+    run, others, parameters = left_out
     populations = _populations(march, ds, norm, run, chosen)
-    weights = march.weights(ds.isel(run=others), norm, [marched[other] for other in others])
+    coefficients = [marched[other].coefficients for other in others]
+    weights = weights_of_steps(ds.isel(run=others), norm, march.taus, coefficients)
     try:
-        reached = march.rolled_out(weights, populations.start, columns[:, run], norm)
+        reached = march.rolled_out(weights, populations.start, parameters, norm)
     except FloatingPointError:
         return float("inf")
     start = march.space.moments(march.space.density(populations.start))
