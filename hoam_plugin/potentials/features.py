@@ -26,10 +26,10 @@ class FeaturePotential(ScalarPotential):
     """s(x, t, mu) = sum_k c_k(t, mu) phi_k(x): phi are the features of a sample, their products, and random waves.
 
     With the features and their products, a motion by the gradient of s reaches any mean and covariance; waves along
-    random directions with random phases (random Fourier features, Rahimi and Recht 2007) see what is beyond. Instead of
-    a cosine, which costs more than the network, they have the form 1 - 32 u^2 (1 - u)^2 of the phase u within a period,
-    whose second harmonic is 1/16, with two continuous derivatives. The coefficients are cubic splines in normalised time,
-    and between the runs interpolated as `RunWeights` does.
+    random directions with random phases (random Fourier features, Rahimi and Recht 2007) see what is beyond. A cosine
+    costs more than the network, so that they have the form 1 - 32 u^2 (1 - u)^2 of the phase u within a period, whose
+    second harmonic is 1/16, with two continuous derivatives. The coefficients are cubic splines in normalised time, and
+    between the runs interpolated as `RunWeights` does.
 
     Attributes:
         n_waves: of them.

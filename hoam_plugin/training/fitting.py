@@ -153,6 +153,10 @@ def fit(
                 )
         elif found.doubt:
             warnings.warn(f"{found.doubt}; use potential=CoLoRA(...), or more runs or samples", stacklevel=2)
+        elif found.limit:
+            warnings.warn(
+                f"training is limited by the saved times: {found.limit}; more saved times would help", stacklevel=2
+            )
         if path is not None:
             checkpoints.finish(path, found.model)
         return found.model

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float, Int
 
+from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Normalisation
 from hoam_plugin.numerics.integrators import runge_kutta_4
 from hoam_plugin.potentials import Embedding, SplinePotential, Weights
-from hoam_plugin.training.coefficients import standardised
+from hoam_plugin.training.coefficients import standardised, weights_of_steps
 from hoam_plugin.training.spline_space import Density, SplineSpace
 
 # Share of an even density in that of the samples: where there are none, the potential is only kept from being anything.
@@ -141,6 +143,48 @@ class March:
                 raise FloatingPointError("samples ran away between the runs")
             densities.append(self.space.density(reached))
         return densities
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MarchedRuns:
+    """The runs of an ensemble as a march goes through them.
+
+    Attributes:
+        march: through every run.
+        ensemble: the runs.
+        normalisation: of them.
+        chosen: which of the saved times are those of the march.
+    """
+
+    march: March
+    ensemble: xr.Dataset
+    normalisation: Normalisation
+    chosen: Int[np.ndarray, " m"]
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return int(self.ensemble.sizes["run"])
+
+    def populations(self, run: int, rows: slice = slice(None)) -> Populations:
+        """Of some samples of a run."""
+        some = self.ensemble.isel(time=self.chosen, sample=rows)
+        made = np.dtype(self.normalisation.scale.dtype)
+        start, densities = None, []
+        for _, slab in ensembles.slabs(some, run):
+            # Shifted in double precision: far from 0, single precision leaves steps.
+            z = self.normalisation.raw_samples(slab, np.float64).astype(made)
+            if start is None:
+                start = z[0]
+            densities += [self.march.space.density(one) for one in z]
+        assert start is not None
+        return Populations(start, densities[1:])
+
+    def weights(self, runs: list[int], marched: Sequence[Marched], march: March | None = None) -> Weights:
+        """Of the potential, from marches through some of the runs, by this march or another one."""
+        taus = (march or self.march).taus
+        coefficients = [one.coefficients for one in marched]
+        return weights_of_steps(self.ensemble.isel(run=runs), self.normalisation, taus, coefficients)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -83,7 +83,7 @@ def test_the_same_key_gives_the_same_surrogate_whatever_the_threads(monkeypatch:
     ds = breathing(n_samples=500, n_times=6)
     potential = hoam.SplinePotential(n_splines=12)
     first = fit(ds, potential=potential)
-    monkeypatch.setattr("hoam_plugin.training.solved.available_cores", lambda: 1)
+    monkeypatch.setattr("hoam_plugin._internal.threads.available_cores", lambda: 1)
     second = fit(ds, potential=potential)
     jax.tree.map(np.testing.assert_array_equal, first.learned.weights, second.learned.weights)
 
