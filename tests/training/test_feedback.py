@@ -23,7 +23,7 @@ from hoam_plugin.training.choices import Choices, resolve
 KEY = jax.random.key(7)
 # Long enough for all samples of the ensembles here; nothing is trained.
 LONG = hoam.Training(iterations=20_000)
-NETWORK = hoam.CoLoRA(width=4, depth=2, rank=1, hyper_width=3)
+NETWORK = hoam.MLP(width=4, depth=2)
 STEPS, N_SAMPLES = 16, 1024
 MUS, BETWEEN = (0.5, 1.0, 1.5), (0.75, 1.3)
 TIMES = np.linspace(0.0, 1.0, 17)
@@ -238,6 +238,7 @@ def test_what_is_right_up_to_the_scatter_of_the_samples_stays_so() -> None:
     assert covariance < 5 / N_SAMPLES**0.5
 
 
+@pytest.mark.slow
 def test_a_base_that_is_right_stays_so() -> None:
     """Under the motion of mean and covariance a normal population is exact, and a network has nothing to do."""
     choices = chosen(widening(), base="moments")
@@ -347,10 +348,9 @@ def test_fit_corrects_what_it_has_trained(tmp_path: Path, monkeypatch: pytest.Mo
     # A training that is long enough for more takes minutes.
     monkeypatch.setattr(feedback, "_LEAST_SAMPLES", 100)
     ds = toy.moving_gaussian((0.3, 0.6), n_samples=1024)
-    training = hoam.Training(
-        iterations=20, n_samples=512, block=10, learning_rate=1e-3, warmup=10, held_out=0, runs_per_iteration=2
-    )
-    network, path = hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5), tmp_path / "model.hoam"
+    options = {"iterations": 20, "n_samples": 512, "block": 10, "warmup": 10, "held_out": 0, "runs_per_iteration": 2}
+    training = hoam.Training(**options, learning_rate=1e-3, optimiser="adam")
+    network, path = hoam.MLP(width=4, depth=2), tmp_path / "model.hoam"
     loss = hoam.ActionMatching(epsilon=0.0)
     fit = functools.partial(hoam.fit, ds, key=KEY, potential=network, loss=loss, progress=False)
     better = fit(training=training, checkpoint=path)
