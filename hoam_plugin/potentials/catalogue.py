@@ -22,6 +22,10 @@ POTENTIALS: dict[str, Callable[..., Potential | VectorField]] = {
 }
 
 
+# Those that are solved for around a network.
+_MADE_BY_FIT = (Corrected, FeaturePotential)
+
+
 @runtime_checkable
 class Described(Protocol):
     """A frozen dataclass of plain numbers."""
@@ -64,7 +68,8 @@ def required_potential(value: object) -> Potential | VectorField:
     Raises:
         TypeError: it is something else.
     """
-    if not isinstance(value, Potential | VectorField):
-        known = " or ".join(f"{name}(...)" for name in POTENTIALS)
+    if not isinstance(value, Potential | VectorField) or isinstance(value, _MADE_BY_FIT):
+        made = [kind.__name__ for kind in _MADE_BY_FIT]
+        known = " or ".join(f"{name}(...)" for name in POTENTIALS if name not in made)
         raise TypeError(f"potential={value!r} must be {known}")
     return value

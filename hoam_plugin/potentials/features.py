@@ -65,6 +65,11 @@ class FeaturePotential(ScalarPotential):
         """The coefficients c_k(t, mu) for every row of conditions (time and parameters, normalised)."""
         return coefficients_at(weights, conditions)
 
+    def groups(self, n_features: int) -> tuple[slice, slice, slice]:
+        """Which of the phi_k are the features of a sample, which their products, and which waves."""
+        n = n_features + len(_pairs(n_features)[0])
+        return slice(0, n_features), slice(n_features, n), slice(n, n + self.n_waves)
+
     def basis(self, weights: Weights, streams: Streams) -> Streams:
         """All phi_k and their derivatives, (N, k), of the features of samples and theirs."""
         one, other = _pairs(streams.value.shape[-1])
@@ -139,5 +144,6 @@ def _contracted(stream: Float[Array, "... N k"], coefficients: Float[Array, "T k
     """Sum over k with the coefficients of each of T times, N / T rows each."""
     if len(coefficients) == 1:
         return stream @ coefficients[0]
-    rows = stream.reshape(*stream.shape[:-2], len(coefficients), -1, stream.shape[-1])
+    n_times = len(coefficients)
+    rows = stream.reshape(*stream.shape[:-2], n_times, stream.shape[-2] // n_times, stream.shape[-1])
     return jnp.einsum("...tnk,tk->...tn", rows, coefficients).reshape(stream.shape[:-1])

@@ -36,6 +36,9 @@ from hoam_plugin.training.settings import Training
 _STEPS = 64
 # Samples that are taken along. With fewer than the least, their own scatter is all that would be corrected.
 _MOST_SAMPLES, _LEAST_SAMPLES = 10_000, 1000
+# Gradients that are evaluated, per sample that training saw, each of which costs several; a training that does not
+# allow for so many samples is too short.
+_SHARE, _LEAST_AFFORDABLE = 4, 2000
 # Of the gradient per step of the model: twice, in each of which there are two (with noise) or four of them.
 _EVALUATIONS = 4
 
@@ -54,8 +57,9 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
         progress: whether a bar is shown.
     """
     ds = runs.ensemble
-    n = min(_affordable_samples(model, runs, training), _MOST_SAMPLES, ds.sizes["sample"])
-    if n < _LEAST_SAMPLES or ds.sizes["time"] < 3:
+    affordable = _affordable_samples(model, runs, training)
+    n = min(affordable, _MOST_SAMPLES, ds.sizes["sample"])
+    if affordable < _LEAST_AFFORDABLE or n < _LEAST_SAMPLES or ds.sizes["time"] < 3:
         return model
     march = _march(model, ds, key, n)
     every, n_steps = list(range(ds.sizes["run"])), len(march.taus) - 1
@@ -80,11 +84,11 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
 
 
 def _affordable_samples(model: Surrogate, runs: Runs, training: Training) -> int:
-    """With how many samples per run a march evaluates no more gradients than training saw samples."""
+    """With how many samples per run a march costs a small share of the training."""
     n_nodes, n_runs = int(np.count_nonzero(runs.node_weights)), runs.ensemble.sizes["run"]
     seen = training.iterations * training.samples_per_node(n_nodes) * min(n_nodes, training.n_times or n_nodes)
     n_steps = max(model.learned.normalisation.duration / model.options.dt, _STEPS)
-    return int(seen * training.runs_per_iteration / (n_runs * n_steps * _EVALUATIONS))
+    return int(_SHARE * seen * training.runs_per_iteration / (n_runs * n_steps * _EVALUATIONS))
 
 
 def _with_note(model: Surrogate, said: str) -> Surrogate:

@@ -47,17 +47,24 @@ class Targets(NamedTuple):
         start: samples to begin with, centred.
         means: of phi at every later time.
         deviations: standard deviations of phi.
+        groups: the features of the samples, their products, and waves.
     """
 
     start: Float[Array, "N D"]
     means: list[Means]
     deviations: list[Means]
 
+    groups: tuple[slice, ...]
+
     def square(self, missed: Means, i: int) -> float:
-        """Mean square of differences of means at a time, in standard deviations."""
+        """Mean square of differences of means at a time, in standard deviations; the same weight for every group.
+
+        Waves are bounded and many, and alone would not see that a few samples go astray, which squares do.
+        """
         # What single precision leaves of a spread is none.
         least = np.finfo(np.float32).eps * self.deviations[i].max()
-        return float(np.mean((missed / np.maximum(self.deviations[i], least)) ** 2))
+        shares = (missed / np.maximum(self.deviations[i], least)) ** 2
+        return float(np.mean([shares[group].mean() for group in self.groups]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,7 +118,7 @@ class FeedbackMarch:
                 means.append(np.asarray(mean, np.float64))
                 deviations.append(np.asarray(deviation, np.float64))
         assert start is not None
-        return Targets(start, means[1:], deviations[1:])
+        return Targets(start, means[1:], deviations[1:], self.correction.groups(self._embedding.n_features))
 
     def solved(self, run: int, targets: Targets, done: Callable[[], None] = lambda: None) -> Float[np.ndarray, "n k"]:
         """The coefficients of the correction in every step through a run.
@@ -199,6 +206,8 @@ class FeedbackMarch:
         matrix = np.asarray(_energies(self.correction, self._embedding, self._waves, z), np.float64)
         scale = np.sqrt(np.maximum(np.diag(matrix), np.finfo(np.float32).tiny))
         matrix = matrix / scale[:, None] / scale[None, :]
+        if not np.isfinite(matrix).all():
+            raise FloatingPointError("samples of the model ran away")
         matrix[np.diag_indices_from(matrix)] += _RIDGE
         return cho_solve(cho_factor(matrix), missed / scale) / scale
 

@@ -130,11 +130,7 @@ class TrainingRun:
                 ended = unstable or self._verdict()
                 advance_bar(0, note=ended.outcome)
             except KeyboardInterrupt as interrupt:
-                stopped = TrainingInterrupted(f"training was interrupted; {self._keep()}")
-                stopped.reason = "training was interrupted"
-                stopped.surrogate = self._so_far()
-                stopped.path = self._path if stopped.surrogate is not None else None
-                raise stopped from interrupt
+                raise self._interrupted() from interrupt
             except TrainingDivergedError as diverged:
                 error = TrainingDivergedError(f"{diverged}; {self._keep()}")
                 error.reason = str(diverged)
@@ -142,12 +138,23 @@ class TrainingRun:
                 raise error from None
         model = self._so_far(ended)
         assert model is not None
-        model = self._completed(model)
+        try:
+            model = self._completed(model)
+        except KeyboardInterrupt as interrupt:
+            raise self._interrupted() from interrupt
         if self._path is not None:
             checkpoints.finish(self._path, model)
         if ended.advice:
             warnings.warn(f"training is {ended.outcome}: {ended.sentence}; {ended.advice}", stacklevel=3)
         return model
+
+    def _interrupted(self) -> TrainingInterrupted:
+        """With the model so far."""
+        stopped = TrainingInterrupted(f"training was interrupted; {self._keep()}")
+        stopped.reason = "training was interrupted"
+        stopped.surrogate = self._so_far()
+        stopped.path = self._path if stopped.surrogate is not None else None
+        return stopped
 
     def _runs_to_an_end(self, advance_bar: Callable[..., None]) -> Verdict | None:
         """All attempts; returns the verdict where the last one had to be given up."""
