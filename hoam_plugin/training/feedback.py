@@ -13,23 +13,18 @@ any number of coordinates.
 
 from __future__ import annotations
 
-from typing import cast
-
-import jax
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
-from hoam_plugin.potentials import Corrected, FeaturePotential, Potential, Weights
+from hoam_plugin.potentials import Weights
 from hoam_plugin.surrogates import Provenance, Surrogate, provenance_of, with_learned, with_provenance
 from hoam_plugin.training.data import Runs
-from hoam_plugin.training.feedback_march import FeedbackMarch
+from hoam_plugin.training.feedback_march import FeedbackMarch, march_around
 from hoam_plugin.training.left_out import run_in_the_middle
-from hoam_plugin.training.marching import times_of_march
 from hoam_plugin.training.settings import Training
 
 # Steps of the march, at most one from each saved time to the next.
@@ -61,7 +56,7 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
     n = min(affordable, _MOST_SAMPLES, ds.sizes["sample"])
     if affordable < _LEAST_AFFORDABLE or n < _LEAST_SAMPLES or ds.sizes["time"] < 3:
         return model
-    march = _march(model, ds, key, n)
+    march = march_around(model, ds, key, n, _STEPS)
     every, n_steps = list(range(ds.sizes["run"])), len(march.taus) - 1
     try:
         with progress_bar("feedback", len(every) * n_steps, show=progress) as advance:
@@ -98,20 +93,6 @@ def _with_note(model: Surrogate, said: str) -> Surrogate:
     return with_provenance(model, Provenance(provenance.configuration, provenance.history.assign_attrs(feedback=said)))
 
 
-def _march(model: Surrogate, ds: xr.Dataset, key: Key, n_samples: int) -> FeedbackMarch:
-    learned = model.learned
-    network, embedding = cast(Potential, learned.potential), learned.network()[0]
-    correction = FeaturePotential(harmonics=network.harmonics)
-    wave_key, march_key = jax.random.split(key)
-    weights = {
-        "network": learned.weights,
-        "correction": correction.init(wave_key, embedding.n_features, 1 + len(learned.normalisation.parameters)),
-    }
-    based = with_learned(model, potential=Corrected(network, correction), weights=weights)
-    taus = learned.normalisation.tau_on_host(ds["time"].values.astype(np.float64))
-    return FeedbackMarch(based, ds, times_of_march(taus, _STEPS), n_samples, march_key)
-
-
 def _judged(march: FeedbackMarch, coefficients: list[Float[np.ndarray, "n k"]]) -> tuple[float, float]:
     """The distances without and with a correction, where the samples took no part in it."""
     ds = march.ensemble
@@ -127,7 +108,7 @@ def _judged(march: FeedbackMarch, coefficients: list[Float[np.ndarray, "n k"]]) 
     seed, parameters = ds.sizes["run"], ensembles.parameters(ds, run)
 
     def distance(weights: Weights) -> float:
-        return march.distance(weights, targets, parameters, seed)
+        return float(np.mean(march.distances(weights, targets, parameters, seed)))
 
     before, after = in_threads(distance, (march.nothing(), weights))
     return before, after

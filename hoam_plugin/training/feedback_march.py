@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +17,10 @@ from hoam_plugin import ensembles
 from hoam_plugin._types import Key, Parameters
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.uniform_splines import TAPS
-from hoam_plugin.potentials import Corrected, Embedding, FeaturePotential, Weights
-from hoam_plugin.surrogates import (
-    LearnedDynamics,
-    Options,
-    Surrogate,
-    one_step,
-)
+from hoam_plugin.potentials import Corrected, Embedding, FeaturePotential, Potential, Weights
+from hoam_plugin.surrogates import LearnedDynamics, Options, Surrogate, one_step, with_learned
 from hoam_plugin.training.coefficients import weights_of_steps
+from hoam_plugin.training.marching import times_of_march
 from hoam_plugin.training.stratification import stratified_indices
 
 # Of a population that has more, so many samples say what its means are.
@@ -155,8 +151,10 @@ class FeedbackMarch:
             done()
         return np.stack(found)
 
-    def distance(self, weights: Weights, targets: Targets, parameters: Parameters, seed: int) -> float:
-        """Mean square distance of the model's means from those of a run, in standard deviations of each phi.
+    def distances(
+        self, weights: Weights, targets: Targets, parameters: Parameters, seed: int
+    ) -> Float[np.ndarray, " n"]:
+        """Mean square distance of the model's means from those of a run after every step; see `Targets.square`.
 
         Args:
             weights: of the correction.
@@ -168,8 +166,7 @@ class FeedbackMarch:
         for i, mean in enumerate(targets.means):
             y = self._moved(weights, y, i, parameters, seed)
             squares.append(targets.square(self._means(y) - mean, i))
-        distance = float(np.mean(squares))
-        return distance if np.isfinite(distance) else float("inf")
+        return np.nan_to_num(np.asarray(squares), nan=np.inf)
 
     def weights(self, runs: list[int], coefficients: list[Float[np.ndarray, "n k"]]) -> Weights:
         """Of the correction, from its coefficients in some runs."""
@@ -225,6 +222,29 @@ class FeedbackMarch:
         row = {name: jnp.asarray(value, y.dtype) for name, value in parameters.items()}
         corrected = dataclasses.replace(learned, weights=learned.weights | {"correction": weights})
         return _advanced(corrected, options, y, jnp.asarray(begin, y.dtype), size, jnp.asarray(n_steps), row, key)
+
+
+def march_around(model: Surrogate, ds: xr.Dataset, key: Key, n_samples: int, n_steps: int) -> FeedbackMarch:
+    """The march with the samples of a model whose potential is a network.
+
+    Args:
+        model: of the structure "gradient".
+        ds: the training runs.
+        key: for waves, samples and noise.
+        n_samples: that are taken along.
+        n_steps: at most.
+    """
+    learned = model.learned
+    network, embedding = cast(Potential, learned.potential), learned.network()[0]
+    correction = FeaturePotential(harmonics=network.harmonics)
+    wave_key, march_key = jax.random.split(key)
+    weights = {
+        "network": learned.weights,
+        "correction": correction.init(wave_key, embedding.n_features, 1 + len(learned.normalisation.parameters)),
+    }
+    based = with_learned(model, potential=Corrected(network, correction), weights=weights)
+    taus = learned.normalisation.tau_on_host(ds["time"].values.astype(np.float64))
+    return FeedbackMarch(based, ds, times_of_march(taus, n_steps), n_samples, march_key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

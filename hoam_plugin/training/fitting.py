@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from hoam_plugin.losses import AbstractLoss, has_rates
 from hoam_plugin.potentials import Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import checkpoints, feedback, held_out, solved, step_size
+from hoam_plugin.training import checkpoints, feedback, held_out, moments_alone, solved, step_size
 from hoam_plugin.training.choices import Base, Choices, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
@@ -118,9 +119,8 @@ def fit(
     """
     random_key(key)
     path = _checkpoint_path(checkpoint, resume, overwrite)
-    choose = functools.partial(
+    resolved = functools.partial(
         resolve,
-        ensemble,
         structure=structure,
         potential=potential,
         loss=loss,
@@ -130,10 +130,18 @@ def fit(
         clock=clock,
         base=base,
     )
+    choose = functools.partial(resolved, ensemble)
     # What is solved for has no training to go on with.
     choices = choose(may_solve=resume is None)
     if progress and structure is None:
         _say_what_else(choices.runs)
+    free = all(value is None for value in (potential, loss, training, validate, base, resume))
+    if free and choices.dynamics.structure.kind == "gradient":
+        moved = _by_moments_alone(resolved, choices.runs.ensemble, key)
+        if moved is not None:
+            if path is not None:
+                checkpoints.finish(path, moved)
+            return moved
     if isinstance(choices.potential, SplinePotential):
         if resume is not None:
             raise ValueError(f"resume={str(resume)!r}: SplinePotential(...) is solved for at once, and is not resumed")
@@ -161,6 +169,16 @@ def fit(
             checkpoints.finish(path, found.model)
         return found.model
     return _trained(choices, key, path, resume, progress=progress)
+
+
+def _by_moments_alone(resolved: Callable[..., Choices], ds: xr.Dataset, key: Key) -> Surrogate | None:
+    def around_moments(runs: xr.Dataset, loss: AbstractLoss) -> Choices:
+        with warnings.catch_warnings():
+            # What there is to warn of has been said.
+            warnings.simplefilter("ignore")
+            return resolved(runs, loss=loss, potential=moments_alone.smallest(), base="moments")
+
+    return moments_alone.found(around_moments, ds, jax.random.fold_in(key, 6))
 
 
 def _trained(
