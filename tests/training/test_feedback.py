@@ -347,6 +347,7 @@ def test_units_and_origins_do_not_matter() -> None:
 def test_fit_corrects_what_it_has_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A training that is long enough for more takes minutes.
     monkeypatch.setattr(feedback, "_LEAST_SAMPLES", 100)
+    monkeypatch.setattr(feedback, "_LEAST_AFFORDABLE", 100)
     ds = toy.moving_gaussian((0.3, 0.6), n_samples=1024)
     options = {"iterations": 20, "n_samples": 512, "block": 10, "warmup": 10, "held_out": 0, "runs_per_iteration": 2}
     training = hoam.Training(**options, learning_rate=1e-3, optimiser="adam")
