@@ -33,15 +33,15 @@ class Method(NamedTuple):
 
     Attributes:
         fit: takes the problem, training runs, a key and settings.
-        training: settings, but for the iterations.
+        training: settings, but for the iterations; None for what takes none, and as long as it takes.
         runs: the training runs, of data, name of the problem and clock.
         clocks: whether `runs` depend on the clock.
         snapshots: whether every saved time is drawn anew, which costs as much for each as others for a whole run.
         paper: whether there are no more iterations than in the paper.
     """
 
-    fit: Callable[[Task, xr.Dataset, jax.Array, hoam.Training], Any]
-    training: hoam.Training
+    fit: Callable[[Task, xr.Dataset, jax.Array, Any], Any]
+    training: hoam.Training | None
     runs: Callable[[Data, str, Clock], xr.Dataset]
     clocks: bool = False
     snapshots: bool = False
@@ -63,6 +63,10 @@ def _published(task: Task, ds: xr.Dataset, key: jax.Array, training: hoam.Traini
         clock="physical",
         progress=False,
     )
+
+
+def _plain(task: Task, ds: xr.Dataset, key: jax.Array, training: None) -> Any:
+    return hoam.fit(ds, key=key, progress=False)
 
 
 def _default(task: Task, ds: xr.Dataset, key: jax.Array, training: hoam.Training) -> Any:
@@ -94,6 +98,7 @@ METHODS = {
     "HOAM as published": Method(
         _published, _paper_training(), lambda data, name, clock: _on_nodes(data, name, "physical"), paper=True
     ),
+    "fit": Method(_plain, None, _on_nodes, clocks=True),
     "default": Method(_default, learning.default_training(), _on_nodes, clocks=True),
     "kinetic": Method(_kinetic, learning.default_training(), _on_nodes, clocks=True),
     "AM, random times": Method(
@@ -138,7 +143,10 @@ def heading() -> str:
         f"{_PAPER_SAMPLES} samples per node and iteration in place of 256, and at most the paper's iterations (25 000; "
         "50 000 for `lorenz9`). What is new in `fit` helps it: the judge chooses among its weights, the guard goes "
         "back.\n"
-        '- default: the default network. kinetic: `structure="kinetic"`, where there are velocities; the force of '
+        "- fit: `hoam.fit(truth, key=key)` and nothing else, which chooses among moments alone, a potential that is "
+        "solved for and a network that is corrected in the end, and takes as long as it takes.\n"
+        "- default: the default network for the named time, corrected in the end.\n"
+        '- kinetic: `structure="kinetic"`, where there are velocities; the force of '
         "`duffing` does not depend on time, that of `yukawa_quench` depends on the velocity.\n"
         "- AM, random times: the same loss as published on uniformly random times, network and optimiser of the "
         "default.\n"
@@ -172,28 +180,32 @@ class Study:
             row = learning.scores_of(scores, REFERENCES.get(method, "noise_floor"))
             return {"scored_on": _size(self._held(problem, few)), **row}
         assert clock is not None
-        assert minutes is not None
         assert seed is not None
         return self._trained(problem, method, clock, minutes, seed)
 
-    def _trained(self, problem: str, name: str, clock: Clock, minutes: float, seed: int) -> Row:
+    def _trained(self, problem: str, name: str, clock: Clock, minutes: float | None, seed: int) -> Row:
         task, method = TASKS[problem], METHODS[name]
         ds, held = method.runs(self._data, problem, clock), self._held(problem, method.snapshots)
         key = jax.random.key(seed)
 
-        def train(training: hoam.Training) -> Any:
+        def train(training: hoam.Training | None) -> Any:
             return method.fit(task, ds, key, training)
 
-        most = _PAPER_ITERATIONS.get(problem, 25_000) if method.paper else None
-        n = learning.iterations_in(60 * minutes, train, method.training, most)
-        settings = dataclasses.replace(method.training, iterations=n)
+        settings = method.training
+        if settings is not None:
+            assert minutes is not None
+            most = _PAPER_ITERATIONS.get(problem, 25_000) if method.paper else None
+            settings = dataclasses.replace(
+                settings, iterations=learning.iterations_in(60 * minutes, train, settings, most)
+            )
         case = task.case._replace(dt=None) if method.snapshots else task.case
         row, model = learning.outcome(
             lambda: train(settings), held, case, seed=seed, sinkhorn=self._sinkhorn_of(problem)
         )
         if self._models is not None and isinstance(model, hoam.Surrogate):
             self._models.mkdir(parents=True, exist_ok=True)
-            file = f"{problem}_{name}_{clock}_{minutes:g}_{seed}.hoam".replace(", ", "_").replace(" ", "_")
+            length = "" if minutes is None else f"_{minutes:g}"
+            file = f"{problem}_{name}_{clock}{length}_{seed}.hoam".replace(", ", "_").replace(" ", "_")
             model.save(self._models / file, overwrite=True)
         return {"scored_on": _size(held), **row}
 
@@ -228,7 +240,8 @@ def units(problems: list[str], methods: list[str], seeds: list[int], minutes: fl
             for name in methods:
                 if name in METHODS and (name != "kinetic" or TASKS[problem].kinetic is not None):
                     own = clock if METHODS[name].clocks else "physical"
-                    yield {"problem": problem, "method": name, "clock": own, "minutes": minutes, "seed": seed}
+                    length = None if METHODS[name].training is None else minutes
+                    yield {"problem": problem, "method": name, "clock": own, "minutes": length, "seed": seed}
 
 
 def rows_in(folder: Path) -> Rows:
