@@ -280,9 +280,9 @@ def test_sizes_that_make_no_sense_are_refused(name: str, value: Any) -> None:
 
 
 NETWORKS = {
-    "CoLoRA": hoam.CoLoRA(width=6, depth=3, rank=2, hyper_width=5, harmonics=2),
-    "FiLM": hoam.FiLM(width=6, depth=3, harmonics=2),
-    "MLP": hoam.MLP(width=6, depth=3, harmonics=2),
+    "CoLoRA": hoam.CoLoRA(width=4, depth=2, rank=2, hyper_width=3, harmonics=2),
+    "FiLM": hoam.FiLM(width=4, depth=2, harmonics=2),
+    "MLP": hoam.MLP(width=4, depth=2, harmonics=2),
 }
 EACH = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 MUS = np.asarray([0.5, 1.0, 2.0])

@@ -38,10 +38,10 @@ def built(
     return hoam.ensemble.build(frame, variables, {name: x.astype(np.float32) for name, x in samples.items()})
 
 
-def normals(n_variables: int, n_runs: int, seed: int = 3) -> np.ndarray:
+def normals(n_variables: int, n_runs: int, seed: int = 3, n_samples: int = N_SAMPLES) -> np.ndarray:
     """(variable, run, 1, sample): the same at all times, and evenly spread, so that moments are nearly exact."""
     draws = [qmc.Sobol(n_variables, rng=np.random.default_rng([seed, run])) for run in range(n_runs)]
-    return norm.ppf(np.stack([draw.random(N_SAMPLES).T for draw in draws], axis=1))[:, :, None]
+    return norm.ppf(np.stack([draw.random(n_samples).T for draw in draws], axis=1))[:, :, None]
 
 
 def of_run(mus: tuple[float, ...]) -> np.ndarray:
@@ -108,8 +108,8 @@ def said(model: hoam.Surrogate) -> str:
 def at_the_end(model: hoam.Surrogate, start: xr.Dataset) -> np.ndarray:
     """Samples of every run at the last time, (run, sample, coordinate)."""
     rows = {name: start[name].values for name in ("mu",) if name in start.coords}
-    times, key = start["time"].values[[0, -1]], jax.random.key(11)
-    moved = hoam.simulate(model, rows, times, key=key, n_samples=N_SAMPLES, initial=start, progress=False)
+    times, key, n = start["time"].values[[0, -1]], jax.random.key(11), start.sizes["sample"]
+    moved = hoam.simulate(model, rows, times, key=key, n_samples=n, initial=start, progress=False)
     return last_rows(moved)
 
 
@@ -138,9 +138,12 @@ def off(rows: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[flo
     ],
 )
 def test_a_wrong_model_is_put_right_between_the_runs(epsilon: float, size: float, most: tuple[float, float]) -> None:
-    choices = chosen(widening(), epsilon=epsilon)
-    model = untrained(choices, size)
-    better = corrected(choices, model)
+    if epsilon == size == 0:
+        _, model, better = put_right()
+    else:
+        choices = chosen(widening(), epsilon=epsilon)
+        model = untrained(choices, size)
+        better = corrected(choices, model)
     assert isinstance(better.learned.potential, Corrected)
     assert better.learned.potential.network == NETWORK
     start = widening(BETWEEN, seed=4)
@@ -184,21 +187,25 @@ def test_around_a_period() -> None:
         assert y.var() == pytest.approx(1, abs=0.1)
 
 
-def test_with_the_clock_of_the_population() -> None:
-    way = TIMES * (1 - np.exp(-4))
-    times = -np.log(1 - way) / 4
+def test_with_the_clock_of_the_population_fresh_samples_are_spread_as_they_should_be() -> None:
+    """Of a fast start, from samples enough that none goes astray."""
+    n, times = 4096, TIMES**2
 
     def dashing(mus: tuple[float, ...], seed: int) -> xr.Dataset:
-        """x ~ N(mu (1 - exp(-4 t)), 1), at times between which it goes equally far."""
-        return built({"x": normals(1, len(mus), seed)[0] + of_run(mus) * way[None, :, None]}, mus, times)
+        """x ~ N(1.5 mu (1 - exp(-5 t)), 1)."""
+        way = of_run(mus) * (1 - np.exp(-5 * times))[None, :, None]
+        return built({"x": normals(1, len(mus), seed, n)[0] + 1.5 * way}, mus, times)
 
     choices = chosen(dashing(MUS, 3), clock="population")
     model = untrained(choices)
     assert model.learned.normalisation.clock is not None
-    rows = at_the_end(corrected(choices, model), dashing((0.8,), 4))[0]
-    mean, variance = off(rows, np.asarray([0.8 * (1 - np.exp(-4))]), np.eye(1))
-    assert mean < 0.06
-    assert variance < 0.12
+    better = corrected(choices, model)
+    assert isinstance(better.learned.potential, Corrected)
+    for mu, rows in zip(BETWEEN, at_the_end(better, dashing(BETWEEN, 4)), strict=True):
+        mean, variance = off(rows, np.asarray([1.5 * mu * (1 - np.exp(-5))]), np.eye(1))
+        # Three standard errors of normal samples: of the moved ones, and of those of the runs.
+        assert mean < 3 * np.sqrt(2 / n)
+        assert variance < 3 * np.sqrt(4 / n)
 
 
 def test_one_run_without_parameters_of_a_vector() -> None:
@@ -348,7 +355,7 @@ def test_fit_corrects_what_it_has_trained(tmp_path: Path, monkeypatch: pytest.Mo
     # A training that is long enough for more takes minutes.
     monkeypatch.setattr(feedback, "_LEAST_SAMPLES", 100)
     monkeypatch.setattr(feedback, "_LEAST_AFFORDABLE", 100)
-    ds = toy.moving_gaussian((0.3, 0.6), n_samples=1024)
+    ds = toy.moving_gaussian((0.3, 0.6), n_samples=1024, n_times=5)
     options = {"iterations": 20, "n_samples": 512, "block": 10, "warmup": 10, "held_out": 0, "runs_per_iteration": 2}
     training = hoam.Training(**options, learning_rate=1e-3, optimiser="adam")
     network, path = hoam.MLP(width=4, depth=2), tmp_path / "model.hoam"
