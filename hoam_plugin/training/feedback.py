@@ -47,7 +47,7 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
     Args:
         model: a trained one, of the structure "gradient".
         runs: of the training.
-        training: its settings; the march takes a small share of its time.
+        training: its settings; the march adds up to about half of its time.
         key: for the waves and the noise.
         progress: whether a bar is shown.
     """
@@ -79,7 +79,7 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
 
 
 def _affordable_samples(model: Surrogate, runs: Runs, training: Training) -> int:
-    """With how many samples per run a march costs a small share of the training."""
+    """With how many samples per run a march costs less than half of the training."""
     n_nodes, n_runs = int(np.count_nonzero(runs.node_weights)), runs.ensemble.sizes["run"]
     seen = training.iterations * training.samples_per_node(n_nodes) * min(n_nodes, training.n_times or n_nodes)
     n_steps = max(model.learned.normalisation.duration / model.options.dt, _STEPS)

@@ -49,8 +49,8 @@ class Training:
             samples of every run take turns, read from where the ensemble lies (see `ensemble.load(lazy=True)`).
         feedback: whether a trained potential is corrected in the end: the model's own samples are taken along through
             every run, and what they drift off is taken back (see `hoam_plugin.training.feedback`), if that brings them
-            nearer where they took no part. It takes a small share of the time, and is left out of short trainings and
-            for fewer than 1000 samples.
+            nearer where they took no part. It adds up to about half of the time, and is left out of short trainings,
+            which allow for too few samples, and for fewer than 1000 samples.
         matmul_precision: of matrix products on accelerators, such as "tensorfloat32" or "bfloat16"; None leaves JAX's
             default, and CPUs compute in full precision in any case. See `jax.default_matmul_precision`.
 
