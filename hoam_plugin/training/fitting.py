@@ -178,7 +178,7 @@ def _by_moments_alone(resolved: Callable[..., Choices], ds: xr.Dataset, key: Key
             warnings.simplefilter("ignore")
             return resolved(runs, loss=loss, potential=moments_alone.smallest(), base="moments")
 
-    return moments_alone.found(around_moments, ds, jax.random.fold_in(key, 6))
+    return moments_alone.found(around_moments, ds, key)
 
 
 def _trained(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -49,12 +50,12 @@ def found(choose: Choose, ds: xr.Dataset, key: Key) -> Surrogate | None:
     Args:
         choose: what is learned around the moments of some runs.
         ds: the runs.
-        key: JAX random key.
+        key: of the surrogate.
     """
     n = min(ds.sizes["sample"] // 2, _MOST_SAMPLES)
     if n < _LEAST_SAMPLES or ds.sizes["time"] < 1 + _PARTS:
         return None
-    begin = time.perf_counter()
+    begin, own_key = time.perf_counter(), jax.random.fold_in(key, 6)
     loss = ActionMatching(epsilon=0.0)
     choices = choose(ds, loss)
     norm = choices.dynamics.normalisation
@@ -66,10 +67,10 @@ def found(choose: Choose, ds: xr.Dataset, key: Key) -> Surrogate | None:
     if left_out is not None:
         trial = _Trial(left_out.run, left_out.others)
     others = choices if left_out is None else choose(ds.isel(run=trial.others), loss)
-    if not _explained(_untrained(others, key, 0.0), ds, trial.run, n, key):
+    if not _explained(_untrained(others, key, 0.0), ds, trial.run, n, own_key):
         return None
     noisy = _untrained(choose(ds, ActionMatching(epsilon=_EPSILON)), key, time.perf_counter() - begin)
-    if step_size.resolved(noisy, ds, key).dt == noisy.dt:
+    if step_size.allows_default(noisy, ds, own_key):
         return noisy
     return _untrained(choices, key, time.perf_counter() - begin)
 

@@ -155,7 +155,9 @@ def _chosen_smoothness(runs: MarchedRuns, advance: Callable[..., None]) -> tuple
             break
     advance(_TRIALS * (len(runs.chosen) - 1))
     nearest = min(float(distances.model.sum()) for distances in found.values())
-    best = min(s for s, distances in found.items() if float(distances.model.sum()) <= _AS_GOOD * nearest)
+    # Where the march is right, what is unbiased can be negative.
+    as_good = nearest + (_AS_GOOD - 1) * abs(nearest)
+    best = min(s for s, distances in found.items() if float(distances.model.sum()) <= as_good)
     return best, found[best]
 
 

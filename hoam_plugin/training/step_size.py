@@ -25,7 +25,15 @@ _SAMPLES, _TIMES = 1024, 9
 _TOLERANCE = 1.2
 
 
-def resolved(model: Surrogate, ds: xr.Dataset, key: Key) -> Surrogate:
+def allows_default(model: Surrogate, ds: xr.Dataset, key: Key) -> bool:
+    """Whether the default steps are short enough for the noise of a surrogate."""
+    with warnings.catch_warnings():
+        # Nobody has asked for this noise.
+        warnings.simplefilter("ignore")
+        return resolved(model, ds, key, most_doublings=1).dt == model.dt
+
+
+def resolved(model: Surrogate, ds: xr.Dataset, key: Key, *, most_doublings: int = _MOST_DOUBLINGS) -> Surrogate:
     """The surrogate with steps that are short enough for its noise.
 
     Noise of amplitude epsilon widens a population of small spread sigma at once, and the learned drift has to draw it
@@ -38,6 +46,7 @@ def resolved(model: Surrogate, ds: xr.Dataset, key: Key) -> Surrogate:
         model: with default steps.
         ds: the training runs.
         key: for the noise.
+        most_doublings: of the number of steps.
     """
     learned = model.learned
     if learned.structure.knows_dynamics or learned.epsilon == 0:
@@ -68,13 +77,13 @@ def resolved(model: Surrogate, ds: xr.Dataset, key: Key) -> Surrogate:
         return np.sort(_rows(rolled, model, 0), axis=1)
 
     coarse = populations(0, 0)
-    for doublings in range(_MOST_DOUBLINGS):
+    for doublings in range(most_doublings):
         fine = populations(doublings + 1, 0)
         noise = _distance(fine, populations(doublings + 1, 1))
         if _distance(coarse, fine) <= _TOLERANCE * noise < np.inf:
             return _with_steps(model, doublings)
         coarse = fine
-    finest = _with_steps(model, _MOST_DOUBLINGS)
+    finest = _with_steps(model, most_doublings)
     warnings.warn(
         f"epsilon={learned.epsilon:g} makes the surrogate so stiff that its populations still change with the size of "
         f"its steps at dt={finest.dt:g}; a smaller epsilon would help",

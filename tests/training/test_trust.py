@@ -51,7 +51,6 @@ def test_four_times_as_many_are_enough() -> None:
     assert said == []
 
 
-@pytest.mark.xfail(raises=ValueError, reason="no smoothness is as good as a negative distance")
 def test_half_of_the_samples_may_miss_the_others_by_less_than_nothing() -> None:
     """Products of differences from two sets of samples are negative as often as not where a march is right."""
     ds = swinging(MANY)
