@@ -21,8 +21,8 @@ from hoam_plugin._types import PyTree
 from hoam_plugin.surrogates import Surrogate, contents, file_format
 
 _PREFIX = "training/"
-# Settings that may differ between a training and its continuation.
-_FREE = ("checkpoint_seconds",)
+# Settings that may differ between a training and its continuation; feedback comes after its end.
+_FREE = ("checkpoint_seconds", "feedback")
 # What settings that a file does not know yet were when it was written.
 _BEFORE = {"training.held_out": 0, "loss.time_derivative": "network", "clock": "physical"}
 
