@@ -13,7 +13,14 @@ from hoam_plugin._internal.hardware import available_cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_SETTINGS = ("jax_enable_x64", "jax_default_device", "jax_disable_jit", "jax_default_matmul_precision")
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_device",
+    "jax_disable_jit",
+    "jax_default_matmul_precision",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+)
 
 
 def in_threads(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

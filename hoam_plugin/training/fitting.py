@@ -103,7 +103,10 @@ def fit(
         (`validation`, NaN after blocks that were not judged), and seconds over the iterations. Its attributes say what
         was judged on (`judged_on`), which iteration was best (`best_iteration`), and how training ended: `converged` is
         "converged", "still improving", "limited by the saved times" or "unstable", `verdict` a sentence about it; the
-        latter two also warn. Of a `SplinePotential` the history is over its steps in time instead.
+        latter two also warn. Of a `SplinePotential` the history is over its steps in time instead. A trained potential
+        is corrected in the end (see `Training.feedback`), and `feedback` says what that brought. Where nothing is said
+        of potential, loss, training, validation and base, and mean and covariance explain the samples up to their
+        scatter, their motion is returned (see `hoam_plugin.training.moments_alone`).
 
     Raises:
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -34,13 +33,6 @@ _PARTS = 4
 Choose = Callable[[xr.Dataset, ActionMatching], Choices]
 
 
-class _Trial(NamedTuple):
-    """A run, and those whose moments tell how it moves."""
-
-    run: int
-    others: list[int]
-
-
 def found(choose: Choose, ds: xr.Dataset, key: Key) -> Surrogate | None:
     """The surrogate that moves mean and covariance alone, where half of the samples of a run see no difference.
 
@@ -63,11 +55,10 @@ def found(choose: Choose, ds: xr.Dataset, key: Key) -> Surrogate | None:
         # Around a period there is no such thing.
         return None
     left_out = run_in_the_middle(ds)
-    trial = _Trial(ds.sizes["run"] // 2, list(range(ds.sizes["run"])))
+    run, others = ds.sizes["run"] // 2, choices
     if left_out is not None:
-        trial = _Trial(left_out.run, left_out.others)
-    others = choices if left_out is None else choose(ds.isel(run=trial.others), loss)
-    if not _explained(_untrained(others, key, 0.0), ds, trial.run, n, own_key):
+        run, others = left_out.run, choose(ds.isel(run=left_out.others), loss)
+    if not _explained(_untrained(others, key, 0.0), ds, run, n, own_key):
         return None
     noisy = _untrained(choose(ds, ActionMatching(epsilon=_EPSILON)), key, time.perf_counter() - begin)
     if step_size.allows_default(noisy, ds, own_key):
