@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 
@@ -33,8 +34,8 @@ _UNIFORM_PERIOD = math.sqrt(12.0)
 class Normalisation(NormalisedTime):
     """Maps to normalised units: z = (x - shift) / scale, time on [0, 1], standardised parameters.
 
-    Every coordinate gets standard deviation 1: a periodic one as if it filled its period, others over all training
-    samples. Time is tau = (t - t0) / (t1 - t0), or what the clock of the population reads at this fraction of the
+    Every coordinate gets standard deviation 1: a periodic one as if it filled its period (but see `stretched`), others
+    over all training samples. Time is tau = (t - t0) / (t1 - t0), or what the clock of the population reads at this fraction of the
     horizon. All that is per time goes from physical to normalised units by `time_unit`.
 
     Attributes:
@@ -56,6 +57,21 @@ class Normalisation(NormalisedTime):
     horizon: tuple[float, float]
     parameters: tuple[str, ...]
     clock: PopulationClock | None = None
+
+    def stretched(self, factor: float) -> Normalisation:
+        """The same with periods that are so many times longer, where there are coordinates without one beside them.
+
+        Of all velocities that take one population to the next, the gradient of a potential in normalised units is the
+        one of least energy: motion along a period is then dearer by the square of the factor.
+        """
+        if None not in self.periods:
+            return self
+        longer = np.asarray([1.0 if period is None else factor for period in self.periods])
+        return dataclasses.replace(
+            self,
+            scale=self.scale / jnp.asarray(longer, self.scale.dtype),
+            periods=tuple(None if period is None else period * factor for period in self.periods),
+        )
 
     # Single precision has no digits left for a small step far from 0, so that arithmetic is done on centred samples
     # y = x - origin and on the time since the start of the horizon.

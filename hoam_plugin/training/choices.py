@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -177,6 +178,8 @@ def resolve(
     held_out = None if validate is None else _validation_runs(ds, validate)
     normalisation = normalisation_of(ds, stacklevel=4)
     normalisation = dataclasses.replace(normalisation, clock=_clock_of(clock, ds, normalisation, split.kind))
+    if isinstance(potential, SplinePotential):
+        normalisation = normalisation.stretched(math.sqrt(potential.period_weight))
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     if isinstance(potential, SplinePotential):

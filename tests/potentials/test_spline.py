@@ -307,6 +307,7 @@ def test_it_is_made_again_from_json(potential: SplinePotential) -> None:
         ({"n_splines": "24"}, "n_splines='24' must be a whole number"),
         ({"n_steps": 0}, "n_steps=0 must be a whole number of at least 1"),
         ({"smoothness": -1}, "smoothness=-1 must be a finite number above 0"),
+        ({"period_weight": 0}, "period_weight=0 must be a finite number above 0"),
         ({"smoothness": 0.0}, r"smoothness=0\.0 must be a finite number above 0"),
     ],
 )
