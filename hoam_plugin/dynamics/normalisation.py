@@ -35,8 +35,8 @@ class Normalisation(NormalisedTime):
     """Maps to normalised units: z = (x - shift) / scale, time on [0, 1], standardised parameters.
 
     Every coordinate gets standard deviation 1: a periodic one as if it filled its period (but see `stretched`), others
-    over all training samples. Time is tau = (t - t0) / (t1 - t0), or what the clock of the population reads at this fraction of the
-    horizon. All that is per time goes from physical to normalised units by `time_unit`.
+    over all training samples. Time is tau = (t - t0) / (t1 - t0), or what the clock of the population reads at this
+    fraction of the horizon. All that is per time goes from physical to normalised units by `time_unit`.
 
     Attributes:
         shift: per coordinate, physical units.

@@ -71,7 +71,7 @@ def test_a_gradient_flow_is_found_between_the_runs(redrawn: bool) -> None:
 @pytest.mark.parametrize("weight", [1.0, 4.0, 16.0])
 def test_motion_along_a_period_is_as_dear_as_its_weight_says(weight: float) -> None:
     # Uniform x and normal v, pushed by a force f cos(2 pi x / L): for s = A cos(2 pi x / L) v, -div(p grad s) / p is
-    # A (k^2 + 1) cos(2 pi x / L) v with k^2 = pi^2 / 3 / weight in normalised units, so that the force is f / (1 + k^2).
+    # A (k^2 + 1) cos(2 pi x / L) v with k^2 = pi^2 / 3 / weight in normalised units: the force is f / (1 + k^2).
     rng, length, force = np.random.default_rng(0), 5.0, 0.1
     x, v = rng.uniform(0, length, (1, 1, 40_000)), rng.standard_normal((1, 1, 40_000))
     times = np.linspace(0, 1, 5)
