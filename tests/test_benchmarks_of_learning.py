@@ -158,7 +158,10 @@ def test_stability_trains_with_what_its_row_says(tiny, tmp_path, monkeypatch):
     expected = dataclasses.replace(hoam.Training(), learning_rate=3 * hoam.Training().learning_rate, iterations=2)
     assert options["training"] == expected
     assert [row["nodes"] for row in lines(tmp_path / "stability.jsonl")] == ["floor", "16", "60 equal"]
-    assert "| lorenz9 | 60 equal | physical | 3 | 0 | yes | - | 0.5 |" in (tmp_path / "stability.md").read_text()
+    assert "| lorenz9 | 60 equal | physical | 3 | 0 | yes | 2 | - | 0.5 |" in (tmp_path / "stability.md").read_text()
+    plain = [*words[:4], "--factors", "1", *words[-4:]]
+    assert stability.main(plain) == 0
+    assert "training" not in seen[-1][1]
 
 
 def test_leads_are_sorted_by_their_score(tmp_path):
