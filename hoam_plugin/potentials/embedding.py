@@ -19,11 +19,13 @@ class Embedding:
         periods: per coordinate its period in normalised units, or None.
         harmonics: number of harmonics of each periodic coordinate.
         driven: the coordinates with respect to which gradients are taken, in order; None for all.
+        unseen: coordinates without features.
     """
 
     periods: tuple[float | None, ...]
     harmonics: int = 1
     driven: tuple[int, ...] | None = None
+    unseen: tuple[int, ...] = ()
 
     @property
     def n_features(self) -> int:
@@ -33,8 +35,13 @@ class Embedding:
     @property
     def owners(self) -> tuple[int, ...]:
         """The coordinate that each feature depends on."""
-        counts = [1 if period is None else 2 * self.harmonics for period in self.periods]
-        return tuple(d for d, count in enumerate(counts) for _ in range(count))
+        counts = {d: 1 if period is None else 2 * self.harmonics for d, period in self._seen}
+        return tuple(d for d, count in counts.items() for _ in range(count))
+
+    @property
+    def _seen(self) -> tuple[tuple[int, float | None], ...]:
+        """The coordinates with features, and their periods."""
+        return tuple((d, period) for d, period in enumerate(self.periods) if d not in self.unseen)
 
     @property
     def gradient_coordinates(self) -> tuple[int, ...]:
@@ -44,7 +51,7 @@ class Embedding:
     def features(self, z: Float[Array, "... D"]) -> Float[Array, "... F"]:
         """The features alone."""
         columns = []
-        for d, period in enumerate(self.periods):
+        for d, period in self._seen:
             coordinate = z[..., d : d + 1]
             if period is None:
                 columns.append(coordinate)
@@ -73,7 +80,7 @@ class Embedding:
                 rest, whose features do not change.
         """
         value, slopes, bends = [], [], []
-        for d, period in enumerate(self.periods):
+        for d, period in self._seen:
             coordinate = z[:, d : d + 1]
             if period is None:
                 value.append(coordinate)
@@ -110,13 +117,13 @@ class Embedding:
         """Derivatives of some features (those at the indices `chosen`) in one coordinate, from the features alone."""
         n = self.n_features
         linear, constant = np.zeros((n, n)), np.zeros(n)
-        at = [i for i, owner in enumerate(self.owners) if owner == coordinate]
+        at = np.flatnonzero(np.asarray(self.owners) == coordinate)
         period = self.periods[coordinate]
         if period is None:
             constant[at] = 1
-        else:
+        elif at.size:
             frequency = 2 * np.pi / period * np.arange(1, self.harmonics + 1)
-            cos, sin = np.split(np.asarray(at), 2)
+            cos, sin = np.split(at, 2)
             linear[sin, cos], linear[cos, sin] = -frequency, frequency
         moved = features @ jnp.asarray(linear[np.ix_(chosen, chosen)], features.dtype)
         return moved + jnp.asarray(constant[chosen], features.dtype)[None, :]

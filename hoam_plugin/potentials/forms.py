@@ -26,7 +26,8 @@ from hoam_plugin.potentials.vector_field import VectorField
 def embedding_of(potential: Potential | VectorField, normalisation: Normalisation, structure: Structure) -> Embedding:
     """How samples enter the network."""
     driven = structure.driven if structure.kind == "kinetic" else None
-    return Embedding(normalisation.periods, potential.harmonics, driven)
+    unseen = potential.unseen if isinstance(potential, VectorField) else ()
+    return Embedding(normalisation.periods, potential.harmonics, driven, unseen)
 
 
 def bound(potential: Potential | VectorField, structure: Structure, embedding: Embedding) -> LearnedDrift:

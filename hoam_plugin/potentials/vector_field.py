@@ -34,10 +34,12 @@ class VectorField:
             `hoam_plugin.training.time_resolution`).
         conservative: the force is minus the gradient of a potential, of which the network is the one component;
             "kinetic" only.
+        unseen: columns of a sample (its variables flattened in order) that the field does not depend on. Where nothing
+            is said of time_harmonics either, `fit` puts positions here along which the saved times resolve no waves.
         has_components: whether the output is a vector field instead of a potential.
 
     Raises:
-        ValueError: a size below 1 (depth: below 2; time_harmonics: below 0).
+        ValueError: a size below 1 (depth: below 2; time_harmonics, unseen: below 0).
     """
 
     width: int = 96
@@ -45,6 +47,7 @@ class VectorField:
     harmonics: int = 2
     time_harmonics: int | None = None
     conservative: bool = False
+    unseen: tuple[int, ...] = ()
 
     has_components: ClassVar[bool] = True
 
@@ -53,6 +56,7 @@ class VectorField:
             positive_int(name, getattr(self, name), least)
         if self.time_harmonics is not None:
             positive_int("time_harmonics", self.time_harmonics, 0)
+        object.__setattr__(self, "unseen", tuple(positive_int("unseen", column, 0) for column in self.unseen))
 
     def init(self, key: Key, n_features: int, n_conditions: int, n_outputs: int) -> Weights:
         """Draw weights. The output layer starts at zero, so that the first field is zero."""

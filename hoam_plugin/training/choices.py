@@ -50,7 +50,7 @@ from hoam_plugin.training.defaults import default_training
 from hoam_plugin.training.iterations import Setup
 from hoam_plugin.training.settings import Training
 from hoam_plugin.training.solvable import Base
-from hoam_plugin.training.time_resolution import resolved_time_harmonics
+from hoam_plugin.training.time_resolution import resolved
 from hoam_plugin.training.time_weights import weights_of_loss
 
 # What normalised time goes evenly with.
@@ -189,8 +189,8 @@ def resolve(
     node_weights = weights_of_loss(loss, ds, loss.quadrature, normalisation.clock)
     if isinstance(potential, VectorField) and potential.time_harmonics is None:
         # A bounded loss has no quadrature error to exploit.
-        n = 8 if loss.bounded else resolved_time_harmonics(ds, dynamics, node_weights, potential.harmonics)
-        potential = dataclasses.replace(potential, time_harmonics=n)
+        bounded = dataclasses.replace(potential, time_harmonics=8)
+        potential = bounded if loss.bounded else resolved(potential, ds, dynamics, node_weights)
     runs = Runs(ds, dynamics, loss, node_weights, loss.targets(ds, dynamics))
     judged, n_held_out = _judging(runs, held_out, driven, options)
     return Choices(

@@ -8,6 +8,7 @@ fast as phis with a large remainder is learned from this error, and the loss fal
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import Complex, Float
 
 from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Dynamics
+from hoam_plugin.potentials import VectorField
 
 _TOLERANCE = 2e-3
 _MOST_TIME_HARMONICS = 8
@@ -31,7 +33,7 @@ def continuity_residual(
     node_weights: Float[np.ndarray, " T"],
     harmonics: int,
     time_harmonics: tuple[int, ...],
-) -> Float[np.ndarray, "harmonics K"]:
+) -> Float[np.ndarray, "position harmonics K"]:
     """The remainder for phi = exp(i k x + i pi K tau), relative to the sum of the magnitudes of the rule's terms.
 
     Args:
@@ -42,17 +44,17 @@ def continuity_residual(
         time_harmonics: values of K.
 
     Returns:
-        the largest over all positions, and the first and the last run.
+        for every position the larger one of the first and the last run.
     """
     norm = dynamics.normalisation
     tau = norm.tau_on_host(ds["time"].values)
     unit = np.broadcast_to(np.asarray(norm.time_unit_on_host(ds["time"].values)), tau.shape)[:, None]
     shift, scale = np.asarray(norm.shift, np.float64), np.asarray(norm.scale, np.float64)
     orders = np.arange(1, harmonics + 1)
-    worst = np.zeros((harmonics, len(time_harmonics)))
+    found = []
     for position, velocity in dynamics.structure.kinematics:
         wavenumber = 2 * np.pi / (norm.periods[position] or _REACH)
-        remainders, magnitudes = np.zeros_like(worst), np.zeros_like(worst)
+        remainders, magnitudes = np.zeros((2, harmonics, len(time_harmonics)))
         for run in sorted({0, ds.sizes["run"] - 1}):
             density, flux = _moments(ds, run, position, velocity, shift, scale, wavenumber, harmonics)
             speed = unit / scale[position]
@@ -63,30 +65,48 @@ def continuity_residual(
                 remainder = np.abs(ends + node_weights @ terms)
                 remainders[:, j] = np.maximum(remainders[:, j], remainder)
                 magnitudes[:, j] = np.maximum(magnitudes[:, j], node_weights @ np.abs(terms))
-        worst = np.maximum(worst, remainders / np.maximum(magnitudes, 1e-300))
-    return worst
+        found.append(remainders / np.maximum(magnitudes, 1e-300))
+    return np.stack(found)
 
 
-def resolved_time_harmonics(
-    ds: xr.Dataset, dynamics: Dynamics, node_weights: Float[np.ndarray, " T"], harmonics: int
-) -> int:
-    """The most time harmonics of a force with so many spatial ones that the saved times resolve, at most 8.
+def resolved(
+    field: VectorField, ds: xr.Dataset, dynamics: Dynamics, node_weights: Float[np.ndarray, " T"]
+) -> VectorField:
+    """The field with the most time harmonics that the saved times resolve with its spatial ones, at most 8.
 
-    Warns where they resolve none: the population itself moves too fast for them.
+    It does not see positions along which the population itself moves too fast for the saved times. Where that is all of
+    them, it sees them with one harmonic in time. A warning says so.
     """
-    candidates = tuple(range(_MOST_TIME_HARMONICS + 1))
-    residual = continuity_residual(ds, dynamics, node_weights, _OVERTONES * harmonics, candidates).max(axis=0)
-    fine = np.flatnonzero(np.maximum.accumulate(residual) <= _TOLERANCE)
-    if fine.size:
-        return int(fine[-1])
-    n_times, n_waves = int(np.count_nonzero(node_weights)), _OVERTONES * harmonics
+    candidates, n_waves = tuple(range(_MOST_TIME_HARMONICS + 1)), _OVERTONES * field.harmonics
+    positions = np.asarray([position for position, _ in dynamics.structure.kinematics], np.int64)
+    residual = continuity_residual(ds, dynamics, node_weights, n_waves, candidates).max(axis=1)
+    seen = ~np.isin(positions, field.unseen)
+    fast = seen & (residual[:, 0] > _TOLERANCE)
+    slow = seen & ~fast
+    fine = np.flatnonzero(np.maximum.accumulate(residual[slow].max(axis=0, initial=0.0)) <= _TOLERANCE)
+    settled = dataclasses.replace(field, time_harmonics=int(fine[-1]) if slow.any() else 1)
+    if not fast.any():
+        return settled
+    unseen = positions[fast].tolist()
+    said = (
+        f"the {np.count_nonzero(node_weights)} saved times do not resolve the motion of the samples along "
+        f"{_names(dynamics, unseen)}: the change of a density with {n_waves} waves is integrated with an error of "
+        f"{residual[fast, 0].max():.1%}; "
+    )
+    so = "the force is taken not to depend on where they are there; if it does, " if slow.any() else ""
     warnings.warn(
-        f"the {n_times} saved times do not resolve the motion of the samples: the change of a density with {n_waves} "
-        f"waves is integrated with an error of {residual[0]:.1%}; simulate on a rule with twice as many nodes, or use "
-        "a VectorField with fewer harmonics, or VelocityMatching",
+        f"{said}{so}simulate on a rule with twice as many nodes, or use a VectorField with fewer harmonics, or "
+        "VelocityMatching",
         stacklevel=4,
     )
-    return 1
+    return dataclasses.replace(settled, unseen=(*field.unseen, *unseen)) if slow.any() else settled
+
+
+def _names(dynamics: Dynamics, columns: list[int]) -> str:
+    """Of the variables that have one of the columns."""
+    layout = dynamics.layout
+    owners = np.repeat(layout.names, layout.widths)
+    return ", ".join(dict.fromkeys(owners[columns].tolist()))
 
 
 def _moments(
