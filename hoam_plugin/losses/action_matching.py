@@ -72,7 +72,8 @@ class ActionMatching(EntropicLoss):
             them, the fluctuations of the linear terms cancel to the quadrature error. "merged": all samples, as a few
             weighted points with the same density, momentum and pressure (`hoam_plugin.losses.cells`), for the structure
             "kinetic" with one velocity and a `VectorField`. All have the same expectation. None takes "merged" where it
-            can be had, else "independent", and so knows nothing of trajectories.
+            can be had, which knows nothing of trajectories; else "coupled" for the structure "kinetic", which gains
+            from them where there are some, and "independent" for others.
         time_derivative: what is differentiated in time. "network": the potential, as published; on finitely many nodes
             this has no lower bound. "data": the expectations of the potential of each node, held still, over the
             samples of neighbouring saved times, which has one. None takes "data" for the structure "gradient" on saved
@@ -136,7 +137,9 @@ class ActionMatching(EntropicLoss):
                 "samples='merged' goes with structure='kinetic', one velocity and a VectorField(...) only; use "
                 "'independent' or 'coupled'"
             )
-        default: Samples = "merged" if by_moments else "independent"
+        # The force of few trajectories is their acceleration, that of unrelated samples a difference of noisy fluxes.
+        follows = dynamics.structure.kind == "kinetic" and not self._random
+        default: Samples = "merged" if by_moments else "coupled" if follows else "independent"
         epsilon = super().settled(dynamics, potential).epsilon
         on_data = dynamics.structure.kind == "gradient" and not self._random
         derivative: TimeDerivative = "data" if on_data else "network"
