@@ -148,8 +148,8 @@ def heading() -> str:
         "- fit: `hoam.fit(truth, key=key)` and nothing else, which chooses among moments alone, a potential that is "
         "solved for and a network that is corrected in the end, and takes as long as it takes.\n"
         "- default: the default network for the named time, corrected in the end.\n"
-        '- kinetic: `structure="kinetic"`, where there are velocities, on nodes evenly in physical time, which forces go '
-        "with; the force of `duffing` does not depend on time, that of `yukawa_quench` depends on the velocity.\n"
+        '- kinetic: `structure="kinetic"`, where there are velocities, on nodes evenly in physical time, which forces '
+        "go with; the force of `duffing` does not depend on time, that of `yukawa_quench` depends on the velocity.\n"
         "- AM, random times: the same loss as published on uniformly random times, network and optimiser of the "
         "default.\n"
         f"- CFM and NCSM draw every time anew: scored at {_SNAPSHOTS - 1} times with at most {_SNAPSHOT_SAMPLES} "
