@@ -322,16 +322,25 @@ def test_a_wiggle_between_the_nodes_gains_nothing() -> None:
     np.testing.assert_allclose(values["data"], 0, atol=1e-6)
 
 
-def test_which_form_is_taken_and_which_one_judges() -> None:
+def settled(loss: Any, kind: Any = "gradient", network: Any = SMALL) -> Any:
     ds = box()
-    potential, field = SMALL, hoam.VectorField(time_harmonics=1)
+    split, layout = structure_of(kind, variables(ds), [1, 1]), SampleLayout(variables(ds), ((), ()))
+    return loss.settled(Dynamics(normalisation_of(ds), None, split, layout), network)
+
+
+def test_which_samples_an_iteration_sees() -> None:
+    field, random = hoam.VectorField(time_harmonics=1), hoam.quadrature.uniform_random(8)
+    assert settled(hoam.ActionMatching()).samples == "independent"
+    assert settled(hoam.ActionMatching(), "kinetic", field).samples == "merged"
+    # A force on one velocity that depends on it, as one on several, cannot be merged.
+    assert settled(hoam.ActionMatching(), "kinetic").samples == "coupled"
+    assert settled(hoam.ActionMatching(quadrature=random), "kinetic").samples == "independent"
+    assert settled(hoam.ActionMatching(samples="independent"), "kinetic").samples == "independent"
+
+
+def test_which_form_is_taken_and_which_one_judges() -> None:
+    field = hoam.VectorField(time_harmonics=1)
     random = hoam.quadrature.uniform_random(8)
-
-    def settled(loss: Any, kind: Any = "gradient", network: Any = potential) -> Any:
-        split = structure_of(kind, variables(ds), [1, 1])
-        layout = SampleLayout(variables(ds), ((), ()))
-        return loss.settled(Dynamics(normalisation_of(ds), None, split, layout), network)
-
     forms = {
         "data": settled(hoam.ActionMatching()),
         "network": settled(hoam.ActionMatching(quadrature=random)),
