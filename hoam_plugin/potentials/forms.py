@@ -48,6 +48,13 @@ def bound(potential: Potential | VectorField, structure: Structure, embedding: E
         raise ValueError(
             f"potential={type(field).__name__}(...) has no potential; structure='gradient' takes CoLoRA, FiLM or MLP"
         )
+    seeable = [x for x, _ in structure.kinematics] if structure.kind == "kinetic" else range(len(embedding.periods))
+    strangers = [column for column in field.unseen if column not in seeable]
+    if strangers:
+        what = "positions" if structure.kind == "kinetic" else "coordinates"
+        raise ValueError(
+            f"unseen={field.unseen!r} of {type(field).__name__} must be columns of {what}, which are {list(seeable)!r}"
+        )
     if structure.kind == "kinetic":
         return Force(field, embedding, structure.kinematics, structure.metric if field.conservative else None)
     if field.conservative:

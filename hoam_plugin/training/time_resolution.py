@@ -84,9 +84,8 @@ def resolved(
     fast = seen & (residual[:, 0] > _TOLERANCE)
     slow = seen & ~fast
     fine = np.flatnonzero(np.maximum.accumulate(residual[slow].max(axis=0, initial=0.0)) <= _TOLERANCE)
-    settled = dataclasses.replace(field, time_harmonics=int(fine[-1]) if slow.any() else 1)
     if not fast.any():
-        return settled
+        return dataclasses.replace(field, time_harmonics=int(fine[-1]))
     unseen = positions[fast].tolist()
     said = (
         f"the {np.count_nonzero(node_weights)} saved times do not resolve the motion of the samples along "
@@ -99,7 +98,9 @@ def resolved(
         "VelocityMatching",
         stacklevel=4,
     )
-    return dataclasses.replace(settled, unseen=(*field.unseen, *unseen)) if slow.any() else settled
+    if not slow.any():
+        return dataclasses.replace(field, time_harmonics=1)
+    return dataclasses.replace(field, time_harmonics=int(fine[-1]), unseen=(*field.unseen, *unseen))
 
 
 def _names(dynamics: Dynamics, columns: list[int]) -> str:

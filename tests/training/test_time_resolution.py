@@ -96,3 +96,20 @@ def test_the_force_does_not_depend_on_what_is_not_seen(conservative: bool, tmp_p
 def test_columns_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="unseen=-1 must be a whole number of at least 0"):
         hoam.VectorField(unseen=(-1,))
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize(("structure", "column"), [("kinetic", 1), ("kinetic", 7), ("field", 4)])
+def test_columns_that_are_not_there_or_no_positions_are_refused(structure: Any, column: int) -> None:
+    ds = streaming(24, periods={"x": LONG, "y": LONG})
+    loss = hoam.MomentMatching() if structure == "field" else None
+    with pytest.raises(ValueError, match=rf"unseen=\({column},\) of VectorField must be columns of "):
+        hoam.fit(
+            ds,
+            key=KEY,
+            structure=structure,
+            loss=loss,
+            potential=hoam.VectorField(unseen=(column,), time_harmonics=1),
+            training=hoam.Training(iterations=2),
+            progress=False,
+        )
