@@ -61,6 +61,10 @@ def fit_baseline(
     of_type("training", training, Training)
     if network.conservative:
         raise ValueError("network=VectorField(conservative=True) is a force; a baseline takes conservative=False")
+    if network.unseen:
+        raise ValueError(
+            f"network=VectorField(unseen={network.unseen!r}): a baseline sees all coordinates; leave it out"
+        )
     ds = _checked(ensemble)
     variables, norm = ensembles.variables(ds), normalisation_of(ds)
     replaced = _required_start(ds, replaces, norm)

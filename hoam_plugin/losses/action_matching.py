@@ -72,8 +72,8 @@ class ActionMatching(EntropicLoss):
             them, the fluctuations of the linear terms cancel to the quadrature error. "merged": all samples, as a few
             weighted points with the same density, momentum and pressure (`hoam_plugin.losses.cells`), for the structure
             "kinetic" with one velocity and a `VectorField`. All have the same expectation. None takes "merged" where it
-            can be had, which knows nothing of trajectories; else "coupled" for the structure "kinetic", which gains
-            from them where there are some, and "independent" for others.
+            can be had, which knows nothing of trajectories; else "coupled" for the structure "kinetic" on saved times,
+            if positions are found to move with the velocities from one to the next, and "independent" for all others.
         time_derivative: what is differentiated in time. "network": the potential, as published; on finitely many nodes
             this has no lower bound. "data": the expectations of the potential of each node, held still, over the
             samples of neighbouring saved times, which has one. None takes "data" for the structure "gradient" on saved
@@ -125,7 +125,9 @@ class ActionMatching(EntropicLoss):
             return trapezoid_weights(times)
         return given
 
-    def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> ActionMatching:
+    def settled(
+        self, dynamics: Dynamics, potential: Potential | VectorField, *, trajectories: bool = True
+    ) -> ActionMatching:
         """With epsilon, the choice of samples and what is differentiated in time.
 
         Raises:
@@ -138,7 +140,7 @@ class ActionMatching(EntropicLoss):
                 "'independent' or 'coupled'"
             )
         # The force of few trajectories is their acceleration, that of unrelated samples a difference of noisy fluxes.
-        follows = dynamics.structure.kind == "kinetic" and not self._random
+        follows = trajectories and dynamics.structure.kind == "kinetic" and not self._random
         default: Samples = "merged" if by_moments else "coupled" if follows else "independent"
         epsilon = super().settled(dynamics, potential).epsilon
         on_data = dynamics.structure.kind == "gradient" and not self._random

@@ -103,8 +103,15 @@ class AbstractLoss(abc.ABC):
         """Raise ValueError where an ensemble lacks what the loss needs, such as recorded rates of driven variables."""
         return
 
-    def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> AbstractLoss:
+    def settled(
+        self, dynamics: Dynamics, potential: Potential | VectorField, *, trajectories: bool = True
+    ) -> AbstractLoss:
         """The loss with all that is left to choose, as it is recorded and used in training.
+
+        Args:
+            dynamics: what is known.
+            potential: what is learned.
+            trajectories: whether a sample is the same one at all times.
 
         Raises:
             ValueError: a choice that does not go with what is learned.
@@ -227,7 +234,9 @@ class EntropicLoss(AbstractLoss):
                 "declares it as `noise`; leave epsilon=None"
             )
 
-    def settled(self, dynamics: Dynamics, potential: Potential | VectorField) -> EntropicLoss:
+    def settled(
+        self, dynamics: Dynamics, potential: Potential | VectorField, *, trajectories: bool = True
+    ) -> EntropicLoss:
         """With epsilon: its own, or 1 or 0, as amplitudes of the stepper's noise come with the samples."""
         known = 1.0 if dynamics.has_noise else 0.0
         return dataclasses.replace(self, epsilon=known if dynamics.structure.knows_dynamics else self.noise)

@@ -22,6 +22,9 @@ POTENTIALS: dict[str, Callable[..., Potential | VectorField]] = {
 }
 
 
+# What fields that a file does not know yet were when it was written, where that is not their default.
+_BEFORE: dict[str, dict[str, object]] = {"SplinePotential": {"period_weight": 1.0}}
+
 # Those that are solved for around a network.
 _MADE_BY_FIT = (Corrected, FeaturePotential)
 
@@ -52,6 +55,7 @@ def potential_from(described: Mapping[str, object]) -> Potential | VectorField:
             f"the potential is of the unknown kind {kind!r}; {suggestion(kind, POTENTIALS)}; put a class of your own "
             "into hoam_plugin.potentials.POTENTIALS before you load it"
         )
+    described = {**_BEFORE.get(kind, {}), **described}
     return POTENTIALS[kind](**{name: _field_from(value) for name, value in described.items() if name != "kind"})
 
 

@@ -55,6 +55,8 @@ def bound(potential: Potential | VectorField, structure: Structure, embedding: E
         raise ValueError(
             f"unseen={field.unseen!r} of {type(field).__name__} must be columns of {what}, which are {list(seeable)!r}"
         )
+    if not embedding.n_features:
+        raise ValueError(f"unseen={field.unseen!r} of {type(field).__name__} leaves no coordinate that it sees")
     if structure.kind == "kinetic":
         return Force(field, embedding, structure.kinematics, structure.metric if field.conservative else None)
     if field.conservative:

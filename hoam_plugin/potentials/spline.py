@@ -50,18 +50,18 @@ class SplinePotential(ScalarPotential):
         n_steps: of the march in time, at most one from each saved time to the next.
         smoothness: factor of int |hess s|^2 dz / volume beside E|grad s|^2 in normalised units: keeps the potential
             smooth where few samples say what it is. None chooses by held-out samples.
+        axes: where the splines lie, in normalised units, as fields of `Axis`: `fit` finds it.
         period_weight: what motion along periods counts in the energy E|grad s|^2 beside motion along other coordinates,
             where a weight of 1 counts both in standard deviations (of a period, as if samples filled it). It says which
             of all velocities is chosen that take one population to the next: with 4, fewer samples are moved around the
             period (of a plasma, along x) and more across it (along v).
-        axes: where the splines lie, in normalised units, as fields of `Axis`: `fit` finds it.
     """
 
     n_splines: int | tuple[int, ...] | None = None
     n_steps: int = 96
     smoothness: float | None = None
-    period_weight: float = 4.0
     axes: tuple[tuple[float, float, int, bool], ...] | None = None
+    period_weight: float = 4.0
 
     def __post_init__(self) -> None:
         if self.n_splines is not None:

@@ -34,12 +34,14 @@ class VectorField:
             `hoam_plugin.training.time_resolution`).
         conservative: the force is minus the gradient of a potential, of which the network is the one component;
             "kinetic" only.
-        unseen: columns of a sample (its variables flattened in order) that the field does not depend on. Where nothing
-            is said of time_harmonics either, `fit` puts positions here along which the saved times resolve no waves.
+        unseen: columns of a sample (its variables flattened in order) that the field does not depend on; a conservative
+            force has then no part along them. Where nothing is said of time_harmonics, `fit` adds positions along which
+            the saved times resolve no waves.
         has_components: whether the output is a vector field instead of a potential.
 
     Raises:
         ValueError: a size below 1 (depth: below 2; time_harmonics, unseen: below 0).
+        TypeError: unseen is no tuple.
     """
 
     width: int = 96
@@ -56,6 +58,8 @@ class VectorField:
             positive_int(name, getattr(self, name), least)
         if self.time_harmonics is not None:
             positive_int("time_harmonics", self.time_harmonics, 0)
+        if not isinstance(self.unseen, tuple | list):
+            raise TypeError(f"unseen={self.unseen!r} must be a tuple of columns, such as (1, 2)")
         object.__setattr__(self, "unseen", tuple(positive_int("unseen", column, 0) for column in self.unseen))
 
     def init(self, key: Key, n_features: int, n_conditions: int, n_outputs: int) -> Weights:

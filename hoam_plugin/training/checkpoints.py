@@ -24,7 +24,7 @@ _PREFIX = "training/"
 # Settings that may differ between a training and its continuation; feedback comes after its end.
 _FREE = ("checkpoint_seconds", "feedback")
 # What settings that a file does not know yet were when it was written.
-_BEFORE = {"training.held_out": 0, "loss.time_derivative": "network", "clock": "physical"}
+_BEFORE = {"training.held_out": 0, "loss.time_derivative": "network", "clock": "physical", "potential.unseen": []}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,8 @@ def draw_batch(
 ) -> Batch:
     """Samples of one iteration: for each of its runs, an independently drawn stratified subset at every node and end.
 
-    Independent subsets beat one set of trajectories through all times: their fluctuations average out over the nodes.
+    For gradients, independent subsets beat one set of trajectories through all times: their fluctuations average out
+    over the nodes. A loss with coupled samples, which is better for forces, sees one subset at all nodes and ends.
     A loss that differentiates means over samples sees one subset of a saved time at all nodes that look at it: else the
     fluctuations of the differences would be those of the means divided by the distance of the nodes.
     """

@@ -66,7 +66,7 @@ def continuity_residual(
                 remainders[:, j] = np.maximum(remainders[:, j], remainder)
                 magnitudes[:, j] = np.maximum(magnitudes[:, j], node_weights @ np.abs(terms))
         found.append(remainders / np.maximum(magnitudes, 1e-300))
-    return np.stack(found)
+    return np.reshape(found, (-1, harmonics, len(time_harmonics)))
 
 
 def resolved(
@@ -92,7 +92,8 @@ def resolved(
         f"{_names(dynamics, unseen)}: the change of a density with {n_waves} waves is integrated with an error of "
         f"{residual[fast, 0].max():.1%}; "
     )
-    so = "the force is taken not to depend on where they are there; if it does, " if slow.any() else ""
+    what = "to have no part along it" if field.conservative else "not to depend on where they are there"
+    so = f"the force is taken {what} (a given time_harmonics prevents it); if it does, " if slow.any() else ""
     warnings.warn(
         f"{said}{so}simulate on a rule with twice as many nodes, or use a VectorField with fewer harmonics, or "
         "VelocityMatching",

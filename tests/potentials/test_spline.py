@@ -297,6 +297,12 @@ def test_it_is_made_again_from_json(potential: SplinePotential) -> None:
         assert again.placed == potential.placed  # type: ignore[union-attr]
 
 
+def test_one_of_a_file_from_before_periods_had_a_weight_says_what_it_was_solved_with() -> None:
+    described = description(SplinePotential())
+    del described["period_weight"]
+    assert potential_from(described) == SplinePotential(period_weight=1.0)
+
+
 @pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize(
     ("options", "match"),

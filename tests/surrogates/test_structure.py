@@ -190,6 +190,8 @@ def test_what_does_not_go_together() -> None:
         hoam.fit(plasma, key=jax.random.key(0), structure="field", loss=hoam.ActionMatching())
     with pytest.raises(ValueError, match="has no potential"):
         hoam.fit(plasma, key=jax.random.key(0), potential=SMALL_FIELD)
+    with pytest.raises(ValueError, match="has no potential"):
+        hoam.fit(plasma, key=jax.random.key(0), potential=hoam.VectorField())
     with pytest.raises(ValueError, match="rates=True"):
         fit_kinetic(plasma, loss=hoam.VelocityMatching())
     with pytest.raises(ValueError, match="equally spaced"):

@@ -33,10 +33,14 @@ def streaming(n_times: int, *, periods: dict[str, float]) -> xr.Dataset:
     return xr.Dataset(variables, {"time": times, "mu": ("run", [1.0])})
 
 
-def potential(ds: xr.Dataset, given: hoam.VectorField | None = None) -> hoam.VectorField:
-    """Which one `fit` would train."""
+def chosen(ds: xr.Dataset, given: hoam.VectorField | None = None) -> choices.Choices:
+    """What `fit` would train."""
     nothing: dict[str, Any] = dict.fromkeys(("loss", "training", "replaces", "validate", "clock", "base"))
-    found = choices.resolve(ds, structure="kinetic", potential=given, **nothing).potential
+    return choices.resolve(ds, structure="kinetic", potential=given, **nothing)
+
+
+def potential(ds: xr.Dataset, given: hoam.VectorField | None = None) -> hoam.VectorField:
+    found = chosen(ds, given).potential
     assert isinstance(found, hoam.VectorField)
     return found
 
@@ -71,7 +75,30 @@ def test_what_is_said_stays() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert potential(ds, hoam.VectorField(unseen=(2,))).unseen == (2,)
+        assert potential(ds, hoam.VectorField(unseen=(0, 2))).time_harmonics == 8
         assert potential(ds, hoam.VectorField(time_harmonics=2)).unseen == ()
+
+
+def test_what_is_too_fast_is_added_to_what_is_said() -> None:
+    ds = streaming(24, periods={"x": LONG, "y": SHORT, "z": LONG})
+    with pytest.warns(UserWarning, match="along y: "):
+        assert potential(ds, hoam.VectorField(unseen=(4,))).unseen == (4, 2)
+
+
+@pytest.mark.parametrize("period", [LONG, SHORT])
+def test_samples_are_followed_where_they_are_trajectories(period: float) -> None:
+    ds = streaming(64, periods={"x": LONG, "y": period})
+    given = hoam.VectorField(time_harmonics=1)
+    assert chosen(ds, given).loss == hoam.ActionMatching(epsilon=0.0, samples="coupled", time_derivative="network")
+    rng = np.random.default_rng(1)
+    redrawn = ds.copy(deep=True)
+    for time in range(ds.sizes["time"]):
+        who = rng.permutation(ds.sizes["sample"])
+        for name in ("x", "vx", "y", "vy"):
+            redrawn[name][:, time] = ds[name].values[:, time][:, who]
+    assert chosen(redrawn, given).loss == hoam.ActionMatching(
+        epsilon=0.0, samples="independent", time_derivative="network"
+    )
 
 
 @pytest.mark.parametrize("conservative", [False, True])
@@ -93,7 +120,17 @@ def test_the_force_does_not_depend_on_what_is_not_seen(conservative: bool, tmp_p
 
 
 @pytest.mark.usefixtures("as_installed")
+def test_a_field_sees_something() -> None:
+    ds = streaming(24, periods={"x": LONG})
+    everything = hoam.VectorField(unseen=(0, 1), time_harmonics=1)
+    with pytest.raises(ValueError, match="leaves no coordinate that it sees"):
+        hoam.fit(ds, key=KEY, structure="field", loss=hoam.MomentMatching(), potential=everything, progress=False)
+
+
+@pytest.mark.usefixtures("as_installed")
 def test_columns_that_cannot_be_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"unseen=2 must be a tuple of columns"):
+        hoam.VectorField(unseen=2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unseen=-1 must be a whole number of at least 0"):
         hoam.VectorField(unseen=(-1,))
 
