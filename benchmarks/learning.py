@@ -130,10 +130,10 @@ def default_training(loss: Any = None, **changes: Any) -> hoam.Training:
 def iterations_in(
     seconds: float, train: Callable[[hoam.Training], Any], training: hoam.Training, most: int | None = None
 ) -> int:
-    """How many iterations a training of some seconds has, by the first ones of a short training.
+    """How many iterations a training of some seconds has, by the first ones of a short training without feedback.
 
     Args:
-        seconds: of the whole training, compilation included.
+        seconds: of the training, compilation included, feedback not.
         train: takes settings and gives a stepper with a `history`.
         training: the settings.
         most: iterations.
@@ -143,7 +143,7 @@ def iterations_in(
         begin = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = train(dataclasses.replace(training, iterations=iterations, block=_BLOCK))
+            model = train(dataclasses.replace(training, iterations=iterations, block=_BLOCK, feedback=False))
         return model, time.perf_counter() - begin
 
     try:
