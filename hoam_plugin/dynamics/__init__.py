@@ -5,6 +5,7 @@ from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.dynamics.moment_files import drift_arrays, drift_from
 from hoam_plugin.dynamics.moments import MomentDrift, MomentMotion, moment_drift, moment_motion, whitened
 from hoam_plugin.dynamics.normalisation import CONDITION_TIME_RATE, Normalisation, conditions_of, normalisation_of
+from hoam_plugin.dynamics.particle_units import units_of_particles
 from hoam_plugin.dynamics.population_clock import (
     PopulationClock,
     clock_attribute,
@@ -42,6 +43,7 @@ __all__ = [
     "remainders_for",
     "structure_from",
     "structure_of",
+    "units_of_particles",
     "weights_of_runs",
     "whitened",
     "with_centred",

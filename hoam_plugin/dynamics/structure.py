@@ -25,17 +25,20 @@ class Structure:
         driven: columns of a sample (its variables flattened in order) that the learned part drives.
         kinematics: (position, velocity) columns with dx/dt = v.
         metric: per velocity the factor by which -dPhi/dx in normalised units drives it, for conservative forces.
+        in_noise: for "gradient", whether the gradient is the drift beside the noise that the stepper declares, and not
+            the velocity of the population.
     """
 
     kind: Kind
     driven: tuple[int, ...]
     kinematics: tuple[tuple[int, int], ...] = ()
     metric: tuple[float, ...] = ()
+    in_noise: bool = False
 
     @property
     def knows_dynamics(self) -> bool:
         """Whether a stepper's `known_drift` and `noise` take part."""
-        return self.kind != "gradient"
+        return self.kind != "gradient" or self.in_noise
 
 
 def structure_of(kind: str, variables: Sequence[Variable], sizes: Sequence[int]) -> Structure:
@@ -80,4 +83,5 @@ def with_metric(structure: Structure, scale: np.ndarray) -> Structure:
 def structure_from(fields: Mapping[str, Any]) -> Structure:
     """A structure from its fields, as JSON has them."""
     pairs = tuple((int(x), int(v)) for x, v in fields["kinematics"])
-    return Structure(fields["kind"], tuple(int(d) for d in fields["driven"]), pairs, tuple(fields["metric"]))
+    driven, metric = tuple(int(d) for d in fields["driven"]), tuple(fields["metric"])
+    return Structure(fields["kind"], driven, pairs, metric, fields.get("in_noise", False))

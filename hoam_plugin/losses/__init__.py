@@ -4,7 +4,7 @@ from hoam_plugin.losses import cells
 from hoam_plugin.losses.action_matching import ActionMatching, Samples, marginal_potential, without_noise
 from hoam_plugin.losses.base import AbstractLoss, EntropicLoss, TrainingDefaults
 from hoam_plugin.losses.batch import Batch, NodeMoments, Nodes, if_there, rows_of
-from hoam_plugin.losses.catalogue import LOSSES, description, required_loss
+from hoam_plugin.losses.catalogue import LOSSES, description, required_loss, without_own_noise
 from hoam_plugin.losses.dice import DICE
 from hoam_plugin.losses.evaluation import loss_and_gradient, loss_value
 from hoam_plugin.losses.moment_matching import MomentMatching
@@ -40,4 +40,5 @@ __all__ = [
     "targets_from",
     "velocity_field",
     "without_noise",
+    "without_own_noise",
 ]

@@ -33,3 +33,13 @@ def required_loss(value: object) -> AbstractLoss:
         known = " or ".join(f"{name}(...)" for name in LOSSES)
         raise TypeError(f"loss={value!r} must be {known}")
     return value
+
+
+def without_own_noise(loss: AbstractLoss) -> AbstractLoss | None:
+    """The loss by which a potential of particles is solved for: no noise but the stepper's, or that is asked for.
+
+    None for losses whose minimiser is not the solution of linear equations.
+    """
+    if isinstance(loss, ActionMatching):
+        return dataclasses.replace(loss, epsilon=loss.epsilon or 0.0)
+    return loss if isinstance(loss, VelocityMatching | TrajectoryMatching) else None

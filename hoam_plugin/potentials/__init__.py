@@ -16,6 +16,9 @@ from hoam_plugin.potentials.interface import (
     modulations_and_rates,
 )
 from hoam_plugin.potentials.mlp import MLP
+from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms
+from hoam_plugin.potentials.particles import ParticlePotential
+from hoam_plugin.potentials.radial import RadialAxis, radial_taps
 from hoam_plugin.potentials.spline import MOST_DIMS, SplinePotential
 from hoam_plugin.potentials.streams import Streams, per_row
 from hoam_plugin.potentials.vector_field import VectorField
@@ -33,7 +36,10 @@ __all__ = [
     "Force",
     "FreeField",
     "LearnedDrift",
+    "OneBodyTerms",
+    "ParticlePotential",
     "Potential",
+    "RadialAxis",
     "ScalarPotential",
     "SplinePotential",
     "Streams",
@@ -43,7 +49,10 @@ __all__ = [
     "description",
     "embedding_of",
     "modulations_and_rates",
+    "one_body_derivatives",
+    "one_body_terms",
     "per_row",
     "potential_from",
+    "radial_taps",
     "required_potential",
 ]

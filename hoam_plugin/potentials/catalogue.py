@@ -13,12 +13,14 @@ from hoam_plugin.potentials.features import FeaturePotential
 from hoam_plugin.potentials.film import FiLM
 from hoam_plugin.potentials.interface import Potential
 from hoam_plugin.potentials.mlp import MLP
+from hoam_plugin.potentials.particles import ParticlePotential
 from hoam_plugin.potentials.spline import SplinePotential
 from hoam_plugin.potentials.vector_field import VectorField
 
 # Names in files. A potential of one's own that is to be loaded from files is put in here.
 POTENTIALS: dict[str, Callable[..., Potential | VectorField]] = {
-    kind.__name__: kind for kind in (CoLoRA, Corrected, FeaturePotential, FiLM, MLP, SplinePotential, VectorField)
+    kind.__name__: kind
+    for kind in (CoLoRA, Corrected, FeaturePotential, FiLM, MLP, ParticlePotential, SplinePotential, VectorField)
 }
 
 

@@ -19,6 +19,7 @@ from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Normalisation, Structure
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import LearnedDrift, Potential, ScalarPotential, Weights
+from hoam_plugin.potentials.particles import ParticlePotential
 from hoam_plugin.potentials.streams import Streams
 from hoam_plugin.potentials.vector_field import VectorField
 
@@ -69,6 +70,8 @@ def _bound_potential(potential: Potential, structure: Structure, embedding: Embe
         return potential
     if structure.kind == "field":
         raise _no_free_field(potential)
+    if isinstance(potential, ParticlePotential):
+        return ForceBetweenParticles(potential, structure.kinematics)
     owners = np.asarray(embedding.owners)
     velocities = np.flatnonzero(np.isin(owners, structure.driven))
     return AtRestZero(potential, tuple(velocities.tolist()))
@@ -119,6 +122,38 @@ class _Field(_Around, abc.ABC):
     ) -> Float[Array, "n Y"]:
         """The drift of `drift` at one time."""
         return self.drift(weights, embedding, z, modulation[None])
+
+
+@dataclasses.dataclass(frozen=True)
+class ForceBetweenParticles(_Field):
+    """psi = v . grad s(x): the learned drift of the velocities is the gradient of a potential of particles.
+
+    Attributes:
+        network: s.
+        kinematics: (position, velocity) columns.
+    """
+
+    network: ParticlePotential
+    kinematics: tuple[tuple[int, int], ...]
+
+    has_components: ClassVar[bool] = False
+
+    def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
+        """Coefficients of zero."""
+        return self.network.init(key, n_features, n_conditions)
+
+    def drift(
+        self, weights: Weights, embedding: Embedding, z: Float[Array, "N D"], modulations: Float[Array, "T k"]
+    ) -> Float[Array, "N Y"]:
+        """The force at N / T configurations of each of T times."""
+        return self.network.drift(weights, embedding, z[:, np.asarray([x for x, _ in self.kinematics])], modulations)
+
+    def drift_at_one_time(
+        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " k"]
+    ) -> Float[Array, "n Y"]:
+        """The same at one time."""
+        positions = z[:, np.asarray([x for x, _ in self.kinematics])]
+        return self.network.drift_at_one_time(weights, embedding, positions, modulation)
 
 
 @dataclasses.dataclass(frozen=True)

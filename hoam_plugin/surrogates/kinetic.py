@@ -18,7 +18,7 @@ from hoam_plugin._types import DTypeLike, Parameters, Scalar
 from hoam_plugin.numerics import tabulation
 from hoam_plugin.numerics.integrators import Velocity
 from hoam_plugin.numerics.periodic import wrapped
-from hoam_plugin.potentials import VectorField
+from hoam_plugin.potentials import ParticlePotential, VectorField
 from hoam_plugin.surrogates.learned import LearnedDynamics, learned_drift_over_steps
 
 # Positions and velocities of all samples.
@@ -47,7 +47,7 @@ def drift_kick_drift(
     if table is not None:
         length = _length(learned, int(positions[0]), y.dtype)
         force = tabulation.linear(table, y[:, positions[0]], 0.0, length, periodic=True)
-    elif isinstance(learned.potential, VectorField):
+    elif isinstance(learned.potential, VectorField | ParticlePotential):
         force = _force(learned, kick, y, positions)
 
     def slope(v: Float[Array, "n Y"]) -> Float[Array, "n Y"]:

@@ -27,12 +27,14 @@ from hoam_plugin.dynamics import (
     population_clock_of,
     recorded_clock,
     structure_of,
+    units_of_particles,
     with_metric,
 )
 from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.losses import description as loss_description
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import (
+    ParticlePotential,
     Potential,
     SplinePotential,
     VectorField,
@@ -42,9 +44,16 @@ from hoam_plugin.potentials import (
     embedding_of,
 )
 from hoam_plugin.quadrature import Rule
-from hoam_plugin.steppers import SampleLayout, Stepper, rebuild_stepper, require_field_name, require_representable
+from hoam_plugin.steppers import (
+    SampleLayout,
+    Stepper,
+    abilities_of,
+    rebuild_stepper,
+    require_field_name,
+    require_representable,
+)
 from hoam_plugin.surrogates import LearnedDynamics, Options, Provenance, Surrogate, TrainedRange, required_stepper
-from hoam_plugin.training import solvable, spline_places
+from hoam_plugin.training import particle_places, solvable, spline_places
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.defaults import default_training
 from hoam_plugin.training.iterations import Setup
@@ -181,6 +190,12 @@ def resolve(
     normalisation = dataclasses.replace(normalisation, clock=_clock_of(clock, ds, normalisation, split.kind))
     if isinstance(potential, SplinePotential):
         normalisation = normalisation.stretched(math.sqrt(potential.period_weight))
+    if isinstance(potential, ParticlePotential):
+        particle_places.require_configurations(potential, layout)
+        normalisation = units_of_particles(normalisation, layout)
+        potential = particle_places.placed(potential, ds, normalisation, split, layout)
+        in_noise = split.kind == "gradient" and loss.noise == 0 and abilities_of(replaced).noise is not None
+        split = dataclasses.replace(split, in_noise=in_noise)
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     if isinstance(potential, SplinePotential):

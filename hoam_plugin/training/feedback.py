@@ -13,6 +13,9 @@ any number of coordinates.
 
 from __future__ import annotations
 
+import warnings
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 
@@ -36,6 +39,36 @@ _MOST_SAMPLES, _LEAST_SAMPLES = 10_000, 1000
 _SHARE, _LEAST_AFFORDABLE = 4, 2000
 # Of the gradient per step of the model: twice, in each of which there are two (with noise) or four of them.
 _EVALUATIONS = 4
+# A model is of no use whose samples are off by more than this share of the square of how far samples are off that do
+# not move, if that is more than so many times what the scatter of the means makes of it.
+_ASTRAY, _SCATTERS = 0.25, 10.0
+
+
+class Distances(NamedTuple):
+    """Mean squares, in standard deviations, of how far means of samples are off those of a run.
+
+    Attributes:
+        before: of samples that the model moves.
+        after: of samples that it moves with the correction.
+        still: of samples that do not move.
+        scatter: of samples that are right.
+    """
+
+    before: float
+    after: float
+    still: float
+    scatter: float
+
+    @property
+    def astray(self) -> str:
+        """Why the better one of the two models is of no use, or ""."""
+        best = min(self.before, self.after)
+        if best <= max(_ASTRAY * self.still, _SCATTERS * self.scatter):
+            return ""
+        return (
+            f"its own samples end up {best**0.5:.3g} standard deviations off a run that took no part, in the mean over "
+            f"time, where samples that do not move are {self.still**0.5:.3g} off"
+        )
 
 
 def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, progress: bool) -> Surrogate:
@@ -65,17 +98,17 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
                 return march.solved(run, march.targets(run), lambda: advance(1))
 
             coefficients = in_threads(through, every)
-            before, after = _judged(march, coefficients)
+            found = _judged(march, coefficients)
     except FloatingPointError as error:
-        return _with_note(model, f"no correction was found: {error}")
+        return _with_note(model, f"no correction was found: {error}", "its own samples run away")
     said = (
-        f"the model's means are off by {before**0.5:.3g} standard deviations without, and by {after**0.5:.3g} with a "
-        "correction, where they took no part in it"
+        f"the model's means are off by {found.before**0.5:.3g} standard deviations without, and by "
+        f"{found.after**0.5:.3g} with a correction, where they took no part in it"
     )
-    if not after < before:
-        return _with_note(model, f"{said}, so that there is none")
+    if not found.after < found.before:
+        return _with_note(model, f"{said}, so that there is none", found.astray)
     weights = march.model.learned.weights | {"correction": march.weights(every, coefficients)}
-    return _with_note(with_learned(march.model, weights=weights), said)
+    return _with_note(with_learned(march.model, weights=weights), said, found.astray)
 
 
 def _affordable_samples(model: Surrogate, runs: Runs, training: Training) -> int:
@@ -86,15 +119,23 @@ def _affordable_samples(model: Surrogate, runs: Runs, training: Training) -> int
     return int(_SHARE * seen * training.runs_per_iteration / (n_runs * n_steps * _EVALUATIONS))
 
 
-def _with_note(model: Surrogate, said: str) -> Surrogate:
-    """With a sentence in its history."""
+def _with_note(model: Surrogate, said: str, astray: str) -> Surrogate:
+    """With a sentence in its history; and a warning, where the model is of no use."""
     provenance = provenance_of(model)
     assert provenance.history is not None
-    return with_provenance(model, Provenance(provenance.configuration, provenance.history.assign_attrs(feedback=said)))
+    attributes = {"feedback": said}
+    if astray:
+        attributes |= {"converged": "unstable", "verdict": astray}
+        warnings.warn(
+            f"the surrogate is of no use: {astray}; more saved times (or clock='population', which puts them where the "
+            "population moves fast), more samples or a longer training would help",
+            stacklevel=4,
+        )
+    return with_provenance(model, Provenance(provenance.configuration, provenance.history.assign_attrs(attributes)))
 
 
-def _judged(march: FeedbackMarch, coefficients: list[Float[np.ndarray, "n k"]]) -> tuple[float, float]:
-    """The distances without and with a correction, where the samples took no part in it."""
+def _judged(march: FeedbackMarch, coefficients: list[Float[np.ndarray, "n k"]]) -> Distances:
+    """Where the samples took no part in the correction."""
     ds = march.ensemble
     left_out = run_in_the_middle(ds)
     if left_out is not None:
@@ -111,4 +152,4 @@ def _judged(march: FeedbackMarch, coefficients: list[Float[np.ndarray, "n k"]]) 
         return float(np.mean(march.distances(weights, targets, parameters, seed)))
 
     before, after = in_threads(distance, (march.nothing(), weights))
-    return before, after
+    return Distances(before, after, march.distance_of_the_start(targets), march.scatter(targets))

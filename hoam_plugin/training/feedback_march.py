@@ -44,6 +44,7 @@ class Targets(NamedTuple):
         means: of phi at every later time.
         deviations: standard deviations of phi.
         groups: the features of the samples, their products, and waves.
+        n_samples: of the run, over which the means are.
     """
 
     start: Float[Array, "N D"]
@@ -51,6 +52,7 @@ class Targets(NamedTuple):
     deviations: list[Means]
 
     groups: tuple[slice, ...]
+    n_samples: int
 
     def square(self, missed: Means, i: int) -> float:
         """Mean square of differences of means at a time, in standard deviations; the same weight for every group.
@@ -114,7 +116,8 @@ class FeedbackMarch:
                 means.append(np.asarray(mean, np.float64))
                 deviations.append(np.asarray(deviation, np.float64))
         assert start is not None
-        return Targets(start, means[1:], deviations[1:], self.correction.groups(self._embedding.n_features))
+        groups = self.correction.groups(self._embedding.n_features)
+        return Targets(start, means[1:], deviations[1:], groups, some.sizes["sample"])
 
     def solved(self, run: int, targets: Targets, done: Callable[[], None] = lambda: None) -> Float[np.ndarray, "n k"]:
         """The coefficients of the correction in every step through a run.
@@ -167,6 +170,15 @@ class FeedbackMarch:
             y = self._moved(weights, y, i, parameters, seed)
             squares.append(targets.square(self._means(y) - mean, i))
         return np.nan_to_num(np.asarray(squares), nan=np.inf)
+
+    def distance_of_the_start(self, targets: Targets) -> float:
+        """The same for samples that do not move, in the mean over time."""
+        start = self._means(targets.start)
+        return float(np.mean([targets.square(start - mean, i) for i, mean in enumerate(targets.means)]))
+
+    def scatter(self, targets: Targets) -> float:
+        """Of two independent populations that are the same, as many samples of the model and of the run."""
+        return 1 / len(targets.start) + 1 / targets.n_samples
 
     def weights(self, runs: list[int], coefficients: list[Float[np.ndarray, "n k"]]) -> Weights:
         """Of the correction, from its coefficients in some runs."""

@@ -18,7 +18,7 @@ from hoam_plugin._internal.files import as_path, require_writable
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Kind, structure_of
 from hoam_plugin.losses import AbstractLoss, has_rates
-from hoam_plugin.potentials import Potential, SplinePotential, VectorField
+from hoam_plugin.potentials import ParticlePotential, Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import checkpoints, feedback, held_out, moments_alone, solved, step_size
@@ -27,6 +27,7 @@ from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained
 from hoam_plugin.training.guard import TrainingDivergedError
 from hoam_plugin.training.judge import judge_of
+from hoam_plugin.training.particle_fitting import solve_particles
 from hoam_plugin.training.run import TrainingRun
 from hoam_plugin.training.settings import Training
 from hoam_plugin.training.windows import TrainingSamples
@@ -145,9 +146,15 @@ def fit(
             if path is not None:
                 checkpoints.finish(path, moved)
             return moved
+    if resume is not None and isinstance(choices.potential, SplinePotential | ParticlePotential):
+        who = type(choices.potential).__name__
+        raise ValueError(f"resume={str(resume)!r}: {who}(...) is solved for at once, and is not resumed")
+    if isinstance(choices.potential, ParticlePotential):
+        model = solve_particles(choices, key=key, progress=progress)
+        if path is not None:
+            checkpoints.finish(path, model)
+        return model
     if isinstance(choices.potential, SplinePotential):
-        if resume is not None:
-            raise ValueError(f"resume={str(resume)!r}: SplinePotential(...) is solved for at once, and is not resumed")
         try:
             found = solved.solve(choices, key, progress=progress)
         except FloatingPointError:

@@ -144,7 +144,8 @@ class TrainingRun:
             raise self._interrupted() from interrupt
         if self._path is not None:
             checkpoints.finish(self._path, model)
-        if ended.advice:
+        if ended.advice and model.history is not None and model.history.attrs["converged"] == ended.outcome:
+            # What completes a model may have found worse, and said so.
             warnings.warn(f"training is {ended.outcome}: {ended.sentence}; {ended.advice}", stacklevel=3)
         return model
 

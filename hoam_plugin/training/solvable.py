@@ -7,8 +7,15 @@ from typing import Literal, NamedTuple
 import xarray as xr
 
 from hoam_plugin.dynamics import Structure
-from hoam_plugin.losses import AbstractLoss, required_loss, without_noise
-from hoam_plugin.potentials import MOST_DIMS, Potential, SplinePotential, VectorField, required_potential
+from hoam_plugin.losses import AbstractLoss, required_loss, without_noise, without_own_noise
+from hoam_plugin.potentials import (
+    MOST_DIMS,
+    ParticlePotential,
+    Potential,
+    SplinePotential,
+    VectorField,
+    required_potential,
+)
 from hoam_plugin.training.defaults import default_loss
 from hoam_plugin.training.settings import Training
 
@@ -49,6 +56,8 @@ def potential_and_loss(
     loss.require_structure(structure)
     if isinstance(potential, SplinePotential):
         loss = _require_solvable(structure, n_dims, loss, given)
+    if isinstance(potential, ParticlePotential):
+        loss = _require_solvable_for_particles(structure, loss, given)
     return loss.default_potential(structure) if potential is None else potential, loss
 
 
@@ -66,9 +75,29 @@ def _require_solvable(structure: Structure, n_dims: int, loss: AbstractLoss, giv
     solved = without_noise(loss)
     if solved is None:
         raise ValueError(f"{who} by ActionMatching() without noise, and loss={loss!r}")
+    _require_no_training(who, given)
+    return solved
+
+
+def _require_solvable_for_particles(structure: Structure, loss: AbstractLoss, given: Given) -> AbstractLoss:
+    """The loss without noise but that of the stepper, or that is asked for.
+
+    Raises:
+        ValueError: something that does not go with a potential of particles.
+    """
+    who = "potential=ParticlePotential(...) is solved for"
+    if structure.kind == "field":
+        raise ValueError(f"{who}, which goes with structure='gradient' or 'kinetic', and the structure is 'field'")
+    _require_no_training(who, given)
+    solved = without_own_noise(loss)
+    if solved is None:
+        raise ValueError(f"{who} by ActionMatching() or VelocityMatching(), and loss={loss!r}")
+    return solved
+
+
+def _require_no_training(who: str, given: Given) -> None:
     for name in ("training", "validate", "base"):
         value = getattr(given, name)
         if value is not None and value != "none":
             shown = repr(value) if name == "base" else f"{type(value).__name__}(...)"
             raise ValueError(f"{who}, so that {name}={shown} has no meaning; leave it out, or use CoLoRA(...)")
-    return solved

@@ -263,7 +263,8 @@ def test_what_does_not_help_between_the_runs_is_left_out() -> None:
     x, y = normals(2, 3)
     choices = chosen(built({"x": x + way, "y": y + 0 * way}))
     model = untrained(choices)
-    same = corrected(choices, model)
+    with pytest.warns(UserWarning, match="of no use: its own samples end up .* where samples that do not move are"):
+        same = corrected(choices, model)
     assert same.learned is model.learned
     assert said(same).endswith("so that there is none")
 
@@ -271,9 +272,12 @@ def test_what_does_not_help_between_the_runs_is_left_out() -> None:
 def test_samples_that_run_away_are_no_reason_to_fail() -> None:
     choices = put_right()[0]
     model = untrained(choices, 1e30)
-    same = corrected(choices, model)
+    with pytest.warns(UserWarning, match="the surrogate is of no use: its own samples run away; more saved times"):
+        same = corrected(choices, model)
     assert same.learned is model.learned
     assert said(same) == "no correction was found: samples of the model ran away"
+    assert same.history is not None
+    assert same.history.attrs["converged"] == "unstable"
 
 
 def test_too_few_samples_or_iterations_or_times_leave_the_model_alone() -> None:

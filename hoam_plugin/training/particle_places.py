@@ -1,0 +1,103 @@
+"""The particles of an ensemble of configurations, and where the functions of their distances lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from hoam_plugin import ensembles
+from hoam_plugin.dynamics import Normalisation, Structure
+from hoam_plugin.numerics.periodic import nearest_image_on_host
+from hoam_plugin.potentials import ParticlePotential, RadialAxis
+from hoam_plugin.steppers import SampleLayout
+
+# Pairs whose distances are looked at, and how many of them are closer than where functions begin.
+_PAIRS, _CLOSEST = 2_000_000, 40
+# Particles pass through one another where the closest pairs are nearer than so many intervals of the splines.
+_PASSING = 1.0
+
+
+def require_configurations(potential: ParticlePotential, layout: SampleLayout) -> tuple[int, int]:
+    """The number of particles and of axes.
+
+    Raises:
+        ValueError: samples that are not configurations, or species that are not those of the particles.
+    """
+    shapes = set(layout.shapes)
+    if len(shapes) != 1 or len(layout.shapes[0]) != 2:
+        shown = {name: shape for name, shape in zip(layout.names, layout.shapes, strict=True)}
+        raise ValueError(
+            f"potential=ParticlePotential(...) takes configurations, variables of the shape (particles, axes), and the "
+            f"samples have {shown!r}; make them with view='configuration', or use another potential"
+        )
+    n, d = layout.shapes[0]
+    if potential.species is not None and len(potential.species) != n:
+        raise ValueError(f"species of ParticlePotential(...) has {len(potential.species)} entries for {n} particles")
+    return n, d
+
+
+def placed(
+    potential: ParticlePotential, ds: xr.Dataset, norm: Normalisation, structure: Structure, layout: SampleLayout
+) -> ParticlePotential:
+    """The potential with its particles and its splines where their distances are.
+
+    Args:
+        potential: of configurations.
+        ds: the runs.
+        norm: in the units of particles.
+        structure: of the dynamics.
+        layout: of the samples.
+
+    Raises:
+        ValueError: a cutoff beyond half of a period.
+    """
+    n, d = layout.shapes[0]
+    positions = np.asarray([x for x, _ in structure.kinematics] or structure.driven)
+    if len(positions) != n * d:
+        raise ValueError(
+            "potential=ParticlePotential(...) drives the positions of particles, or their velocities with "
+            f"structure='kinetic', and the variables are {list(layout.names)!r}; select one, or use structure='kinetic'"
+        )
+    periods = tuple(norm.periods[column] for column in positions[:d])
+    half = min((period / 2 for period in periods if period is not None), default=math.inf)
+    scale = float(norm.scale[positions[0]])
+    wanted = None if potential.cutoff is None else potential.cutoff / scale
+    if wanted is not None and wanted > half * (1 + np.finfo(np.float32).eps):
+        raise ValueError(
+            f"cutoff={potential.cutoff!r} of ParticlePotential(...) is more than half of the period, {half * scale:g}, "
+            "beyond which a pair would count with several images"
+        )
+    distances = _distances(ds, norm, positions, n, periods)
+    cutoff = min(half if wanted is None else wanted, half)
+    vanishing = math.isfinite(cutoff)
+    if not vanishing:
+        cutoff = float(distances[-1])
+    core = float(distances[min(_CLOSEST, len(distances) - 1)])
+    if core < _PASSING * cutoff / potential.n_radial or core >= cutoff:
+        core = 0.0
+    axis = RadialAxis(core, cutoff, potential.n_radial, vanishing)
+    return dataclasses.replace(potential, n_particles=n, periods=periods, axis=tuple(axis))
+
+
+def _distances(
+    ds: xr.Dataset, norm: Normalisation, positions: np.ndarray, n: int, periods: tuple[float | None, ...]
+) -> Float[np.ndarray, " P"]:
+    """Of pairs of some configurations of all runs and times, in order."""
+    one, other = np.triu_indices(n, 1)
+    n_runs, n_times, n_samples = (ds.sizes[dim] for dim in ("run", "time", "sample"))
+    per_time = int(np.clip(_PAIRS / (max(1, len(one)) * n_runs * n_times), 1, n_samples))
+    step = max(1, n_samples // per_time)
+    found = []
+    for run in range(n_runs):
+        for _, slab in ensembles.slabs(ds.isel(sample=slice(None, None, step)), run):
+            z = norm.raw_samples(slab, np.float64)[..., positions].reshape(-1, n, len(periods))
+            apart = z[:, one] - z[:, other]
+            for axis, period in enumerate(periods):
+                if period is not None:
+                    apart[..., axis] = nearest_image_on_host(apart[..., axis], period)
+            found.append(np.sqrt(np.sum(apart**2, axis=-1)).ravel())
+    return np.sort(np.concatenate(found))
