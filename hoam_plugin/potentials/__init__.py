@@ -18,7 +18,7 @@ from hoam_plugin.potentials.interface import (
 from hoam_plugin.potentials.mlp import MLP
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms
 from hoam_plugin.potentials.particles import ParticlePotential
-from hoam_plugin.potentials.radial import RadialAxis, radial_taps
+from hoam_plugin.potentials.radial import RadialAxis, radial_splines
 from hoam_plugin.potentials.spline import MOST_DIMS, SplinePotential
 from hoam_plugin.potentials.streams import Streams, per_row
 from hoam_plugin.potentials.vector_field import VectorField
@@ -53,6 +53,6 @@ __all__ = [
     "one_body_terms",
     "per_row",
     "potential_from",
-    "radial_taps",
+    "radial_splines",
     "required_potential",
 ]

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from types import ModuleType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-
-ArrayT = TypeVar("ArrayT", jax.Array, np.ndarray)
-
 
 class OneBodyTerms(NamedTuple):
     """Products of one function per coordinate, without the constant.
@@ -48,53 +43,55 @@ def one_body_terms(periods: tuple[float | None, ...], degree: int) -> OneBodyTer
 
 def one_body_values(terms: OneBodyTerms, z: Float[Array, "... d"]) -> Float[Array, "... k"]:
     """All terms at positions."""
-    return _products(jnp, terms, _derivatives(jnp, terms, z), (0,) * len(terms.periods))
+    return _products(terms, _derivatives(terms, z), (0,) * len(terms.periods))
 
 
 def one_body_derivatives(
-    terms: OneBodyTerms, z: Float[np.ndarray, "... d"]
-) -> tuple[Float[np.ndarray, "... k"], Float[np.ndarray, "... d k"], Float[np.ndarray, "... d d k"]]:
-    """Values, gradients and second derivatives, on the host."""
+    terms: OneBodyTerms, z: Float[Array, "... d"]
+) -> tuple[Float[Array, "... k"], Float[Array, "... d k"], Float[Array, "... d d k"]]:
+    """Values, gradients and second derivatives."""
     n = len(terms.periods)
-    functions = _derivatives(np, terms, z)
+    functions = _derivatives(terms, z)
 
-    def differentiated(*axes: int) -> np.ndarray:
-        return _products(np, terms, functions, tuple(axes.count(axis) for axis in range(n)))
+    def differentiated(*axes: int) -> Float[Array, "... k"]:
+        return _products(terms, functions, tuple(axes.count(axis) for axis in range(n)))
 
-    gradient = np.stack([differentiated(a) for a in range(n)], axis=-2)
-    second = np.stack([np.stack([differentiated(a, b) for b in range(n)], axis=-2) for a in range(n)], axis=-3)
+    gradient = jnp.stack([differentiated(a) for a in range(n)], axis=-2)
+    second = jnp.stack([jnp.stack([differentiated(a, b) for b in range(n)], axis=-2) for a in range(n)], axis=-3)
     return differentiated(), gradient, second
 
 
-def _derivatives(numpy: ModuleType, terms: OneBodyTerms, z: ArrayT) -> list[list[ArrayT]]:
-    """Per coordinate its functions, with their first and second derivatives, (..., m)."""
+def _derivatives(terms: OneBodyTerms, z: Float[Array, "... d"]) -> list[list[Float[Array, "... m"]]]:
+    """Per coordinate its functions, with their first and second derivatives."""
     result = []
     for axis, period in enumerate(terms.periods):
         x, highest = z[..., axis], max(term[axis] for term in terms.functions)
-        one, zero = numpy.ones_like(x), numpy.zeros_like(x)
-        orders: list[list[ArrayT]] = [[one], [zero], [zero]]
+        orders = [[jnp.ones_like(x)], [jnp.zeros_like(x)], [jnp.zeros_like(x)]]
         for m in range(1, highest + 1):
-            for order, value in enumerate(_power(x, m, one, zero) if period is None else _wave(numpy, x, m, period)):
-                orders[order].append(value)
-        result.append([numpy.stack(order, axis=-1) for order in orders])
+            for order, value in zip(orders, _power(x, m) if period is None else _wave(x, m, period), strict=True):
+                order.append(value)
+        result.append([jnp.stack(order, axis=-1) for order in orders])
     return result
 
 
-def _power(x: ArrayT, m: int, one: ArrayT, zero: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
-    return x**m, m * x ** (m - 1) if m > 1 else one, m * (m - 1) * x ** (m - 2) if m > 1 else zero
+def _power(x: Float[Array, "..."], m: int) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    slope = m * x ** (m - 1) if m > 1 else jnp.ones_like(x)
+    return x**m, slope, m * (m - 1) * x ** (m - 2) if m > 1 else jnp.zeros_like(x)
 
 
-def _wave(numpy: ModuleType, x: ArrayT, m: int, period: float) -> tuple[ArrayT, ArrayT, ArrayT]:
+def _wave(
+    x: Float[Array, "..."], m: int, period: float
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     frequency = 2 * np.pi / period * ((m + 1) // 2)
-    cos, sin = numpy.cos(frequency * x), numpy.sin(frequency * x)
+    cos, sin = jnp.cos(frequency * x), jnp.sin(frequency * x)
     if m % 2:
         return cos, -frequency * sin, -(frequency**2) * cos
     return sin, frequency * cos, -(frequency**2) * sin
 
 
 def _products(
-    numpy: ModuleType, terms: OneBodyTerms, functions: list[list[ArrayT]], orders: tuple[int, ...]
-) -> ArrayT:
+    terms: OneBodyTerms, functions: list[list[Float[Array, "... m"]]], orders: tuple[int, ...]
+) -> Float[Array, "... k"]:
     """All terms, each coordinate differentiated so often."""
     columns = np.asarray(terms.functions)
     factors = [of[order][..., columns[:, axis]] for axis, (of, order) in enumerate(zip(functions, orders, strict=True))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TypeVar
 
 import jax
@@ -55,7 +54,7 @@ class ParticlePotential(ScalarPotential):
     n_radial: int = 32
     one_body: int | None = None
     species: tuple[int, ...] | None = None
-    n_times: int = 24
+    n_times: int = 64
     n_particles: int | None = None
     periods: tuple[float | None, ...] | None = None
     axis: tuple[float, float, int, bool] | None = None
@@ -132,6 +131,26 @@ class ParticlePotential(ScalarPotential):
         one = 0 if self.terms is None else n * self.terms.n
         return slice(0, one), slice(one, one + n * (n + 1) // 2 * self.radial.n)
 
+    @property
+    def kind_of_pairs(self) -> Int[np.ndarray, "N N"] | None:
+        """Which function of the distance every pair has; None where there is one."""
+        if self.n_species == 1:
+            return None
+        of = self.species_of_particles
+        return self.kinds[of[:, None], of[None, :]]
+
+    def distances(self, z: Float[Array, "N d"]) -> tuple[Float[Array, "N N d"], Float[Array, "N N"]]:
+        """The way to every particle from every other, and its length, which is 1 to itself."""
+        apart = z[:, None, :] - z[None, :, :]
+        columns = [
+            apart[..., axis] if period is None else nearest_image_by_product(apart[..., axis], period)
+            for axis, period in enumerate(self.axis_periods)
+        ]
+        apart = jnp.stack(columns, axis=-1)
+        squares = jnp.where(np.eye(len(z), dtype=bool), 1, jnp.sum(apart**2, axis=-1))
+        # Two particles in the very same place do not push one another.
+        return apart, jnp.sqrt(jnp.maximum(squares, jnp.finfo(z.dtype).tiny))
+
     # As a potential.
 
     def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
@@ -144,8 +163,7 @@ class ParticlePotential(ScalarPotential):
 
     def energy(self, coefficients: Float[Array, " k"], z: Float[Array, "N d"]) -> Float[Array, ""]:
         """The value s of one configuration."""
-        _, r, kind = self._distances(z)
-        value = radial_value(self.radial, self._table(coefficients), r, kind)
+        value = radial_value(self.radial, self._table(coefficients), self.distances(z)[1], self._kinds())
         n = len(z)
         total = jnp.sum(jnp.where(np.eye(n, dtype=bool), 0, value)) / 2
         if self.terms is None:
@@ -154,8 +172,8 @@ class ParticlePotential(ScalarPotential):
 
     def gradient(self, coefficients: Float[Array, " k"], z: Float[Array, "N d"]) -> Float[Array, "N d"]:
         """That of `energy`, for every particle."""
-        apart, r, kind = self._distances(z)
-        slope = radial_slope(self.radial, self._table(coefficients), r, kind)
+        apart, r = self.distances(z)
+        slope = radial_slope(self.radial, self._table(coefficients), r, self._kinds())
         pull = jnp.where(np.eye(len(z), dtype=bool), 0, slope / r)
         total = jnp.sum(pull[..., None] * apart, axis=1)
         if self.terms is None:
@@ -208,28 +226,9 @@ class ParticlePotential(ScalarPotential):
     def _placed_particles(self) -> int:
         return _placed("n_particles", self.n_particles)
 
-    @functools.cached_property
-    def _kind_of_pairs(self) -> Int[np.ndarray, "N N"] | None:
-        if self.n_species == 1:
-            return None
-        of = self.species_of_particles
-        return self.kinds[of[:, None], of[None, :]]
-
-    def _distances(
-        self, z: Float[Array, "N d"]
-    ) -> tuple[Float[Array, "N N d"], Float[Array, "N N"], Int[Array, "N N"] | None]:
-        """The way from every particle to every other, its length (1 to itself), and the kind of the pair."""
-        apart = z[:, None, :] - z[None, :, :]
-        columns = [
-            apart[..., axis] if period is None else nearest_image_by_product(apart[..., axis], period)
-            for axis, period in enumerate(self.axis_periods)
-        ]
-        apart = jnp.stack(columns, axis=-1)
-        squares = jnp.where(np.eye(len(z), dtype=bool), 1, jnp.sum(apart**2, axis=-1))
-        kind = self._kind_of_pairs
-        # Two particles in the very same place do not push one another.
-        r = jnp.sqrt(jnp.maximum(squares, jnp.finfo(z.dtype).tiny))
-        return apart, r, None if kind is None else jnp.asarray(kind)
+    def _kinds(self) -> Int[Array, "N N"] | None:
+        kinds = self.kind_of_pairs
+        return None if kinds is None else jnp.asarray(kinds)
 
     def _table(self, coefficients: Float[Array, " k"]) -> Float[Array, "... cell power"]:
         own = coefficients[self.groups[1]].reshape(-1, self.radial.n)

@@ -43,53 +43,38 @@ class RadialAxis(NamedTuple):
         return self.n_cells + (0 if self.vanishing else TAPS - 1)
 
 
-class RadialTaps(NamedTuple):
-    """The splines that do not vanish at distances, with two derivatives.
+class RadialSplines(NamedTuple):
+    """All splines at distances, with two derivatives.
 
     Attributes:
-        which: their numbers; those from `RadialAxis.n` on do not exist.
         value: theirs.
         slope: first derivatives.
         bend: second derivatives.
     """
 
-    which: Int[np.ndarray, "P taps"]
-    value: Float[np.ndarray, "P taps"]
-    slope: Float[np.ndarray, "P taps"]
-    bend: Float[np.ndarray, "P taps"]
+    value: Float[Array, "... n"]
+    slope: Float[Array, "... n"]
+    bend: Float[Array, "... n"]
 
 
-def radial_taps(axis: RadialAxis, r: Float[np.ndarray, " P"]) -> RadialTaps:
-    """The splines at distances, on the host."""
-    inside = np.clip(r, axis.core, axis.cutoff)
-    u = (inside - axis.core) / axis.spacing
-    cell = np.minimum(u.astype(np.int64), axis.n_cells - 1)
-    f = u - cell
-    powers = np.stack([np.ones_like(f), f, f**2, f**3], axis=1)
-    slopes = np.stack([np.zeros_like(f), powers[:, 0], 2 * f, 3 * f**2], axis=1)
-    bends = np.stack([np.zeros_like(f), np.zeros_like(f), 2 * powers[:, 0], 6 * f], axis=1)
+def radial_splines(axis: RadialAxis, r: Float[Array, "..."]) -> RadialSplines:
+    """All splines at positive distances: more arithmetic than those alone that do not vanish, but no scattered reads."""
     h = axis.spacing
-    value, slope, bend = powers @ _POWERS.T, slopes @ _POWERS.T / h, bends @ _POWERS.T / h**2
-    gained, factor, bent = (part[:, None] for part in _beyond(axis, r, inside))
-    bend = np.where((r == inside)[:, None], bend, 0) + slope * bent
-    return RadialTaps(cell[:, None] + np.arange(TAPS), value + slope * gained, slope * factor, bend)
-
-
-def _beyond(
-    axis: RadialAxis, r: Float[np.ndarray, " P"], inside: Float[np.ndarray, " P"]
-) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """What functions gain beyond the ends of the range, by what their slope and their bend are multiplied there.
-
-    All in units of the slope at the end.
-    """
-    ahead = np.maximum(r - axis.cutoff, 0)
-    if axis.core == 0:
-        return ahead, np.ones_like(r), np.zeros_like(r)
-    ratio = inside / r
-    ratio = np.where(r < axis.core, ratio, 1)
-    p = _CORE_POWER
-    gained = ahead + axis.core / p * (1 - ratio**p)
-    return gained, ratio ** (p + 1), np.where(r < axis.core, -(p + 1) / axis.core * ratio ** (p + 2), 0)
+    u = jnp.clip((r - axis.core) / h, 0, axis.n_cells)
+    t = u[..., None] - (jnp.arange(axis.n, dtype=u.dtype) - 1)
+    wide, narrow = jnp.maximum(2 - jnp.abs(t), 0), jnp.maximum(1 - jnp.abs(t), 0)
+    value = (wide**3 - 4 * narrow**3) / 6
+    slope = jnp.sign(t) * (4 * narrow**2 - wide**2) / (2 * h)
+    bend = (wide - 4 * narrow) / h**2
+    inside = (r >= axis.core) & (r <= axis.cutoff)
+    bend = jnp.where(inside[..., None], bend, 0)
+    gained = jnp.maximum(r - axis.cutoff, 0)[..., None]
+    if not axis.core:
+        return RadialSplines(value + slope * gained, slope, bend)
+    ratio, p = _ratio(axis, r)[..., None], _CORE_POWER
+    bend = bend - slope * jnp.where(inside[..., None], 0, (p + 1) / axis.core * ratio ** (p + 2) * (ratio > 1))
+    value = value + slope * (gained + axis.core / p * (1 - ratio**p))
+    return RadialSplines(value, slope * ratio ** (p + 1), bend)
 
 
 def polynomials(axis: RadialAxis, coefficients: Float[Array, "... n"]) -> Float[Array, "... cell power"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,18 @@ from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Dynamics, conditions_of
-from hoam_plugin.losses import Targets
 from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
 from hoam_plugin.potentials import ParticlePotential
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training.choices import Choices
 from hoam_plugin.training.coefficients import weights_of_steps
 from hoam_plugin.training.particle_solutions import Problem, Solution, Tried, chosen, solved
-from hoam_plugin.training.particle_statistics import Motion, Sums, add_configurations
+from hoam_plugin.training.particle_statistics import Motion, sums_of
 
 # Pairs of particles that are looked at in all runs, at most; and configurations of a time, at least.
-_MOST_PAIRS, _LEAST_CONFIGURATIONS = 2e8, 16
+_MOST_PAIRS, _LEAST_CONFIGURATIONS = 2.5e8, 16
+# Configurations whose sums are formed in single precision.
+_SUMMED_AT_ONCE = 64
 # Steps per spline in time, of the coefficients that are stored.
 _STEPS_PER_SPLINE = 4
 
@@ -57,7 +58,10 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     taus = np.linspace(0, 1, 1 + (_STEPS_PER_SPLINE * n_times if n_times > 1 else 2))
     curves = solution.at((taus[1:] + taus[:-1]) / 2, both.places)
     weights = weights_of_steps(ds, choices.dynamics.normalisation, taus, list(curves))
-    return choices.surrogates(key)(weights, _history(tried, solution, time.perf_counter() - begin))
+    model = choices.surrogates(key)(weights, _history(tried, solution, time.perf_counter() - begin))
+    stepper, dt = choices.dynamics.stepper, model.options.dt
+    # Particles collide within a step of theirs, not within a share of the horizon.
+    return model.with_options(dt=dt if stepper is None else min(dt, float(stepper.dt)), integrator="heun")
 
 
 def _used(choices: Choices) -> Float[np.ndarray, " T"]:
@@ -79,19 +83,16 @@ def _halves(
     wanted = int(min(n, max(per_time, _LEAST_CONFIGURATIONS)))
     rows = np.unique(np.linspace(0, n - 1, wanted).astype(int))
 
-    def of_run(run: int) -> list[tuple[Sums, Sums]]:
+    made = np.dtype(norm.scale.dtype)
+
+    def of_run(run: int) -> list[tuple[Means, Means]]:
         found = []
         conditions = conditions_of(ds, norm, run)
         for i in nodes:
-            z = norm.raw_samples(_rows(ds, run, int(i), rows), np.float64)
-            parts = []
-            for half in (slice(0, None, 2), slice(1, None, 2)):
-                sums = Sums.none(potential.groups[1].stop)
-                own = _Slab(run, int(i), rows[half], z[half])
-                positions, motion = _motion(choices.dynamics, potential, own, conditions[int(i)], runs.targets, ds, runs.loss.noise)
-                add_configurations(potential, sums, positions, motion)
-                parts.append(sums)
-            found.append((parts[0], parts[1]))
+            # Shifted in double precision: far from 0, single precision leaves steps.
+            z = norm.raw_samples(_rows(ds, run, int(i), rows), np.float64).astype(made)
+            positions, motion = _motion(choices, _Slab(run, int(i), rows, z), conditions[int(i)])
+            found.append((_means(potential, positions, motion, 0), _means(potential, positions, motion, 1)))
             done()
         return found
 
@@ -104,10 +105,10 @@ def _halves(
 
     def problem(half: int) -> Problem:
         sums = [[both[half] for both in of] for of in found]
-        gram = np.asarray([[s.gram / s.n for s in of] for of in sums])
-        linear = np.asarray([[s.known / s.n for s in of] for of in sums])
+        gram = np.asarray([[s.gram for s in of] for of in sums])
+        linear = np.asarray([[s.known for s in of] for of in sums])
         if runs.targets is None:
-            means = np.asarray([[s.means / s.n for s in of] for of in sums])
+            means = np.asarray([[s.means for s in of] for of in sums])
             indices, coefficients = derivatives_by_parts(taus[nodes], weights)
             linear = linear + np.einsum("rtjk,tj->rtk", means[:, indices], coefficients)
         return Problem(gram, linear, weights, taus[nodes], places)
@@ -136,33 +137,46 @@ def _rows(ds: xr.Dataset, run: int, i: int, rows: np.ndarray) -> Float[np.ndarra
     return ensembles.samples(ds.isel(sample=rows), run, slice(i, i + 1))[0]
 
 
-def _motion(
-    dynamics: Dynamics,
-    potential: ParticlePotential,
-    slab: _Slab,
-    condition: Float[Array, " C"],
-    targets: Targets | None,
-    ds: xr.Dataset,
-    epsilon: float,
-) -> tuple[Float[np.ndarray, "B N d"], Motion]:
+class Means(NamedTuple):
+    """`Sums` over the number of configurations, in double precision."""
+
+    gram: Float[np.ndarray, "k k"]
+    means: Float[np.ndarray, " k"]
+    known: Float[np.ndarray, " k"]
+
+
+def _means(potential: ParticlePotential, z: Float[Array, "B N d"], motion: Motion, half: int) -> Means:
+    """Over every second configuration; a few at a time, which single precision can sum."""
+    mine = z[half::2]
+    total = [np.zeros(())] * 3
+    for start in range(0, len(mine), _SUMMED_AT_ONCE):
+        rows = slice(half + 2 * start, half + 2 * (start + _SUMMED_AT_ONCE), 2)
+        part = Motion(*(None if of is None else of[rows] for of in motion))
+        total = [a + np.asarray(b, np.float64) for a, b in zip(total, sums_of(potential, z[rows], part), strict=True)]
+    return Means(*(of / len(mine) for of in total))
+
+
+def _motion(choices: Choices, slab: _Slab, condition: Float[Array, " C"]) -> tuple[Float[Array, "B N d"], Motion]:
     """Positions, and what is known of their motion."""
-    shape = (len(slab.z), potential.n_particles, len(potential.axis_periods))
+    runs, dynamics, potential = choices.runs, choices.dynamics, cast(ParticlePotential, choices.potential)
     structure = dynamics.structure
+    shape = (len(slab.z), potential.n_particles, len(potential.axis_periods))
     positions = np.asarray([x for x, _ in structure.kinematics] or structure.driven)
-    z = slab.z[:, positions].reshape(shape)
-    if targets is not None:
+    z = jnp.asarray(slab.z)
+    at = z[:, positions].reshape(shape)
+    if runs.targets is not None:
         times = slice(slab.time, slab.time + 1)
-        told = targets.of(slab.run, times, ensembles.samples(ds, slab.run, times))[0, slab.rows]
-        return z, Motion(targets=np.asarray(told, np.float64).reshape(shape))
-    drift, noise = (np.asarray(of, np.float64) for of in _known(dynamics, jnp.asarray(slab.z, condition.dtype), condition))
+        told = runs.targets.of(slab.run, times, ensembles.samples(runs.ensemble, slab.run, times))[0, slab.rows]
+        return at, Motion(targets=jnp.asarray(told.reshape(shape), z.dtype))
+    drift, noise = _known(dynamics, z, condition.astype(z.dtype))
     if structure.kind == "kinetic":
         velocities = np.asarray(structure.driven)
         friction = drift[:, velocities].reshape(shape) if dynamics.has_driven_drift else None
-        return z, Motion(
-            velocities=slab.z[:, velocities].reshape(shape), rates=drift[:, positions].reshape(shape), friction=friction
+        return at, Motion(
+            velocities=z[:, velocities].reshape(shape), rates=drift[:, positions].reshape(shape), friction=friction
         )
-    squares = noise[:, positions] ** 2 if structure.in_noise else np.full_like(z, epsilon**2)
-    return z, Motion(diffusion=np.mean(squares.reshape(shape), axis=2) / 2)
+    squares = noise[:, positions] ** 2 if structure.in_noise else jnp.full_like(z, runs.loss.noise**2)
+    return at, Motion(diffusion=jnp.mean(squares.reshape(shape), axis=2) / 2)
 
 
 @jax.jit
@@ -180,11 +194,7 @@ def _history(tried: list[Tried], solution: Solution, seconds: float) -> xr.Datas
         "validation": [one.held_out for one in tried],
         "seconds": np.full(n, seconds / n),
     }
-    ways = [
-        f"{'pairs' if group.radial else 'one body'}: {group.basis.n_times} splines in time, "
-        f"{group.basis.between} for all runs"
-        for group in solution.groups
-    ]
+    ways = [f"{'pairs' if group.radial else 'single particles'}: {group.basis}" for group in solution.groups]
     attributes = {
         "judged_on": "held-out configurations",
         "best_iteration": n,

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from hoam_plugin.numerics.uniform_splines import Axis, matrices
 
-Between = Literal["the same", "linear", "own"]
-
-# Relative to the mean of the diagonal: what keeps coefficients in bounds that no configuration speaks of, and what
-# keeps splines of the distance smooth.
-_RIDGE, _ROUGHNESS = 1e-7, 1e-5
+# Polynomials of the parameters are up to this degree, which the interpolation between runs reproduces.
+_HIGHEST = 3
+# Relative to the diagonal: what keeps coefficients in bounds that no configuration speaks of, and what keeps splines of
+# the distance smooth, first and by held-out configurations.
+_RIDGE, _ROUGHNESS = 1e-6, 1e-5
+_ROUGHNESSES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A simpler model is taken where it is worse by less than this share of what is gained, and by less than so many standard
 # errors.
 _AS_GOOD, _STANDARD_ERRORS = 1e-4, 1.0
+# Of the systems that are tried.
+_MOST_UNKNOWNS = 4000
+# How often every group takes its turn.
+_TURNS = 3
 
 
 class Problem(NamedTuple):
@@ -51,15 +57,20 @@ class Basis:
 
     Attributes:
         n_times: splines in time; 1 for constant ones.
-        between: runs: "the same" coefficients for all, "linear" in the parameters, or "own" ones for every run.
+        degree: of a polynomial in the parameters; None for own coefficients of every run.
     """
 
     n_times: int
-    between: Between
+    degree: int | None
+
+    def __str__(self) -> str:
+        of_time = "constant in time" if self.n_times == 1 else f"{self.n_times} splines in time"
+        of_runs = "its own for every run" if self.degree is None else f"of degree {self.degree} in the parameters"
+        return f"{of_time}, {'the same for all runs' if self.degree == 0 else of_runs}"
 
     def size(self, n_runs: int, n_parameters: int) -> int:
         """Coefficients per function."""
-        return self.n_times * {"the same": 1, "linear": 1 + n_parameters, "own": n_runs}[self.between]
+        return self.n_times * (n_runs if self.degree is None else math.comb(n_parameters + self.degree, self.degree))
 
     def of_times(self, taus: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T a"]:
         """The functions of time."""
@@ -69,25 +80,36 @@ class Basis:
 
     def of_runs(self, places: Float[np.ndarray, "R P"]) -> Float[np.ndarray, "R b"]:
         """The functions of the run."""
-        n = len(places)
-        if self.between == "own":
-            return np.eye(n)
-        one = np.ones((n, 1))
-        return one if self.between == "the same" else np.concatenate([one, places], axis=1)
+        if self.degree is None:
+            return np.eye(len(places))
+        columns = [np.ones(len(places))]
+        for degree in range(1, self.degree + 1):
+            for of in itertools.combinations_with_replacement(range(places.shape[1]), degree):
+                columns.append(np.prod(places[:, list(of)], axis=1))
+        return np.stack(columns, axis=1)
 
 
 class Group(NamedTuple):
     """Coefficients that depend on time and run in the same way.
 
     Attributes:
-        columns: which they are.
+        start: the first one.
+        stop: after the last one.
         basis: how they do.
         radial: how many of them make one function of the distance, or 0.
+        roughness: what third differences of a function of the distance cost.
     """
 
-    columns: slice
+    start: int
+    stop: int
     basis: Basis
     radial: int
+    roughness: float = _ROUGHNESS
+
+    @property
+    def columns(self) -> slice:
+        """Which they are."""
+        return slice(self.start, self.stop)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +126,7 @@ class Solution:
 
     def at(self, taus: Float[np.ndarray, " T"], places: Float[np.ndarray, "R P"]) -> Float[np.ndarray, "R T k"]:
         """At times and runs."""
-        n = max(group.columns.stop for group in self.groups)
+        n = max(group.stop for group in self.groups)
         c = np.zeros((len(places), len(taus), n))
         for group, part in zip(self.groups, self.parts, strict=True):
             times, runs = group.basis.of_times(taus), group.basis.of_runs(places)
@@ -114,10 +136,8 @@ class Solution:
 
 def solved(problem: Problem, groups: Sequence[Group]) -> Solution:
     """The minimiser over all runs and times."""
-    from scipy.linalg import cho_factor, cho_solve
-
     bases = [(g.basis.of_times(problem.taus), g.basis.of_runs(problem.places)) for g in groups]
-    sizes = [t.shape[1] * r.shape[1] * (g.columns.stop - g.columns.start) for g, (t, r) in zip(groups, bases, strict=True)]
+    sizes = [t.shape[1] * r.shape[1] * (g.stop - g.start) for g, (t, r) in zip(groups, bases, strict=True)]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     matrix, right = np.zeros((starts[-1], starts[-1])), np.zeros(starts[-1])
     weighted = problem.gram * problem.weights[None, :, None, None]
@@ -133,28 +153,60 @@ def solved(problem: Problem, groups: Sequence[Group]) -> Solution:
     for i, (group, size) in enumerate(zip(groups, sizes, strict=True)):
         at = slice(starts[i], starts[i + 1])
         matrix[at, at] += _penalty(matrix[at, at], group, size)
-    factor = cho_factor(matrix)
-    x = cho_solve(factor, right)
+    x = _solution(matrix, right)
     parts = []
     for i, (group, (times, runs)) in enumerate(zip(groups, bases, strict=True)):
-        k = group.columns.stop - group.columns.start
+        k = group.stop - group.start
         parts.append(x[starts[i] : starts[i + 1]].reshape(times.shape[1], runs.shape[1], k))
     return Solution(tuple(groups), tuple(parts))
+
+
+def _solution(matrix: Float[np.ndarray, "n n"], right: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Of the linear system, with as little of a ridge as makes the matrix, whose sums have round-off, definite."""
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    scale = 1 / np.sqrt(np.diag(matrix))
+    scaled, ridge = matrix * scale[:, None] * scale[None, :], _RIDGE
+    while True:
+        try:
+            factor = cho_factor(scaled + ridge * np.eye(len(scaled)))
+        except LinAlgError:
+            ridge *= 10
+        else:
+            return cho_solve(factor, right * scale) * scale
 
 
 def _penalty(own: Float[np.ndarray, "n n"], group: Group, size: int) -> Float[np.ndarray, "n n"]:
     scale = np.trace(own) / size
     penalty = _RIDGE * scale * np.eye(size)
     if group.radial > 3:
-        k = group.columns.stop - group.columns.start
+        k = group.stop - group.start
         third = np.diff(np.eye(group.radial), 3, axis=0)
         rough = np.kron(np.eye(k // group.radial), third.T @ third)
-        penalty += _ROUGHNESS * scale * np.kron(np.eye(size // k), rough)
+        penalty += group.roughness * scale * np.kron(np.eye(size // k), rough)
     return penalty
 
 
-def candidates(n_times: int, most: int, n_runs: int, n_parameters: int) -> list[Basis]:
-    """Ways in which coefficients may depend on time and run, simple ones first.
+class Ways(NamedTuple):
+    """In which coefficients may depend on time and run, simple ones first.
+
+    Attributes:
+        n_times: see `Basis`.
+        degrees: see `Basis`.
+    """
+
+    n_times: tuple[int, ...]
+    degrees: tuple[int | None, ...]
+
+    def besides(self, basis: Basis, *, in_time: bool) -> list[Basis]:
+        """All that differ from a basis in time, or between the runs."""
+        if in_time:
+            return [dataclasses.replace(basis, n_times=n) for n in self.n_times]
+        return [dataclasses.replace(basis, degree=degree) for degree in self.degrees]
+
+
+def ways(n_times: int, most: int, n_runs: int, n_parameters: int) -> Ways:
+    """Those that there are.
 
     Args:
         n_times: saved ones that count.
@@ -162,13 +214,12 @@ def candidates(n_times: int, most: int, n_runs: int, n_parameters: int) -> list[
         n_runs: of the training.
         n_parameters: of the runs.
     """
-    splines = [1] + [n for n in (4, 6, 9, 14, 24, 40) if n <= min(most, n_times // 2)]
-    between: list[Between] = ["the same"]
+    splines = [1] + [n for n in (4, 8, 16, 32, 64) if n <= min(most, n_times // 2)]
+    degrees: list[int | None] = [0]
     if n_parameters and n_runs > 1:
-        between += ["linear"] if n_runs > n_parameters + 1 else []
-        between += ["own"]
-    bases = [Basis(n, kind) for n, kind in itertools.product(splines, between)]
-    return sorted(bases, key=lambda basis: basis.size(n_runs, n_parameters))
+        degrees += [d for d in range(1, _HIGHEST + 1) if math.comb(n_parameters + d, d) < n_runs]
+        degrees += [None]
+    return Ways(tuple(splines), tuple(degrees))
 
 
 class Tried(NamedTuple):
@@ -188,8 +239,8 @@ class Tried(NamedTuple):
 def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]], most: int) -> list[Tried]:
     """Ways that were tried, the best one last.
 
-    Group after group takes the simplest way that does about as well as the best one, where the other groups have the
-    richest one that was found so far.
+    In turn, every group takes the simplest way in time, and then between the runs, that does about as well as the best
+    one, until none changes.
 
     Args:
         halves: of the same runs, with independent configurations.
@@ -198,27 +249,43 @@ def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]]
     """
     first = halves[0]
     n_runs, n_parameters = first.places.shape
-    ways = candidates(int(np.count_nonzero(first.weights)), most, n_runs, n_parameters)
-    rich = max((way for way in ways if way.n_times <= 9), key=lambda way: way.size(n_runs, n_parameters))
-    groups = [Group(of, rich, radial) for of, radial in columns if of.stop > of.start]
-    tried: list[Tried] = []
-    # The pairs are first: what they are is simple most often, and the rest then is cheap.
-    for i in reversed(range(len(groups))):
-        found = []
-        for way in ways:
-            one = tuple(g._replace(basis=way) if j == i else g for j, g in enumerate(groups))
-            found.append((way, *_crossed(halves, one)))
-            tried.append(Tried(one, found[-1][1], float(np.sum(found[-1][2]))))
-        best = min(found, key=lambda f: float(np.sum(f[2])))
-        for way, _, held in found:
-            excess = held - best[2]
-            error = float(np.std(excess) * len(excess) ** 0.5)
-            allowed = max(_STANDARD_ERRORS * error, _AS_GOOD * abs(float(np.sum(best[2]))))
-            if float(np.sum(excess)) <= allowed:
-                groups[i] = groups[i]._replace(basis=way)
-                break
-    training, held = _crossed(halves, tuple(groups))
-    return [*tried, Tried(tuple(groups), training, float(np.sum(held)))]
+    known = ways(int(np.count_nonzero(first.weights)), most, n_runs, n_parameters)
+    groups = tuple(Group(of.start, of.stop, Basis(1, 0), radial) for of, radial in columns if of.stop > of.start)
+    tried: dict[tuple[Group, ...], tuple[float, Float[np.ndarray, " R"]]] = {}
+
+    def size_of(some: tuple[Group, ...]) -> int:
+        return sum((g.stop - g.start) * g.basis.size(n_runs, n_parameters) for g in some)
+
+    def best_of(options: Sequence[tuple[Group, ...]]) -> tuple[Group, ...]:
+        for option in options:
+            if option not in tried:
+                tried[option] = _crossed(halves, option)
+        return _simplest({option: tried[option][1] for option in options})
+
+    for _ in range(_TURNS):
+        before = groups
+        for i, in_time in itertools.product(range(len(groups)), (True, False)):
+            bases = known.besides(groups[i].basis, in_time=in_time)
+            options = [(*groups[:i], groups[i]._replace(basis=basis), *groups[i + 1 :]) for basis in bases]
+            options = [option for option in options if size_of(option) <= _MOST_UNKNOWNS]
+            groups = best_of(options)
+        if groups == before:
+            break
+    # The smoother, the simpler.
+    groups = best_of([tuple(g._replace(roughness=factor) for g in groups) for factor in _ROUGHNESSES])
+    order = [option for option in tried if option != groups] + [groups]
+    return [Tried(option, tried[option][0], float(np.sum(tried[option][1]))) for option in order]
+
+
+def _simplest(held: Mapping[tuple[Group, ...], Float[np.ndarray, " R"]]) -> tuple[Group, ...]:
+    """The first of some ways that is hardly worse than the best one."""
+    best = held[min(held, key=lambda option: float(np.sum(held[option])))]
+    for option, values in held.items():
+        excess = values - best
+        error = float(np.std(excess) * len(excess) ** 0.5)
+        if float(np.sum(excess)) <= max(_STANDARD_ERRORS * error, _AS_GOOD * abs(float(np.sum(best)))):
+            return option
+    raise AssertionError("the best one is hardly worse than itself")
 
 
 def _crossed(halves: tuple[Problem, Problem], groups: tuple[Group, ...]) -> tuple[float, Float[np.ndarray, " R"]]:
