@@ -2,11 +2,13 @@
 
 `from_simulation` makes a simulation of jax-md a stepper; `nve`, `nvt_langevin`, `nvt_nose_hoover`, `brownian`, `nvk`,
 `temp_rescale`, `temp_berendsen` and `temp_csvr` put a surrogate in the place of jax-md's functions of the same names,
-`replacing` does so for a program that is not edited.
+`replacing` does so for a program that is not edited. `learned_energy` is what a surrogate of particles has learned, as an
+energy function for anything that takes one.
 """
 
 from .ensembles import brownian, nve, nvk, nvt_langevin, nvt_nose_hoover, temp_berendsen, temp_csvr, temp_rescale
 from .neighbors import NeighborListOverflowError
+from .particle_energy import learned_energy
 from .patching import replacing
 from .simulation import from_simulation
 from .stepper import JaxMDStepper
@@ -18,6 +20,7 @@ __all__ = [
     "brownian",
     "check",
     "from_simulation",
+    "learned_energy",
     "nve",
     "nvk",
     "nvt_langevin",

@@ -10,6 +10,8 @@ from hoam_plugin.surrogates import Surrogate
 
 from .ensemble_arguments import require_own_options, substeps
 from .jax_md_modules import jax_md_simulate
+from .particle_energy import is_of_particles
+from .particle_ensembles import particle_ensemble
 from .particles_as_samples import position_and_momentum
 from .protocols import Pair, Shift
 from .simulation_arguments import require_function
@@ -254,5 +256,7 @@ def _pair(
         raise ValueError(
             f"parameters={given!r} has {strangers!r}, but the surrogate was trained over {list(surrogate.parameters)!r}"
         )
+    if is_of_particles(surrogate):
+        return particle_ensemble(ensemble, variables, surrogate, shift_fn, dt, constants, given)
     substeps(surrogate, dt)
     return Replacement(ensemble, variables, surrogate, shift_fn, dt, constants, given, chain, beyond).pair()

@@ -17,7 +17,7 @@ from hoam_plugin.potentials.coefficients import coefficients_at, no_coefficients
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import ScalarPotential, Weights
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_terms, one_body_values
-from hoam_plugin.potentials.radial import RadialAxis, polynomials, radial_slope, radial_value
+from hoam_plugin.potentials.radial import RadialAxis, radial_polynomials, radial_slope, radial_value
 from hoam_plugin.potentials.streams import Streams
 
 T = TypeVar("T")
@@ -232,7 +232,7 @@ class ParticlePotential(ScalarPotential):
 
     def _table(self, coefficients: Float[Array, " k"]) -> Float[Array, "... cell power"]:
         own = coefficients[self.groups[1]].reshape(-1, self.radial.n)
-        return polynomials(self.radial, own)
+        return radial_polynomials(self.radial, own)
 
     def _one_body_coefficients(self, coefficients: Float[Array, " k"]) -> Float[Array, "N k"]:
         assert self.terms is not None

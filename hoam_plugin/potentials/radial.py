@@ -77,7 +77,7 @@ def radial_splines(axis: RadialAxis, r: Float[Array, "..."]) -> RadialSplines:
     return RadialSplines(value, slope * ratio ** (p + 1), bend)
 
 
-def polynomials(axis: RadialAxis, coefficients: Float[Array, "... n"]) -> Float[Array, "... cell power"]:
+def radial_polynomials(axis: RadialAxis, coefficients: Float[Array, "... n"]) -> Float[Array, "... cell power"]:
     """The function with these coefficients in every interval, in powers of the fraction of it that lies before."""
     missing = axis.n_cells + TAPS - 1 - axis.n
     padded = jnp.pad(coefficients, [(0, 0)] * (coefficients.ndim - 1) + [(0, missing)])
@@ -92,7 +92,7 @@ def radial_value(
 
     Args:
         axis: of its splines.
-        table: `polynomials` of one function, or of several.
+        table: `radial_polynomials` of one function, or of several.
         r: positive distances.
         kind: which of several functions is taken at each.
     """

@@ -16,12 +16,14 @@ from hoam_plugin.numerics.uniform_splines import Axis, matrices
 # Polynomials of the parameters are up to this degree, which the interpolation between runs reproduces.
 _HIGHEST = 3
 # Relative to the diagonal: what keeps coefficients in bounds that no configuration speaks of, and what keeps splines of
-# the distance smooth, first and by held-out configurations.
-_RIDGE, _ROUGHNESS = 1e-6, 1e-5
-_ROUGHNESSES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+# the distance, and of time, smooth: first, and what held-out configurations choose from.
+_RIDGE, _ROUGHNESS, _UNREST = 1e-6, 1e-5, 1e-4
+_FACTORS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A simpler model is taken where it is worse by less than this share of what is gained, and by less than so many standard
 # errors.
 _AS_GOOD, _STANDARD_ERRORS = 1e-4, 1.0
+# Of the differences of splines of the distance.
+_ORDER = 3
 # Of the systems that are tried.
 _MOST_UNKNOWNS = 4000
 # How often every group takes its turn.
@@ -98,6 +100,8 @@ class Group(NamedTuple):
         basis: how they do.
         radial: how many of them make one function of the distance, or 0.
         roughness: what third differences of a function of the distance cost.
+        unrest: what second differences in time cost: where configurations say little of a coefficient, it is that of
+            other times.
     """
 
     start: int
@@ -105,6 +109,7 @@ class Group(NamedTuple):
     basis: Basis
     radial: int
     roughness: float = _ROUGHNESS
+    unrest: float = _UNREST
 
     @property
     def columns(self) -> slice:
@@ -176,14 +181,24 @@ def _solution(matrix: Float[np.ndarray, "n n"], right: Float[np.ndarray, " n"]) 
             return cho_solve(factor, right * scale) * scale
 
 
+def _has(group: Group, which: str) -> bool:
+    """Whether there is anything that a factor of smoothness acts on."""
+    return group.radial > _ORDER if which == "roughness" else group.basis.n_times > 1
+
+
 def _penalty(own: Float[np.ndarray, "n n"], group: Group, size: int) -> Float[np.ndarray, "n n"]:
-    scale = np.trace(own) / size
-    penalty = _RIDGE * scale * np.eye(size)
-    if group.radial > 3:
-        k = group.stop - group.start
-        third = np.diff(np.eye(group.radial), 3, axis=0)
+    """What is added to the matrix of a group."""
+    k, n_times = group.stop - group.start, group.basis.n_times
+    n_runs = size // (k * n_times)
+    penalty = np.zeros((size, size))
+    if _has(group, "roughness"):
+        third = np.diff(np.eye(group.radial), _ORDER, axis=0)
         rough = np.kron(np.eye(k // group.radial), third.T @ third)
-        penalty += group.roughness * scale * np.kron(np.eye(size // k), rough)
+        penalty += group.roughness * np.trace(own) / size * np.kron(np.eye(size // k), rough)
+    if _has(group, "unrest"):
+        second = np.diff(np.eye(n_times), 2, axis=0)
+        of_coefficients = np.diag(own).reshape(n_times, n_runs * k).mean(axis=0)
+        penalty += group.unrest * np.kron(second.T @ second, np.diag(of_coefficients))
     return penalty
 
 
@@ -272,7 +287,9 @@ def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]]
         if groups == before:
             break
     # The smoother, the simpler.
-    groups = best_of([tuple(g._replace(roughness=factor) for g in groups) for factor in _ROUGHNESSES])
+    for i, which in itertools.product(range(len(groups)), ("unrest", "roughness")):
+        made = [groups[i]._replace(**{which: factor}) for factor in _FACTORS]
+        groups = best_of([(*groups[:i], group, *groups[i + 1 :]) for group in made if _has(group, which)] or [groups])
     order = [option for option in tried if option != groups] + [groups]
     return [Tried(option, tried[option][0], float(np.sum(tried[option][1]))) for option in order]
 
