@@ -1,27 +1,31 @@
-"""A learned potential of particles as an energy function of jax-md, of any number of particles in any box."""
+"""A learned potential of particles as an energy or force of jax-md, of any number of particles in any box."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from hoam_plugin._types import Parameters, Scalar
-from hoam_plugin.potentials import ParticlePotential, one_body_values, radial_polynomials, radial_value
-from hoam_plugin.surrogates import LearnedDynamics, Surrogate, react
+from hoam_plugin.potentials import (
+    ParticlePotential,
+    one_body_values,
+    radial_polynomials,
+    radial_slope,
+    radial_value,
+)
+from hoam_plugin.surrogates import Surrogate, react
 
 from .jax_md_modules import usual_promotions
 from .particles_as_samples import position_and_momentum
 
 Displacement: TypeAlias = Callable[..., Array]
-Energy: TypeAlias = Callable[..., Array]
-# Coefficients of the functions of the distance, and of single particles; what the energy is per s; and the unit of
-# lengths.
-_Parts: TypeAlias = tuple[Float[Array, "kind n"], Float[Array, "species k"] | None, Array, Array]
+OfPositions: TypeAlias = Callable[..., Array]
 
 
 def is_of_particles(surrogate: object) -> bool:
@@ -36,7 +40,7 @@ def learned_energy(
     gamma: Scalar = 1.0,
     mass: Scalar = 1.0,
     parameters: Parameters | None = None,
-) -> Energy:
+) -> OfPositions:
     """The energy whose forces a surrogate with a `ParticlePotential` has learned, for any function of jax-md.
 
     It knows nothing of how many particles it was trained with, nor of their box: `displacement_fn` says what the
@@ -50,60 +54,215 @@ def learned_energy(
         parameters: values of the surrogate's parameters; they may also be given as keywords with every call.
 
     Returns:
-        `energy_fn(R, neighbor=None, t=None, species=None, **kwargs)`: R of shape (N, dim); `neighbor` a list of jax-md's
-        of any format, which has to reach as far as the cutoff; `t` the time, the beginning of the trained range where
-        it is left out, and its end if it is later; `species` of every particle, by default those of the training. Other
-        keywords are values of parameters, or go to `displacement_fn`.
+        `energy_fn(R, neighbor=None, t=None, species=None, **kwargs)`: R of shape (N, dim); `neighbor` a list of
+        jax-md's of any format, which has to reach as far as the cutoff; `t` the time, the beginning of the trained
+        range where it is left out, and its end if it is later; `species` of every particle, by default those of the
+        training. Other keywords are values of parameters, or go to `displacement_fn`.
 
     Raises:
         TypeError: not a surrogate of particles.
         ValueError: from `energy_fn`: a missing parameter, or one outside its range (as `on_extrapolation` says), or
-            another number of axes or particles than the species.
+            another number of axes, or of particles than the species.
+    """
+    return _Learned(surrogate, displacement_fn, _factor(surrogate, gamma, mass), dict(parameters or {})).energy
+
+
+def learned_force(
+    surrogate: Surrogate,
+    displacement_fn: Displacement,
+    *,
+    gamma: Scalar = 1.0,
+    mass: Scalar = 1.0,
+    parameters: Parameters | None = None,
+) -> OfPositions:
+    """The forces of `learned_energy`, of shape (N, dim), at half the cost of its gradient; arguments are the same.
+
+    For displacements in real coordinates, along which forces act.
+    """
+    return _Learned(surrogate, displacement_fn, _factor(surrogate, gamma, mass), dict(parameters or {})).force
+
+
+def _factor(surrogate: Surrogate, gamma: Scalar, mass: Scalar) -> Float[Array, ""]:
+    """Force per learned rate.
+
+    Raises:
+        TypeError: not a surrogate of particles.
     """
     if not is_of_particles(surrogate):
         raise TypeError(
             f"surrogate={surrogate!r} has no potential of particles; train one with fit(configurations, "
             "potential=ParticlePotential(...))"
         )
-    given = dict(parameters or {})
-    learned = surrogate.learned
-    potential = learned.potential
-    assert isinstance(potential, ParticlePotential)
-    has_momentum = learned.structure.kind == "kinetic"
-    names = position_and_momentum(surrogate, "nvt_langevin" if has_momentum else "brownian", has_momentum)
-    factor = jnp.asarray(1.0 if has_momentum and not names.is_velocity else mass)
-    factor = factor if has_momentum else factor * gamma
+    if surrogate.learned.structure.kind != "kinetic":
+        return jnp.asarray(gamma, float) * jnp.asarray(mass, float)
+    return jnp.asarray(mass if position_and_momentum(surrogate, "nvt_langevin", True).is_velocity else 1.0, float)
 
-    def energy_fn(
-        R: Float[Array, "N dim"], neighbor: Any = None, t: Scalar | None = None, species: Any = None, **kwargs: Any
-    ) -> Array:
-        own = {n: kwargs.pop(n, given.get(n)) for n in surrogate.parameters}
-        _require_parameters(surrogate, own)
-        of = _species(potential, R, species)
-        radial, single, unit, length = _parts(learned, own, t, R.dtype)
+
+class _Parts(NamedTuple):
+    """What is learned, at one time and one set of parameters.
+
+    Attributes:
+        radial: the functions of the distance, see `radial_polynomials`.
+        single: coefficients of the functions of single particles, per species, or None.
+        unit: energy per s.
+        length: unit of lengths.
+        species: of every particle.
+    """
+
+    radial: Float[Array, "kind cell power"]
+    single: Float[Array, "species k"] | None
+    unit: Float[Array, ""]
+    length: Float[Array, ""]
+    species: Int[Array, " N"]
+
+
+class _Pairs(NamedTuple):
+    """Pairs of particles.
+
+    Attributes:
+        one: first particles.
+        other: second ones.
+        there: those that are; lists are filled up with others.
+        apart: from the second to the first one.
+        r: distances, of those that are not there the cutoff.
+        share: of each pair in all of them, since some lists have each twice.
+    """
+
+    one: Int[Array, " P"]
+    other: Int[Array, " P"]
+    there: Bool[Array, " P"]
+    apart: Float[Array, "P dim"]
+    r: Float[Array, " P"]
+    share: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Learned:
+    """Energy and forces.
+
+    Attributes:
+        surrogate: of particles.
+        displacement_fn: of the space.
+        factor: force per learned rate.
+        given: values of parameters.
+    """
+
+    surrogate: Surrogate
+    displacement_fn: Displacement
+    factor: Float[Array, ""]
+    given: dict[str, Scalar]
+
+    def energy(
+        self,
+        R: Float[Array, "N dim"],
+        neighbor: Any = None,
+        t: Scalar | None = None,
+        species: Int[Array, " N"] | None = None,
+        **kwargs: Any,
+    ) -> Float[Array, ""]:
+        """See `learned_energy`."""
+        parts = self._parts(R, t, species, kwargs)
+        pairs = self._pairs(R, neighbor, parts, kwargs)
+        value = radial_value(self.potential.radial, parts.radial, pairs.r / parts.length, self._kinds(pairs, parts))
+        total = pairs.share * jnp.sum(jnp.where(pairs.there, value, 0))
+        return -self.factor.astype(R.dtype) * parts.unit * (total + self._single(R, parts))
+
+    def force(
+        self,
+        R: Float[Array, "N dim"],
+        neighbor: Any = None,
+        t: Scalar | None = None,
+        species: Int[Array, " N"] | None = None,
+        **kwargs: Any,
+    ) -> Float[Array, "N dim"]:
+        """See `learned_force`."""
+        parts = self._parts(R, t, species, kwargs)
+        pairs = self._pairs(R, neighbor, parts, kwargs)
+        r = pairs.r / parts.length
+        slope = radial_slope(self.potential.radial, parts.radial, r, self._kinds(pairs, parts))
+        push = jnp.where(pairs.there, slope / r, 0)[:, None] * pairs.apart * (pairs.share / parts.length**2)
+        # Lists are filled up with a particle that does not exist.
+        total = jnp.zeros_like(R).at[pairs.one].add(push, mode="drop").at[pairs.other].add(-push, mode="drop")
+        if parts.single is not None:
+            total = total + jax.grad(lambda R: self._single(R, parts))(R)
+        return self.factor.astype(R.dtype) * parts.unit * total
+
+    @property
+    def potential(self) -> ParticlePotential:
+        """The learned one."""
+        potential = self.surrogate.learned.potential
+        assert isinstance(potential, ParticlePotential)
+        return potential
+
+    def _parts(
+        self, R: Float[Array, "N dim"], t: Scalar | None, species: Int[Array, " N"] | None, kwargs: dict[str, Any]
+    ) -> _Parts:
+        """Takes the parameters out of the keywords."""
+        own = {name: kwargs.pop(name, self.given.get(name)) for name in self.surrogate.parameters}
+        _require_parameters(self.surrogate, own)
+        learned, potential, dtype = self.surrogate.learned, self.potential, R.dtype
+        norm = learned.normalisation
+        elapsed = jnp.zeros((), dtype) if t is None else jnp.asarray(t, dtype) - norm.horizon[0]
+        elapsed = jnp.clip(elapsed, 0, norm.duration)
+        condition = norm.condition(elapsed, {n: jnp.asarray(v, dtype) for n, v in own.items()}, dtype)
+        weights = jax.tree.map(lambda w: w.astype(dtype), learned.weights)
+        c = potential.modulations(weights, condition[None])[0]
+        one, pairs = potential.groups
+        position = learned.structure.kinematics[0][0] if learned.structure.kinematics else 0
+        length = norm.scale[position].astype(dtype)
+        driven = norm.scale[learned.structure.driven[0]].astype(dtype)
+        return _Parts(
+            radial=radial_polynomials(potential.radial, c[pairs].reshape(-1, potential.radial.n)),
+            single=None if potential.terms is None else c[one].reshape(-1, potential.terms.n),
+            unit=driven * length / jnp.asarray(norm.time_unit(elapsed), dtype),
+            length=length,
+            species=jnp.asarray(_species(potential, R, species), np.int32),
+        )
+
+    def _pairs(self, R: Float[Array, "N dim"], neighbor: Any, parts: _Parts, kwargs: dict[str, Any]) -> _Pairs:
+        n = len(R)
+        if neighbor is None:
+            one, other = (jnp.asarray(side, np.int32) for side in np.triu_indices(n, 1))
+            there, share = jnp.ones(len(one), bool), 1.0
+        else:
+            one, other, share = _of_list(neighbor, n)
+            there = (one < n) & (other < n) & (one != other)
         with usual_promotions():
-            pairs = _pairs(potential, displacement_fn, R, neighbor, of, radial, length, kwargs)
-            if single is not None and potential.terms is not None:
-                z = (R - learned.normalisation.shift[: R.shape[1]].astype(R.dtype)) / length
-                pairs = pairs + jnp.sum(one_body_values(potential.terms, z) * single[of])
-            return -factor.astype(R.dtype) * unit * pairs
+            apart = jax.vmap(lambda a, b: self.displacement_fn(a, b, **kwargs))(R[one], R[other])
+        squares = jnp.where(there, jnp.sum(apart**2, axis=-1), (self.potential.radial.cutoff * parts.length) ** 2)
+        return _Pairs(one, other, there, apart, jnp.sqrt(jnp.maximum(squares, jnp.finfo(R.dtype).tiny)), share)
 
-    return energy_fn
+    def _kinds(self, pairs: _Pairs, parts: _Parts) -> Int[Array, " P"] | None:
+        if self.potential.n_species == 1:
+            return None
+        return jnp.asarray(self.potential.kinds)[parts.species[pairs.one], parts.species[pairs.other]]
+
+    def _single(self, R: Float[Array, "N dim"], parts: _Parts) -> Float[Array, ""]:
+        """The part of single particles."""
+        terms = self.potential.terms
+        if parts.single is None or terms is None:
+            return jnp.zeros((), R.dtype)
+        shift = self.surrogate.learned.normalisation.shift[: R.shape[1]].astype(R.dtype)
+        return jnp.sum(one_body_values(terms, (R - shift[None]) / parts.length) * parts.single[parts.species])
 
 
 def _require_parameters(surrogate: Surrogate, own: dict[str, Any]) -> None:
     missing = [name for name, value in own.items() if value is None]
     if missing:
-        raise ValueError(f"the surrogate's parameters {missing!r} are not known; give them as parameters=, or as keywords")
+        raise ValueError(
+            f"the surrogate's parameters {missing!r} are not known; give them as parameters=, or as keywords"
+        )
     react(surrogate.trained.policy, surrogate.trained.violation(own, np.asarray([])))
 
 
-def _species(potential: ParticlePotential, R: Float[Array, "N dim"], species: Any) -> np.ndarray | Array:
+def _species(
+    potential: ParticlePotential, R: Float[Array, "N dim"], species: Int[Array, " N"] | None
+) -> Int[Array | np.ndarray, " N"]:
     n, d = R.shape
     if d != len(potential.axis_periods):
         raise ValueError(f"R has {d} axes, and the surrogate was trained with {len(potential.axis_periods)}")
     if species is not None:
-        return jnp.asarray(species)
+        return species
     if potential.n_species > 1 and n != potential.n_particles:
         raise ValueError(
             f"R has {n} particles and the surrogate was trained with {potential.n_particles} of {potential.n_species} "
@@ -112,62 +271,12 @@ def _species(potential: ParticlePotential, R: Float[Array, "N dim"], species: An
     return potential.species_of_particles if potential.n_species > 1 else np.zeros(n, np.int32)
 
 
-def _parts(learned: LearnedDynamics, parameters: Parameters, t: Scalar | None, dtype: Any) -> _Parts:
-    norm, potential = learned.normalisation, learned.potential
-    assert isinstance(potential, ParticlePotential)
-    elapsed = jnp.zeros((), dtype) if t is None else jnp.asarray(t, dtype) - norm.horizon[0]
-    elapsed = jnp.clip(elapsed, 0, norm.duration)
-    condition = norm.condition(elapsed, {n: jnp.asarray(v, dtype) for n, v in parameters.items()}, dtype)
-    weights = jax.tree.map(lambda w: w.astype(dtype), learned.weights)
-    c = potential.modulations(weights, condition[None])[0]
-    one, pairs = potential.groups
-    single = None if potential.terms is None else c[one].reshape(-1, potential.terms.n)
-    position = learned.structure.kinematics[0][0] if learned.structure.kinematics else 0
-    length = norm.scale[position].astype(dtype)
-    driven = norm.scale[learned.structure.driven[0]].astype(dtype)
-    unit = driven * length / jnp.asarray(norm.time_unit(elapsed), dtype)
-    return c[pairs].reshape(-1, potential.radial.n), single, unit, length
-
-
-def _pairs(
-    potential: ParticlePotential,
-    displacement_fn: Displacement,
-    R: Float[Array, "N dim"],
-    neighbor: Any,
-    species: Any,
-    radial: Float[Array, "kind n"],
-    length: Array,
-    kwargs: dict[str, Any],
-) -> Array:
-    """The sum over all pairs, or over those of a list."""
-    n = len(R)
-
-    def displacement(a: Array, b: Array) -> Array:
-        return displacement_fn(a, b, **kwargs)
-
-    if neighbor is None:
-        one, other = np.triu_indices(n, 1)
-        there, share = np.ones(len(one), bool), 1.0
-    else:
-        one, other, share = _of_list(neighbor, n)
-        there = (one < n) & (other < n) & (one != other)
-    apart = jax.vmap(displacement)(R[one], R[other])
-    squares = jnp.where(there, jnp.sum(apart**2, axis=-1), potential.radial.cutoff**2 * length**2)
-    r = jnp.sqrt(jnp.maximum(squares, jnp.finfo(R.dtype).tiny)) / length
-    kinds = None
-    if potential.n_species > 1:
-        of = jnp.asarray(species)
-        kinds = jnp.asarray(potential.kinds)[of[one], of[other]]
-    value = radial_value(potential.radial, radial_polynomials(potential.radial, radial), r, kinds)
-    return share * jnp.sum(jnp.where(there, value, 0))
-
-
-def _of_list(neighbor: Any, n: int) -> tuple[Array, Array, float]:
-    """Both particles of all pairs of a neighbour list, and how often each pair is there is 1 over the last."""
+def _of_list(neighbor: Any, n: int) -> tuple[Int[Array, " P"], Int[Array, " P"], float]:
+    """Both particles of all pairs of a neighbour list, and the share of each that counts."""
     from jax_md import partition
 
     if partition.is_sparse(neighbor.format):
         ordered = neighbor.format is partition.NeighborListFormat.OrderedSparse
         return neighbor.idx[0], neighbor.idx[1], 1.0 if ordered else 0.5
-    one = jnp.broadcast_to(jnp.arange(n)[:, None], neighbor.idx.shape)
+    one = jnp.broadcast_to(jnp.arange(n, dtype=np.int32)[:, None], neighbor.idx.shape)
     return one.ravel(), neighbor.idx.ravel(), 0.5

@@ -14,7 +14,7 @@ from hoam_plugin.numerics.periodic import nearest_image
 from hoam_plugin.surrogates import Surrogate
 
 from .jax_md_modules import jax_md_simulate
-from .particle_energy import Displacement, learned_energy
+from .particle_energy import Displacement, learned_force
 from .particles_as_samples import PositionAndMomentum
 from .protocols import Pair, Shift
 
@@ -47,11 +47,11 @@ def particle_ensemble(
     displacement_fn = displacement_of(shift_fn, variables.position_shape[1], variables.period)
     own = {n: constants[n] for n in surrogate.parameters if n in constants} | dict(parameters)
     gamma = constants.get("gamma", 1.0) if ensemble == "brownian" else 1.0
-    energy_fn = learned_energy(surrogate, displacement_fn, gamma=gamma, parameters=own)
+    force_fn = learned_force(surrogate, displacement_fn, gamma=gamma, parameters=own)
     # Within `replacing`, the name stands for this function.
     original = inspect.unwrap(getattr(jax_md_simulate(), ensemble))
     taken = inspect.signature(original).parameters
-    pair: Pair = original(energy_fn, shift_fn, dt, **{n: v for n, v in constants.items() if n in taken})
+    pair: Pair = original(force_fn, shift_fn, dt, **{n: v for n, v in constants.items() if n in taken})
     return pair
 
 

@@ -18,7 +18,7 @@ from hoam_plugin.potentials.interface import (
 from hoam_plugin.potentials.mlp import MLP
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms, one_body_values
 from hoam_plugin.potentials.particles import ParticlePotential
-from hoam_plugin.potentials.radial import RadialAxis, radial_polynomials, radial_splines, radial_value
+from hoam_plugin.potentials.radial import RadialAxis, radial_polynomials, radial_slope, radial_splines, radial_value
 from hoam_plugin.potentials.spline import MOST_DIMS, SplinePotential
 from hoam_plugin.potentials.streams import Streams, per_row
 from hoam_plugin.potentials.vector_field import VectorField
@@ -55,6 +55,7 @@ __all__ = [
     "per_row",
     "potential_from",
     "radial_polynomials",
+    "radial_slope",
     "radial_splines",
     "radial_value",
     "required_potential",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+
 class OneBodyTerms(NamedTuple):
     """Products of one function per coordinate, without the constant.
 
@@ -74,14 +75,14 @@ def _derivatives(terms: OneBodyTerms, z: Float[Array, "... d"]) -> list[list[Flo
     return result
 
 
-def _power(x: Float[Array, "..."], m: int) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+def _power(x: Float[Array, ...], m: int) -> tuple[Float[Array, ...], Float[Array, ...], Float[Array, ...]]:
     slope = m * x ** (m - 1) if m > 1 else jnp.ones_like(x)
     return x**m, slope, m * (m - 1) * x ** (m - 2) if m > 1 else jnp.zeros_like(x)
 
 
 def _wave(
-    x: Float[Array, "..."], m: int, period: float
-) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    x: Float[Array, ...], m: int, period: float
+) -> tuple[Float[Array, ...], Float[Array, ...], Float[Array, ...]]:
     frequency = 2 * np.pi / period * ((m + 1) // 2)
     cos, sin = jnp.cos(frequency * x), jnp.sin(frequency * x)
     if m % 2:

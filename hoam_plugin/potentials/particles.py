@@ -36,11 +36,12 @@ class ParticlePotential(ScalarPotential):
     spline of the distance. As s is linear in its coefficients, which are splines in time and interpolated between the
     runs, `fit` needs no descent: it solves for them, and takes them constant in time, or the same for all runs, where
     held-out configurations say so. Units of all particles are the same, and so is what a surrogate of N particles says
-    of another number of them: see `hoam_plugin.surrogates.with_particles`.
+    of another number of them: see
+    `hoam_plugin.adapters.jax_md.learned_energy`.
 
     Attributes:
-        cutoff: distance in physical units from which on pairs do not interact; None takes half of the period, or in free
-            space all pairs.
+        cutoff: distance in physical units from which on pairs do not interact; None takes half of the period, or in
+            free space all pairs.
         n_radial: intervals of the splines of u.
         one_body: highest degree of v, 0 for none; None takes 4 where an axis has no period, else 0.
         species: of every particle, from 0 on; None for one.

@@ -72,9 +72,7 @@ def _used(choices: Choices) -> Float[np.ndarray, " T"]:
     return used
 
 
-def _halves(
-    choices: Choices, nodes: Float[np.ndarray, " n"], done: Callable[[], None]
-) -> tuple[Problem, Problem]:
+def _halves(choices: Choices, nodes: Float[np.ndarray, " n"], done: Callable[[], None]) -> tuple[Problem, Problem]:
     """The problem of every second configuration, and that of the others."""
     runs, ds = choices.runs, choices.runs.ensemble
     potential, norm = cast(ParticlePotential, choices.potential), choices.dynamics.normalisation

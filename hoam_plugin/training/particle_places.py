@@ -29,7 +29,7 @@ def require_configurations(potential: ParticlePotential, layout: SampleLayout) -
     """
     shapes = set(layout.shapes)
     if len(shapes) != 1 or len(layout.shapes[0]) != 2:
-        shown = {name: shape for name, shape in zip(layout.names, layout.shapes, strict=True)}
+        shown = dict(zip(layout.names, layout.shapes, strict=True))
         raise ValueError(
             f"potential=ParticlePotential(...) takes configurations, variables of the shape (particles, axes), and the "
             f"samples have {shown!r}; make them with view='configuration', or use another potential"

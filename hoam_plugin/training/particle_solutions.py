@@ -19,8 +19,7 @@ _HIGHEST = 3
 # the distance, and of time, smooth: first, and what held-out configurations choose from.
 _RIDGE, _ROUGHNESS, _UNREST = 1e-6, 1e-5, 1e-4
 _FACTORS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-# A simpler model is taken where it is worse by less than this share of what is gained, and by less than so many standard
-# errors.
+# A simpler model is taken where it is worse by less than this share of what is gained, or than so many standard errors.
 _AS_GOOD, _STANDARD_ERRORS = 1e-4, 1.0
 # Of the differences of splines of the distance.
 _ORDER = 3
@@ -86,8 +85,8 @@ class Basis:
             return np.eye(len(places))
         columns = [np.ones(len(places))]
         for degree in range(1, self.degree + 1):
-            for of in itertools.combinations_with_replacement(range(places.shape[1]), degree):
-                columns.append(np.prod(places[:, list(of)], axis=1))
+            factors = itertools.combinations_with_replacement(range(places.shape[1]), degree)
+            columns += [np.prod(places[:, list(of)], axis=1) for of in factors]
         return np.stack(columns, axis=1)
 
 
