@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Int
 from hoam_plugin._types import Parameters, Scalar
 from hoam_plugin.potentials import (
     ParticlePotential,
-    one_body_values,
     radial_polynomials,
     radial_slope,
     radial_value,
@@ -103,14 +102,14 @@ class _Parts(NamedTuple):
 
     Attributes:
         radial: the functions of the distance, see `radial_polynomials`.
-        single: coefficients of the functions of single particles, per species, or None.
+        all: coefficients.
         unit: energy per s.
         length: unit of lengths.
         species: of every particle.
     """
 
     radial: Float[Array, "kind cell power"]
-    single: Float[Array, "species k"] | None
+    all: Float[Array, " k"]
     unit: Float[Array, ""]
     length: Float[Array, ""]
     species: Int[Array, " N"]
@@ -183,7 +182,7 @@ class _Learned:
         push = jnp.where(pairs.there, slope / r, 0)[:, None] * pairs.apart * (pairs.share / parts.length**2)
         # Lists are filled up with a particle that does not exist.
         total = jnp.zeros_like(R).at[pairs.one].add(push, mode="drop").at[pairs.other].add(-push, mode="drop")
-        if parts.single is not None:
+        if self.potential.terms is not None:
             total = total + jax.grad(lambda R: self._single(R, parts))(R)
         return self.factor.astype(R.dtype) * parts.unit * total
 
@@ -207,13 +206,13 @@ class _Learned:
         condition = norm.condition(elapsed, {n: jnp.asarray(v, dtype) for n, v in own.items()}, dtype)
         weights = jax.tree.map(lambda w: w.astype(dtype), learned.weights)
         c = potential.modulations(weights, condition[None])[0]
-        one, pairs = potential.groups
+        pairs = potential.groups[1]
         position = learned.structure.kinematics[0][0] if learned.structure.kinematics else 0
         length = norm.scale[position].astype(dtype)
         driven = norm.scale[learned.structure.driven[0]].astype(dtype)
         return _Parts(
             radial=radial_polynomials(potential.radial, c[pairs].reshape(-1, potential.radial.n)),
-            single=None if potential.terms is None else c[one].reshape(-1, potential.terms.n),
+            all=c,
             unit=driven * length / jnp.asarray(norm.time_unit(elapsed), dtype),
             length=length,
             species=jnp.asarray(_species(potential, R, species), np.int32),
@@ -239,11 +238,8 @@ class _Learned:
 
     def _single(self, R: Float[Array, "N dim"], parts: _Parts) -> Float[Array, ""]:
         """The part of single particles."""
-        terms = self.potential.terms
-        if parts.single is None or terms is None:
-            return jnp.zeros((), R.dtype)
         shift = self.surrogate.learned.normalisation.shift[: R.shape[1]].astype(R.dtype)
-        return jnp.sum(one_body_values(terms, (R - shift[None]) / parts.length) * parts.single[parts.species])
+        return self.potential.of_single_particles(parts.all, (R - shift[None]) / parts.length, parts.species)
 
 
 def _require_parameters(surrogate: Surrogate, own: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from hoam_plugin.potentials.interface import (
     modulations_and_rates,
 )
 from hoam_plugin.potentials.mlp import MLP
-from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms, one_body_values
+from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms
 from hoam_plugin.potentials.particles import ParticlePotential
 from hoam_plugin.potentials.radial import RadialAxis, radial_polynomials, radial_slope, radial_splines, radial_value
 from hoam_plugin.potentials.spline import MOST_DIMS, SplinePotential
@@ -51,7 +51,6 @@ __all__ = [
     "modulations_and_rates",
     "one_body_derivatives",
     "one_body_terms",
-    "one_body_values",
     "per_row",
     "potential_from",
     "radial_polynomials",

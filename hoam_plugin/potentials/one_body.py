@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -45,6 +46,23 @@ def one_body_terms(periods: tuple[float | None, ...], degree: int) -> OneBodyTer
 def one_body_values(terms: OneBodyTerms, z: Float[Array, "... d"]) -> Float[Array, "... k"]:
     """All terms at positions."""
     return _products(terms, _derivatives(terms, z), (0,) * len(terms.periods))
+
+
+def one_body_continued(
+    terms: OneBodyTerms, coefficients: Float[Array, "... k"], z: Float[Array, "... d"], ends: Float[Array, "2 d"]
+) -> Float[Array, ...]:
+    """The sum of the terms with coefficients; beyond the ends of a range it goes on as a straight line.
+
+    A polynomial says nothing of places where there was no particle. Along periods there are no ends.
+    """
+    free = np.asarray([period is None for period in terms.periods])
+    inside = jnp.where(free, jnp.clip(z, ends[0], ends[1]), z)
+
+    def total(z: Float[Array, "... d"]) -> Float[Array, ...]:
+        return jnp.sum(one_body_values(terms, z) * coefficients, axis=-1)
+
+    value, change = jax.jvp(total, (inside,), (z - inside,))
+    return value + change
 
 
 def one_body_derivatives(

@@ -16,7 +16,7 @@ from hoam_plugin.numerics.periodic import nearest_image_by_product
 from hoam_plugin.potentials.coefficients import coefficients_at, no_coefficients
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import ScalarPotential, Weights
-from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_terms, one_body_values
+from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_continued, one_body_terms
 from hoam_plugin.potentials.radial import RadialAxis, radial_polynomials, radial_slope, radial_value
 from hoam_plugin.potentials.streams import Streams
 
@@ -32,11 +32,11 @@ class ParticlePotential(ScalarPotential):
 
     A sample is a configuration, of shape (N, axes), as the view "configuration" of jax-md's adapter makes them. The
     potential does not change when particles of a species change places, nor its part of pairs when all of them are
-    moved or turned; on periodic axes the nearest image counts. v is a polynomial (around a period harmonics), u a cubic
-    spline of the distance. As s is linear in its coefficients, which are splines in time and interpolated between the
-    runs, `fit` needs no descent: it solves for them, and takes them constant in time, or the same for all runs, where
-    held-out configurations say so. Units of all particles are the same, and so is what a surrogate of N particles says
-    of another number of them: see
+    moved or turned; on periodic axes the nearest image counts. v is a polynomial (around a period harmonics) where
+    there were particles at that time, and a straight line beyond; u is a cubic spline of the distance. As s is linear
+    in its coefficients, which are splines in time and interpolated between the runs, `fit` needs no descent: it solves
+    for them, and takes them constant in time, or the same for all runs, where held-out configurations say so. Units of
+    all particles are the same, and what a surrogate of N particles says holds for another number of them: see
     `hoam_plugin.adapters.jax_md.learned_energy`.
 
     Attributes:
@@ -133,6 +133,11 @@ class ParticlePotential(ScalarPotential):
         return slice(0, one), slice(one, one + n * (n + 1) // 2 * self.radial.n)
 
     @property
+    def n_coefficients(self) -> int:
+        """All of them, and where particles were: the ends of the range along every axis, the lower ones first."""
+        return self.groups[1].stop + (0 if self.terms is None else 2 * len(self.axis_periods))
+
+    @property
     def kind_of_pairs(self) -> Int[np.ndarray, "N N"] | None:
         """Which function of the distance every pair has; None where there is one."""
         if self.n_species == 1:
@@ -156,7 +161,7 @@ class ParticlePotential(ScalarPotential):
 
     def init(self, key: Key, n_features: int, n_conditions: int) -> Weights:
         """Coefficients of zero, of one run."""
-        return no_coefficients(self.groups[1].stop, n_conditions)
+        return no_coefficients(self.n_coefficients, n_conditions)
 
     def modulations(self, weights: Weights, conditions: Float[Array, "T C"]) -> Float[Array, "T k"]:
         """The coefficients for every row of conditions (time and parameters, normalised)."""
@@ -167,9 +172,7 @@ class ParticlePotential(ScalarPotential):
         value = radial_value(self.radial, self._table(coefficients), self.distances(z)[1], self._kinds())
         n = len(z)
         total = jnp.sum(jnp.where(np.eye(n, dtype=bool), 0, value)) / 2
-        if self.terms is None:
-            return total
-        return total + jnp.sum(one_body_values(self.terms, z) * self._one_body_coefficients(coefficients))
+        return total + self.of_single_particles(coefficients, z, jnp.asarray(self.species_of_particles))
 
     def gradient(self, coefficients: Float[Array, " k"], z: Float[Array, "N d"]) -> Float[Array, "N d"]:
         """That of `energy`, for every particle."""
@@ -179,8 +182,19 @@ class ParticlePotential(ScalarPotential):
         total = jnp.sum(pull[..., None] * apart, axis=1)
         if self.terms is None:
             return total
-        own, terms = self._one_body_coefficients(coefficients), self.terms
-        return total + jax.grad(lambda z: jnp.sum(one_body_values(terms, z) * own))(z)
+        species = jnp.asarray(self.species_of_particles)
+        return total + jax.grad(lambda z: self.of_single_particles(coefficients, z, species))(z)
+
+    def of_single_particles(
+        self, coefficients: Float[Array, " k"], z: Float[Array, "N d"], species: Int[Array, " N"]
+    ) -> Float[Array, ""]:
+        """The sum of v over particles of these species."""
+        terms = self.terms
+        if terms is None:
+            return jnp.zeros((), z.dtype)
+        own = coefficients[self.groups[0]].reshape(-1, terms.n)[species]
+        ends = coefficients[self.groups[1].stop :].reshape(2, -1)
+        return jnp.sum(one_body_continued(terms, own, z, ends))
 
     def drift(
         self, weights: Weights, embedding: Embedding, z: Float[Array, "N D"], modulations: Float[Array, "T k"]
@@ -234,10 +248,6 @@ class ParticlePotential(ScalarPotential):
     def _table(self, coefficients: Float[Array, " k"]) -> Float[Array, "... cell power"]:
         own = coefficients[self.groups[1]].reshape(-1, self.radial.n)
         return radial_polynomials(self.radial, own)
-
-    def _one_body_coefficients(self, coefficients: Float[Array, " k"]) -> Float[Array, "N k"]:
-        assert self.terms is not None
-        return coefficients[self.groups[0]].reshape(-1, self.terms.n)[self.species_of_particles]
 
     def _rows(self, z: Float[Array, "n D"]) -> Float[Array, "n N d"]:
         return z.reshape(len(z), self._placed_particles, len(self.axis_periods))

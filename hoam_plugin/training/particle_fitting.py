@@ -30,8 +30,8 @@ from hoam_plugin.training.particle_statistics import Motion, sums_of
 _MOST_PAIRS, _LEAST_CONFIGURATIONS = 2.5e8, 16
 # Configurations whose sums are formed in single precision.
 _SUMMED_AT_ONCE = 64
-# Steps per spline in time, of the coefficients that are stored.
-_STEPS_PER_SPLINE = 4
+# Steps in time of the coefficients that are stored, per spline, and at least where anything depends on time.
+_STEPS_PER_SPLINE, _LEAST_STEPS = 4, 32
 
 
 def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
@@ -47,7 +47,7 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     ds = choices.runs.ensemble
     nodes = np.flatnonzero(_used(choices))
     with progress_bar("fit", ds.sizes["run"] * len(nodes), show=progress) as advance:
-        halves = _halves(choices, nodes, lambda: advance(1))
+        halves, ends = _halves(choices, nodes, lambda: advance(1))
     columns = potential.groups
     tried = chosen(halves, [(columns[0], 0), (columns[1], potential.radial.n)], potential.n_times)
     both = halves[0]._replace(
@@ -55,9 +55,13 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     )
     solution = solved(both, tried[-1].groups)
     n_times = max(group.basis.n_times for group in solution.groups)
-    taus = np.linspace(0, 1, 1 + (_STEPS_PER_SPLINE * n_times if n_times > 1 else 2))
-    curves = solution.at((taus[1:] + taus[:-1]) / 2, both.places)
-    weights = weights_of_steps(ds, choices.dynamics.normalisation, taus, list(curves))
+    varies = n_times > 1 or potential.terms is not None
+    taus = np.linspace(0, 1, 1 + (max(_LEAST_STEPS, _STEPS_PER_SPLINE * n_times) if varies else 2))
+    middles = (taus[1:] + taus[:-1]) / 2
+    curves = list(solution.at(middles, both.places))
+    if potential.terms is not None:
+        curves = [np.column_stack([of, _at(middles, both.taus, end)]) for of, end in zip(curves, ends, strict=True)]
+    weights = weights_of_steps(ds, choices.dynamics.normalisation, taus, curves)
     model = choices.surrogates(key)(weights, _history(tried, solution, time.perf_counter() - begin))
     stepper, dt = choices.dynamics.stepper, model.options.dt
     # Particles collide within a step of theirs, not within a share of the horizon.
@@ -72,8 +76,10 @@ def _used(choices: Choices) -> Float[np.ndarray, " T"]:
     return used
 
 
-def _halves(choices: Choices, nodes: Float[np.ndarray, " n"], done: Callable[[], None]) -> tuple[Problem, Problem]:
-    """The problem of every second configuration, and that of the others."""
+def _halves(
+    choices: Choices, nodes: Float[np.ndarray, " n"], done: Callable[[], None]
+) -> tuple[tuple[Problem, Problem], Float[np.ndarray, "R T 2d"]]:
+    """The problem of every second configuration, and that of the others; and where particles were."""
     runs, ds = choices.runs, choices.runs.ensemble
     potential, norm = cast(ParticlePotential, choices.potential), choices.dynamics.normalisation
     n = ds.sizes["sample"]
@@ -83,18 +89,22 @@ def _halves(choices: Choices, nodes: Float[np.ndarray, " n"], done: Callable[[],
 
     made = np.dtype(norm.scale.dtype)
 
-    def of_run(run: int) -> list[tuple[Means, Means]]:
-        found = []
+    def of_run(run: int) -> tuple[list[tuple[Means, Means]], list[np.ndarray]]:
+        found, ends = [], []
         conditions = conditions_of(ds, norm, run)
         for i in nodes:
             # Shifted in double precision: far from 0, single precision leaves steps.
             z = norm.raw_samples(_rows(ds, run, int(i), rows), np.float64).astype(made)
             positions, motion = _motion(choices, _Slab(run, int(i), rows, z), conditions[int(i)])
             found.append((_means(potential, positions, motion, 0), _means(potential, positions, motion, 1)))
+            ends.append(
+                np.concatenate([np.asarray(of(positions, axis=(0, 1)), np.float64) for of in (jnp.min, jnp.max)])
+            )
             done()
-        return found
+        return found, ends
 
-    found = in_threads(of_run, range(ds.sizes["run"]))
+    of_runs = in_threads(of_run, range(ds.sizes["run"]))
+    found = [of for of, _ in of_runs]
     taus = norm.tau_on_host(ds["time"].values.astype(np.float64))
     weights = runs.node_weights[nodes]
     columns = np.asarray([*ensembles.parameters(ds).values()], np.float64).reshape(-1, ds.sizes["run"])
@@ -111,7 +121,14 @@ def _halves(choices: Choices, nodes: Float[np.ndarray, " n"], done: Callable[[],
             linear = linear + np.einsum("rtjk,tj->rtk", means[:, indices], coefficients)
         return Problem(gram, linear, weights, taus[nodes], places)
 
-    return problem(0), problem(1)
+    return (problem(0), problem(1)), np.asarray([ends for _, ends in of_runs])
+
+
+def _at(
+    taus: Float[np.ndarray, " S"], nodes: Float[np.ndarray, " T"], values: Float[np.ndarray, "T k"]
+) -> Float[np.ndarray, "S k"]:
+    """Interpolated in time."""
+    return np.stack([np.interp(taus, nodes, column) for column in values.T], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

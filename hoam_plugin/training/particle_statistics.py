@@ -2,8 +2,8 @@
 
 With s = sum_k c_k phi_k, the loss at one time is c . A c / 2 - b . c, with A = E[grad phi_k . grad phi_l] over the
 driven coordinates. b is d/dt E[phi_k] less what is known to move the particles: their noise, E[sigma^2 lap phi_k] / 2,
-where positions are driven. Where velocities are, phi_k is replaced by v . grad phi_k, whose rate of change is known but for
-the force: E[x' . hess phi_k v] + E[v' . grad phi_k], with the friction as v'.
+where positions are driven. Where velocities are, phi_k is replaced by v . grad phi_k, whose rate of change is known but
+for the force: E[x' . hess phi_k v] + E[v' . grad phi_k], with the friction as v'.
 """
 
 from __future__ import annotations
