@@ -17,6 +17,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
@@ -37,6 +38,8 @@ _MOST_SAMPLES, _LEAST_SAMPLES = 10_000, 1000
 # Gradients that are evaluated, per sample that training saw, each of which costs several; a training that does not
 # allow for so many samples is too short.
 _SHARE, _LEAST_AFFORDABLE = 4, 2000
+# Shorter trainings are tries, whose models are not looked at.
+_LEAST_ITERATIONS = 1000
 # Of the gradient per step of the model: twice, in each of which there are two (with noise) or four of them.
 _EVALUATIONS = 4
 # A model is of no use whose samples are off by more than this share of the square of how far samples are off that do
@@ -63,10 +66,12 @@ class Distances(NamedTuple):
     def astray(self) -> str:
         """Why the better one of the two models is of no use, or ""."""
         best = min(self.before, self.after)
+        if not np.isfinite(best):
+            return "its own samples run away"
         if best <= max(_ASTRAY * self.still, _SCATTERS * self.scatter):
             return ""
         return (
-            f"its own samples end up {best**0.5:.3g} standard deviations off a run that took no part, in the mean over "
+            f"its own samples end up {best**0.5:.3g} standard deviations off those of a run, in the mean over "
             f"time, where samples that do not move are {self.still**0.5:.3g} off"
         )
 
@@ -88,7 +93,7 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
     affordable = _affordable_samples(model, runs, training)
     n = min(affordable, _MOST_SAMPLES, ds.sizes["sample"])
     if affordable < _LEAST_AFFORDABLE or n < _LEAST_SAMPLES or ds.sizes["time"] < 3:
-        return model
+        return _looked_at(model, ds, training, key)
     march = march_around(model, ds, key, n, _STEPS)
     every, n_steps = list(range(ds.sizes["run"])), len(march.taus) - 1
     try:
@@ -109,6 +114,19 @@ def corrected(model: Surrogate, runs: Runs, training: Training, key: Key, *, pro
         return _with_note(model, f"{said}, so that there is none", found.astray)
     weights = march.model.learned.weights | {"correction": march.weights(every, coefficients)}
     return _with_note(with_learned(march.model, weights=weights), said, found.astray)
+
+
+def _looked_at(model: Surrogate, ds: xr.Dataset, training: Training, key: Key) -> Surrogate:
+    """The same model, where it is too dear to correct it: a few samples of one run still tell whether it is of use."""
+    if training.iterations < _LEAST_ITERATIONS or ds.sizes["time"] < 3:
+        return model
+    march = march_around(model, ds, key, min(_LEAST_SAMPLES, ds.sizes["sample"]), _STEPS)
+    left_out = run_in_the_middle(ds)
+    run = ds.sizes["run"] // 2 if left_out is None else left_out.run
+    targets, parameters = march.targets(run), ensembles.parameters(ds, run)
+    before = float(np.mean(march.distances(march.nothing(), targets, parameters, ds.sizes["run"])))
+    found = Distances(before, before, march.distance_of_the_start(targets), march.scatter(targets))
+    return _with_note(model, "the training was too short for a correction", found.astray) if found.astray else model
 
 
 def _affordable_samples(model: Surrogate, runs: Runs, training: Training) -> int:

@@ -263,7 +263,9 @@ def test_what_does_not_help_between_the_runs_is_left_out() -> None:
     x, y = normals(2, 3)
     choices = chosen(built({"x": x + way, "y": y + 0 * way}))
     model = untrained(choices)
-    with pytest.warns(UserWarning, match="of no use: its own samples end up .* where samples that do not move are"):
+    with pytest.warns(
+        UserWarning, match="its own samples end up .* off those of a run, .* where samples that do not move"
+    ):
         same = corrected(choices, model)
     assert same.learned is model.learned
     assert said(same).endswith("so that there is none")
@@ -283,7 +285,6 @@ def test_samples_that_run_away_are_no_reason_to_fail() -> None:
 def test_too_few_samples_or_iterations_or_times_leave_the_model_alone() -> None:
     ds = widening()
     for few, training in (
-        (ds.isel(sample=slice(999)), LONG),
         (ds.isel(time=[0, -1]), LONG),
         (ds, hoam.Training(iterations=100)),
         (ds.isel(sample=slice(32)), hoam.Training()),
@@ -292,6 +293,23 @@ def test_too_few_samples_or_iterations_or_times_leave_the_model_alone() -> None:
         model = untrained(choices)
         assert corrected(choices, model) is model
         assert "feedback" not in model.history.attrs  # type: ignore[union-attr]
+
+
+def test_where_no_correction_is_affordable_what_stays_where_it_should_is_left_alone() -> None:
+    x, y = np.repeat(normals(2, 3), len(TIMES), axis=2)
+    choices = chosen(built({"x": x, "y": y}).isel(sample=slice(999)))
+    model = untrained(choices)
+    assert corrected(choices, model) is model
+
+
+def test_where_no_correction_is_affordable_a_model_of_no_use_is_still_called_so() -> None:
+    choices = chosen(widening().isel(sample=slice(999)))
+    still = untrained(choices)
+    with pytest.warns(UserWarning, match="the surrogate is of no use: its own samples end up"):
+        same = corrected(choices, still)
+    assert same.learned is still.learned
+    assert same.history is not None
+    assert same.history.attrs["converged"] == "unstable"
 
 
 # What must not matter
