@@ -55,8 +55,9 @@ def one_body_continued(
 
     A polynomial says nothing of places where there was no particle. Along periods there are no ends.
     """
-    free = np.asarray([period is None for period in terms.periods])
-    inside = jnp.where(free, jnp.clip(z, ends[0], ends[1]), z)
+    row = (1,) * (z.ndim - 1) + (-1,)
+    free = np.asarray([period is None for period in terms.periods]).reshape(row)
+    inside = jnp.where(free, jnp.clip(z, ends[0].reshape(row), ends[1].reshape(row)), z)
 
     def total(z: Float[Array, "... d"]) -> Float[Array, ...]:
         return jnp.sum(one_body_values(terms, z) * coefficients, axis=-1)
@@ -80,7 +81,7 @@ def one_body_derivatives(
     return differentiated(), gradient, second
 
 
-def _derivatives(terms: OneBodyTerms, z: Float[Array, "... d"]) -> list[list[Float[Array, "... m"]]]:
+def _derivatives(terms: OneBodyTerms, z: Float[Array, "... d"]) -> list[list[Float[Array, "... _"]]]:
     """Per coordinate its functions, with their first and second derivatives."""
     result = []
     for axis, period in enumerate(terms.periods):
@@ -109,7 +110,7 @@ def _wave(
 
 
 def _products(
-    terms: OneBodyTerms, functions: list[list[Float[Array, "... m"]]], orders: tuple[int, ...]
+    terms: OneBodyTerms, functions: list[list[Float[Array, "... _"]]], orders: tuple[int, ...]
 ) -> Float[Array, "... k"]:
     """All terms, each coordinate differentiated so often."""
     columns = np.asarray(terms.functions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,8 @@ def radial_splines(axis: RadialAxis, r: Float[Array, ...]) -> RadialSplines:
     """All splines at positive distances: more arithmetic than for those that do not vanish, but no scattered reads."""
     h = axis.spacing
     u = jnp.clip((r - axis.core) / h, 0, axis.n_cells)
-    t = u[..., None] - (jnp.arange(axis.n, dtype=u.dtype) - 1)
+    numbers = jnp.arange(axis.n, dtype=u.dtype).reshape((1,) * u.ndim + (-1,))
+    t = u[..., None] - (numbers - 1)
     wide, narrow = jnp.maximum(2 - jnp.abs(t), 0), jnp.maximum(1 - jnp.abs(t), 0)
     value = (wide**3 - 4 * narrow**3) / 6
     slope = jnp.sign(t) * (4 * narrow**2 - wide**2) / (2 * h)
@@ -74,7 +75,7 @@ def radial_splines(axis: RadialAxis, r: Float[Array, ...]) -> RadialSplines:
     if not axis.core:
         return RadialSplines(value + slope * gained, slope, bend)
     ratio, p = _ratio(axis, r)[..., None], _CORE_POWER
-    bend = bend - slope * jnp.where(inside[..., None], 0, (p + 1) / axis.core * ratio ** (p + 2) * (ratio > 1))
+    bend = bend - slope * jnp.where(ratio > 1, (p + 1) / axis.core * ratio ** (p + 2), 0)
     value = value + slope * (gained + axis.core / p * (1 - ratio**p))
     return RadialSplines(value, slope * ratio ** (p + 1), bend)
 
@@ -122,10 +123,12 @@ def _value(
 
 @_value.defjvp
 def _value_and_change(
-    axis: RadialAxis, at: tuple[Array, Array, Array], change: tuple[Array, Array, Array]
-) -> tuple[Array, Array]:
+    axis: RadialAxis, at: tuple[Array, Array, Array], changes: tuple[Any, ...]
+) -> tuple[Float[Array, ...], Float[Array, ...]]:
     table, r, kind = at
-    moved = _value(axis, change[0], r, kind) + radial_slope(axis, table, r, kind) * change[1]
+    # That of whole numbers, the kinds, is of no dtype.
+    of_table, of_distance, _ = changes
+    moved = _value(axis, of_table, r, kind) + radial_slope(axis, table, r, kind) * of_distance
     return _value(axis, table, r, kind), moved
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.progress import progress_bar
@@ -28,6 +28,8 @@ from hoam_plugin.training.particle_statistics import Motion, sums_of
 
 # Pairs of particles that are looked at in all runs, at most; and configurations of a time, at least.
 _MOST_PAIRS, _LEAST_CONFIGURATIONS = 2.5e8, 16
+# Quantiles between which particles were: what few of them say of a force is no guide beyond.
+_ENDS = (1e-3, 1 - 1e-3)
 # Configurations whose sums are formed in single precision.
 _SUMMED_AT_ONCE = 64
 # Steps in time of the coefficients that are stored, per spline, and at least where anything depends on time.
@@ -77,8 +79,8 @@ def _used(choices: Choices) -> Float[np.ndarray, " T"]:
 
 
 def _halves(
-    choices: Choices, nodes: Float[np.ndarray, " n"], done: Callable[[], None]
-) -> tuple[tuple[Problem, Problem], Float[np.ndarray, "R T 2d"]]:
+    choices: Choices, nodes: Int[np.ndarray, " n"], done: Callable[[], None]
+) -> tuple[tuple[Problem, Problem], Float[np.ndarray, "R T ends"]]:
     """The problem of every second configuration, and that of the others; and where particles were."""
     runs, ds = choices.runs, choices.runs.ensemble
     potential, norm = cast(ParticlePotential, choices.potential), choices.dynamics.normalisation
@@ -97,9 +99,7 @@ def _halves(
             z = norm.raw_samples(_rows(ds, run, int(i), rows), np.float64).astype(made)
             positions, motion = _motion(choices, _Slab(run, int(i), rows, z), conditions[int(i)])
             found.append((_means(potential, positions, motion, 0), _means(potential, positions, motion, 1)))
-            ends.append(
-                np.concatenate([np.asarray(of(positions, axis=(0, 1)), np.float64) for of in (jnp.min, jnp.max)])
-            )
+            ends.append(np.quantile(np.asarray(positions, np.float64), _ENDS, axis=(0, 1)).ravel())
             done()
         return found, ends
 

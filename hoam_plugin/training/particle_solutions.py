@@ -18,9 +18,9 @@ _HIGHEST = 3
 # Relative to the diagonal: what keeps coefficients in bounds that no configuration speaks of, and what keeps splines of
 # the distance, and of time, smooth: first, and what held-out configurations choose from.
 _RIDGE, _ROUGHNESS, _UNREST = 1e-6, 1e-5, 1e-4
-_FACTORS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-# A simpler model is taken where it is worse by less than this share of what is gained, or than so many standard errors.
-_AS_GOOD, _STANDARD_ERRORS = 1e-4, 1.0
+_FACTORS = {"unrest": (1e-1, 1e-2, 1e-3, 1e-4), "roughness": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)}
+# A simpler model is taken where it is worse by less than so many standard errors, or than round-off makes of it.
+_STANDARD_ERRORS, _AS_GOOD = 1.0, 1e-6
 # Of the differences of splines of the distance.
 _ORDER = 3
 # Of the systems that are tried.
@@ -126,7 +126,7 @@ class Solution:
     """
 
     groups: tuple[Group, ...]
-    parts: tuple[Float[np.ndarray, "a b k"], ...]
+    parts: tuple[Float[np.ndarray, "_ _ _"], ...]
 
     def at(self, taus: Float[np.ndarray, " T"], places: Float[np.ndarray, "R P"]) -> Float[np.ndarray, "R T k"]:
         """At times and runs."""
@@ -287,7 +287,7 @@ def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]]
             break
     # The smoother, the simpler.
     for i, which in itertools.product(range(len(groups)), ("unrest", "roughness")):
-        made = [groups[i]._replace(**{which: factor}) for factor in _FACTORS]
+        made = [groups[i]._replace(**{which: factor}) for factor in _FACTORS[which]]
         groups = best_of([(*groups[:i], group, *groups[i + 1 :]) for group in made if _has(group, which)] or [groups])
     order = [option for option in tried if option != groups] + [groups]
     return [Tried(option, tried[option][0], float(np.sum(tried[option][1]))) for option in order]

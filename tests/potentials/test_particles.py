@@ -1,0 +1,159 @@
+"""The potential of particles: against plain sums over pairs, its symmetries, its derivatives, and files."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hoam_plugin.potentials import (
+    Embedding,
+    ParticlePotential,
+    RadialAxis,
+    description,
+    potential_from,
+    radial_splines,
+)
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+N, BOX = 6, 4.0
+FREE, TORUS, MIXED = (None, None), (BOX, BOX), (None, BOX)
+AXIS = tuple(RadialAxis(0.3, 1.9, 8, True))
+EVERYWHERE = tuple(RadialAxis(0.0, 6.0, 8, False))
+SPECIES = (0, 1, 0, 1, 1, 0)
+
+POTENTIALS = {
+    "free": ParticlePotential(n_particles=N, periods=FREE, axis=EVERYWHERE),
+    "torus": ParticlePotential(n_particles=N, periods=TORUS, axis=AXIS),
+    "mixed": ParticlePotential(n_particles=N, periods=MIXED, axis=AXIS, one_body=3),
+    "species": ParticlePotential(n_particles=N, periods=TORUS, axis=AXIS, one_body=2, species=SPECIES),
+    "solid": ParticlePotential(n_particles=N, periods=(BOX,) * 3, axis=AXIS),
+}
+ALL = pytest.mark.parametrize("potential", POTENTIALS.values(), ids=POTENTIALS)
+
+
+def configuration(potential: ParticlePotential, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).uniform(0, BOX, (N, len(potential.axis_periods))))
+
+
+def coefficients(potential: ParticlePotential) -> jax.Array:
+    c = np.random.default_rng(1).standard_normal(potential.n_coefficients)
+    if potential.terms is not None:
+        # The range of the particles: some are beyond.
+        c[potential.groups[1].stop :] = np.repeat([0.5, 3.5], len(potential.axis_periods))
+    return jnp.asarray(c)
+
+
+def naive(potential: ParticlePotential, c: np.ndarray, z: np.ndarray) -> float:
+    """Pair by pair; without single particles."""
+    total, n = 0.0, potential.radial.n
+    tables = c[potential.groups[1]].reshape(-1, n)
+    for i in range(N):
+        for j in range(i):
+            apart = z[i] - z[j]
+            for axis, period in enumerate(potential.axis_periods):
+                if period is not None:
+                    apart[axis] -= period * np.round(apart[axis] / period)
+            kind = potential.kinds[potential.species_of_particles[i], potential.species_of_particles[j]]
+            r = jnp.asarray([np.sqrt(np.sum(apart**2))])
+            total += float((radial_splines(potential.radial, r).value @ jnp.asarray(tables[kind]))[0])
+    return total
+
+
+@ALL
+def test_the_pairs_are_those_of_a_plain_sum(potential: ParticlePotential) -> None:
+    z, c = configuration(potential), coefficients(potential).at[potential.groups[0]].set(0)
+    np.testing.assert_allclose(potential.energy(c, z), naive(potential, np.asarray(c), np.array(z)), rtol=1e-10)
+
+
+@ALL
+def test_the_gradient_is_that_of_the_energy(potential: ParticlePotential) -> None:
+    z, c = configuration(potential), coefficients(potential)
+    np.testing.assert_allclose(potential.gradient(c, z), jax.grad(potential.energy, 1)(c, z), rtol=1e-9, atol=1e-10)
+
+
+@ALL
+def test_particles_of_a_species_may_change_places(potential: ParticlePotential) -> None:
+    z, c = configuration(potential), coefficients(potential)
+    swapped = z[np.asarray([2, 3, 0, 1, 4, 5])]
+    np.testing.assert_allclose(potential.energy(c, swapped), potential.energy(c, z), rtol=1e-12)
+
+
+def test_particles_of_different_species_may_not() -> None:
+    potential = POTENTIALS["species"]
+    z, c = configuration(potential), coefficients(potential)
+    swapped = z[np.asarray([1, 0, 2, 3, 4, 5])]
+    assert abs(float(potential.energy(c, swapped) - potential.energy(c, z))) > 1e-3
+
+
+def test_pairs_do_not_see_where_all_of_them_are_nor_how_they_are_turned() -> None:
+    potential = POTENTIALS["free"]
+    z, c = configuration(potential), coefficients(potential).at[potential.groups[0]].set(0)
+    turn = jnp.asarray([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
+    moved = z @ turn.T + jnp.asarray([[0.3, -1.2]])
+    np.testing.assert_allclose(potential.energy(c, moved), potential.energy(c, z), rtol=1e-12)
+    torus = POTENTIALS["torus"]
+    c = coefficients(torus)
+    moved = jnp.mod(z + jnp.asarray([[1.3, 2.9]]), BOX)
+    np.testing.assert_allclose(torus.energy(c, moved), torus.energy(c, z), rtol=1e-10)
+
+
+def test_beyond_the_range_of_the_particles_single_ones_are_pulled_evenly() -> None:
+    potential = ParticlePotential(n_particles=1, periods=(None,), axis=EVERYWHERE, one_body=4)
+    c = jnp.asarray(np.concatenate([[0.3, -0.7, 0.2, 0.9], np.zeros(potential.radial.n), [-1.0, 2.0]]))
+    pulls = [float(potential.gradient(c, jnp.asarray([[x]]))[0, 0]) for x in (2.0, 5.0, 50.0)]
+    np.testing.assert_allclose(pulls, np.full(3, 0.3 - 1.4 * 2 + 0.6 * 4 + 3.6 * 8), rtol=1e-12)
+
+
+@ALL
+def test_as_a_potential_of_samples_it_has_the_derivatives_of_autodiff(potential: ParticlePotential) -> None:
+    """Two times with two configurations each, along all coordinates and along a path."""
+    d = len(potential.axis_periods)
+    embedding = Embedding(potential.axis_periods * N)
+    z = jnp.stack([configuration(potential, seed).reshape(-1) for seed in range(4)])
+    rng = np.random.default_rng(2)
+    c, c_rate = (jnp.stack([coefficients(potential) * f for f in (1.0, 0.5)]) for _ in range(2))
+    drift = jnp.asarray(rng.standard_normal(z.shape))
+    features = embedding.streams(z, laplacian=True, drift=drift)
+    streams = jax.jit(lambda features, c, rate: potential.propagate({}, features, c, rate))(features, c, c_rate)
+
+    @jax.jit
+    def energy(z: jax.Array, c: jax.Array) -> jax.Array:
+        return potential.energy(c, z.reshape(N, d))
+
+    drifts = jax.jit(lambda z, c: potential.drift({}, embedding, z, c))(z, c)
+    for row in (0, 3):
+        own = c[row // 2]
+        np.testing.assert_allclose(streams.value[row], energy(z[row], own), rtol=1e-9, atol=1e-9)
+        gradient = jax.grad(energy)(z[row], own)
+        np.testing.assert_allclose(streams.gradient[:, row], gradient, rtol=1e-8, atol=1e-8)
+        laplacian = jnp.trace(jax.hessian(energy)(z[row], own))
+        assert streams.laplacian is not None
+        np.testing.assert_allclose(streams.laplacian[row], laplacian, rtol=1e-7, atol=1e-7)
+        rate = jax.jvp(energy, (z[row], own), (drift[row], c_rate[row // 2]))[1]
+        np.testing.assert_allclose(streams.rate[row], rate, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(drifts[row], gradient, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(
+        potential.value({}, embedding.features(z[:2]), c[0]), streams.value[:2], rtol=1e-9, atol=1e-9
+    )
+
+
+@ALL
+def test_it_is_described_in_json(potential: ParticlePotential) -> None:
+    assert potential_from(json.loads(json.dumps(description(potential)))) == potential
+
+
+def test_before_fit_it_has_no_place() -> None:
+    with pytest.raises(ValueError, match=r"axis=None: this ParticlePotential\(...\) does not know its particles yet"):
+        _ = ParticlePotential().radial
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"cutoff": -1.0}, "cutoff"), ({"n_radial": 0}, "n_radial"), ({"one_body": -1}, "one_body")],
+)
+def test_sizes_that_cannot_be(options: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ParticlePotential(**options)  # type: ignore[arg-type]
