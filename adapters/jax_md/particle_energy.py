@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hoam_plugin._types import Parameters, Scalar
-from hoam_plugin.potentials import (
-    ParticlePotential,
-    radial_polynomials,
-    radial_slope,
-    radial_value,
-)
+from hoam_plugin.potentials import ParticleFunctions, ParticlePotential, radial_slope, radial_value
 from hoam_plugin.surrogates import Surrogate, react
 
 from .jax_md_modules import usual_promotions
 from .particles_as_samples import position_and_momentum
+from .protocols import NeighborList
 
 Displacement: TypeAlias = Callable[..., Array]
 OfPositions: TypeAlias = Callable[..., Array]
@@ -101,7 +97,7 @@ class _Parts(NamedTuple):
     """What is learned, at one time and one set of parameters.
 
     Attributes:
-        radial: the functions of the distance, see `radial_polynomials`.
+        radial: the functions of the distance, see `ParticleFunctions.tables`.
         all: coefficients.
         unit: energy per s.
         length: unit of lengths.
@@ -154,71 +150,72 @@ class _Learned:
     def energy(
         self,
         R: Float[Array, "N dim"],
-        neighbor: Any = None,
+        neighbor: NeighborList | None = None,
         t: Scalar | None = None,
         species: Int[Array, " N"] | None = None,
-        **kwargs: Any,
+        **kwargs: Scalar,
     ) -> Float[Array, ""]:
         """See `learned_energy`."""
         parts = self._parts(R, t, species, kwargs)
         pairs = self._pairs(R, neighbor, parts, kwargs)
-        value = radial_value(self.potential.radial, parts.radial, pairs.r / parts.length, self._kinds(pairs, parts))
+        value = radial_value(self.functions.radial, parts.radial, pairs.r / parts.length, self._kinds(pairs, parts))
         total = pairs.share * jnp.sum(jnp.where(pairs.there, value, 0))
         return -self.factor.astype(R.dtype) * parts.unit * (total + self._single(R, parts))
 
     def force(
         self,
         R: Float[Array, "N dim"],
-        neighbor: Any = None,
+        neighbor: NeighborList | None = None,
         t: Scalar | None = None,
         species: Int[Array, " N"] | None = None,
-        **kwargs: Any,
+        **kwargs: Scalar,
     ) -> Float[Array, "N dim"]:
         """See `learned_force`."""
         parts = self._parts(R, t, species, kwargs)
         pairs = self._pairs(R, neighbor, parts, kwargs)
         r = pairs.r / parts.length
-        slope = radial_slope(self.potential.radial, parts.radial, r, self._kinds(pairs, parts))
+        slope = radial_slope(self.functions.radial, parts.radial, r, self._kinds(pairs, parts))
         push = jnp.where(pairs.there, slope / r, 0)[:, None] * pairs.apart * (pairs.share / parts.length**2)
         # Lists are filled up with a particle that does not exist.
         total = jnp.zeros_like(R).at[pairs.one].add(push, mode="drop").at[pairs.other].add(-push, mode="drop")
-        if self.potential.terms is not None:
+        if self.functions.terms is not None:
             total = total + jax.grad(lambda R: self._single(R, parts))(R)
         return self.factor.astype(R.dtype) * parts.unit * total
 
     @property
-    def potential(self) -> ParticlePotential:
-        """The learned one."""
+    def functions(self) -> ParticleFunctions:
+        """What is learned."""
         potential = self.surrogate.learned.potential
         assert isinstance(potential, ParticlePotential)
-        return potential
+        return potential.functions
 
     def _parts(
-        self, R: Float[Array, "N dim"], t: Scalar | None, species: Int[Array, " N"] | None, kwargs: dict[str, Any]
+        self, R: Float[Array, "N dim"], t: Scalar | None, species: Int[Array, " N"] | None, kwargs: dict[str, Scalar]
     ) -> _Parts:
         """Takes the parameters out of the keywords."""
         own = {name: kwargs.pop(name, self.given.get(name)) for name in self.surrogate.parameters}
         _require_parameters(self.surrogate, own)
-        learned, potential, dtype = self.surrogate.learned, self.potential, R.dtype
+        learned, functions, dtype = self.surrogate.learned, self.functions, R.dtype
         norm = learned.normalisation
         elapsed = jnp.zeros((), dtype) if t is None else jnp.asarray(t, dtype) - norm.horizon[0]
         elapsed = jnp.clip(elapsed, 0, norm.duration)
         condition = norm.condition(elapsed, {n: jnp.asarray(v, dtype) for n, v in own.items()}, dtype)
         weights = jax.tree.map(lambda w: w.astype(dtype), learned.weights)
-        c = potential.modulations(weights, condition[None])[0]
-        pairs = potential.groups[1]
+        c = learned.potential.modulations(weights, condition[None])[0]
         position = learned.structure.kinematics[0][0] if learned.structure.kinematics else 0
         length = norm.scale[position].astype(dtype)
         driven = norm.scale[learned.structure.driven[0]].astype(dtype)
         return _Parts(
-            radial=radial_polynomials(potential.radial, c[pairs].reshape(-1, potential.radial.n)),
+            radial=functions.tables(c),
             all=c,
             unit=driven * length / jnp.asarray(norm.time_unit(elapsed), dtype),
             length=length,
-            species=jnp.asarray(_species(potential, R, species), np.int32),
+            species=jnp.asarray(_species(functions, R, species), np.int32),
         )
 
-    def _pairs(self, R: Float[Array, "N dim"], neighbor: Any, parts: _Parts, kwargs: dict[str, Any]) -> _Pairs:
+    def _pairs(
+        self, R: Float[Array, "N dim"], neighbor: NeighborList | None, parts: _Parts, kwargs: dict[str, Scalar]
+    ) -> _Pairs:
         n = len(R)
         if neighbor is None:
             one, other = (jnp.asarray(side, np.int32) for side in np.triu_indices(n, 1))
@@ -228,46 +225,47 @@ class _Learned:
             there = (one < n) & (other < n) & (one != other)
         with usual_promotions():
             apart = jax.vmap(lambda a, b: self.displacement_fn(a, b, **kwargs))(R[one], R[other])
-        squares = jnp.where(there, jnp.sum(apart**2, axis=-1), (self.potential.radial.cutoff * parts.length) ** 2)
+        squares = jnp.where(there, jnp.sum(apart**2, axis=-1), (self.functions.radial.cutoff * parts.length) ** 2)
         return _Pairs(one, other, there, apart, jnp.sqrt(jnp.maximum(squares, jnp.finfo(R.dtype).tiny)), share)
 
     def _kinds(self, pairs: _Pairs, parts: _Parts) -> Int[Array, " P"] | None:
-        if self.potential.n_species == 1:
+        if self.functions.n_species == 1:
             return None
-        return jnp.asarray(self.potential.kinds)[parts.species[pairs.one], parts.species[pairs.other]]
+        return jnp.asarray(self.functions.kinds)[parts.species[pairs.one], parts.species[pairs.other]]
 
     def _single(self, R: Float[Array, "N dim"], parts: _Parts) -> Float[Array, ""]:
         """The part of single particles."""
         shift = self.surrogate.learned.normalisation.shift[: R.shape[1]].astype(R.dtype)
-        return self.potential.of_single_particles(parts.all, (R - shift[None]) / parts.length, parts.species)
+        return self.functions.of_single_particles(parts.all, (R - shift[None]) / parts.length, parts.species)
 
 
-def _require_parameters(surrogate: Surrogate, own: dict[str, Any]) -> None:
-    missing = [name for name, value in own.items() if value is None]
+def _require_parameters(surrogate: Surrogate, own: dict[str, Scalar | None]) -> None:
+    known = {name: value for name, value in own.items() if value is not None}
+    missing = [name for name in own if name not in known]
     if missing:
         raise ValueError(
             f"the surrogate's parameters {missing!r} are not known; give them as parameters=, or as keywords"
         )
-    react(surrogate.trained.policy, surrogate.trained.violation(own, np.asarray([])))
+    react(surrogate.trained.policy, surrogate.trained.violation(known, np.asarray([])))
 
 
 def _species(
-    potential: ParticlePotential, R: Float[Array, "N dim"], species: Int[Array, " N"] | None
+    functions: ParticleFunctions, R: Float[Array, "N dim"], species: Int[Array, " N"] | None
 ) -> Int[Array | np.ndarray, " N"]:
     n, d = R.shape
-    if d != len(potential.axis_periods):
-        raise ValueError(f"R has {d} axes, and the surrogate was trained with {len(potential.axis_periods)}")
+    if d != len(functions.periods):
+        raise ValueError(f"R has {d} axes, and the surrogate was trained with {len(functions.periods)}")
     if species is not None:
         return species
-    if potential.n_species > 1 and n != potential.n_particles:
+    if functions.n_species > 1 and n != functions.n_particles:
         raise ValueError(
-            f"R has {n} particles and the surrogate was trained with {potential.n_particles} of {potential.n_species} "
+            f"R has {n} particles and the surrogate was trained with {functions.n_particles} of {functions.n_species} "
             "species; give species= of shape (N,)"
         )
-    return potential.species_of_particles if potential.n_species > 1 else np.zeros(n, np.int32)
+    return functions.species_of_particles if functions.n_species > 1 else np.zeros(n, np.int32)
 
 
-def _of_list(neighbor: Any, n: int) -> tuple[Int[Array, " P"], Int[Array, " P"], float]:
+def _of_list(neighbor: NeighborList, n: int) -> tuple[Int[Array, " P"], Int[Array, " P"], float]:
     """Both particles of all pairs of a neighbour list, and the share of each that counts."""
     from jax_md import partition
 

@@ -17,6 +17,7 @@ from hoam_plugin.potentials.interface import (
 )
 from hoam_plugin.potentials.mlp import MLP
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms
+from hoam_plugin.potentials.particle_functions import ParticleFunctions
 from hoam_plugin.potentials.particles import ParticlePotential
 from hoam_plugin.potentials.radial import RadialAxis, radial_polynomials, radial_slope, radial_splines, radial_value
 from hoam_plugin.potentials.spline import MOST_DIMS, SplinePotential
@@ -37,6 +38,7 @@ __all__ = [
     "FreeField",
     "LearnedDrift",
     "OneBodyTerms",
+    "ParticleFunctions",
     "ParticlePotential",
     "Potential",
     "RadialAxis",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +123,7 @@ def _value(
 
 @_value.defjvp
 def _value_and_change(
-    axis: RadialAxis, at: tuple[Array, Array, Array], changes: tuple[Any, ...]
+    axis: RadialAxis, at: tuple[Array, Array, Array], changes: tuple[Array, Array, object]
 ) -> tuple[Float[Array, ...], Float[Array, ...]]:
     table, r, kind = at
     # That of whole numbers, the kinds, is of no dtype.

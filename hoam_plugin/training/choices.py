@@ -27,7 +27,6 @@ from hoam_plugin.dynamics import (
     population_clock_of,
     recorded_clock,
     structure_of,
-    units_of_particles,
     with_metric,
 )
 from hoam_plugin.losses import AbstractLoss
@@ -47,7 +46,6 @@ from hoam_plugin.quadrature import Rule
 from hoam_plugin.steppers import (
     SampleLayout,
     Stepper,
-    abilities_of,
     rebuild_stepper,
     require_field_name,
     require_representable,
@@ -191,11 +189,8 @@ def resolve(
     if isinstance(potential, SplinePotential):
         normalisation = normalisation.stretched(math.sqrt(potential.period_weight))
     if isinstance(potential, ParticlePotential):
-        particle_places.require_configurations(potential, layout)
-        normalisation = units_of_particles(normalisation, layout)
-        potential = particle_places.placed(potential, ds, normalisation, split, layout)
-        in_noise = split.kind == "gradient" and loss.noise == 0 and abilities_of(replaced).noise is not None
-        split = dataclasses.replace(split, in_noise=in_noise)
+        own = particle_places.of_particles(potential, ds, normalisation, split, layout)
+        potential, normalisation, split = own.in_noise_of(replaced, loss)
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     if isinstance(potential, SplinePotential):

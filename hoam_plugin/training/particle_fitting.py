@@ -18,8 +18,9 @@ from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Dynamics, conditions_of
+from hoam_plugin.losses import Targets
 from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
-from hoam_plugin.potentials import ParticlePotential
+from hoam_plugin.potentials import ParticleFunctions, ParticlePotential
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training.choices import Choices
 from hoam_plugin.training.coefficients import weights_of_steps
@@ -50,18 +51,18 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     nodes = np.flatnonzero(_used(choices))
     with progress_bar("fit", ds.sizes["run"] * len(nodes), show=progress) as advance:
         halves, ends = _halves(choices, nodes, lambda: advance(1))
-    columns = potential.groups
-    tried = chosen(halves, [(columns[0], 0), (columns[1], potential.radial.n)], potential.n_times)
+    columns = potential.functions.groups
+    tried = chosen(halves, [(columns[0], 0), (columns[1], potential.functions.radial.n)], potential.n_times)
     both = halves[0]._replace(
         gram=(halves[0].gram + halves[1].gram) / 2, linear=(halves[0].linear + halves[1].linear) / 2
     )
     solution = solved(both, tried[-1].groups)
     n_times = max(group.basis.n_times for group in solution.groups)
-    varies = n_times > 1 or potential.terms is not None
+    varies = n_times > 1 or potential.functions.terms is not None
     taus = np.linspace(0, 1, 1 + (max(_LEAST_STEPS, _STEPS_PER_SPLINE * n_times) if varies else 2))
     middles = (taus[1:] + taus[:-1]) / 2
     curves = list(solution.at(middles, both.places))
-    if potential.terms is not None:
+    if potential.functions.terms is not None:
         curves = [np.column_stack([of, _at(middles, both.taus, end)]) for of, end in zip(curves, ends, strict=True)]
     weights = weights_of_steps(ds, choices.dynamics.normalisation, taus, curves)
     model = choices.surrogates(key)(weights, _history(tried, solution, time.perf_counter() - begin))
@@ -98,7 +99,8 @@ def _halves(
             # Shifted in double precision: far from 0, single precision leaves steps.
             z = norm.raw_samples(_rows(ds, run, int(i), rows), np.float64).astype(made)
             positions, motion = _motion(choices, _Slab(run, int(i), rows, z), conditions[int(i)])
-            found.append((_means(potential, positions, motion, 0), _means(potential, positions, motion, 1)))
+            first, second = (_means(potential.functions, positions, motion, half) for half in (0, 1))
+            found.append((first, second))
             ends.append(np.quantile(np.asarray(positions, np.float64), _ENDS, axis=(0, 1)).ravel())
             done()
         return found, ends
@@ -160,14 +162,14 @@ class Means(NamedTuple):
     known: Float[np.ndarray, " k"]
 
 
-def _means(potential: ParticlePotential, z: Float[Array, "B N d"], motion: Motion, half: int) -> Means:
+def _means(functions: ParticleFunctions, z: Float[Array, "B N d"], motion: Motion, half: int) -> Means:
     """Over every second configuration; a few at a time, which single precision can sum."""
     mine = z[half::2]
     total = [np.zeros(())] * 3
     for start in range(0, len(mine), _SUMMED_AT_ONCE):
         rows = slice(half + 2 * start, half + 2 * (start + _SUMMED_AT_ONCE), 2)
         part = Motion(*(None if of is None else of[rows] for of in motion))
-        total = [a + np.asarray(b, np.float64) for a, b in zip(total, sums_of(potential, z[rows], part), strict=True)]
+        total = [a + np.asarray(b, np.float64) for a, b in zip(total, sums_of(functions, z[rows], part), strict=True)]
     return Means(*(of / len(mine) for of in total))
 
 
@@ -175,11 +177,11 @@ def _motion(choices: Choices, slab: _Slab, condition: Float[Array, " C"]) -> tup
     """Positions, and what is known of their motion."""
     runs, dynamics, potential = choices.runs, choices.dynamics, cast(ParticlePotential, choices.potential)
     structure = dynamics.structure
-    shape = (len(slab.z), potential.n_particles, len(potential.axis_periods))
+    shape = (len(slab.z), potential.functions.n_particles, len(potential.functions.periods))
     positions = np.asarray([x for x, _ in structure.kinematics] or structure.driven)
     z = jnp.asarray(slab.z)
     at = z[:, positions].reshape(shape)
-    if runs.targets is not None:
+    if isinstance(runs.targets, Targets):
         times = slice(slab.time, slab.time + 1)
         told = runs.targets.of(slab.run, times, ensembles.samples(runs.ensemble, slab.run, times))[0, slab.rows]
         return at, Motion(targets=jnp.asarray(told.reshape(shape), z.dtype))

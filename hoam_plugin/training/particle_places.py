@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
-from hoam_plugin.dynamics import Normalisation, Structure
+from hoam_plugin.dynamics import Normalisation, Structure, units_of_particles
+from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.numerics.periodic import nearest_image_on_host
 from hoam_plugin.potentials import ParticlePotential, RadialAxis
-from hoam_plugin.steppers import SampleLayout
+from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 
 # Pairs whose distances are looked at, and how many of them are closer than where functions begin.
 _PAIRS, _CLOSEST = 2_000_000, 40
@@ -21,12 +23,48 @@ _PAIRS, _CLOSEST = 2_000_000, 40
 _PASSING = 1.0
 
 
-def require_configurations(potential: ParticlePotential, layout: SampleLayout) -> tuple[int, int]:
-    """The number of particles and of axes.
+class OfParticles(NamedTuple):
+    """What is learned of configurations, and in which units.
+
+    Attributes:
+        potential: with its place.
+        normalisation: in which all particles have the same units.
+        structure: of the dynamics.
+    """
+
+    potential: ParticlePotential
+    normalisation: Normalisation
+    structure: Structure
+
+    def in_noise_of(self, stepper: Stepper | None, loss: AbstractLoss) -> OfParticles:
+        """The same beside the noise of the stepper, where positions are driven and no other noise is asked for."""
+        driven = self.structure.kind == "gradient" and loss.noise == 0
+        structure = dataclasses.replace(self.structure, in_noise=driven and abilities_of(stepper).noise is not None)
+        return self._replace(structure=structure)
+
+
+def of_particles(
+    potential: ParticlePotential, ds: xr.Dataset, norm: Normalisation, structure: Structure, layout: SampleLayout
+) -> OfParticles:
+    """The potential with its particles and its splines where their distances are.
+
+    Args:
+        potential: of configurations.
+        ds: the runs.
+        norm: of the columns of their samples.
+        structure: of the dynamics.
+        layout: of the samples.
 
     Raises:
-        ValueError: samples that are not configurations, or species that are not those of the particles.
+        ValueError: samples that are not configurations, species that are not those of the particles, or a cutoff beyond
+            half of a period.
     """
+    _require_configurations(potential, layout)
+    units = units_of_particles(norm, layout)
+    return OfParticles(_placed(potential, ds, units, structure, layout), units, structure)
+
+
+def _require_configurations(potential: ParticlePotential, layout: SampleLayout) -> None:
     shapes = set(layout.shapes)
     if len(shapes) != 1 or len(layout.shapes[0]) != 2:
         shown = dict(zip(layout.names, layout.shapes, strict=True))
@@ -34,27 +72,14 @@ def require_configurations(potential: ParticlePotential, layout: SampleLayout) -
             f"potential=ParticlePotential(...) takes configurations, variables of the shape (particles, axes), and the "
             f"samples have {shown!r}; make them with view='configuration', or use another potential"
         )
-    n, d = layout.shapes[0]
+    n = layout.shapes[0][0]
     if potential.species is not None and len(potential.species) != n:
         raise ValueError(f"species of ParticlePotential(...) has {len(potential.species)} entries for {n} particles")
-    return n, d
 
 
-def placed(
+def _placed(
     potential: ParticlePotential, ds: xr.Dataset, norm: Normalisation, structure: Structure, layout: SampleLayout
 ) -> ParticlePotential:
-    """The potential with its particles and its splines where their distances are.
-
-    Args:
-        potential: of configurations.
-        ds: the runs.
-        norm: in the units of particles.
-        structure: of the dynamics.
-        layout: of the samples.
-
-    Raises:
-        ValueError: a cutoff beyond half of a period.
-    """
     n, d = layout.shapes[0]
     positions = np.asarray([x for x, _ in structure.kinematics] or structure.driven)
     if len(positions) != n * d:
@@ -80,7 +105,7 @@ def placed(
     if core < _PASSING * cutoff / potential.n_radial or core >= cutoff:
         core = 0.0
     axis = RadialAxis(core, cutoff, potential.n_radial, vanishing)
-    return dataclasses.replace(potential, n_particles=n, periods=periods, axis=tuple(axis))
+    return dataclasses.replace(potential, n_particles=n, periods=periods, axis=axis)
 
 
 def _distances(

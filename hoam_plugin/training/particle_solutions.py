@@ -18,7 +18,7 @@ _HIGHEST = 3
 # Relative to the diagonal: what keeps coefficients in bounds that no configuration speaks of, and what keeps splines of
 # the distance, and of time, smooth: first, and what held-out configurations choose from.
 _RIDGE, _ROUGHNESS, _UNREST = 1e-6, 1e-5, 1e-4
-_FACTORS = {"unrest": (1e-1, 1e-2, 1e-3, 1e-4), "roughness": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)}
+_UNRESTS, _ROUGHNESSES = (1e-1, 1e-2, 1e-3, 1e-4), (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A simpler model is taken where it is worse by less than so many standard errors, or than round-off makes of it.
 _STANDARD_ERRORS, _AS_GOOD = 1.0, 1e-6
 # Of the differences of splines of the distance.
@@ -180,9 +180,14 @@ def _solution(matrix: Float[np.ndarray, "n n"], right: Float[np.ndarray, " n"]) 
             return cho_solve(factor, right * scale) * scale
 
 
-def _has(group: Group, which: str) -> bool:
-    """Whether there is anything that a factor of smoothness acts on."""
-    return group.radial > _ORDER if which == "roughness" else group.basis.n_times > 1
+def _is_radial(group: Group) -> bool:
+    """Whether it makes functions of the distance that can be rough."""
+    return group.radial > _ORDER
+
+
+def _changes(group: Group) -> bool:
+    """Whether it depends on time."""
+    return group.basis.n_times > 1
 
 
 def _penalty(own: Float[np.ndarray, "n n"], group: Group, size: int) -> Float[np.ndarray, "n n"]:
@@ -190,11 +195,11 @@ def _penalty(own: Float[np.ndarray, "n n"], group: Group, size: int) -> Float[np
     k, n_times = group.stop - group.start, group.basis.n_times
     n_runs = size // (k * n_times)
     penalty = np.zeros((size, size))
-    if _has(group, "roughness"):
+    if _is_radial(group):
         third = np.diff(np.eye(group.radial), _ORDER, axis=0)
         rough = np.kron(np.eye(k // group.radial), third.T @ third)
         penalty += group.roughness * np.trace(own) / size * np.kron(np.eye(size // k), rough)
-    if _has(group, "unrest"):
+    if _changes(group):
         second = np.diff(np.eye(n_times), 2, axis=0)
         of_coefficients = np.diag(own).reshape(n_times, n_runs * k).mean(axis=0)
         penalty += group.unrest * np.kron(second.T @ second, np.diag(of_coefficients))
@@ -286,9 +291,13 @@ def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]]
         if groups == before:
             break
     # The smoother, the simpler.
-    for i, which in itertools.product(range(len(groups)), ("unrest", "roughness")):
-        made = [groups[i]._replace(**{which: factor}) for factor in _FACTORS[which]]
-        groups = best_of([(*groups[:i], group, *groups[i + 1 :]) for group in made if _has(group, which)] or [groups])
+    for i in range(len(groups)):
+        if _changes(groups[i]):
+            made = [groups[i]._replace(unrest=factor) for factor in _UNRESTS]
+            groups = best_of([(*groups[:i], group, *groups[i + 1 :]) for group in made])
+        if _is_radial(groups[i]):
+            made = [groups[i]._replace(roughness=factor) for factor in _ROUGHNESSES]
+            groups = best_of([(*groups[:i], group, *groups[i + 1 :]) for group in made])
     order = [option for option in tried if option != groups] + [groups]
     return [Tried(option, tried[option][0], float(np.sum(tried[option][1]))) for option in order]
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.potentials import ParticlePotential, one_body_derivatives, radial_splines
+from hoam_plugin.potentials import ParticleFunctions, one_body_derivatives, radial_splines
 
 Configuration = Float[Array, "N d"]
 
@@ -54,28 +54,28 @@ class Sums(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def sums_of(potential: ParticlePotential, z: Float[Array, "B N d"], motion: Motion) -> Sums:
+def sums_of(functions: ParticleFunctions, z: Float[Array, "B N d"], motion: Motion) -> Sums:
     """Sums over configurations.
 
     Args:
-        potential: with its place.
+        functions: of single particles and pairs.
         z: positions in normalised units.
         motion: of them.
     """
 
     def add(total: Sums, one: tuple[Configuration, Motion]) -> tuple[Sums, None]:
-        return Sums(*(a + b for a, b in zip(total, _of_one(potential, *one), strict=True))), None
+        return Sums(*(a + b for a, b in zip(total, _of_one(functions, *one), strict=True))), None
 
-    k = potential.groups[1].stop
+    k = functions.groups[1].stop
     none = Sums(jnp.zeros((k, k), z.dtype), jnp.zeros(k, z.dtype), jnp.zeros(k, z.dtype))
     return jax.lax.scan(add, none, (z, motion))[0]
 
 
-def _of_one(potential: ParticlePotential, z: Configuration, motion: Motion) -> Sums:
+def _of_one(functions: ParticleFunctions, z: Configuration, motion: Motion) -> Sums:
     """Of one configuration."""
-    parts = [_of_pairs(potential, z, motion)]
-    if potential.terms is not None:
-        parts.insert(0, _of_single_particles(potential, z, motion))
+    parts = [_of_pairs(functions, z, motion)]
+    if functions.terms is not None:
+        parts.insert(0, _of_single_particles(functions, z, motion))
     gradients, means, known = (jnp.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     flat = gradients.reshape(-1, gradients.shape[-1])
     gram = flat.T @ flat
@@ -92,10 +92,10 @@ def _of_one(potential: ParticlePotential, z: Configuration, motion: Motion) -> S
 Parts = tuple[Float[Array, "N d k"], Float[Array, " k"], Float[Array, " k"]]
 
 
-def _of_pairs(potential: ParticlePotential, z: Configuration, motion: Motion) -> Parts:
-    apart, r = potential.distances(z)
+def _of_pairs(functions: ParticleFunctions, z: Configuration, motion: Motion) -> Parts:
+    apart, r = functions.distances(z)
     n, d = z.shape
-    splines = radial_splines(potential.radial, r)
+    splines = radial_splines(functions.radial, r)
     off = jnp.asarray(~np.eye(n, dtype=bool))[..., None]
     across = jnp.where(off, splines.slope / r[..., None], 0)
     value = jnp.where(off, splines.value, 0)
@@ -108,7 +108,7 @@ def _of_pairs(potential: ParticlePotential, z: Configuration, motion: Motion) ->
         along = jnp.sum(v * apart, axis=-1) * jnp.sum(rate * apart, axis=-1) / r**2
         rest = jnp.sum(v * rate, axis=-1) - along
         known = jnp.where(off, splines.bend * along[..., None], 0) + across * rest[..., None]
-    kinds = potential.kind_of_pairs
+    kinds = functions.kind_of_pairs
     if kinds is None:
         gradients = jnp.einsum("ijd,ijk->idk", apart, across)
         return gradients, jnp.sum(value, axis=(0, 1)) / 2, jnp.sum(known, axis=(0, 1)) / 2
@@ -119,16 +119,16 @@ def _of_pairs(potential: ParticlePotential, z: Configuration, motion: Motion) ->
     return gradients, means, rates
 
 
-def _of_single_particles(potential: ParticlePotential, z: Configuration, motion: Motion) -> Parts:
-    assert potential.terms is not None
-    value, gradient, second = one_body_derivatives(potential.terms, z)
+def _of_single_particles(functions: ParticleFunctions, z: Configuration, motion: Motion) -> Parts:
+    assert functions.terms is not None
+    value, gradient, second = one_body_derivatives(functions.terms, z)
     known = jnp.zeros_like(value)
     if motion.diffusion is not None:
         known = motion.diffusion[:, None] * jnp.einsum("naak->nk", second)
     if motion.velocities is not None and motion.rates is not None:
         known = jnp.einsum("na,nc,nack->nk", motion.rates, motion.velocities, second)
     # Which particles are of each species.
-    chosen = jnp.asarray(potential.species_of_particles[None] == np.arange(potential.n_species)[:, None], z.dtype)
+    chosen = jnp.asarray(functions.species_of_particles[None] == np.arange(functions.n_species)[:, None], z.dtype)
     n, d = z.shape
     gradients = jnp.einsum("sn,ndk->ndsk", chosen, gradient).reshape(n, d, -1)
     means, rates = ((chosen @ of).ravel() for of in (value, known))

@@ -35,83 +35,89 @@ ALL = pytest.mark.parametrize("potential", POTENTIALS.values(), ids=POTENTIALS)
 
 
 def configuration(potential: ParticlePotential, seed: int = 0) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(seed).uniform(0, BOX, (N, len(potential.axis_periods))))
+    return jnp.asarray(np.random.default_rng(seed).uniform(0, BOX, (N, len(potential.functions.periods))))
 
 
 def coefficients(potential: ParticlePotential) -> jax.Array:
-    c = np.random.default_rng(1).standard_normal(potential.n_coefficients)
-    if potential.terms is not None:
+    c = np.random.default_rng(1).standard_normal(potential.functions.n_coefficients)
+    if potential.functions.terms is not None:
         # The range of the particles: some are beyond.
-        c[potential.groups[1].stop :] = np.repeat([0.5, 3.5], len(potential.axis_periods))
+        c[potential.functions.groups[1].stop :] = np.repeat([0.5, 3.5], len(potential.functions.periods))
     return jnp.asarray(c)
 
 
 def naive(potential: ParticlePotential, c: np.ndarray, z: np.ndarray) -> float:
     """Pair by pair; without single particles."""
-    total, n = 0.0, potential.radial.n
-    tables = c[potential.groups[1]].reshape(-1, n)
+    total, n = 0.0, potential.functions.radial.n
+    tables = c[potential.functions.groups[1]].reshape(-1, n)
     for i in range(N):
         for j in range(i):
             apart = z[i] - z[j]
-            for axis, period in enumerate(potential.axis_periods):
+            for axis, period in enumerate(potential.functions.periods):
                 if period is not None:
                     apart[axis] -= period * np.round(apart[axis] / period)
-            kind = potential.kinds[potential.species_of_particles[i], potential.species_of_particles[j]]
+            kind = potential.functions.kinds[
+                potential.functions.species_of_particles[i], potential.functions.species_of_particles[j]
+            ]
             r = jnp.asarray([np.sqrt(np.sum(apart**2))])
-            total += float((radial_splines(potential.radial, r).value @ jnp.asarray(tables[kind]))[0])
+            total += float((radial_splines(potential.functions.radial, r).value @ jnp.asarray(tables[kind]))[0])
     return total
 
 
 @ALL
 def test_the_pairs_are_those_of_a_plain_sum(potential: ParticlePotential) -> None:
-    z, c = configuration(potential), coefficients(potential).at[potential.groups[0]].set(0)
-    np.testing.assert_allclose(potential.energy(c, z), naive(potential, np.asarray(c), np.array(z)), rtol=1e-10)
+    z, c = configuration(potential), coefficients(potential).at[potential.functions.groups[0]].set(0)
+    np.testing.assert_allclose(
+        potential.functions.energy(c, z), naive(potential, np.asarray(c), np.array(z)), rtol=1e-10
+    )
 
 
 @ALL
 def test_the_gradient_is_that_of_the_energy(potential: ParticlePotential) -> None:
     z, c = configuration(potential), coefficients(potential)
-    np.testing.assert_allclose(potential.gradient(c, z), jax.grad(potential.energy, 1)(c, z), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(
+        potential.functions.gradient(c, z), jax.grad(potential.functions.energy, 1)(c, z), rtol=1e-9, atol=1e-10
+    )
 
 
 @ALL
 def test_particles_of_a_species_may_change_places(potential: ParticlePotential) -> None:
     z, c = configuration(potential), coefficients(potential)
     swapped = z[np.asarray([2, 3, 0, 1, 4, 5])]
-    np.testing.assert_allclose(potential.energy(c, swapped), potential.energy(c, z), rtol=1e-12)
+    np.testing.assert_allclose(potential.functions.energy(c, swapped), potential.functions.energy(c, z), rtol=1e-12)
 
 
 def test_particles_of_different_species_may_not() -> None:
     potential = POTENTIALS["species"]
     z, c = configuration(potential), coefficients(potential)
     swapped = z[np.asarray([1, 0, 2, 3, 4, 5])]
-    assert abs(float(potential.energy(c, swapped) - potential.energy(c, z))) > 1e-3
+    assert abs(float(potential.functions.energy(c, swapped) - potential.functions.energy(c, z))) > 1e-3
 
 
 def test_pairs_do_not_see_where_all_of_them_are_nor_how_they_are_turned() -> None:
     potential = POTENTIALS["free"]
-    z, c = configuration(potential), coefficients(potential).at[potential.groups[0]].set(0)
+    z, c = configuration(potential), coefficients(potential).at[potential.functions.groups[0]].set(0)
     turn = jnp.asarray([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
     moved = z @ turn.T + jnp.asarray([[0.3, -1.2]])
-    np.testing.assert_allclose(potential.energy(c, moved), potential.energy(c, z), rtol=1e-12)
+    np.testing.assert_allclose(potential.functions.energy(c, moved), potential.functions.energy(c, z), rtol=1e-12)
     torus = POTENTIALS["torus"]
     c = coefficients(torus)
     moved = jnp.mod(z + jnp.asarray([[1.3, 2.9]]), BOX)
-    np.testing.assert_allclose(torus.energy(c, moved), torus.energy(c, z), rtol=1e-10)
+    np.testing.assert_allclose(torus.functions.energy(c, moved), torus.functions.energy(c, z), rtol=1e-10)
 
 
 def test_beyond_the_range_of_the_particles_single_ones_are_pulled_evenly() -> None:
     potential = ParticlePotential(n_particles=1, periods=(None,), axis=EVERYWHERE, one_body=4)
-    c = jnp.asarray(np.concatenate([[0.3, -0.7, 0.2, 0.9], np.zeros(potential.radial.n), [-1.0, 2.0]]))
-    pulls = [float(potential.gradient(c, jnp.asarray([[x]]))[0, 0]) for x in (2.0, 5.0, 50.0)]
+    c = jnp.asarray(np.concatenate([[0.3, -0.7, 0.2, 0.9], np.zeros(potential.functions.radial.n), [-1.0, 2.0]]))
+    pulls = [float(potential.functions.gradient(c, jnp.asarray([[x]]))[0, 0]) for x in (2.0, 5.0, 50.0)]
     np.testing.assert_allclose(pulls, np.full(3, 0.3 - 1.4 * 2 + 0.6 * 4 + 3.6 * 8), rtol=1e-12)
 
 
 @ALL
 def test_as_a_potential_of_samples_it_has_the_derivatives_of_autodiff(potential: ParticlePotential) -> None:
     """Two times with two configurations each, along all coordinates and along a path."""
-    d = len(potential.axis_periods)
-    embedding = Embedding(potential.axis_periods * N)
+    d = len(potential.functions.periods)
+    embedding = Embedding(potential.functions.periods * N)
     z = jnp.stack([configuration(potential, seed).reshape(-1) for seed in range(4)])
     rng = np.random.default_rng(2)
     c, c_rate = (jnp.stack([coefficients(potential) * f for f in (1.0, 0.5)]) for _ in range(2))
@@ -121,7 +127,7 @@ def test_as_a_potential_of_samples_it_has_the_derivatives_of_autodiff(potential:
 
     @jax.jit
     def energy(z: jax.Array, c: jax.Array) -> jax.Array:
-        return potential.energy(c, z.reshape(N, d))
+        return potential.functions.energy(c, z.reshape(N, d))
 
     drifts = jax.jit(lambda z, c: potential.drift({}, embedding, z, c))(z, c)
     for row in (0, 3):
@@ -147,7 +153,7 @@ def test_it_is_described_in_json(potential: ParticlePotential) -> None:
 
 def test_before_fit_it_has_no_place() -> None:
     with pytest.raises(ValueError, match=r"axis=None: this ParticlePotential\(...\) does not know its particles yet"):
-        _ = ParticlePotential().radial
+        _ = ParticlePotential().functions
 
 
 @pytest.mark.parametrize(

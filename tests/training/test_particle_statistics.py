@@ -31,12 +31,12 @@ def functions(potential: ParticlePotential, z: jax.Array) -> jax.Array:
     far = jnp.repeat(jnp.asarray([-100.0, 100.0]), 2)
 
     def one(k: jax.Array) -> jax.Array:
-        c = jnp.zeros(potential.n_coefficients).at[k].set(1)
-        if potential.terms is not None:
-            c = c.at[potential.groups[1].stop :].set(far)
-        return potential.energy(c, z)
+        c = jnp.zeros(potential.functions.n_coefficients).at[k].set(1)
+        if potential.functions.terms is not None:
+            c = c.at[potential.functions.groups[1].stop :].set(far)
+        return potential.functions.energy(c, z)
 
-    return jax.vmap(one)(jnp.arange(potential.groups[1].stop))
+    return jax.vmap(one)(jnp.arange(potential.functions.groups[1].stop))
 
 
 def naive(potential: ParticlePotential, z: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def naive(potential: ParticlePotential, z: jax.Array) -> tuple[np.ndarray, np.nd
 def test_where_positions_are_driven(potential: ParticlePotential) -> None:
     z = drawn(0, positive=True)
     diffusion = jnp.asarray(np.random.default_rng(3).uniform(0.5, 2, (N_CONFIGURATIONS, N)))
-    sums = sums_of(potential, z, Motion(diffusion=diffusion))
+    sums = sums_of(potential.functions, z, Motion(diffusion=diffusion))
     gram, means, known = 0.0, 0.0, 0.0
     for row, own in zip(z, diffusion, strict=True):
         value, gradient, second = naive(potential, row)
@@ -68,7 +68,7 @@ def test_where_positions_are_driven(potential: ParticlePotential) -> None:
 @ALL
 def test_where_velocities_are_driven(potential: ParticlePotential) -> None:
     z, v, rate, friction = drawn(0, positive=True), drawn(1), drawn(2), drawn(3)
-    sums = sums_of(potential, z, Motion(velocities=v, rates=rate, friction=friction))
+    sums = sums_of(potential.functions, z, Motion(velocities=v, rates=rate, friction=friction))
     means, known = 0.0, 0.0
     for z_, v_, x_, f_ in zip(z, v, rate, friction, strict=True):
         _, gradient, second = naive(potential, z_)
@@ -81,6 +81,6 @@ def test_where_velocities_are_driven(potential: ParticlePotential) -> None:
 @ALL
 def test_where_the_drift_is_told(potential: ParticlePotential) -> None:
     z, targets = drawn(0, positive=True), drawn(1)
-    sums = sums_of(potential, z, Motion(targets=targets))
+    sums = sums_of(potential.functions, z, Motion(targets=targets))
     known = sum(np.einsum("na,kna->k", t, naive(potential, row)[1]) for row, t in zip(z, targets, strict=True))
     np.testing.assert_allclose(sums.known, known, rtol=1e-8, atol=1e-8)
