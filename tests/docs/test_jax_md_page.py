@@ -21,7 +21,11 @@ def test_docs_of_jax_md():
     with usual_promotions():
         for block in blocks:
             exec(compile(block.replace("replaces=stepper)", small), str(PAGE), "exec"), scope)
+            if "liquid" in block:
+                assert scope["state"].position.shape == (64, 2)
+                assert np.isfinite(scope["state"].position).all()
         assert np.isfinite(scope["state"].position).all()
+        assert "pairs: " in scope["liquid"].history.attrs["verdict"]
         assert float(scope["state"].time) == pytest.approx(2.0)
         assert float(scope["late"].time) == pytest.approx(6.0)
         # The last block made its pair with the surrogate.

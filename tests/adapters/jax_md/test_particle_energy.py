@@ -95,9 +95,8 @@ def test_forces_are_the_gradient_of_the_energy_and_what_the_surrogate_moves_by(k
     R = lattice(N)
     energy_fn = md.learned_energy(model(kind), space.periodic(box_of(N))[0], gamma=2.0, parameters={"kT": 0.07})
     force = learned(kind, N)(R, t=0.1)
-    np.testing.assert_allclose(
-        -jax.grad(energy_fn)(R, t=0.1), force, rtol=1e-3, atol=1e-4 * float(jnp.abs(force).max())
-    )
+    round_off = 1e-4 * float(jnp.abs(force).max())
+    np.testing.assert_allclose(-jax.grad(energy_fn)(R, t=0.1), force, rtol=1e-3, atol=round_off)
     x = np.asarray(R).reshape(1, -1)
     if kind == "brownian":
         rate = 2.0 * model(kind).velocity(x, 0.1, {"kT": 0.07})
