@@ -13,6 +13,7 @@ import hoam_plugin as hoam
 from benchmarks import learning, report
 from benchmarks.learning import REFERENCES, SCORES, TASKS, Clock, Data
 from benchmarks.resumable import Row, Rows
+from hoam_plugin.losses import marginal_potential
 
 
 class Lead(NamedTuple):
@@ -172,8 +173,10 @@ def rows_in(folder: Path, problem: str) -> Rows:
         f"population's clock where nothing else is said, {TASKS[problem].nodes} of them where no number is named. "
         "Sorted by SW at the held-out parameters (one value each), which the choice of the defaults has therefore "
         "seen; lower is better. "
-        "One seed says little: leads whose scores differ by less than the seeds of the default do are equal.\n\n"
-        f"The default: {_described(hoam.CoLoRA())}; {_described(hoam.ActionMatching())}; "
+        "One seed says little: leads whose scores differ by less than the seeds of the default do are equal. On a "
+        "machine with other jobs the pace of the first iterations is not that of the others: compare `iterations` and "
+        "`ms`.\n\n"
+        f"The default: {_described(marginal_potential())}; {_described(hoam.ActionMatching())}; "
         f"{_described(learning.default_training())}. What is None there is said in the docstrings of these classes.\n\n"
         f"{report.machine(['hoam-plugin', 'jax', 'optax'])}"
     )

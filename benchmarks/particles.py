@@ -218,9 +218,9 @@ def large(model: hoam.Surrogate, n_steps: int) -> str:
     assert not any(overflowed for _, overflowed in (own, second, ours))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return (
-        f"In jax-md's place with {LARGE} particles and neighbour lists (`md.nvt_langevin`), after {n_steps} steps: g(r) "
-        f"off by {off(ours[0].g, own[0].g):.4f}, two runs of jax-md by {off(second[0].g, own[0].g):.4f}. A force takes "
-        f"{1e3 * medians['learned']:.2f} ms, that of jax-md's own list {1e3 * medians['jax-md']:.2f} ms: "
+        f"In jax-md's place with {LARGE} particles and neighbour lists (`md.nvt_langevin`), after {n_steps} steps: "
+        f"g(r) off by {off(ours[0].g, own[0].g):.4f}, two runs of jax-md by {off(second[0].g, own[0].g):.4f}. "
+        f"A force takes {1e3 * medians['learned']:.2f} ms, that of jax-md's own list {1e3 * medians['jax-md']:.2f} ms: "
         f"{medians['jax-md'] / medians['learned']:.2f} times as fast (medians of 30, in turn)."
     )
 
@@ -249,10 +249,10 @@ def main(words: list[str] | None = None) -> None:
         f"`python -m benchmarks.particles`: {N} particles in two dimensions at the density {DENSITY}, released from a "
         f"square lattice into a bath at kT = {', '.join(map(str, TRAINING))}, saved at {options.nodes} Gauss-Legendre "
         f"nodes; learned by `fit(ds, potential=ParticlePotential(cutoff={CUTOFF}))` from the samples, in the declared "
-        f"noise and friction. Scored at kT = {HELD_OUT}, {options.scored} replicas, {N_SCORED - 1} times: L1 error of "
-        "g(r) relative to its sum, mean over time (in brackets a second run of the truth); largest error over time of "
-        "the smallest distance of two particles; mean relative error of the kinetic temperature; the force of a pair in "
-        "L2, weighted by g(r), where g > .1. One seed.\n\n"
+        f"noise and friction. Scored at kT = {HELD_OUT}, {options.scored} replicas, {N_SCORED - 1} times: L1 error "
+        "of g(r) relative to its sum, mean over time (in brackets a second run of the truth); largest error over time "
+        "of the smallest distance of two particles; mean relative error of the kinetic temperature; the force of a "
+        "pair in L2, weighted by g(r), where g > .1. One seed.\n\n"
         f"{table}\n\n{large(model, options.steps)}\n\n{report.machine(['hoam-plugin', 'jax', 'jax-md'])}"
     )
     report.write("particles", text)
