@@ -32,7 +32,8 @@ class ParticlePotential(ScalarPotential):
     moved or turned; on periodic axes the nearest image counts. v is a polynomial (around a period harmonics) where
     there were particles at that time, and a straight line beyond; u is a cubic spline of the distance. As s is linear
     in its coefficients, which are splines in time and interpolated between the runs, `fit` needs no descent: it solves
-    for them, and takes them constant in time, or the same for all runs, where held-out configurations say so. Units of
+    for them, and takes them constant in time, or the same for all runs, where held-out configurations say so; those of
+    u are constant in time unless more is asked for. Units of
     all particles are the same, and what a surrogate of N particles says holds for another number of them: see
     `hoam_plugin.adapters.jax_md.learned_energy`.
 
@@ -42,7 +43,8 @@ class ParticlePotential(ScalarPotential):
         n_radial: intervals of the splines of u.
         one_body: highest degree of v, 0 for none; None takes 4 where an axis has no period, else 0.
         species: of every particle, from 0 on; None for one.
-        n_times: splines in time, at most.
+        n_times: splines in time of v, at most.
+        n_pair_times: the same of u: 1 for pairs whose interaction does not change.
         n_particles: N; `fit` finds it, and the fields that follow.
         periods: of every axis, in normalised units.
         axis: where the splines of u lie, as fields of `RadialAxis`.
@@ -53,6 +55,7 @@ class ParticlePotential(ScalarPotential):
     one_body: int | None = None
     species: tuple[int, ...] | None = None
     n_times: int = 64
+    n_pair_times: int = 1
     n_particles: int | None = None
     periods: tuple[float | None, ...] | None = None
     axis: tuple[float, float, int, bool] | None = None
@@ -62,6 +65,7 @@ class ParticlePotential(ScalarPotential):
             positive_float("cutoff", self.cutoff)
         positive_int("n_radial", self.n_radial)
         positive_int("n_times", self.n_times)
+        positive_int("n_pair_times", self.n_pair_times)
         if self.one_body is not None:
             positive_int("one_body", self.one_body, 0)
         if self.species is not None:

@@ -24,7 +24,7 @@ from hoam_plugin.potentials import ParticleFunctions, ParticlePotential
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training.choices import Choices
 from hoam_plugin.training.coefficients import weights_of_steps
-from hoam_plugin.training.particle_solutions import Problem, Solution, Tried, chosen, solved
+from hoam_plugin.training.particle_solutions import Part, Problem, Solution, Tried, chosen, solved
 from hoam_plugin.training.particle_statistics import Motion, sums_of
 
 # Pairs of particles that are looked at in all runs, at most; and configurations of a time, at least.
@@ -52,7 +52,9 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     with progress_bar("fit", ds.sizes["run"] * len(nodes), show=progress) as advance:
         halves, ends = _halves(choices, nodes, lambda: advance(1))
     columns = potential.functions.groups
-    tried = chosen(halves, [(columns[0], 0), (columns[1], potential.functions.radial.n)], potential.n_times)
+    singles, pairs = columns
+    parts = [Part(singles, 0, potential.n_times), Part(pairs, potential.functions.radial.n, potential.n_pair_times)]
+    tried = chosen(halves, parts)
     both = halves[0]._replace(
         gram=(halves[0].gram + halves[1].gram) / 2, linear=(halves[0].linear + halves[1].linear) / 2
     )

@@ -255,7 +255,21 @@ class Tried(NamedTuple):
     held_out: float
 
 
-def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]], most: int) -> list[Tried]:
+class Part(NamedTuple):
+    """Coefficients for which one way is sought.
+
+    Attributes:
+        columns: which they are.
+        radial: how many of them make one function of the distance, or 0.
+        n_times: splines in time, at most.
+    """
+
+    columns: slice
+    radial: int
+    n_times: int
+
+
+def chosen(halves: tuple[Problem, Problem], parts: Sequence[Part]) -> list[Tried]:
     """Ways that were tried, the best one last.
 
     In turn, every group takes the simplest way in time, and then between the runs, that does about as well as the best
@@ -263,13 +277,14 @@ def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]]
 
     Args:
         halves: of the same runs, with independent configurations.
-        columns: the coefficients of each group, and how many of them make one function of the distance.
-        most: splines in time.
+        parts: of the coefficients; empty ones are left out.
     """
     first = halves[0]
     n_runs, n_parameters = first.places.shape
-    known = ways(int(np.count_nonzero(first.weights)), most, n_runs, n_parameters)
-    groups = tuple(Group(of.start, of.stop, Basis(1, 0), radial) for of, radial in columns if of.stop > of.start)
+    n_times = int(np.count_nonzero(first.weights))
+    parts = [part for part in parts if part.columns.stop > part.columns.start]
+    known = [ways(n_times, part.n_times, n_runs, n_parameters) for part in parts]
+    groups = tuple(Group(of.columns.start, of.columns.stop, Basis(1, 0), of.radial) for of in parts)
     tried: dict[tuple[Group, ...], tuple[float, Float[np.ndarray, " R"]]] = {}
 
     def size_of(some: tuple[Group, ...]) -> int:
@@ -284,7 +299,7 @@ def chosen(halves: tuple[Problem, Problem], columns: Sequence[tuple[slice, int]]
     for _ in range(_TURNS):
         before = groups
         for i, in_time in itertools.product(range(len(groups)), (True, False)):
-            bases = known.besides(groups[i].basis, in_time=in_time)
+            bases = known[i].besides(groups[i].basis, in_time=in_time)
             options = [(*groups[:i], groups[i]._replace(basis=basis), *groups[i + 1 :]) for basis in bases]
             options = [option for option in options if size_of(option) <= _MOST_UNKNOWNS]
             groups = best_of(options)

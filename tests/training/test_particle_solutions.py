@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hoam_plugin.training.particle_solutions import Basis, Group, Problem, chosen, solved
+from hoam_plugin.training.particle_solutions import Basis, Group, Part, Problem, chosen, solved
 
 N_RUNS, N_TIMES, K = 4, 24, 5
 PLACES = np.linspace(-1.0, 1.0, N_RUNS)[:, None]
@@ -66,7 +66,7 @@ def test_round_off_that_makes_a_matrix_indefinite_does_no_harm() -> None:
 )
 def test_no_more_is_chosen_than_there_is(c: np.ndarray, time: bool, degree: int) -> None:
     halves = problem(c, 0.3, seed=1), problem(c, 0.3, seed=2)
-    tried = chosen(halves, [(slice(0, K), 0)], 64)
+    tried = chosen(halves, [Part(slice(0, K), 0, 64)])
     basis = tried[-1].groups[0].basis
     assert (basis.n_times > 1) == time
     assert basis.degree == degree
@@ -77,7 +77,7 @@ def test_a_function_of_the_distance_is_as_smooth_as_held_out_configurations_want
     def best(of_k: np.ndarray, scatter: float) -> float:
         c = np.broadcast_to(of_k, (N_RUNS, N_TIMES, K))
         halves = problem(c, scatter, seed=1), problem(c, scatter, seed=2)
-        return chosen(halves, [(slice(0, K), K)], 64)[-1].groups[0].roughness
+        return chosen(halves, [Part(slice(0, K), K, 64)])[-1].groups[0].roughness
 
     assert best(np.sin(np.linspace(0, 3, K)), 3.0) > best(np.asarray([1.0, -1.0, 1.0, -1.0, 1.0]), 0.0)
 
