@@ -257,6 +257,7 @@ def _pair(
             f"parameters={given!r} has {strangers!r}, but the surrogate was trained over {list(surrogate.parameters)!r}"
         )
     if is_of_particles(surrogate):
-        return particle_ensemble(ensemble, variables, surrogate, shift_fn, dt, constants, given)
+        own = dict(constants) | ({} if chain is None else {"chain_length": chain[0], "tau": chain[1]})
+        return particle_ensemble(ensemble, variables, surrogate, shift_fn, dt, own, given)
     substeps(surrogate, dt)
     return Replacement(ensemble, variables, surrogate, shift_fn, dt, constants, given, chain, beyond).pair()

@@ -18,7 +18,10 @@ from hoam_plugin.surrogates import Surrogate, react
 from .jax_md_modules import usual_promotions
 from .particles_as_samples import position_and_momentum
 from .protocols import NeighborList
+from .stepper import JaxMDStepper
 
+# Relative to the largest coefficient: what splines and a clock leave of one that does not change.
+_CHANGE = 1e-3
 Displacement: TypeAlias = Callable[..., Array]
 OfPositions: TypeAlias = Callable[..., Array]
 
@@ -32,8 +35,8 @@ def learned_energy(
     surrogate: Surrogate,
     displacement_fn: Displacement,
     *,
-    gamma: Scalar = 1.0,
-    mass: Scalar = 1.0,
+    gamma: Scalar | None = None,
+    mass: Scalar | None = None,
     parameters: Parameters | None = None,
 ) -> OfPositions:
     """The energy whose forces a surrogate with a `ParticlePotential` has learned, for any function of jax-md.
@@ -44,53 +47,98 @@ def learned_energy(
     Args:
         surrogate: trained with `potential=ParticlePotential(...)` on configurations.
         displacement_fn: of the space.
-        gamma: of positions alone (`brownian`), the friction of the training, by which drifts are multiplied.
+        gamma: of positions alone (`brownian`), the friction of the training, by which drifts are multiplied; None takes
+            that of the stepper that the surrogate replaces, or its parameter `gamma`.
         mass: where velocities were recorded, or positions alone, the mass of the training, likewise.
         parameters: values of the surrogate's parameters; they may also be given as keywords with every call.
 
     Returns:
         `energy_fn(R, neighbor=None, t=None, species=None, **kwargs)`: R of shape (N, dim); `neighbor` a list of
-        jax-md's of any format, which has to reach as far as the cutoff; `t` the time, the beginning of the trained
-        range where it is left out, and its end if it is later; `species` of every particle, by default those of the
+        jax-md's of any format, which has to reach as far as the cutoff; `t` the time, before and after the
+        trained range that of its ends; `species` of every particle, by default those of the
         training. Other keywords are values of parameters, or go to `displacement_fn`.
 
     Raises:
         TypeError: not a surrogate of particles.
-        ValueError: from `energy_fn`: a missing parameter, or one outside its range (as `on_extrapolation` says), or
-            another number of axes, or of particles than the species.
+        ValueError: it has learned no forces but the velocity of the population, or friction or mass of the training are
+            not known, or masses differ. From `energy_fn`: a missing parameter or, where forces depend on time, `t`; a
+            parameter outside its range (as `on_extrapolation` says); another number of axes, or of particles than the
+            species.
     """
-    return _Learned(surrogate, displacement_fn, _factor(surrogate, gamma, mass), dict(parameters or {})).energy
+    return _Learned.of(surrogate, displacement_fn, gamma, mass, parameters).energy
 
 
 def learned_force(
     surrogate: Surrogate,
     displacement_fn: Displacement,
     *,
-    gamma: Scalar = 1.0,
-    mass: Scalar = 1.0,
+    gamma: Scalar | None = None,
+    mass: Scalar | None = None,
     parameters: Parameters | None = None,
 ) -> OfPositions:
     """The forces of `learned_energy`, of shape (N, dim), at half the cost of its gradient; arguments are the same.
 
     For displacements in real coordinates, along which forces act.
     """
-    return _Learned(surrogate, displacement_fn, _factor(surrogate, gamma, mass), dict(parameters or {})).force
+    return _Learned.of(surrogate, displacement_fn, gamma, mass, parameters).force
 
 
-def _factor(surrogate: Surrogate, gamma: Scalar, mass: Scalar) -> Float[Array, ""]:
-    """Force per learned rate.
+def _factor(surrogate: Surrogate, gamma: Scalar | None, mass: Scalar | None) -> Float[Array, ""]:
+    """Force per learned rate, but for a friction that is a parameter.
 
     Raises:
         TypeError: not a surrogate of particles.
+        ValueError: see `learned_energy`.
     """
     if not is_of_particles(surrogate):
         raise TypeError(
             f"surrogate={surrogate!r} has no potential of particles; train one with fit(configurations, "
             "potential=ParticlePotential(...))"
         )
-    if surrogate.learned.structure.kind != "kinetic":
-        return jnp.asarray(gamma, float) * jnp.asarray(mass, float)
-    return jnp.asarray(mass if position_and_momentum(surrogate, "nvt_langevin", True).is_velocity else 1.0, float)
+    learned = surrogate.learned
+    if learned.structure.kind == "kinetic":
+        velocities = position_and_momentum(surrogate, "nvt_langevin", True).is_velocity
+        return jnp.asarray(_of_training(surrogate, "mass", mass) if velocities else 1.0, float)
+    if not learned.known_noise:
+        raise ValueError(
+            "surrogate has learned the velocity of a population and no forces: no stepper declared its noise, or "
+            "another one was asked for; train with replaces=stepper and ActionMatching() or VelocityMatching()"
+        )
+    friction = 1.0 if gamma is None and "gamma" in surrogate.parameters else _of_training(surrogate, "gamma", gamma)
+    return jnp.asarray(friction, float) * jnp.asarray(_of_training(surrogate, "mass", mass), float)
+
+
+def _of_training(surrogate: Surrogate, name: str, given: Scalar | None) -> Scalar:
+    """Mass or friction, as given or of the stepper that is replaced."""
+    if given is not None:
+        return given
+    stepper = surrogate.learned.replaces
+    if not isinstance(stepper, JaxMDStepper):
+        raise ValueError(f"{name}=None: give the {name} of the training, which the surrogate does not know")
+    if name == "gamma":
+        friction: Scalar = stepper.system.option("gamma", {})
+        return friction
+    masses = np.unique(stepper.system.particles.mass)
+    if masses.size > 1:
+        raise ValueError(
+            f"the training had masses of {masses[0]:g} to {masses[-1]:g}; rates of particles of several masses are not "
+            "the gradient of one potential"
+        )
+    return float(masses[0])
+
+
+def depends_on_time(surrogate: Surrogate) -> bool:
+    """Whether its forces do, in physical time."""
+    learned = surrogate.learned
+    norm = learned.normalisation
+    middle = {name: (low + high) / 2 for name, low, high in surrogate.trained.ranges}
+    rates = []
+    for fraction in np.linspace(0, 1, 5):
+        elapsed = jnp.asarray(fraction * norm.duration, norm.scale.dtype)
+        condition = norm.condition(elapsed, middle, norm.scale.dtype)
+        c = learned.potential.modulations(learned.weights, condition[None])[0]
+        rates.append(np.asarray(c, np.float64) / float(norm.time_unit(elapsed)))
+    return bool(np.ptp(rates, axis=0).max() > _CHANGE * np.abs(rates).max())
 
 
 class _Parts(NamedTuple):
@@ -140,12 +188,33 @@ class _Learned:
         displacement_fn: of the space.
         factor: force per learned rate.
         given: values of parameters.
+        friction_is_parameter: whether the friction of the training is.
+        changes: whether forces depend on time.
     """
 
     surrogate: Surrogate
     displacement_fn: Displacement
     factor: Float[Array, ""]
     given: dict[str, Scalar]
+    friction_is_parameter: bool
+    changes: bool
+
+    @classmethod
+    def of(
+        cls,
+        surrogate: Surrogate,
+        displacement_fn: Displacement,
+        gamma: Scalar | None,
+        mass: Scalar | None,
+        parameters: Parameters | None,
+    ) -> _Learned:
+        """See `learned_energy`."""
+        factor = _factor(surrogate, gamma, mass)
+        is_parameter = (
+            gamma is None and surrogate.learned.structure.kind == "gradient" and "gamma" in surrogate.parameters
+        )
+        changes = depends_on_time(surrogate)
+        return cls(surrogate, displacement_fn, factor, dict(parameters or {}), is_parameter, changes)
 
     def energy(
         self,
@@ -197,6 +266,10 @@ class _Learned:
         _require_parameters(self.surrogate, own)
         learned, functions, dtype = self.surrogate.learned, self.functions, R.dtype
         norm = learned.normalisation
+        if t is None and self.changes:
+            raise ValueError(
+                "t=None: what was learned depends on time; give t= with every call, such as apply_fn(state, t=...)"
+            )
         elapsed = jnp.zeros((), dtype) if t is None else jnp.asarray(t, dtype) - norm.horizon[0]
         elapsed = jnp.clip(elapsed, 0, norm.duration)
         condition = norm.condition(elapsed, {n: jnp.asarray(v, dtype) for n, v in own.items()}, dtype)
@@ -205,10 +278,11 @@ class _Learned:
         position = learned.structure.kinematics[0][0] if learned.structure.kinematics else 0
         length = norm.scale[position].astype(dtype)
         driven = norm.scale[learned.structure.driven[0]].astype(dtype)
+        friction = jnp.asarray(own["gamma"] if self.friction_is_parameter else 1.0, dtype)
         return _Parts(
             radial=functions.tables(c),
             all=c,
-            unit=driven * length / jnp.asarray(norm.time_unit(elapsed), dtype),
+            unit=driven * length * friction / jnp.asarray(norm.time_unit(elapsed), dtype),
             length=length,
             species=jnp.asarray(_species(functions, R, species), np.int32),
         )
@@ -235,7 +309,9 @@ class _Learned:
 
     def _single(self, R: Float[Array, "N dim"], parts: _Parts) -> Float[Array, ""]:
         """The part of single particles."""
-        shift = self.surrogate.learned.normalisation.shift[: R.shape[1]].astype(R.dtype)
+        learned = self.surrogate.learned
+        first = learned.structure.kinematics[0][0] if learned.structure.kinematics else 0
+        shift = learned.normalisation.shift[first : first + R.shape[1]].astype(R.dtype)
         return self.functions.of_single_particles(parts.all, (R - shift[None]) / parts.length, parts.species)
 
 

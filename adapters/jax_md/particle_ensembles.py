@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -13,7 +14,7 @@ from hoam_plugin._types import Parameters, Scalar
 from hoam_plugin.numerics.periodic import nearest_image
 from hoam_plugin.surrogates import Surrogate
 
-from .jax_md_modules import jax_md_simulate
+from .jax_md_modules import jax_md_simulate, usual_promotions
 from .particle_energy import Displacement, learned_force
 from .particles_as_samples import PositionAndMomentum
 from .protocols import Pair, Shift
@@ -46,8 +47,7 @@ def particle_ensemble(
     """
     displacement_fn = displacement_of(shift_fn, variables.position_shape[1], variables.period)
     own = {n: constants[n] for n in surrogate.parameters if n in constants} | dict(parameters)
-    gamma = constants.get("gamma", 1.0) if ensemble == "brownian" else 1.0
-    force_fn = learned_force(surrogate, displacement_fn, gamma=gamma, parameters=own)
+    force_fn = learned_force(surrogate, displacement_fn, parameters=own)
     # Within `replacing`, the name stands for this function.
     original = inspect.unwrap(getattr(jax_md_simulate(), ensemble))
     taken = inspect.signature(original).parameters
@@ -66,13 +66,16 @@ def displacement_of(shift_fn: Shift, dim: int, trained: float | None) -> Displac
     Raises:
         ValueError: a shift that wraps other than at the sides of a box, or does not wrap although the training did.
     """
-    step = (1.0 if trained is None else trained) / 64
+    length = 1.0 if trained is None else trained
     try:
-        moved = np.asarray(shift_fn(jnp.zeros((1, dim)), jnp.full((1, dim), -step)))[0]
+        with jax.ensure_compile_time_eval(), usual_promotions():
+            sides = np.stack([_side(shift_fn, dim, length / 64), _side(shift_fn, dim, length / 128)])
     except TypeError:
-        moved = np.full(dim, np.nan)
-    side = moved + step
-    wraps = np.abs(side) > step / 2
+        sides = np.full((2, dim), np.nan)
+    side = sides[0]
+    # Displacements of fractional coordinates would land elsewhere.
+    side = np.where(np.abs(sides[1] - side) < length / 4096, side, np.nan)
+    wraps = np.abs(side) > length / 128
     if not np.isfinite(side).all() or wraps.any() != (trained is not None) or (wraps.any() and not wraps.all()):
         raise ValueError(
             "shift_fn does not say what the distance of two particles is: it must wrap positions at the sides of a box "
@@ -86,3 +89,8 @@ def displacement_of(shift_fn: Shift, dim: int, trained: float | None) -> Displac
         return nearest_image(a - b, jnp.asarray(side, a.dtype))
 
     return displacement
+
+
+def _side(shift_fn: Shift, dim: int, step: float) -> np.ndarray:
+    """Where a small step down from the origin leads to, less that step: the side of the box, or 0."""
+    return np.asarray(shift_fn(jnp.zeros((1, dim)), jnp.full((1, dim), -step)))[0] + step

@@ -70,6 +70,8 @@ class ParticlePotential(ScalarPotential):
             positive_int("one_body", self.one_body, 0)
         if self.species is not None:
             object.__setattr__(self, "species", tuple(positive_int("species", s, 0) for s in self.species))
+            if set(self.species) != set(range(self.n_species)):
+                raise ValueError(f"species={sorted(set(self.species))!r} must be numbered from 0 on, without gaps")
         if self.axis is not None:
             object.__setattr__(self, "axis", RadialAxis(*self.axis))
 
@@ -80,6 +82,11 @@ class ParticlePotential(ScalarPotential):
         """Pairs of a configuration, which its cost goes with."""
         n = self.n_particles or 1
         return max(1, n * (n - 1) // 2)
+
+    @property
+    def n_species(self) -> int:
+        """How many kinds of particles there are."""
+        return 1 if self.species is None else 1 + max(self.species)
 
     @property
     def depth(self) -> int:

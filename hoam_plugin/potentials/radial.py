@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from hoam_plugin.numerics.uniform_splines import TAPS
 
 # Power of the distance with which a repulsion goes on below the core.
-_CORE_POWER = 12
+_CORE_POWER, _MOST = 12, 32.0
 # Of the splines of an interval, by rows, the coefficients of the powers of the fraction of it that lies before.
 _POWERS = np.asarray([[1, -3, 3, -1], [4, 0, -6, 3], [1, 3, 3, -3], [0, 0, 0, 1]]) / 6
 
@@ -161,5 +161,5 @@ def _rows(
 
 
 def _ratio(axis: RadialAxis, r: Float[Array, ...]) -> Float[Array, ...]:
-    """From 1 on upwards below the core."""
-    return axis.core / jnp.where(r < axis.core, r, axis.core)
+    """From 1 on upwards below the core; bounded, as its power has to be a number of single precision."""
+    return axis.core / jnp.clip(r, axis.core / _MOST, axis.core)

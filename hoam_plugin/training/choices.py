@@ -190,7 +190,7 @@ def resolve(
         normalisation = normalisation.stretched(math.sqrt(potential.period_weight))
     if isinstance(potential, ParticlePotential):
         own = particle_places.of_particles(potential, ds, normalisation, split, layout)
-        potential, normalisation, split = own.in_noise_of(replaced, loss)
+        potential, normalisation, split = own.in_noise_of(replaced, given.loss)
     split = with_metric(split, np.asarray(normalisation.scale, np.float64))
     dynamics = Dynamics(normalisation, replaced, split, layout)
     if isinstance(potential, SplinePotential):

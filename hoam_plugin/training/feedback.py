@@ -45,6 +45,8 @@ _EVALUATIONS = 4
 # A model is of no use whose samples are off by more than this share of the square of how far samples are off that do
 # not move, if that is more than so many times what the scatter of the means makes of it.
 _ASTRAY, _SCATTERS = 0.25, 10.0
+# Within so many standard deviations a model is of use, however little the population moves.
+_CLOSE = 0.1
 
 
 class Distances(NamedTuple):
@@ -68,7 +70,7 @@ class Distances(NamedTuple):
         best = min(self.before, self.after)
         if not np.isfinite(best):
             return "its own samples run away"
-        if best <= max(_ASTRAY * self.still, _SCATTERS * self.scatter):
+        if best <= max(_ASTRAY * self.still, _SCATTERS * self.scatter, _CLOSE**2):
             return ""
         return (
             f"its own samples end up {best**0.5:.3g} standard deviations off those of a run, in the mean over "

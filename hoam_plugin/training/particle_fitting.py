@@ -17,7 +17,7 @@ from hoam_plugin import ensembles
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
-from hoam_plugin.dynamics import Dynamics, conditions_of
+from hoam_plugin.dynamics import Dynamics, Normalisation, conditions_of
 from hoam_plugin.losses import Targets
 from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
 from hoam_plugin.potentials import ParticleFunctions, ParticlePotential
@@ -60,13 +60,14 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     )
     solution = solved(both, tried[-1].groups)
     n_times = max(group.basis.n_times for group in solution.groups)
-    varies = n_times > 1 or potential.functions.terms is not None
+    norm = choices.dynamics.normalisation
+    varies = n_times > 1 or potential.functions.terms is not None or norm.clock is not None
     taus = np.linspace(0, 1, 1 + (max(_LEAST_STEPS, _STEPS_PER_SPLINE * n_times) if varies else 2))
     middles = (taus[1:] + taus[:-1]) / 2
-    curves = list(solution.at(middles, both.places))
+    curves = list(solution.at(middles, both.places) * _pace(norm, middles)[None, :, None])
     if potential.functions.terms is not None:
         curves = [np.column_stack([of, _at(middles, both.taus, end)]) for of, end in zip(curves, ends, strict=True)]
-    weights = weights_of_steps(ds, choices.dynamics.normalisation, taus, curves)
+    weights = weights_of_steps(ds, norm, taus, curves)
     model = choices.surrogates(key)(weights, _history(tried, solution, time.perf_counter() - begin))
     stepper, dt = choices.dynamics.stepper, model.options.dt
     # Particles collide within a step of theirs, not within a share of the horizon.
@@ -88,6 +89,11 @@ def _halves(
     runs, ds = choices.runs, choices.runs.ensemble
     potential, norm = cast(ParticlePotential, choices.potential), choices.dynamics.normalisation
     n = ds.sizes["sample"]
+    if n < 2:
+        raise ValueError(
+            f"the ensemble has {n} configuration per run and time; ParticlePotential(...) needs at least 2, as one "
+            "half of them judges the other"
+        )
     per_time = _MOST_PAIRS / (potential.width * ds.sizes["run"] * len(nodes))
     wanted = int(min(n, max(per_time, _LEAST_CONFIGURATIONS)))
     rows = np.unique(np.linspace(0, n - 1, wanted).astype(int))
@@ -115,17 +121,26 @@ def _halves(
     shift, scale = (np.asarray(v, np.float64)[:, None] for v in (norm.parameter_shift, norm.parameter_scale))
     places = ((columns - shift) / scale).T
 
+    # What is constant in physical time is sought as such, whatever the clock of the population.
+    pace = _pace(norm, taus[nodes])
+
     def problem(half: int) -> Problem:
         sums = [[both[half] for both in of] for of in found]
-        gram = np.asarray([[s.gram for s in of] for of in sums])
+        gram = np.asarray([[s.gram for s in of] for of in sums]) * pace[None, :, None, None] ** 2
         linear = np.asarray([[s.known for s in of] for of in sums])
         if runs.targets is None:
             means = np.asarray([[s.means for s in of] for of in sums])
             indices, coefficients = derivatives_by_parts(taus[nodes], weights)
             linear = linear + np.einsum("rtjk,tj->rtk", means[:, indices], coefficients)
-        return Problem(gram, linear, weights, taus[nodes], places)
+        return Problem(gram, linear * pace[None, :, None], weights, taus[nodes], places)
 
     return (problem(0), problem(1)), np.asarray([ends for _, ends in of_runs])
+
+
+def _pace(norm: Normalisation, taus: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """Physical time per normalised time, relative to the mean."""
+    times = norm.horizon[0] + norm.elapsed_on_host(taus)
+    return np.broadcast_to(np.asarray(norm.time_unit_on_host(times)) / norm.duration, taus.shape)
 
 
 def _at(

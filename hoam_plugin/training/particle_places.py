@@ -19,6 +19,8 @@ from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 
 # Pairs whose distances are looked at, and how many of them are closer than where functions begin.
 _PAIRS, _CLOSEST = 2_000_000, 40
+# At most one of so many pairs is closer.
+_SHARE = 1000
 # Particles pass through one another where the closest pairs are nearer than so many intervals of the splines.
 _PASSING = 1.0
 
@@ -36,9 +38,10 @@ class OfParticles(NamedTuple):
     normalisation: Normalisation
     structure: Structure
 
-    def in_noise_of(self, stepper: Stepper | None, loss: AbstractLoss) -> OfParticles:
+    def in_noise_of(self, stepper: Stepper | None, asked: AbstractLoss | None) -> OfParticles:
         """The same beside the noise of the stepper, where positions are driven and no other noise is asked for."""
-        driven = self.structure.kind == "gradient" and loss.noise == 0
+        # An epsilon of its own says which noise is meant, none too.
+        driven = self.structure.kind == "gradient" and getattr(asked, "epsilon", None) is None
         structure = dataclasses.replace(self.structure, in_noise=driven and abilities_of(stepper).noise is not None)
         return self._replace(structure=structure)
 
@@ -96,12 +99,14 @@ def _placed(
             f"cutoff={potential.cutoff!r} of ParticlePotential(...) is more than half of the period, {half * scale:g}, "
             "beyond which a pair would count with several images"
         )
+    if n < 2:
+        raise ValueError("potential=ParticlePotential(...) is for two particles or more, and a configuration has one")
     distances = _distances(ds, norm, positions, n, periods)
     cutoff = min(half if wanted is None else wanted, half)
     vanishing = math.isfinite(cutoff)
     if not vanishing:
         cutoff = float(distances[-1])
-    core = float(distances[min(_CLOSEST, len(distances) - 1)])
+    core = float(distances[min(_CLOSEST, len(distances) // _SHARE)])
     if core < _PASSING * cutoff / potential.n_radial or core >= cutoff:
         core = 0.0
     axis = RadialAxis(core, cutoff, potential.n_radial, vanishing)

@@ -169,7 +169,9 @@ def _solution(matrix: Float[np.ndarray, "n n"], right: Float[np.ndarray, " n"]) 
     """Of the linear system, with as little of a ridge as makes the matrix, whose sums have round-off, definite."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-    scale = 1 / np.sqrt(np.diag(matrix))
+    diagonal = np.diag(matrix)
+    # A coefficient that nothing speaks of is zero.
+    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1))
     scaled, ridge = matrix * scale[:, None] * scale[None, :], _RIDGE
     while True:
         try:

@@ -158,7 +158,12 @@ def test_before_fit_it_has_no_place() -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"cutoff": -1.0}, "cutoff"), ({"n_radial": 0}, "n_radial"), ({"one_body": -1}, "one_body")],
+    [
+        ({"cutoff": -1.0}, "cutoff"),
+        ({"n_radial": 0}, "n_radial"),
+        ({"one_body": -1}, "one_body"),
+        ({"species": (1, 1, 2)}, "numbered from 0 on, without gaps"),
+    ],
 )
 def test_sizes_that_cannot_be(options: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -56,6 +56,15 @@ def test_round_off_that_makes_a_matrix_indefinite_does_no_harm() -> None:
     np.testing.assert_allclose(found.at(TAUS, PLACES), np.ones((N_RUNS, N_TIMES, K - 1)), rtol=1e-4)
 
 
+def test_what_nothing_speaks_of_is_zero() -> None:
+    own = problem(CONSTANT)
+    silent = own._replace(gram=own.gram * np.diag([1.0, 1.0, 1.0, 1.0, 0.0])[None, None], linear=own.linear * 1.0)
+    silent.linear[..., -1] = 0
+    silent.gram[..., -1, :] = silent.gram[..., :, -1] = 0
+    found = solved(silent, [Group(0, K, Basis(1, 0), 0)]).at(TAUS, PLACES)
+    np.testing.assert_array_equal(found[..., -1], 0)
+
+
 @pytest.mark.parametrize(
     ("c", "time", "degree"),
     [

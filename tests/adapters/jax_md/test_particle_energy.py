@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from jax_md_traps import as_users_do
 
 import hoam_plugin as hoam
@@ -66,6 +67,10 @@ def model(kind: str) -> hoam.Surrogate:
     truth = stepper(kind)
     times = hoam.quadrature.gauss_legendre(8)
     ds = hoam.simulate(truth, {"kT": [0.05, 0.1]}, times, key=KEY, n_samples=24, rates=True, progress=False)
+    return fitted(ds, truth, kind)
+
+
+def fitted(ds: xr.Dataset, truth: md.JaxMDStepper, kind: str) -> hoam.Surrogate:
     return hoam.fit(
         ds,
         key=KEY,
@@ -147,6 +152,49 @@ def test_in_a_program_of_another_size_it_takes_the_place_of_the_energy(kind: str
     # The same noise, and nearly the same forces.
     assert 0 < float(jnp.abs(off).max()) < 0.05
     np.testing.assert_allclose(own.position, swapped[0], rtol=1e-5, atol=1e-5)
+
+
+def test_mass_and_friction_are_those_of_the_training() -> None:
+    """Velocities of particles of mass 3, or positions: rates are less by it, forces are not."""
+    for kind, record in (("brownian", "momentum"), ("nvt_langevin", "velocity")):
+        displacement, shift = space.periodic(box_of(N))
+        heavy = md.from_simulation(
+            getattr(simulate, kind),
+            soft_spheres(displacement),
+            shift,
+            dt=0.01,
+            position=functools.partial(lattice, N),
+            box=box_of(N),
+            view="configuration",
+            record=record,
+            mass=3.0,
+            gamma=2.0,
+            kT=0.1,
+            parameters=(),
+            horizon=(0.0, 0.5),
+        )
+        ds = hoam.simulate(heavy, {}, np.linspace(0, 0.5, 4), key=KEY, n_samples=24, rates=True, progress=False)
+        learned = fitted(ds, heavy, kind)
+        true = -jax.grad(soft_spheres(displacement))(lattice(N))
+        force = md.learned_force(learned, displacement)(lattice(N))
+        assert float(jnp.linalg.norm(force - true) / jnp.linalg.norm(true)) < 0.05
+
+
+def test_what_is_no_force_is_not_taken_for_one() -> None:
+    truth = stepper("brownian")
+    ds = hoam.simulate(truth, {"kT": [0.1]}, np.linspace(0, 0.5, 4), key=KEY, n_samples=24, progress=False)
+    options = {"potential": ParticlePotential(cutoff=CUTOFF, n_radial=8), "progress": False, "replaces": truth}
+    velocity = hoam.fit(ds, key=KEY, loss=hoam.ActionMatching(epsilon=0.0), **options)
+    assert not velocity.learned.known_noise
+    with pytest.raises(ValueError, match="has learned the velocity of a population and no forces"):
+        md.learned_energy(velocity, space.periodic(box_of(N))[0])
+
+
+def test_fractional_coordinates_are_not_taken_for_others() -> None:
+    with as_users_do():
+        _, fractional = space.periodic_general(4.5)
+        with pytest.raises(ValueError, match="shift_fn does not say what the distance of two particles is"):
+            md.brownian(model("brownian"), fractional, 0.01, 0.07, 2.0)
 
 
 @pytest.mark.usefixtures("as_installed")
