@@ -10,9 +10,9 @@ from hoam_plugin.surrogates import Surrogate
 
 from .ensemble_arguments import require_own_options, substeps
 from .jax_md_modules import jax_md_simulate
-from .particle_energy import is_of_particles
 from .particle_ensembles import particle_ensemble
 from .particles_as_samples import position_and_momentum
+from .particles_of_training import is_of_particles
 from .protocols import Pair, Shift
 from .simulation_arguments import require_function
 from .surrogate_functions import Beyond, Replacement

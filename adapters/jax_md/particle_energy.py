@@ -16,19 +16,11 @@ from hoam_plugin.potentials import ParticleFunctions, ParticlePotential, radial_
 from hoam_plugin.surrogates import Surrogate, react
 
 from .jax_md_modules import usual_promotions
-from .particles_as_samples import position_and_momentum
+from .particles_of_training import depends_on_time, force_per_rate
 from .protocols import NeighborList
-from .stepper import JaxMDStepper
 
-# Relative to the largest coefficient: what splines and a clock leave of one that does not change.
-_CHANGE = 1e-3
 Displacement: TypeAlias = Callable[..., Array]
 OfPositions: TypeAlias = Callable[..., Array]
-
-
-def is_of_particles(surrogate: object) -> bool:
-    """Whether a surrogate moves configurations by a potential of particles."""
-    return isinstance(surrogate, Surrogate) and isinstance(surrogate.learned.potential, ParticlePotential)
 
 
 def learned_energy(
@@ -81,64 +73,6 @@ def learned_force(
     For displacements in real coordinates, along which forces act.
     """
     return _Learned.of(surrogate, displacement_fn, gamma, mass, parameters).force
-
-
-def _factor(surrogate: Surrogate, gamma: Scalar | None, mass: Scalar | None) -> Float[Array, ""]:
-    """Force per learned rate, but for a friction that is a parameter.
-
-    Raises:
-        TypeError: not a surrogate of particles.
-        ValueError: see `learned_energy`.
-    """
-    if not is_of_particles(surrogate):
-        raise TypeError(
-            f"surrogate={surrogate!r} has no potential of particles; train one with fit(configurations, "
-            "potential=ParticlePotential(...))"
-        )
-    learned = surrogate.learned
-    if learned.structure.kind == "kinetic":
-        velocities = position_and_momentum(surrogate, "nvt_langevin", True).is_velocity
-        return jnp.asarray(_of_training(surrogate, "mass", mass) if velocities else 1.0, float)
-    if not learned.known_noise:
-        raise ValueError(
-            "surrogate has learned the velocity of a population and no forces: no stepper declared its noise, or "
-            "another one was asked for; train with replaces=stepper and ActionMatching() or VelocityMatching()"
-        )
-    friction = 1.0 if gamma is None and "gamma" in surrogate.parameters else _of_training(surrogate, "gamma", gamma)
-    return jnp.asarray(friction, float) * jnp.asarray(_of_training(surrogate, "mass", mass), float)
-
-
-def _of_training(surrogate: Surrogate, name: str, given: Scalar | None) -> Scalar:
-    """Mass or friction, as given or of the stepper that is replaced."""
-    if given is not None:
-        return given
-    stepper = surrogate.learned.replaces
-    if not isinstance(stepper, JaxMDStepper):
-        raise ValueError(f"{name}=None: give the {name} of the training, which the surrogate does not know")
-    if name == "gamma":
-        friction: Scalar = stepper.system.option("gamma", {})
-        return friction
-    masses = np.unique(stepper.system.particles.mass)
-    if masses.size > 1:
-        raise ValueError(
-            f"the training had masses of {masses[0]:g} to {masses[-1]:g}; rates of particles of several masses are not "
-            "the gradient of one potential"
-        )
-    return float(masses[0])
-
-
-def depends_on_time(surrogate: Surrogate) -> bool:
-    """Whether its forces do, in physical time."""
-    learned = surrogate.learned
-    norm = learned.normalisation
-    middle = {name: (low + high) / 2 for name, low, high in surrogate.trained.ranges}
-    rates = []
-    for fraction in np.linspace(0, 1, 5):
-        elapsed = jnp.asarray(fraction * norm.duration, norm.scale.dtype)
-        condition = norm.condition(elapsed, middle, norm.scale.dtype)
-        c = learned.potential.modulations(learned.weights, condition[None])[0]
-        rates.append(np.asarray(c, np.float64) / float(norm.time_unit(elapsed)))
-    return bool(np.ptp(rates, axis=0).max() > _CHANGE * np.abs(rates).max())
 
 
 class _Parts(NamedTuple):
@@ -209,7 +143,7 @@ class _Learned:
         parameters: Parameters | None,
     ) -> _Learned:
         """See `learned_energy`."""
-        factor = _factor(surrogate, gamma, mass)
+        factor = force_per_rate(surrogate, gamma, mass)
         is_parameter = (
             gamma is None and surrogate.learned.structure.kind == "gradient" and "gamma" in surrogate.parameters
         )
