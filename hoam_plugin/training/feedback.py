@@ -144,7 +144,8 @@ def _with_note(model: Surrogate, said: str, astray: str) -> Surrogate:
     provenance = provenance_of(model)
     assert provenance.history is not None
     attributes = {"feedback": said}
-    if astray:
+    # Of a training that ran away, or had too few saved times, that is said already.
+    if astray and provenance.history.attrs.get("converged") not in ("unstable", "limited by the saved times"):
         attributes |= {"converged": "unstable", "verdict": astray}
         warnings.warn(
             f"the surrogate is of no use: {astray}; more saved times (or clock='population', which puts them where the "
