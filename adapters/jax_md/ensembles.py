@@ -33,6 +33,10 @@ def nve(
     learned force over the last step; `init_fn` computes it at the start. `apply_fn` ignores `neighbor`, `t` and the
     like, moves positions through `shift_fn` only, and takes a `dt` longer than that of the surrogate in several steps.
 
+    A surrogate of particles (trained with a `ParticlePotential`) is a force instead: what comes back is jax-md's own
+    ensemble with `learned_force`, in its own states, for any number of particles; where forces depend on time,
+    `apply_fn` wants `t`, and `beyond` does not count.
+
     Args:
         surrogate: with position and momentum (or velocity) of a particle or of all particles.
         shift_fn: moves positions; of the space that the surrogate was trained in.
