@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -67,7 +68,14 @@ def _of_training(surrogate: Surrogate, name: str, given: Scalar | None) -> Scala
 
 
 def depends_on_time(surrogate: Surrogate) -> bool:
-    """Whether its forces do, in physical time."""
+    """Whether its forces do, in physical time; of a surrogate that is being traced, whether they may."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(surrogate)):
+        return True
+    with jax.ensure_compile_time_eval():
+        return _changes(surrogate)
+
+
+def _changes(surrogate: Surrogate) -> bool:
     learned = surrogate.learned
     norm = learned.normalisation
     middle = {name: (low + high) / 2 for name, low, high in surrogate.trained.ranges}

@@ -154,6 +154,18 @@ def test_in_a_program_of_another_size_it_takes_the_place_of_the_energy(kind: str
     np.testing.assert_allclose(own.position, swapped[0], rtol=1e-5, atol=1e-5)
 
 
+def test_forces_may_be_made_in_compiled_code() -> None:
+    surrogate, displacement = model("brownian"), space.periodic(box_of(N))[0]
+
+    def force(R: jax.Array) -> jax.Array:
+        return md.learned_force(surrogate, displacement, parameters={"kT": 0.07})(R)
+
+    expected = force(lattice(N))
+    np.testing.assert_allclose(
+        jax.jit(force)(lattice(N)), expected, rtol=1e-4, atol=1e-5 * float(jnp.abs(expected).max())
+    )
+
+
 def test_mass_and_friction_are_those_of_the_training() -> None:
     """Velocities of particles of mass 3, or positions: rates are less by it, forces are not."""
     for kind, record in (("brownian", "momentum"), ("nvt_langevin", "velocity")):
