@@ -12,7 +12,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hoam_plugin._types import Parameters, Scalar
-from hoam_plugin.potentials import ParticleFunctions, ParticlePotential, radial_slope, radial_value
+from hoam_plugin.potentials import (
+    ParticleFunctions,
+    ParticlePotential,
+    moments_of_each,
+    neighbour_moments,
+    radial_slope,
+    radial_value,
+)
 from hoam_plugin.surrogates import Surrogate, react
 
 from .jax_md_modules import usual_promotions
@@ -103,6 +110,7 @@ class _Pairs(NamedTuple):
         apart: from the second to the first one.
         r: distances, of those that are not there the cutoff.
         share: of each pair in all of them, since some lists have each twice.
+        in_rows: whether the neighbours of every particle come one after another, as many for each.
     """
 
     one: Int[Array, " P"]
@@ -111,6 +119,7 @@ class _Pairs(NamedTuple):
     apart: Float[Array, "P dim"]
     r: Float[Array, " P"]
     share: float
+    in_rows: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -163,6 +172,8 @@ class _Learned:
         pairs = self._pairs(R, neighbor, parts, kwargs)
         value = radial_value(self.functions.radial, parts.radial, pairs.r / parts.length, self._kinds(pairs, parts))
         total = pairs.share * jnp.sum(jnp.where(pairs.there, value, 0))
+        if self.functions.neighbourhood is not None:
+            total = total + self._of_neighbourhoods(pairs.apart, pairs, parts)
         return -self.factor.astype(R.dtype) * parts.unit * (total + self._single(R, parts))
 
     def force(
@@ -179,6 +190,8 @@ class _Learned:
         r = pairs.r / parts.length
         slope = radial_slope(self.functions.radial, parts.radial, r, self._kinds(pairs, parts))
         push = jnp.where(pairs.there, slope / r, 0)[:, None] * pairs.apart * (pairs.share / parts.length**2)
+        if self.functions.neighbourhood is not None:
+            push = push + jax.grad(self._of_neighbourhoods)(pairs.apart, pairs, parts)
         # Lists are filled up with a particle that does not exist.
         total = jnp.zeros_like(R).at[pairs.one].add(push, mode="drop").at[pairs.other].add(-push, mode="drop")
         if self.functions.terms is not None:
@@ -227,19 +240,35 @@ class _Learned:
         n = len(R)
         if neighbor is None:
             one, other = (jnp.asarray(side, np.int32) for side in np.triu_indices(n, 1))
-            there, share = jnp.ones(len(one), bool), 1.0
+            there, share, in_rows = jnp.ones(len(one), bool), 1.0, False
         else:
-            one, other, share = _of_list(neighbor, n)
+            one, other, share, in_rows = _of_list(neighbor, n)
             there = (one < n) & (other < n) & (one != other)
         with usual_promotions():
             apart = jax.vmap(lambda a, b: self.displacement_fn(a, b, **kwargs))(R[one], R[other])
         squares = jnp.where(there, jnp.sum(apart**2, axis=-1), (self.functions.radial.cutoff * parts.length) ** 2)
-        return _Pairs(one, other, there, apart, jnp.sqrt(jnp.maximum(squares, jnp.finfo(R.dtype).tiny)), share)
+        return _Pairs(one, other, there, apart, jnp.sqrt(jnp.maximum(squares, jnp.finfo(R.dtype).tiny)), share, in_rows)
 
     def _kinds(self, pairs: _Pairs, parts: _Parts) -> Int[Array, " P"] | None:
         if self.functions.n_species == 1:
             return None
         return jnp.asarray(self.functions.kinds)[parts.species[pairs.one], parts.species[pairs.other]]
+
+    def _of_neighbourhoods(self, apart: Float[Array, "P dim"], pairs: _Pairs, parts: _Parts) -> Float[Array, ""]:
+        """The part of neighbourhoods, by the ways between all pairs."""
+        of = self.functions.neighbourhood
+        assert of is not None
+        z, n = apart / parts.length, len(parts.species)
+        if pairs.in_rows:
+            # Sums over the neighbours of a particle are faster than scattered ones.
+            rows = z.reshape(n, -1, z.shape[1])
+            moments = neighbour_moments(of, rows, pairs.there.reshape(n, -1))
+            return self.functions.of_neighbourhoods(parts.all, moments)
+        moments = jnp.zeros((n, of.n_shells, of.n_components(z.shape[1])), z.dtype)
+        sides = [(pairs.one, z)] if pairs.share < 1 else [(pairs.one, z), (pairs.other, -z)]
+        for particle, way in sides:
+            moments = moments.at[particle].add(moments_of_each(of, way, pairs.there), mode="drop")
+        return self.functions.of_neighbourhoods(parts.all, moments)
 
     def _single(self, R: Float[Array, "N dim"], parts: _Parts) -> Float[Array, ""]:
         """The part of single particles."""
@@ -275,12 +304,12 @@ def _species(
     return functions.species_of_particles if functions.n_species > 1 else np.zeros(n, np.int32)
 
 
-def _of_list(neighbor: NeighborList, n: int) -> tuple[Int[Array, " P"], Int[Array, " P"], float]:
-    """Both particles of all pairs of a neighbour list, and the share of each that counts."""
+def _of_list(neighbor: NeighborList, n: int) -> tuple[Int[Array, " P"], Int[Array, " P"], float, bool]:
+    """Both particles of all pairs of a neighbour list, the share of each that counts, and whether they are in rows."""
     from jax_md import partition
 
     if partition.is_sparse(neighbor.format):
         ordered = neighbor.format is partition.NeighborListFormat.OrderedSparse
-        return neighbor.idx[0], neighbor.idx[1], 1.0 if ordered else 0.5
+        return neighbor.idx[0], neighbor.idx[1], 1.0 if ordered else 0.5, False
     one = jnp.broadcast_to(jnp.arange(n, dtype=np.int32)[:, None], neighbor.idx.shape)
-    return one.ravel(), neighbor.idx.ravel(), 0.5
+    return one.ravel(), neighbor.idx.ravel(), 0.5, True

@@ -16,6 +16,13 @@ from hoam_plugin.potentials.interface import (
     modulations_and_rates,
 )
 from hoam_plugin.potentials.mlp import MLP
+from hoam_plugin.potentials.neighbourhoods import (
+    Neighbourhood,
+    moments_of_each,
+    neighbour_moments,
+    neighbourhood_of,
+    neighbourhood_values,
+)
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms
 from hoam_plugin.potentials.particle_functions import ParticleFunctions
 from hoam_plugin.potentials.particles import ParticlePotential
@@ -37,6 +44,7 @@ __all__ = [
     "Force",
     "FreeField",
     "LearnedDrift",
+    "Neighbourhood",
     "OneBodyTerms",
     "ParticleFunctions",
     "ParticlePotential",
@@ -51,6 +59,10 @@ __all__ = [
     "description",
     "embedding_of",
     "modulations_and_rates",
+    "moments_of_each",
+    "neighbour_moments",
+    "neighbourhood_of",
+    "neighbourhood_values",
     "one_body_derivatives",
     "one_body_terms",
     "per_row",

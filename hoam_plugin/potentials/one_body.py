@@ -55,14 +55,17 @@ def one_body_continued(
 
     A polynomial says nothing of places where there was no particle. Along periods there are no ends.
     """
+    return jnp.sum(one_body_continued_values(terms, z, ends) * coefficients, axis=-1)
+
+
+def one_body_continued_values(
+    terms: OneBodyTerms, z: Float[Array, "... d"], ends: Float[Array, "2 d"]
+) -> Float[Array, "... k"]:
+    """All terms, which go on as straight lines; see `one_body_continued`."""
     row = (1,) * (z.ndim - 1) + (-1,)
     free = np.asarray([period is None for period in terms.periods]).reshape(row)
     inside = jnp.where(free, jnp.clip(z, ends[0].reshape(row), ends[1].reshape(row)), z)
-
-    def total(z: Float[Array, "... d"]) -> Float[Array, ...]:
-        return jnp.sum(one_body_values(terms, z) * coefficients, axis=-1)
-
-    value, change = jax.jvp(total, (inside,), (z - inside,))
+    value, change = jax.jvp(lambda z: one_body_values(terms, z), (inside,), (z - inside,))
     return value + change
 
 

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import positive_float, positive_int
+from hoam_plugin._internal.checks import either, positive_float, positive_int
 from hoam_plugin._types import Key
 from hoam_plugin.potentials.coefficients import coefficients_at, no_coefficients
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import ScalarPotential, Weights
+from hoam_plugin.potentials.neighbourhoods import Neighbourhood
 from hoam_plugin.potentials.one_body import one_body_terms
 from hoam_plugin.potentials.particle_functions import ParticleFunctions
 from hoam_plugin.potentials.radial import RadialAxis
@@ -26,6 +27,10 @@ _PAIRS_AT_ONCE = 1 << 17
 @dataclasses.dataclass(frozen=True)
 class ParticlePotential(ScalarPotential):
     """s(X, t, mu) = sum_i v(x_i, t, mu) + sum_{i<j} u(|x_i - x_j|, t, mu) of a configuration X of particles.
+
+    With `n_shells` there is a sum over particles of functions w of their neighbours beside it: of the density in shells
+    around a particle, as in the embedded atom, and of the angle between two neighbours, as in the potential of
+    Stillinger and Weber; see `hoam_plugin.potentials.neighbourhoods`.
 
     A sample is a configuration, of shape (N, axes), as the view "configuration" of jax-md's adapter makes them. The
     potential does not change when particles of a species change places, nor its part of pairs when all of them are
@@ -45,9 +50,13 @@ class ParticlePotential(ScalarPotential):
         species: of every particle, from 0 on; None for one.
         n_times: splines in time of v, at most.
         n_pair_times: the same of u: 1 for pairs whose interaction does not change.
+        n_shells: shells of neighbours, for functions of many particles; 0 for none.
+        angular: highest power of the cosine between two neighbours that they depend on, at most 2.
+        density_degree: highest degree of their polynomials of the densities of neighbours, from 2 on.
         n_particles: N; `fit` finds it, and the fields that follow.
         periods: of every axis, in normalised units.
         axis: where the splines of u lie, as fields of `RadialAxis`.
+        neighbourhood: of which functions w is made, as fields of `Neighbourhood`.
     """
 
     cutoff: float | None = None
@@ -56,9 +65,13 @@ class ParticlePotential(ScalarPotential):
     species: tuple[int, ...] | None = None
     n_times: int = 64
     n_pair_times: int = 1
+    n_shells: int = 0
+    angular: int = 2
+    density_degree: int = 2
     n_particles: int | None = None
     periods: tuple[float | None, ...] | None = None
     axis: tuple[float, float, int, bool] | None = None
+    neighbourhood: tuple[tuple[float, float, int, bool], int, int, int, tuple[tuple[float, float], ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.cutoff is not None:
@@ -68,12 +81,23 @@ class ParticlePotential(ScalarPotential):
         positive_int("n_pair_times", self.n_pair_times)
         if self.one_body is not None:
             positive_int("one_body", self.one_body, 0)
+        positive_int("n_shells", self.n_shells, 0)
+        if self.n_shells and self.n_species > 1:
+            raise ValueError(
+                f"n_shells={self.n_shells!r}: functions of many particles are for one species; use n_shells=0 with "
+                f"species={self.species!r}"
+            )
+        either("angular", self.angular, 0, 1, 2)
+        positive_int("density_degree", self.density_degree, 2)
         if self.species is not None:
             object.__setattr__(self, "species", tuple(positive_int("species", s, 0) for s in self.species))
             if set(self.species) != set(range(self.n_species)):
                 raise ValueError(f"species={sorted(set(self.species))!r} must be numbered from 0 on, without gaps")
         if self.axis is not None:
             object.__setattr__(self, "axis", RadialAxis(*self.axis))
+        if self.neighbourhood is not None:
+            axis, *rest = self.neighbourhood
+            object.__setattr__(self, "neighbourhood", Neighbourhood(RadialAxis(*axis), *rest))
 
     # What it is made of.
 
@@ -109,7 +133,10 @@ class ParticlePotential(ScalarPotential):
             raise ValueError("axis=None: this ParticlePotential(...) does not know its particles yet; fit finds them")
         degree = (4 if None in self.periods else 0) if self.one_body is None else self.one_body
         terms = one_body_terms(self.periods, degree) if degree else None
-        return ParticleFunctions(self.n_particles, self.periods, RadialAxis(*self.axis), terms, self.species)
+        neighbourhood = None if self.neighbourhood is None else Neighbourhood(*self.neighbourhood)
+        return ParticleFunctions(
+            self.n_particles, self.periods, RadialAxis(*self.axis), terms, self.species, neighbourhood
+        )
 
     # As a potential.
 

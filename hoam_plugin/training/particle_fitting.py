@@ -52,8 +52,12 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     with progress_bar("fit", ds.sizes["run"] * len(nodes), show=progress) as advance:
         halves, ends = _halves(choices, nodes, lambda: advance(1))
     columns = potential.functions.groups
-    singles, pairs = columns
-    parts = [Part(singles, 0, potential.n_times), Part(pairs, potential.functions.radial.n, potential.n_pair_times)]
+    singles, pairs, neighbourhoods = columns
+    parts = [
+        Part(singles, 0, potential.n_times),
+        Part(pairs, potential.functions.radial.n, potential.n_pair_times),
+        Part(neighbourhoods, 0, potential.n_pair_times),
+    ]
     tried = chosen(halves, parts)
     both = halves[0]._replace(
         gram=(halves[0].gram + halves[1].gram) / 2, linear=(halves[0].linear + halves[1].linear) / 2
@@ -68,7 +72,7 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     if potential.functions.terms is not None:
         curves = [np.column_stack([of, _at(middles, both.taus, end)]) for of, end in zip(curves, ends, strict=True)]
     weights = weights_of_steps(ds, norm, taus, curves)
-    model = choices.surrogates(key)(weights, _history(tried, solution, time.perf_counter() - begin))
+    model = choices.surrogates(key)(weights, _history(tried, solution, columns, time.perf_counter() - begin))
     stepper, dt = choices.dynamics.stepper, model.options.dt
     # Particles collide within a step of theirs, not within a share of the horizon.
     return model.with_options(dt=dt if stepper is None else min(dt, float(stepper.dt)), integrator="heun")
@@ -221,14 +225,16 @@ def _known(
     return drift, jnp.broadcast_to(noise, z.shape)
 
 
-def _history(tried: list[Tried], solution: Solution, seconds: float) -> xr.Dataset:
+def _history(tried: list[Tried], solution: Solution, groups: tuple[slice, slice, slice], seconds: float) -> xr.Dataset:
     n = len(tried)
     columns = {
         "loss": [one.training for one in tried],
         "validation": [one.held_out for one in tried],
         "seconds": np.full(n, seconds / n),
     }
-    ways = [f"{'pairs' if group.radial else 'single particles'}: {group.basis}" for group in solution.groups]
+    named = zip(("single particles", "pairs", "neighbourhoods"), groups, strict=True)
+    names = {columns.start: name for name, columns in named if columns.stop > columns.start}
+    ways = [f"{names[group.start]}: {group.basis}" for group in solution.groups]
     attributes = {
         "judged_on": "held-out configurations",
         "best_iteration": n,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Normalisation, Structure, units_of_particles
 from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.numerics.periodic import nearest_image_on_host
-from hoam_plugin.potentials import ParticlePotential, RadialAxis
+from hoam_plugin.potentials import ParticlePotential, RadialAxis, neighbour_moments, neighbourhood_of
 from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 
 # Pairs whose distances are looked at, and how many of them are closer than where functions begin.
@@ -101,7 +104,8 @@ def _placed(
         )
     if n < 2:
         raise ValueError("potential=ParticlePotential(...) is for two particles or more, and a configuration has one")
-    distances = _distances(ds, norm, positions, n, periods)
+    configurations = list(_configurations(ds, norm, positions, (n, d)))
+    distances = _distances(configurations, periods)
     cutoff = min(half if wanted is None else wanted, half)
     vanishing = math.isfinite(cutoff)
     if not vanishing:
@@ -110,24 +114,59 @@ def _placed(
     if core < _PASSING * cutoff / potential.n_radial or core >= cutoff:
         core = 0.0
     axis = RadialAxis(core, cutoff, potential.n_radial, vanishing)
-    return dataclasses.replace(potential, n_particles=n, periods=periods, axis=axis)
+    placed = dataclasses.replace(potential, n_particles=n, periods=periods, axis=axis)
+    if not potential.n_shells:
+        return placed
+    shells = neighbourhood_of(core, cutoff, potential.n_shells, potential.angular, potential.density_degree)
+    seen = _densities(configurations, dataclasses.replace(placed, neighbourhood=shells), np.dtype(norm.scale.dtype))
+    return dataclasses.replace(placed, neighbourhood=shells._replace(ends=seen))
+
+
+def _configurations(
+    ds: xr.Dataset, norm: Normalisation, positions: np.ndarray, shape: tuple[int, int]
+) -> Iterator[Float[np.ndarray, "_ N d"]]:
+    """Some of all runs and times, from the middle of the normalisation."""
+    n_runs, n_times, n_samples = (ds.sizes[dim] for dim in ("run", "time", "sample"))
+    n_pairs = shape[0] * (shape[0] - 1) // 2
+    per_time = int(np.clip(_PAIRS / (n_pairs * n_runs * n_times), 1, n_samples))
+    step = max(1, n_samples // per_time)
+    for run in range(n_runs):
+        for _, slab in ensembles.slabs(ds.isel(sample=slice(None, None, step)), run):
+            yield norm.raw_samples(slab, np.float64)[..., positions].reshape(-1, *shape)
 
 
 def _distances(
-    ds: xr.Dataset, norm: Normalisation, positions: np.ndarray, n: int, periods: tuple[float | None, ...]
+    configurations: Iterable[Float[np.ndarray, "_ N d"]], periods: tuple[float | None, ...]
 ) -> Float[np.ndarray, " P"]:
-    """Of pairs of some configurations of all runs and times, in order."""
-    one, other = np.triu_indices(n, 1)
-    n_runs, n_times, n_samples = (ds.sizes[dim] for dim in ("run", "time", "sample"))
-    per_time = int(np.clip(_PAIRS / (max(1, len(one)) * n_runs * n_times), 1, n_samples))
-    step = max(1, n_samples // per_time)
+    """Of all pairs, in order."""
     found = []
-    for run in range(n_runs):
-        for _, slab in ensembles.slabs(ds.isel(sample=slice(None, None, step)), run):
-            z = norm.raw_samples(slab, np.float64)[..., positions].reshape(-1, n, len(periods))
-            apart = z[:, one] - z[:, other]
-            for axis, period in enumerate(periods):
-                if period is not None:
-                    apart[..., axis] = nearest_image_on_host(apart[..., axis], period)
-            found.append(np.sqrt(np.sum(apart**2, axis=-1)).ravel())
+    for z in configurations:
+        one, other = np.triu_indices(z.shape[1], 1)
+        apart = z[:, one] - z[:, other]
+        for axis, period in enumerate(periods):
+            if period is not None:
+                apart[..., axis] = nearest_image_on_host(apart[..., axis], period)
+        found.append(np.sqrt(np.sum(apart**2, axis=-1)).ravel())
     return np.sort(np.concatenate(found))
+
+
+def _densities(
+    configurations: Iterable[Float[np.ndarray, "_ N d"]], potential: ParticlePotential, dtype: np.dtype
+) -> tuple[tuple[float, float], ...]:
+    """Of every shell the lowest and the highest density of neighbours."""
+    functions = potential.functions
+    shells = functions.neighbourhood
+    assert shells is not None
+
+    @jax.jit
+    def ends(z: Float[Array, "B N d"]) -> Float[Array, "2 a"]:
+        def of_one(z: Float[Array, "N d"]) -> Float[Array, "2 a"]:
+            densities = neighbour_moments(shells, functions.distances(z)[0], ~np.eye(len(z), dtype=bool))[..., 0]
+            return jnp.stack([densities.min(axis=0), densities.max(axis=0)])
+
+        each = jax.lax.map(of_one, z)
+        return jnp.stack([each[:, 0].min(axis=0), each[:, 1].max(axis=0)])
+
+    found = np.asarray([ends(jnp.asarray(z, dtype)) for z in configurations], np.float64)
+    low, high = found[:, 0].min(axis=0), found[:, 1].max(axis=0)
+    return tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))

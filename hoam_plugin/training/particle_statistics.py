@@ -9,6 +9,7 @@ for the force: E[x' . hess phi_k v] + E[v' . grad phi_k], with the friction as v
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin.potentials import ParticleFunctions, one_body_derivatives, radial_splines
+from hoam_plugin.potentials import (
+    Neighbourhood,
+    ParticleFunctions,
+    moments_of_each,
+    neighbour_moments,
+    neighbourhood_values,
+    one_body_derivatives,
+    radial_splines,
+)
 
 Configuration = Float[Array, "N d"]
 
@@ -66,7 +75,7 @@ def sums_of(functions: ParticleFunctions, z: Float[Array, "B N d"], motion: Moti
     def add(total: Sums, one: tuple[Configuration, Motion]) -> tuple[Sums, None]:
         return Sums(*(a + b for a, b in zip(total, _of_one(functions, *one), strict=True))), None
 
-    k = functions.groups[1].stop
+    k = functions.n_functions
     none = Sums(jnp.zeros((k, k), z.dtype), jnp.zeros(k, z.dtype), jnp.zeros(k, z.dtype))
     return jax.lax.scan(add, none, (z, motion))[0]
 
@@ -76,6 +85,8 @@ def _of_one(functions: ParticleFunctions, z: Configuration, motion: Motion) -> S
     parts = [_of_pairs(functions, z, motion)]
     if functions.terms is not None:
         parts.insert(0, _of_single_particles(functions, z, motion))
+    if functions.neighbourhood is not None:
+        parts.append(_of_neighbourhoods(functions, functions.neighbourhood, z, motion))
     gradients, means, known = (jnp.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     flat = gradients.reshape(-1, gradients.shape[-1])
     gram = flat.T @ flat
@@ -133,3 +144,64 @@ def _of_single_particles(functions: ParticleFunctions, z: Configuration, motion:
     gradients = jnp.einsum("sn,ndk->ndsk", chosen, gradient).reshape(n, d, -1)
     means, rates = ((chosen @ of).ravel() for of in (value, known))
     return gradients, means, rates
+
+
+def _of_neighbourhoods(functions: ParticleFunctions, of: Neighbourhood, z: Configuration, motion: Motion) -> Parts:
+    """With the moments m_i = sum_j W(x_i - x_j) and phi = sum_i w(m_i), by the chain rule."""
+    apart, others = functions.distances(z)[0], ~np.eye(len(z), dtype=bool)
+    axes = jnp.broadcast_to(jnp.eye(z.shape[1], dtype=z.dtype)[:, None, None], (z.shape[1], *apart.shape))
+
+    def along(axis: Float[Array, "N N d"], apart: Float[Array, "N N d"]) -> Float[Array, "N N M"]:
+        change = jax.jvp(lambda apart: moments_of_each(of, apart, others), (apart,), (axis,))[1]
+        return change.reshape(*apart.shape[:2], -1)
+
+    def moments_of(apart: Float[Array, "N N d"]) -> Float[Array, "N M"]:
+        return neighbour_moments(of, apart, others).reshape(len(apart), -1)
+
+    def values(moments: Float[Array, "N M"]) -> Float[Array, "N k"]:
+        return neighbourhood_values(of, moments.reshape(len(moments), of.n_shells, -1))
+
+    def slopes(moments: Float[Array, "N M"]) -> Float[Array, "N k M"]:
+        return jax.vmap(jax.jacfwd(lambda m: values(m[None])[0]))(moments)
+
+    moments = moments_of(apart)
+    # How moments change with their own particle, and with its neighbours.
+    pairs = jax.vmap(along, (0, None))(axes, apart)
+    own, of_moments = jnp.sum(pairs, axis=2), slopes(moments)
+    gradients = jnp.einsum("nkm,anm->nak", of_moments, own) - jnp.einsum("ikm,ainm->nak", of_moments, pairs)
+    known = jnp.zeros(of.n, z.dtype)
+    if motion.diffusion is not None:
+        twice = jax.vmap(lambda axis: jax.jvp(lambda apart: along(axis, apart), (apart,), (axis,))[1])(axes)
+        both = motion.diffusion[:, None] + motion.diffusion[None, :]
+        spread = jnp.einsum("n,anm,anp->pnm", motion.diffusion, own, own)
+        spread = spread + jnp.einsum("l,ailm,ailp->pim", motion.diffusion, pairs, pairs)
+        known = jnp.einsum("nkm,nm->k", of_moments, jnp.einsum("ij,aijm->im", both, twice))
+        known = known + _curvature(slopes, moments, spread)
+    if motion.velocities is not None and motion.rates is not None:
+        velocities, rates = motion.velocities, motion.rates
+
+        def total(z: Configuration) -> Float[Array, " k"]:
+            return jnp.sum(values(moments_of(functions.distances(z)[0])), axis=0)
+
+        def slope(z: Configuration) -> Float[Array, " k"]:
+            return jax.jvp(total, (z,), (velocities,))[1]
+
+        known = jax.jvp(slope, (z,), (rates,))[1]
+    return gradients, jnp.sum(values(moments), axis=0), known
+
+
+def _curvature(
+    slopes: Callable[[Float[Array, "N M"]], Float[Array, "N k M"]],
+    moments: Float[Array, "N M"],
+    spread: Float[Array, "M N M"],
+) -> Float[Array, " k"]:
+    """Sum over particles of the second derivatives of functions, weighted by a matrix; row by row of it."""
+
+    def add(total: Float[Array, " k"], row: tuple[Array, Array]) -> tuple[Float[Array, " k"], None]:
+        axis, weights = row
+        bends = jax.jvp(slopes, (moments,), (jnp.broadcast_to(axis[None], moments.shape),))[1]
+        return total + jnp.einsum("nkm,nm->k", bends, weights), None
+
+    n_functions = jax.eval_shape(slopes, moments).shape[1]
+    axes = jnp.eye(moments.shape[1], dtype=moments.dtype)
+    return jax.lax.scan(add, jnp.zeros(n_functions, moments.dtype), (axes, spread))[0]

@@ -1,5 +1,7 @@
 """The potential of particles: against plain sums over pairs, its symmetries, its derivatives, and files."""
 
+import dataclasses
+import itertools
 import json
 
 import jax
@@ -12,6 +14,7 @@ from hoam_plugin.potentials import (
     ParticlePotential,
     RadialAxis,
     description,
+    neighbourhood_of,
     potential_from,
     radial_splines,
 )
@@ -29,6 +32,18 @@ POTENTIALS = {
     "torus": ParticlePotential(n_particles=N, periods=TORUS, axis=AXIS),
     "mixed": ParticlePotential(n_particles=N, periods=MIXED, axis=AXIS, one_body=3),
     "species": ParticlePotential(n_particles=N, periods=TORUS, axis=AXIS, one_body=2, species=SPECIES),
+    "neighbours": ParticlePotential(
+        n_particles=N,
+        periods=TORUS,
+        axis=AXIS,
+        neighbourhood=neighbourhood_of(0.3, 1.9, 2, 2, 3)._replace(ends=((0.1, 0.6),) * 3),
+    ),
+    "angles in space": ParticlePotential(
+        n_particles=N,
+        periods=(BOX,) * 3,
+        axis=AXIS,
+        neighbourhood=neighbourhood_of(0.3, 1.9, 2, 2, 2)._replace(ends=((0.1, 0.6),) * 3),
+    ),
     "solid": ParticlePotential(n_particles=N, periods=(BOX,) * 3, axis=AXIS),
 }
 ALL = pytest.mark.parametrize("potential", POTENTIALS.values(), ids=POTENTIALS)
@@ -42,7 +57,7 @@ def coefficients(potential: ParticlePotential) -> jax.Array:
     c = np.random.default_rng(1).standard_normal(potential.functions.n_coefficients)
     if potential.functions.terms is not None:
         # The range of the particles: some are beyond.
-        c[potential.functions.groups[1].stop :] = np.repeat([0.5, 3.5], len(potential.functions.periods))
+        c[potential.functions.n_functions :] = np.repeat([0.5, 3.5], len(potential.functions.periods))
     return jnp.asarray(c)
 
 
@@ -67,9 +82,41 @@ def naive(potential: ParticlePotential, c: np.ndarray, z: np.ndarray) -> float:
 @ALL
 def test_the_pairs_are_those_of_a_plain_sum(potential: ParticlePotential) -> None:
     z, c = configuration(potential), coefficients(potential).at[potential.functions.groups[0]].set(0)
+    c = c.at[potential.functions.groups[2]].set(0)
     np.testing.assert_allclose(
         potential.functions.energy(c, z), naive(potential, np.asarray(c), np.array(z)), rtol=1e-10
     )
+
+
+@pytest.mark.parametrize("potential", [POTENTIALS["neighbours"], POTENTIALS["angles in space"]], ids=["2-D", "3-D"])
+def test_functions_of_neighbourhoods_are_sums_over_triples(potential: ParticlePotential) -> None:
+    of, functions, z = potential.functions.neighbourhood, potential.functions, np.asarray(configuration(potential))
+    assert of is not None
+    wide = ((-50.0, 50.0),) * of.n_shells
+    functions = dataclasses.replace(functions, neighbourhood=of._replace(ends=wide, degree=2))
+    apart = z[:, None] - z[None, :]
+    apart -= BOX * np.round(apart / BOX)
+    r = np.sqrt(np.sum(apart**2, axis=-1)) + np.eye(N)
+    shells = np.asarray(radial_splines(of.axis, jnp.asarray(r)).value)[..., of.first :]
+    expected: list[float] = []
+    pairs = list(itertools.combinations_with_replacement(range(of.n_shells), 2))
+    for order in range(of.angular + 1):
+        for a, b in pairs:
+            total = 0.0
+            for i, j, k in itertools.product(range(N), repeat=3):
+                if i not in (j, k):
+                    cos = apart[i, j] @ apart[i, k] / (r[i, j] * r[i, k])
+                    total += shells[i, j, a] * shells[i, k, b] * cos**order
+            expected.append(total)
+    start = functions.groups[2].start
+    found = [
+        functions.energy(jnp.zeros(functions.n_functions).at[start + k].set(1), jnp.asarray(z))
+        for k in range(len(expected))
+    ]
+    terms = [tuple(int(i == a) + int(i == b) for i in range(of.n_shells)) for a, b in pairs]
+    order_of = [functions.neighbourhood.terms.functions.index(term) for term in terms]
+    found = [found[i] for i in order_of] + found[len(pairs) :]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 @ALL

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hoam_plugin.potentials import ParticlePotential, RadialAxis
+from hoam_plugin.potentials import ParticlePotential, RadialAxis, neighbourhood_of
 from hoam_plugin.training.particle_statistics import Motion, sums_of
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -15,6 +15,13 @@ AXIS = tuple(RadialAxis(0.3, 1.9, 6, True))
 POTENTIALS = {
     "free": ParticlePotential(n_particles=N, periods=(None, None), axis=tuple(RadialAxis(0.0, 6.0, 6, False))),
     "torus": ParticlePotential(n_particles=N, periods=(BOX, BOX), axis=AXIS),
+    "neighbourhoods": ParticlePotential(
+        n_particles=N,
+        periods=(BOX, BOX),
+        axis=AXIS,
+        # Some densities are beyond these ends.
+        neighbourhood=neighbourhood_of(0.3, 1.9, 2, 2, 3)._replace(ends=((0.1, 0.6),) * 3),
+    ),
     "species": ParticlePotential(n_particles=N, periods=(BOX, BOX), axis=AXIS, one_body=2, species=(0, 1, 0, 1, 1)),
 }
 ALL = pytest.mark.parametrize("potential", POTENTIALS.values(), ids=POTENTIALS)
@@ -33,10 +40,10 @@ def functions(potential: ParticlePotential, z: jax.Array) -> jax.Array:
     def one(k: jax.Array) -> jax.Array:
         c = jnp.zeros(potential.functions.n_coefficients).at[k].set(1)
         if potential.functions.terms is not None:
-            c = c.at[potential.functions.groups[1].stop :].set(far)
+            c = c.at[potential.functions.n_functions :].set(far)
         return potential.functions.energy(c, z)
 
-    return jax.vmap(one)(jnp.arange(potential.functions.groups[1].stop))
+    return jax.vmap(one)(jnp.arange(potential.functions.n_functions))
 
 
 def naive(potential: ParticlePotential, z: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

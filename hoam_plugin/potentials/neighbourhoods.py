@@ -1,0 +1,145 @@
+"""Functions of the neighbourhood of a particle: polynomials of the density of its neighbours, and of their directions.
+
+A neighbour at the distance r in the direction e adds w_a(r), w_a(r) e and w_a(r) e e to the moments of a particle, for
+every shell w_a. The functions of the moments that do not change with a turn, to the second order, are the sums over
+triples of particles whose dependence on the angle is 1, cos and cos^2, such as that of Stillinger and Weber (1985,
+doi:10.1103/PhysRevB.31.5262); they cost a sum over pairs (Shapeev 2016, doi:10.1137/15M1054183).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_continued_values
+from hoam_plugin.potentials.radial import RadialAxis, radial_splines
+
+
+class Neighbourhood(NamedTuple):
+    """Which functions they are.
+
+    Attributes:
+        axis: where the splines lie that are the shells.
+        first: number of the first spline that any neighbour is in.
+        angular: highest order of the moments, 0 for the density alone.
+        degree: highest degree of the polynomials of the densities.
+        ends: of every shell the lowest and the highest density that was seen, beyond which polynomials go on as
+            straight lines.
+    """
+
+    axis: RadialAxis
+    first: int
+    angular: int
+    degree: int
+    ends: tuple[tuple[float, float], ...]
+
+    @property
+    def n_shells(self) -> int:
+        """Number of shells."""
+        return self.axis.n - self.first
+
+    @property
+    def terms(self) -> OneBodyTerms:
+        """Monomials of the densities; those of the first degree are functions of pairs."""
+        n = self.n_shells
+        powers = itertools.product(range(self.degree + 1), repeat=n)
+        return OneBodyTerms((None,) * n, tuple(term for term in powers if 2 <= sum(term) <= self.degree))
+
+    @property
+    def pairs_of_shells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of which moments of the same order are multiplied."""
+        return np.triu_indices(self.n_shells)
+
+    def n_components(self, d: int) -> int:
+        """Of the moments of a shell, with so many axes."""
+        return (1, 1 + d, 1 + d + d * (d + 1) // 2)[self.angular]
+
+    @property
+    def n(self) -> int:
+        """Number of functions."""
+        return self.terms.n + self.angular * len(self.pairs_of_shells[0])
+
+
+def neighbourhood_of(start: float, cutoff: float, n_shells: int, angular: int, degree: int) -> Neighbourhood:
+    """Shells between the closest pairs and the cutoff; their densities have not been seen yet.
+
+    Args:
+        start: distance of the closest pairs.
+        cutoff: where the shells end.
+        n_shells: lengths of a shell in between.
+        angular: highest order of the moments.
+        degree: highest degree of the polynomials.
+    """
+    n_cells = max(1, math.ceil(n_shells * cutoff / (cutoff - start)))
+    axis = RadialAxis(0.0, cutoff, n_cells, vanishing=True)
+    # The last point of spline i is i + 1.
+    first = int(np.floor(start / axis.spacing)) if start else 0
+    return Neighbourhood(axis, first, angular, degree, ((0.0, 0.0),) * (axis.n - first))
+
+
+def neighbour_moments(
+    of: Neighbourhood, apart: Float[Array, "*N K d"], there: Bool[Array, "*N K"] | Bool[np.ndarray, "*N K"]
+) -> Float[Array, "*N a c"]:
+    """The moments of particles: shell after shell, of each the components of all orders.
+
+    Args:
+        of: the functions.
+        apart: the way to each particle from each of its neighbours.
+        there: which of them are neighbours, and not but filling.
+    """
+    shells, directions = _of_neighbours(of, apart, jnp.asarray(there))
+    # Never a product for every pair, of which there are many.
+    return jnp.einsum("...ka,...kc->...ac", shells, directions)
+
+
+def moments_of_each(
+    of: Neighbourhood, apart: Float[Array, "*P d"], there: Bool[Array, "*P"] | Bool[np.ndarray, "*P"]
+) -> Float[Array, "*P a c"]:
+    """What every neighbour adds to `neighbour_moments`."""
+    shells, directions = _of_neighbours(of, apart, jnp.asarray(there))
+    return shells[..., :, None] * directions[..., None, :]
+
+
+def _of_neighbours(
+    of: Neighbourhood, apart: Float[Array, "*P d"], there: Bool[Array, "*P"]
+) -> tuple[Float[Array, "*P a"], Float[Array, "*P c"]]:
+    """In which shells neighbours are, and the components of their directions."""
+    apart = jnp.where(there[..., None], apart, 1)
+    r = jnp.sqrt(jnp.maximum(jnp.sum(apart**2, axis=-1), jnp.finfo(apart.dtype).tiny))
+    shells = radial_splines(of.axis, r).value[..., of.first :]
+    unit = apart / r[..., None]
+    orders = [jnp.ones_like(r)[..., None]]
+    if of.angular > 0:
+        orders.append(unit)
+    if of.angular > 1:
+        one, other = np.triu_indices(apart.shape[-1])
+        # Those off the diagonal stand for two.
+        twice = np.where(one == other, 1.0, math.sqrt(2)).reshape((1,) * (apart.ndim - 1) + (-1,))
+        orders.append(unit[..., one] * unit[..., other] * jnp.asarray(twice, apart.dtype))
+    return jnp.where(there[..., None], shells, 0), jnp.concatenate(orders, axis=-1)
+
+
+def neighbourhood_values(of: Neighbourhood, moments: Float[Array, "*N a c"]) -> Float[Array, "*N k"]:
+    """All functions at the moments of particles."""
+    ends = jnp.asarray(np.asarray(of.ends).T, moments.dtype)
+    # Polynomials about the middle are less alike.
+    middle = jnp.mean(ends, axis=0)
+    densities = moments[..., 0] - middle.reshape((1,) * (moments.ndim - 2) + (-1,))
+    values = [one_body_continued_values(of.terms, densities, ends - middle[None])]
+    one, other = of.pairs_of_shells
+    for components in _orders(of, moments.shape[-1]):
+        tensors = moments[..., components]
+        products = jnp.einsum("...ac,...bc->...ab", tensors, tensors)
+        values.append(products[..., one, other])
+    return jnp.concatenate(values, axis=-1)
+
+
+def _orders(of: Neighbourhood, n_components: int) -> list[slice]:
+    """The components of every order from the first on, of 1 + d or 1 + d + d (d + 1) / 2."""
+    d = n_components - 1 if of.angular == 1 else round((math.sqrt(1 + 8 * n_components) - 3) / 2)
+    return [slice(1, 1 + d), slice(1 + d, n_components)][: of.angular]
