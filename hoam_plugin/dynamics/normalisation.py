@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import warnings
 
@@ -128,11 +129,14 @@ class Normalisation(NormalisedTime):
 
     def wrapped(self, y: Float[Array, "n D"]) -> Float[Array, "n D"]:
         """Samples in physical units, centred or not, with periodic coordinates wrapped into [0, period)."""
-        columns = []
-        for d, period in enumerate(self.periods):
-            length = None if period is None else period * self.scale[d].astype(y.dtype)
-            columns.append(y[:, d] if length is None else periodic.wrapped(y[:, d], length))
-        return jnp.stack(columns, axis=-1)
+        parts = []
+        # Neighbours that are alike go together: a configuration of particles has hundreds of coordinates.
+        for period, alike in itertools.groupby(range(len(self.periods)), key=self.periods.__getitem__):
+            first, *rest = alike
+            columns = slice(first, first + 1 + len(rest))
+            part, length = y[:, columns], self._row(self.scale[columns], y)
+            parts.append(part if period is None else periodic.wrapped(part, period * length))
+        return jnp.concatenate(parts, axis=-1)
 
     def physical_condition(self, condition: Float[Array, " C"]) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Time since the start and parameters in physical units: the inverse of `condition`."""

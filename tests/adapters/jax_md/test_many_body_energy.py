@@ -1,0 +1,135 @@
+"""Forces of many particles, learned of Stillinger and Weber's silicon, whose energy depends on angles."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax_md_traps import as_users_do
+
+import hoam_plugin as hoam
+from hoam_plugin.adapters import jax_md as md
+from hoam_plugin.potentials import ParticlePotential
+
+with as_users_do():
+    from jax_md import energy, partition, simulate, space
+
+# jax-md sums this energy in double precision, which it does not have here.
+pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64:UserWarning")
+
+KEY = jax.random.key(0)
+CUTOFF, N, BOX = 3.77118, 27, 8.0
+
+
+def lattice(side: int, key: jax.Array = KEY) -> jax.Array:
+    """A cubic one of the same density, shaken."""
+    points = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    places = jnp.asarray((points + 0.5) * (BOX / 3), jnp.float32)
+    return jnp.mod(places + 0.2 * jax.random.normal(key, places.shape), jnp.float32(side * BOX / 3))
+
+
+@functools.cache
+def true_force(box: float) -> Any:
+    with as_users_do():
+        energy_fn = energy.stillinger_weber(space.periodic(box)[0])
+        return jax.jit(jax.grad(lambda R: -energy_fn(R)))
+
+
+@functools.cache
+def model(**options: int) -> hoam.Surrogate:
+    """Learned from the forces that jax-md records."""
+    displacement, shift = space.periodic(BOX)
+    with as_users_do():
+        truth = md.from_simulation(
+            simulate.nvt_langevin,
+            energy.stillinger_weber(displacement),
+            shift,
+            dt=0.01,
+            position=functools.partial(lattice, 3),
+            box=BOX,
+            view="configuration",
+            gamma=1.0,
+            horizon=(0.0, 0.3),
+        )
+        times = hoam.quadrature.gauss_legendre(6)
+        ds = hoam.simulate(truth, {"kT": [0.2, 0.4]}, times, key=KEY, n_samples=12, rates=True, progress=False)
+        potential = ParticlePotential(cutoff=CUTOFF, **options)
+        loss = hoam.VelocityMatching()
+        return hoam.fit(
+            ds, key=KEY, structure="kinetic", potential=potential, loss=loss, replaces=truth, progress=False
+        )
+
+
+def force_error(surrogate: hoam.Surrogate) -> float:
+    """Of a larger system."""
+    R = lattice(4, jax.random.key(5))
+    box = 4 * BOX / 3
+    with as_users_do():
+        force = md.learned_force(surrogate, space.periodic(box)[0], parameters={"kT": 0.3})(R)
+        true = true_force(box)(R)
+    return float(jnp.linalg.norm(force - true) / jnp.linalg.norm(true))
+
+
+def test_what_pairs_cannot_say_neighbourhoods_do() -> None:
+    assert force_error(model()) > 0.25
+    assert force_error(model(n_shells=5)) < 0.06
+
+
+def test_lists_of_neighbours_change_nothing_and_forces_are_the_gradient() -> None:
+    surrogate, box = model(n_shells=5), 4 * BOX / 3
+    displacement, _ = space.periodic(box)
+    R = lattice(4, jax.random.key(5))
+    functions = [
+        make(surrogate, displacement, parameters={"kT": 0.3}) for make in (md.learned_energy, md.learned_force)
+    ]
+    with as_users_do():
+        energy_fn, force_fn = functions
+        every = [function(R) for function in functions]
+        round_off = 1e-4 * float(jnp.abs(every[1]).max())
+        np.testing.assert_allclose(-jax.grad(energy_fn)(R), every[1], rtol=1e-3, atol=round_off)
+        for form in partition.NeighborListFormat:
+            lists = partition.neighbor_list(displacement, box, CUTOFF, dr_threshold=0.2, format=form)
+            neighbor = lists.allocate(R)
+            np.testing.assert_allclose(energy_fn(R, neighbor=neighbor), every[0], rtol=1e-4)
+            np.testing.assert_allclose(force_fn(R, neighbor=neighbor), every[1], rtol=1e-3, atol=round_off)
+
+
+def test_the_surrogate_moves_by_these_forces_and_is_kept_in_files(tmp_path: Any) -> None:
+    surrogate = model(n_shells=5)
+    R = lattice(3, jax.random.key(6))
+    displacement, shift = space.periodic(BOX)
+    x = np.asarray(R).reshape(1, -1)
+    with as_users_do():
+        force = md.learned_force(surrogate, displacement, parameters={"kT": 0.3})(R)
+        rate = surrogate.velocity(np.concatenate([x, 0 * x], axis=1), 0.1, {"kT": 0.3})[:, 3 * N :]
+        again = hoam.load(surrogate.save(tmp_path / "silicon.hoam"), replaces=surrogate.learned.stepper)
+        init_fn, apply_fn = md.nvt_langevin(again, shift, 0.01, 0.3, gamma=1.0)
+        state = apply_fn(init_fn(KEY, R))
+    np.testing.assert_allclose(rate.reshape(N, 3), force, rtol=1e-3, atol=1e-4 * float(jnp.abs(force).max()))
+    assert again.learned.potential == surrogate.learned.potential
+    assert bool(jnp.isfinite(state.position).all())
+
+
+def test_beyond_the_densities_that_were_seen_forces_grow_no_faster_than_pairs_do() -> None:
+    """Pressed together by a third, particles are pushed apart."""
+    surrogate = model(n_shells=5)
+    R = lattice(4, jax.random.key(5)) * jnp.float32(0.7)
+    with as_users_do():
+        force = md.learned_force(surrogate, space.periodic(4 * BOX / 3 * 0.7)[0], parameters={"kT": 0.3})(R)
+    assert bool(jnp.isfinite(force).all())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param({"n_shells": -1}, "n_shells=-1", id="shells"),
+        pytest.param({"n_shells": 4, "angular": 3}, "angular=3", id="angular"),
+        pytest.param({"n_shells": 4, "density_degree": 1}, "density_degree=1", id="degree"),
+        pytest.param({"n_shells": 4, "species": (0, 1)}, "are for one species", id="species"),
+    ],
+)
+def test_what_makes_no_sense(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ParticlePotential(**options)
