@@ -48,8 +48,8 @@ class LennardJonesQuench(ParticlesInBath):
         shaken: standard deviation of the displacements from the lattice at the start, along each axis.
         view: "configuration" (each replica is a sample) or "one_body" (each particle is one, so that n_samples is a
             multiple of n_particles). The one-body view of a homogeneous fluid is that of an ideal gas.
-        dt: default time step; without friction, from kT = 0.7, the energy per particle is kept within 1.5e-4 of -1.38 in
-            2-D, and 4e-3 of -2.85 in 3-D, and the error falls with dt^2.
+        dt: default time step; without friction, from kT = 0.7, the energy per particle is kept within 1.5e-4 (it is
+            -1.38) in 2-D and 4e-3 (-2.85) in 3-D, and the error falls with dt^2.
         horizon: default time range.
         n_bins: shells of the pair distribution, up to half the box.
     """
