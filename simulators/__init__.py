@@ -2,7 +2,7 @@
 
 from . import sampling
 from .checkpointed_steps import advance
-from .molecular import YukawaQuench, yukawa_quench
+from .molecular import LennardJonesQuench, YukawaQuench, lennard_jones_quench, yukawa_quench
 from .plasma import (
     Beam,
     Species,
@@ -23,6 +23,7 @@ __all__ = [
     "Beam",
     "DiffraxStepper",
     "Duffing",
+    "LennardJonesQuench",
     "Lorenz9",
     "Oscillator",
     "Species",
@@ -36,6 +37,7 @@ __all__ = [
     "bump_on_tail",
     "duffing",
     "landau_damping",
+    "lennard_jones_quench",
     "lorenz9",
     "oscillator",
     "phase_space_variables",

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 import hoam_plugin as hoam
 from hoam_plugin import simulators
@@ -154,7 +155,42 @@ def yukawa_quench() -> Figure:
     return figure
 
 
-PICTURES = (two_stream, bump_on_tail, landau_damping, strong_landau, oscillator, duffing, lorenz9, trap, yukawa_quench)
+def lennard_jones_quench() -> Figure:
+    """Particles of one replica, and how the lattice leaves the pair distribution, in a cold and a hot bath."""
+    stepper = simulators.lennard_jones_quench()
+    baths = [0.5, 1.6]
+    ds = run(stepper, {"kT": baths}, np.linspace(0, 2, 21), 400)
+    figure = new_figure(11, 2.9)
+    panels = figure.subplots(1, 4, width_ratios=(1, 1, 1.3, 1.3))
+    for panel, t in zip(panels[:2], (0, 2), strict=True):
+        replica = ds["x"].isel(run=0, sample=0).sel(time=t, method="nearest").values
+        # Circles of the diameter sigma, in units of the axes, and their images across the edges.
+        images = [replica + stepper.length * np.asarray([i, j]) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        for x, y in np.concatenate(images):
+            panel.add_patch(Circle((x, y), 0.5, facecolor="#0072B2", alpha=0.7, edgecolor="white", linewidth=0.5))
+        bounds = (0, stepper.length)
+        panel.set(title=f"kT = {baths[0]:g}, t = {t}", aspect="equal", xlabel="x", xlim=bounds, ylim=bounds)
+    for panel, row, kT in zip(panels[2:], range(len(baths)), baths, strict=True):
+        for t, colour in ((0, "0.7"), (0.2, "#56B4E9"), (0.5, "#0072B2"), (2, "#D55E00")):
+            g = ds["pair_distribution"].isel(run=row).sel(time=t, method="nearest")
+            panel.plot(ds["r"], g, color=colour, label=f"t = {t:g}")
+        panel.set(xlabel="r", title=f"pair distribution, kT = {kT:g}", xlim=(0.7, 4.7), ylim=(0, 5))
+    panels[3].legend(frameon=False, ncols=2, loc="upper right")
+    return figure
+
+
+PICTURES = (
+    two_stream,
+    bump_on_tail,
+    landau_damping,
+    strong_landau,
+    oscillator,
+    duffing,
+    lorenz9,
+    trap,
+    yukawa_quench,
+    lennard_jones_quench,
+)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,32 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import parameter_row, random_key
+from hoam_plugin._internal.checks import positive_int
 from hoam_plugin._internal.static import pytree
-from hoam_plugin._types import Key, PyTree, SampleState, Scalar
+from hoam_plugin._types import Key, SampleState
 from hoam_plugin.numerics import periodic
-from hoam_plugin.steppers import Description, Parameters, Variable, clock, state_type
+from hoam_plugin.steppers import Description, Parameters, Variable
 
 from ..described import arguments_of
 from ..sampling import cosine_density_quantile
 from . import yukawa_pairs
-from .screened_charges import ScreenedCharges, View
+from .particles_in_bath import ParticlesInBath
+from .periodic_replicas import View
 
-YukawaState = state_type(("x", "v"))
 # The shortest distance in the box stands for all periodic images; exp(-5) is what the potential has fallen by at half
 # the period.
 _IMAGES_NEGLIGIBLE = 10.0
 
 
-@pytree(data=("force",))
-class ForceCache:
-    """The force on every particle, which a step hands to the next."""
-
-    force: PyTree
-
-
 @pytree()
-class YukawaQuench(ScreenedCharges):
+class YukawaQuench(ParticlesInBath):
     """Screened charges (a two-dimensional Yukawa system, such as a dusty plasma layer) in a thermal bath.
 
     dx = v dt, dv = (F(x) - friction v) dt + sqrt(2 friction kT) dW, with the pair energy exp(-r / screening_length) / r
@@ -68,24 +58,43 @@ class YukawaQuench(ScreenedCharges):
         n_bins: rings of the pair distribution, up to half the period.
     """
 
+    n_particles: int = 512
+    friction: float = 0.2
+    modulation: float = 0.5
+    view: View = "one_body"
+    dt: float = 0.1
+    horizon: tuple[float, float] = (0.0, 20.0)
+    n_bins: int = 80
+
+    def __post_init__(self) -> None:
+        positive_int("n_particles", self.n_particles, 2)
+        if 2 * math.isqrt(self.n_particles // 2) ** 2 != self.n_particles:
+            raise ValueError(f"n_particles={self.n_particles!r} must be twice a square, such as 128, 512 or 2048")
+        if not abs(self.modulation) < 1:
+            raise ValueError(f"modulation={self.modulation!r} makes the density negative; it must lie in (-1, 1)")
+        super().__post_init__()
+
+    @property
+    def n_dimensions(self) -> int:
+        """A square."""
+        return 2
+
+    @property
+    def length(self) -> float:
+        """Period of the box along both axes: the density is 1 / pi."""
+        return math.sqrt(math.pi * self.n_particles)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Temperature (1 / Gamma) and screening length (1 / kappa)."""
+        return ("kT", "screening_length")
+
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:
         """What `diagnostics` returns."""
-        return (
-            Variable("potential_energy", long_name="pair energy per particle"),
-            Variable("kinetic_energy", long_name="kinetic energy per particle, kT in equilibrium"),
-            Variable("total_energy", long_name="energy per particle, pair plus kinetic"),
-            Variable("momentum", dims=("axis",), long_name="mean velocity"),
-            Variable("density_wave", long_name="2 <cos(2 pi x / length)>, the modulation of the density along x"),
-            Variable("pair_distribution", dims=("r",), long_name="g(r), pairs relative to independent particles"),
-        )
-
-    @property
-    def coordinates(self) -> dict[str, np.ndarray]:
-        """Numbers of axes and particles, and the middles of the rings of the pair distribution."""
-        r = (np.arange(self.n_bins) + 0.5) * (self.length / (2 * self.n_bins))
-        particle = {} if self.view == "one_body" else {"particle": np.arange(self.n_particles)}
-        return {"axis": np.arange(2), **particle, "r": r}
+        wave = Variable("density_wave", long_name="2 <cos(2 pi x / length)>, the modulation of the density along x")
+        *sums, distribution = super().diagnostic_variables
+        return (*sums, wave, distribution)
 
     def describe(self) -> Description:
         """Entry-point name and JSON-safe arguments that rebuild this stepper."""
@@ -93,8 +102,7 @@ class YukawaQuench(ScreenedCharges):
 
     def check_run(self, parameters: dict[str, np.ndarray], dt: float) -> None:
         """Raise ValueError for a negative temperature, or a screening length that the box cannot hold."""
-        if (parameters["kT"] < 0).any():
-            raise ValueError(f"parameters['kT']={parameters['kT'].tolist()!r} must be at least 0")
+        super().check_run(parameters, dt)
         longest = self.length / _IMAGES_NEGLIGIBLE
         screening = parameters["screening_length"]
         if not ((screening > 0) & (screening <= longest)).all():
@@ -103,148 +111,29 @@ class YukawaQuench(ScreenedCharges):
                 f"tenth of the box of {self.n_particles} particles, since forces leave periodic images out"
             )
 
-    def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
-        """Draw replicas of the modulated lattice; see the class.
-
-        Raises:
-            ValueError: in the one-body view, n_samples that is no multiple of the particles of a replica; or a missing
-                or unknown parameter.
-            TypeError: a key that is no JAX random key.
-        """
-        n_replicas = self._n_replicas(n_samples)
-        parameters = parameter_row(parameters, self.parameters)
-        shift_key, v_key = jax.random.split(random_key(key))
-        shift = jax.random.uniform(shift_key, (n_replicas, 1, 2))
+    def start_positions(self, key: Key, n_replicas: int) -> Float[Array, "replica particle 2"]:
+        """The modulated lattice; every replica has one of its own phase."""
+        shift = jax.random.uniform(key, (n_replicas, 1, 2))
         side = math.isqrt(self.n_particles // 2)
         corners = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), axis=-1).reshape(-1, 2)
         lattice = np.concatenate([corners, corners + 0.5]) / side
         u = jnp.asarray(lattice, shift.dtype)[None] + shift
         u = periodic.wrapped_by_product(u, 1.0)
         x = cosine_density_quantile(u[..., 0].ravel(), self.length, self.modulation, 1).reshape(u.shape[:2])
-        position = jnp.stack([x, self.length * u[..., 1]], axis=-1)
-        kT = jnp.asarray(parameters["kT"], position.dtype)
-        v = jnp.sqrt(kT) * jax.random.normal(v_key, position.shape, position.dtype)
-        position, v = self._samples(position), self._samples(v)
-        now = clock.at(self.horizon[0], position.dtype)
-        state = YukawaState(**now, x=position, v=v, aux=ForceCache(jnp.zeros_like(position)))
-        return self.refresh(state, parameters)
+        return jnp.stack([x, self.length * u[..., 1]], axis=-1)
 
-    def step(self, state: SampleState, dt: Scalar, parameters: Parameters, key: Key | None = None) -> SampleState:
-        """One BAOAB step of Langevin dynamics; with zero friction it is velocity Verlet.
+    def pair_forces(self, position: Float[Array, "N 2"], parameters: Parameters) -> Float[Array, "N 2"]:
+        """Force on every particle of one replica."""
+        return yukawa_pairs.yukawa_forces(position, parameters["screening_length"], self.length)
 
-        Raises:
-            ValueError: no key although friction > 0, or a missing or unknown parameter.
-            TypeError: a key that is no JAX random key.
-            ImportError: without the extra `jax-md`.
-        """
-        if self.friction > 0 and key is None:
-            raise ValueError(
-                f"key=None: friction={self.friction:g} needs random numbers; pass a key, such as jax.random.key(0)"
-            )
-        dtype, row = state.x.dtype, parameter_row(parameters, self.parameters)
-        moved, size = clock.advanced(state, dt), jnp.asarray(dt, dtype)
-        kT, screening = (jnp.asarray(row[name], dtype) for name in self.parameters)
-        if self.friction > 0:
-            key = random_key(key)
-        else:
-            # No noise is drawn; its amplitude sqrt(kT (1 - 1)) has no derivative.
-            key, kT = jax.random.key(0), jax.lax.stop_gradient(kT)
-        state_of_system, apply = _langevin(self.length, self.friction)
-
-        def of_replica(row: tuple[Key, Array, Array, Array]) -> tuple[Array, Array, Array]:
-            key, position, v, force = row
-            # The mass is 1, so that momenta are velocities.
-            system = state_of_system(position, v, force, 1.0, key)
-            system = apply(system, dt=size, kT=kT, screening_length=screening)
-            return system.position, system.momentum, system.force
-
-        keys = jax.random.split(key, self._n_replicas(len(state.x)))
-        replicas = [self._replicas(array) for array in (state.x, state.v, state.aux.force)]
-        x, v, force = map(self._samples, jax.lax.map(of_replica, (keys, *replicas)))
-        return dataclasses.replace(moved, x=x, v=v, aux=ForceCache(force))
-
-    def refresh(self, state: SampleState, parameters: Parameters) -> SampleState:
-        """Wrap positions into the box and sum the forces anew."""
-        x = periodic.wrapped_by_product(state.x, self.length)
-        screening = jnp.asarray(parameter_row(parameters, self.parameters)["screening_length"], x.dtype)
-        force = jax.lax.map(lambda one: yukawa_pairs.yukawa_forces(one, screening, self.length), self._replicas(x))
-        return dataclasses.replace(state, x=x, aux=ForceCache(self._samples(force)))
-
-    def rates(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
-        """Drift of the variables, without the noise."""
-        return {"x": state.v, "v": state.aux.force - self.friction * state.v}
-
-    def known_drift(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
-        """The friction: known, unlike the forces between the particles."""
-        return {"v": -self.friction * state.v}
-
-    def noise(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ""]]:
-        """Amplitude of the thermal noise, sqrt(2 friction kT), on the velocities."""
-        kT = parameter_row(parameters, self.parameters)["kT"]
-        return {"v": math.sqrt(2 * self.friction) * jnp.sqrt(jnp.asarray(kT, state.v.dtype))}
+    def pair_energy(self, position: Float[Array, "N 2"], parameters: Parameters) -> Float[Array, ""]:
+        """Potential energy of one replica."""
+        return yukawa_pairs.yukawa_energy(position, parameters["screening_length"], self.length)
 
     def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
         """Energies, momentum, density wave and pair distribution, means over the replicas."""
-        position = self._replicas(state.x)
-        screening = jnp.asarray(parameter_row(parameters, self.parameters)["screening_length"], position.dtype)
-
-        def of_pairs(one: Float[Array, "N 2"]) -> tuple[Float[Array, ""], Float[Array, " r"]]:
-            energy = yukawa_pairs.yukawa_energy(one, screening, self.length)
-            return energy, yukawa_pairs.pair_distribution(one, self.length, self.n_bins)
-
-        energy, distribution = jax.lax.map(of_pairs, position)
-        potential_energy = jnp.mean(energy) / self.n_particles
-        kinetic_energy = jnp.mean(jnp.sum(state.v**2, axis=-1)) / 2
-        return {
-            "potential_energy": potential_energy,
-            "kinetic_energy": kinetic_energy,
-            "total_energy": potential_energy + kinetic_energy,
-            "momentum": jnp.mean(state.v.reshape(-1, 2), axis=0),
-            "density_wave": 2 * jnp.mean(jnp.cos(2 * math.pi / self.length * position[..., 0])),
-            "pair_distribution": jnp.mean(distribution, axis=0),
-        }
-
-    def _n_replicas(self, n_samples: int) -> int:
-        if self.view == "configuration":
-            return n_samples
-        if n_samples % self.n_particles:
-            above = -(-n_samples // self.n_particles) * self.n_particles
-            raise ValueError(
-                f"n_samples={n_samples} must be a multiple of n_particles={self.n_particles}, such as {above}: in the "
-                "one-body view the samples are the particles of whole replicas"
-            )
-        return n_samples // self.n_particles
-
-    def _replicas(self, samples: Float[Array, ...]) -> Float[Array, "replica particle 2"]:
-        return samples.reshape(self._n_replicas(len(samples)), self.n_particles, 2)
-
-    def _samples(self, replicas: Float[Array, "replica particle 2"]) -> Float[Array, ...]:
-        return replicas.reshape(-1, 2) if self.view == "one_body" else replicas
-
-
-@functools.cache
-def _langevin(length: float, friction: float) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
-    """jax-md's state of a Langevin system and its step; cached, since a new step would compile anew."""
-    try:
-        # Importing jax-md computes on arrays: outside of whatever is being traced, and with the usual promotions.
-        with (
-            jax.ensure_compile_time_eval(),
-            jax.numpy_dtype_promotion("standard"),
-            jax.numpy_rank_promotion("allow"),
-        ):
-            from jax_md import simulate, space
-    except ImportError as error:
-        raise ImportError(
-            "yukawa_quench needs the extra 'jax-md': python -m pip install 'hoam-plugin[jax-md]'"
-        ) from error
-
-    def forces(position: Float[Array, "N 2"], *, screening_length: Scalar) -> Float[Array, "N 2"]:
-        return yukawa_pairs.yukawa_forces(position, screening_length, length)
-
-    _, shift = space.periodic(length)
-    # The time step and the temperature are given with each step.
-    _, apply = simulate.nvt_langevin(forces, shift, dt=0.0, kT=0.0, gamma=friction)
-    return simulate.NVTLangevinState, apply
+        wave = 2 * jnp.mean(jnp.cos(2 * math.pi / self.length * self.replicas(state.x)[..., 0]))
+        return {**super().diagnostics(state, parameters), "density_wave": wave}
 
 
 def yukawa_quench(view: View = "one_body", n_particles: int = 512, **options: Any) -> YukawaQuench:

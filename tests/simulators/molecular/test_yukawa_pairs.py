@@ -7,9 +7,6 @@ import pytest
 
 from hoam_plugin.simulators.molecular import yukawa_pairs
 
-KEY = jax.random.key(0)
-
-
 # Small boxes hold short screening lengths only: 72 particles span 15 Wigner-Seitz radii.
 N = 72
 
@@ -61,21 +58,3 @@ def test_forces_are_those_of_jax_md(x64):
     np.testing.assert_allclose(
         yukawa_pairs.yukawa_forces(jnp.asarray(position), 0.8, length), force, rtol=1e-8, atol=1e-8
     )
-
-
-def test_the_pair_distribution_of_independent_particles_is_one_and_of_a_lattice_its_shells():
-    length = float(np.sqrt(np.pi * 800))
-    position = jax.random.uniform(KEY, (800, 2)) * length
-    pair_distribution = jax.jit(yukawa_pairs.pair_distribution, static_argnums=(1, 2))
-    g = pair_distribution(position, length, 20)
-    edges = np.arange(21) * length / 40
-    pairs = 800 * 799 / 2 * np.pi * np.diff(edges**2) / length**2
-    assert (np.abs(g - 1) < 4.5 / np.sqrt(pairs)).all()
-    # Four neighbours at 1.5 on a square lattice of spacing 1.5, then four at 1.5 sqrt 2.
-    lattice = 1.5 * np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0)), axis=-1).reshape(-1, 2)
-    g = np.asarray(pair_distribution(jnp.asarray(lattice, jnp.float32), 12.0, 60))
-    middles = (np.arange(60) + 0.5) / 10
-    neighbours = g * 63 * 2 * np.pi * middles * 0.1 / 144
-    assert neighbours[:14].sum() == 0
-    assert neighbours[14:17].sum() == pytest.approx(4, rel=1e-3)
-    assert neighbours[17:24].sum() == pytest.approx(4, rel=1e-3)

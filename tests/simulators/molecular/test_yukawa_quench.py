@@ -16,7 +16,7 @@ from hoam_plugin.dynamics.known import Dynamics
 from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import structure_of
 from hoam_plugin.simulators import YukawaQuench, yukawa_quench
-from hoam_plugin.simulators.molecular import yukawa_pairs
+from hoam_plugin.simulators.molecular.pair_statistics import pair_distribution
 from hoam_plugin.steppers import SampleLayout
 
 KEY = jax.random.key(0)
@@ -78,7 +78,7 @@ def test_the_start_is_a_modulated_lattice_with_thermal_velocities():
     v = np.asarray(state.v)
     assert v.var() == pytest.approx(0.1, rel=0.03)
     assert abs(v.mean()) < 4 * np.sqrt(0.1 / v.size)
-    g = np.asarray(yukawa_pairs.pair_distribution(state.x[:512], stepper.length, 80))
+    g = np.asarray(pair_distribution(state.x[:512], stepper.length, 80))
     r = stepper.coordinates["r"]
     assert g[r < 1.0].max() == 0
     assert g[(r > 1.2) & (r < 2.2)].max() > 1.5
