@@ -134,7 +134,8 @@ class Normalisation(NormalisedTime):
         for period, alike in itertools.groupby(range(len(self.periods)), key=self.periods.__getitem__):
             first, *rest = alike
             columns = slice(first, first + 1 + len(rest))
-            part, length = y[:, columns], self._row(self.scale[columns], y)
+            part = y[:, columns]
+            length = self._row(self.scale[columns], part)
             parts.append(part if period is None else periodic.wrapped(part, period * length))
         return jnp.concatenate(parts, axis=-1)
 

@@ -79,6 +79,6 @@ def test_what_is_compiled_does_not_grow_with_the_number_of_particles() -> None:
         )
         of = Dynamics(normalisation=alike, stepper=None, structure=of.structure, layout=of.layout)
         y = jnp.zeros((5, 6 * n))
-        return len(str(jax.make_jaxpr(lambda y: (of.drift(y, 0.0, {}), alike.wrapped(y)))(y)).splitlines())
+        return str(jax.make_jaxpr(lambda y: (of.drift(y, 0.0, {}), alike.wrapped(y)))(y)).count(" = ")
 
-    assert size(40) == size(4)
+    assert 0 < size(40) == size(4)

@@ -104,7 +104,7 @@ def test_the_surrogate_moves_by_these_forces_and_is_kept_in_files(tmp_path: Any)
     with as_users_do():
         force = md.learned_force(surrogate, displacement, parameters={"kT": 0.3})(R)
         rate = surrogate.velocity(np.concatenate([x, 0 * x], axis=1), 0.1, {"kT": 0.3})[:, 3 * N :]
-        again = hoam.load(surrogate.save(tmp_path / "silicon.hoam"), replaces=surrogate.learned.stepper)
+        again = hoam.load(surrogate.save(tmp_path / "silicon.hoam"), replaces=surrogate.learned.replaces)
         init_fn, apply_fn = md.nvt_langevin(again, shift, 0.01, 0.3, gamma=1.0)
         state = apply_fn(init_fn(KEY, R))
     np.testing.assert_allclose(rate.reshape(N, 3), force, rtol=1e-3, atol=1e-4 * float(jnp.abs(force).max()))
