@@ -23,6 +23,8 @@ _PAPER_ITERATIONS = {"lorenz9": 50_000}
 # Samples per node and iteration, of 256 in the paper: with 256 nodes 2048 samples, as many as the default takes.
 _PAPER_SAMPLES = 8
 _EPSILON = 0.2
+# Whose samples are configurations of particles.
+_CONFIGURATIONS = ("trap",)
 # What methods that draw every saved time anew are scored on: at the same 16 snapshots as the others.
 _SNAPSHOTS, _SNAPSHOT_SAMPLES = 17, 5000
 _SNAPSHOT_TIMES = 65
@@ -77,6 +79,10 @@ def _kinetic(task: Task, ds: xr.Dataset, key: jax.Array, training: hoam.Training
     return hoam.fit(ds, key=key, training=training, progress=False, **(task.kinetic or {}))
 
 
+def _particles(task: Task, ds: xr.Dataset, key: jax.Array, training: None) -> Any:
+    return hoam.fit(ds, key=key, potential=hoam.ParticlePotential(), progress=False)
+
+
 def _random_times(task: Task, ds: xr.Dataset, key: jax.Array, training: hoam.Training) -> Any:
     rule = hoam.quadrature.uniform_random(task.nodes)
     loss = hoam.ActionMatching(quadrature=rule, time_derivative="network")
@@ -103,6 +109,7 @@ METHODS = {
     "kinetic": Method(
         _kinetic, learning.default_training(), lambda data, name, clock: _on_nodes(data, name, "physical")
     ),
+    "particles": Method(_particles, None, _on_nodes, clocks=True),
     "AM, random times": Method(
         _random_times,
         learning.default_training(feedback=False),
@@ -151,6 +158,8 @@ def heading() -> str:
         "- default: the default network for the named time, then corrected.\n"
         '- kinetic: `structure="kinetic"`, where there are velocities, on nodes evenly in physical time, which forces '
         "go with; the force of `duffing` does not depend on time, that of `yukawa_quench` depends on the velocity.\n"
+        "- particles: `hoam.fit(truth, key=key, potential=hoam.ParticlePotential())`, one-body and pair parts, where "
+        "samples are configurations of particles.\n"
         "- AM, random times: the same loss as published on uniformly random times, network and optimiser of the "
         "default.\n"
         f"- CFM and NCSM draw every time anew: scored at {_SNAPSHOTS - 1} times with at most {_SNAPSHOT_SAMPLES} "
@@ -241,10 +250,16 @@ def units(problems: list[str], methods: list[str], seeds: list[int], minutes: fl
                 yield {"problem": problem, "method": name, "clock": own, "minutes": None, "seed": None}
         for seed in seeds:
             for name in methods:
-                if name in METHODS and (name != "kinetic" or TASKS[problem].kinetic is not None):
+                if name in METHODS and _makes_sense(problem, name):
                     own = clock if METHODS[name].clocks else "physical"
                     length = None if METHODS[name].training is None else minutes
                     yield {"problem": problem, "method": name, "clock": own, "minutes": length, "seed": seed}
+
+
+def _makes_sense(problem: str, method: str) -> bool:
+    if method == "particles":
+        return problem in _CONFIGURATIONS
+    return method != "kinetic" or TASKS[problem].kinetic is not None
 
 
 def rows_in(folder: Path) -> Rows:
