@@ -40,6 +40,6 @@ def without_own_noise(loss: AbstractLoss) -> AbstractLoss | None:
 
     None for losses whose minimiser is not the solution of linear equations.
     """
-    if isinstance(loss, ActionMatching):
+    if isinstance(loss, ActionMatching | DICE):
         return dataclasses.replace(loss, epsilon=loss.epsilon or 0.0)
     return loss if isinstance(loss, VelocityMatching | TrajectoryMatching) else None

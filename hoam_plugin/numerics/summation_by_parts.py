@@ -82,3 +82,23 @@ def derivatives_by_parts(
     own = np.arange(n) - indices[:, 0]
     coefficients[np.arange(n), own] -= coefficients.sum(axis=1)
     return indices, coefficients
+
+
+def differences_of_pairs(
+    nodes: Float[np.ndarray, " T"], weights: Float[np.ndarray, " T"]
+) -> tuple[Int[np.ndarray, "T K"], Float[np.ndarray, "T K"]]:
+    """Derivatives that go with the trapezoidal rule: half the difference of both neighbours, over the weight.
+
+    Summation by parts holds for them with the slope of a piecewise linear g between neighbours; they are what the
+    discrete inverse continuity equation (arXiv:2507.05107) has in the place of a derivative.
+
+    Args:
+        nodes: increasing.
+        weights: of the trapezoidal rule on them.
+
+    Returns:
+        See `derivatives_by_parts`.
+    """
+    at = np.arange(len(nodes))
+    indices = np.stack([np.maximum(at - 1, 0), np.minimum(at + 1, len(nodes) - 1)], axis=1)
+    return indices, np.asarray([[-0.5, 0.5]]) / np.asarray(weights, np.float64)[:, None]

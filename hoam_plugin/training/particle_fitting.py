@@ -19,7 +19,7 @@ from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Dynamics, Normalisation, conditions_of
 from hoam_plugin.losses import Targets
-from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
+from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts, differences_of_pairs
 from hoam_plugin.potentials import ParticleFunctions, ParticlePotential
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training.choices import Choices
@@ -134,7 +134,8 @@ def _halves(
         linear = np.asarray([[s.known for s in of] for of in sums])
         if runs.targets is None:
             means = np.asarray([[s.means for s in of] for of in sums])
-            indices, coefficients = derivatives_by_parts(taus[nodes], weights)
+            differentiated = differences_of_pairs if runs.loss.compares_times else derivatives_by_parts
+            indices, coefficients = differentiated(taus[nodes], weights)
             linear = linear + np.einsum("rtjk,tj->rtk", means[:, indices], coefficients)
         return Problem(gram, linear * pace[None, :, None], weights, taus[nodes], places)
 

@@ -91,7 +91,7 @@ def _require_solvable_for_particles(structure: Structure, loss: AbstractLoss, gi
     _require_no_training(who, given)
     solved = without_own_noise(loss)
     if solved is None:
-        raise ValueError(f"{who} by ActionMatching() or VelocityMatching(), and loss={loss!r}")
+        raise ValueError(f"{who} by ActionMatching(), DICE() or a matching of rates, and loss={loss!r}")
     return solved
 
 

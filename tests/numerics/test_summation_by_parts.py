@@ -5,7 +5,7 @@ import pytest
 
 from hoam_plugin import quadrature
 from hoam_plugin.numerics.differentiation import differentiation_matrix
-from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts
+from hoam_plugin.numerics.summation_by_parts import derivatives_by_parts, differences_of_pairs
 from hoam_plugin.quadrature import trapezoid_weights
 
 
@@ -79,3 +79,15 @@ def test_on_uneven_nodes_fluctuations_are_far_smaller_than_those_of_lagrange_dif
 
 def test_two_nodes_have_a_slope():
     np.testing.assert_allclose(dense(*derivatives_by_parts(*equal(2))), [[-1, 1], [-1, 1]], atol=1e-12)
+
+
+def test_differences_of_pairs_are_those_of_the_discrete_inverse_continuity_equation():
+    """sum_j (c_j + c_{j+1}) (m_{j+1} - m_j) / 2, whatever the nodes."""
+    rng = np.random.default_rng(0)
+    nodes = np.sort(rng.uniform(0, 1, 9))
+    weights = (np.diff(nodes, append=nodes[-1]) + np.diff(nodes, prepend=nodes[0])) / 2
+    c, m = rng.standard_normal((2, 9))
+    indices, coefficients = differences_of_pairs(nodes, weights)
+    found = np.sum(weights * c * np.sum(m[indices] * coefficients, axis=1))
+    np.testing.assert_allclose(found, np.sum((c[:-1] + c[1:]) * np.diff(m)) / 2, rtol=1e-12)
+    np.testing.assert_allclose(np.sum(3 * nodes[indices] * coefficients, axis=1), 3, rtol=1e-12)
