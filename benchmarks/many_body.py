@@ -21,6 +21,7 @@ import hoam_plugin as hoam
 from benchmarks import report
 from benchmarks.particles import off
 from hoam_plugin.adapters import jax_md as md
+from hoam_plugin.scores import pair_distribution
 
 # Angstrom and eV; 64 atoms at the density of the liquid, and the cutoff of the potential.
 N, BOX, CUTOFF = 64, 10.57, 3.77118
@@ -65,20 +66,9 @@ def stepper() -> md.JaxMDStepper:
     )
 
 
-def pair_distribution(x: np.ndarray, box: float) -> np.ndarray:
-    """Of configurations (replica, n, 3), up to half of the box of N atoms."""
-    edges, counts, n = np.linspace(0, BOX / 2, N_SHELLS + 1), np.zeros(N_SHELLS), x.shape[1]
-    for i in range(n - 1):
-        apart = x[:, i + 1 :] - x[:, i : i + 1]
-        apart = apart - box * np.round(apart / box)
-        counts += np.histogram(np.sqrt((apart**2).sum(axis=-1)), edges)[0]
-    volumes = 4 / 3 * np.pi * np.diff(edges**3)
-    return counts / (volumes / box**3 * x.shape[0] * n * (n - 1) / 2)
-
-
-def over_time(ds: xr.Dataset) -> list[np.ndarray]:
-    """At all times but the first."""
-    return [pair_distribution(ds["position"].values[0, i], BOX) for i in range(1, ds.sizes["time"])]
+def structure_of(ds: xr.Dataset) -> xr.Dataset:
+    """Pair distribution up to half of the box; all pairs count."""
+    return pair_distribution(ds, n_rings=N_SHELLS, most_pairs=ds.sizes["sample"] * N**2)
 
 
 def seconds_in_turn(forces: dict[str, Callable[..., Any]], *arguments: Any) -> dict[str, float]:
@@ -117,9 +107,9 @@ def main(words: list[str] | None = None) -> None:
     x = jnp.asarray(held["position"].values[0, 1:, ::4].reshape(-1, N, 3))
     dear = energy.stillinger_weber(displacement)
     true = jax.lax.map(jax.grad(lambda R: -dear(R)), x)
-    own, second = over_time(held), over_time(floor)
+    own, second = structure_of(held), structure_of(floor)
     rows, models = [], {}
-    for source, loss in (("forces", hoam.VelocityMatching()), ("samples", None)):
+    for source, loss in (("forces", hoam.VelocityMatching()), ("samples", hoam.ActionMatching())):
         for name, potential in POTENTIALS.items():
             begin = time.perf_counter()
             model = hoam.fit(
@@ -133,20 +123,20 @@ def main(words: list[str] | None = None) -> None:
             )
             seconds = time.perf_counter() - begin
             force = jax.lax.map(md.learned_force(model, displacement, parameters={"kT": HELD_OUT}), x)
-            moved = over_time(run(model, 9, initial=held))
+            moved = structure_of(run(model, 9, initial=held))
             row = [
                 source,
                 name,
                 str(model.learned.potential.functions.n_functions),
                 f"{seconds:.0f}",
                 f"{float(jnp.linalg.norm(force - true) / jnp.linalg.norm(true)):.1%}",
-                f"{np.mean([off(a, b) for a, b in zip(moved, own, strict=True)]):.4f}",
-                f"{off(moved[-1], own[-1]):.4f}",
+                f"{off(moved, own):.4f}",
+                f"{off(moved.isel(time=[-1]), own.isel(time=[-1])):.4f}",
             ]
             print(row, flush=True)
             rows.append(row)
             models[source, name] = model
-    floors = np.mean([off(a, b) for a, b in zip(second, own, strict=True)]), off(second[-1], own[-1])
+    floors = off(second, own), off(second.isel(time=[-1]), own.isel(time=[-1]))
 
     large, _ = space.periodic(box_of(LARGE))
     neighbor_fn, dear_fn = energy.stillinger_weber_neighbor_list(large, box_of(LARGE), dr_threshold=0.3)

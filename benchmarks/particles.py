@@ -9,7 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,10 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from benchmarks import report
+from hoam_plugin import ensembles
 from hoam_plugin.adapters import jax_md as md
+from hoam_plugin.scores import pair_distribution
+from hoam_plugin.steppers import Variable
 
 DENSITY, ONSET, CUTOFF = 0.7, 1.8, 2.5
 N, LARGE = 64, 4096
@@ -68,40 +71,15 @@ def stepper(ensemble: str) -> md.JaxMDStepper:
 # Structure
 
 
-class Structure(NamedTuple):
-    """Of configurations of one time.
-
-    Attributes:
-        g: pair distribution by rings up to half of the box of N particles.
-        closest: the smallest distance.
-    """
-
-    g: np.ndarray
-    closest: float
+def structure_of(ds: xr.Dataset, r_max: float | None = None) -> xr.Dataset:
+    """Pair distribution, by rings up to half of the box of N particles, and smallest distance; all pairs count."""
+    return pair_distribution(ds, n_rings=N_RINGS, r_max=r_max, most_pairs=ds.sizes["sample"] * LARGE**2)
 
 
-def structure_of(x: np.ndarray, box: float) -> Structure:
-    """Of configurations (replica, N, 2)."""
-    edges = np.linspace(0, box_of(N) / 2, N_RINGS + 1)
-    counts, closest, n = np.zeros(N_RINGS), np.inf, x.shape[1]
-    for i in range(n - 1):
-        apart = x[:, i + 1 :] - x[:, i : i + 1]
-        apart = apart - box * np.round(apart / box)
-        r = np.sqrt((apart**2).sum(axis=-1))
-        counts += np.histogram(r, edges)[0]
-        closest = min(closest, float(r.min()))
-    areas = np.pi * np.diff(edges**2)
-    return Structure(counts / (areas / box**2 * x.shape[0] * n * (n - 1) / 2), closest)
-
-
-def off(g: np.ndarray, truth: np.ndarray) -> float:
-    """L1 distance of pair distributions, relative."""
-    return float(np.abs(g - truth).sum() / truth.sum())
-
-
-def over_time(ds: xr.Dataset) -> list[Structure]:
-    """At all times but the first."""
-    return [structure_of(ds["position"].values[0, i], box_of(N)) for i in range(1, ds.sizes["time"])]
+def off(structure: xr.Dataset, truth: xr.Dataset) -> float:
+    """L1 distance of pair distributions, relative; mean over all times but the first, where there are several."""
+    g, own = (ds["pair_distribution"].values[0, min(1, ds.sizes["time"] - 1) :] for ds in (structure, truth))
+    return float(np.mean(np.abs(g - own).sum(axis=-1) / own.sum(axis=-1)))
 
 
 # What is measured
@@ -153,15 +131,11 @@ def at_another_temperature(ensemble: str, model: hoam.Surrogate, replicas: int) 
     begin = time.perf_counter()
     moved = run(model, 9, initial=held)
     seconds = time.perf_counter() - begin
-    own, second, ours = (over_time(ds) for ds in (held, floor, moved))
-    g = (
-        [off(a.g, b.g) for a, b in zip(ours, own, strict=True)],
-        [off(a.g, b.g) for a, b in zip(second, own, strict=True)],
-    )
-    closest = max(abs(a.closest / b.closest - 1) for a, b in zip(ours, own, strict=True))
+    own, second, ours = map(structure_of, (held, floor, moved))
+    closest = abs(ours["smallest_distance"] / own["smallest_distance"] - 1).values[0, 1:].max()
     row = {
-        "pair force": f"{force_error(model, own[-1].g):.1%}",
-        "g(r)": f"{statistics.mean(g[0]):.4f} ({statistics.mean(g[1]):.4f})",
+        "pair force": f"{force_error(model, own['pair_distribution'].values[0, -1]):.1%}",
+        "g(r)": f"{off(ours, own):.4f} ({off(second, own):.4f})",
         "smallest distance": f"{closest:.1%}",
         "rollout s": f"{seconds:.0f}",
     }
@@ -196,7 +170,7 @@ def large(model: hoam.Surrogate, n_steps: int) -> str:
             if repeat:
                 seconds[name].append(time.perf_counter() - begin)
 
-    def fluid(pair: Any, seed: int) -> tuple[Structure, bool]:
+    def fluid(pair: Any, seed: int) -> tuple[xr.Dataset, bool]:
         init_fn, apply_fn = pair
 
         @jax.jit
@@ -210,7 +184,10 @@ def large(model: hoam.Surrogate, n_steps: int) -> str:
             return state.position, neighbor.did_buffer_overflow
 
         position, overflowed = run(start, room)
-        return structure_of(np.asarray(position)[None], box), bool(overflowed)
+        variable = Variable("position", dims=("particle", "axis"), period=box)
+        frame = ensembles.frame([0.0], {"kT": [HELD_OUT]})
+        ds = ensembles.build(frame, (variable,), {"position": np.asarray(position)[None, None, None]})
+        return structure_of(ds, box_of(N) / 2), bool(overflowed)
 
     arguments: dict[str, Any] = {"dt": ENSEMBLES["nvt_langevin"][0], "kT": HELD_OUT, "gamma": 1.0}
     own, second = (fluid(simulate.nvt_langevin(energy_fn, shift, **arguments), seed) for seed in (1, 2))
@@ -219,7 +196,7 @@ def large(model: hoam.Surrogate, n_steps: int) -> str:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return (
         f"In jax-md's place with {LARGE} particles and neighbour lists (`md.nvt_langevin`), after {n_steps} steps: "
-        f"g(r) off by {off(ours[0].g, own[0].g):.4f}, two runs of jax-md by {off(second[0].g, own[0].g):.4f}. "
+        f"g(r) off by {off(ours[0], own[0]):.4f}, two runs of jax-md by {off(second[0], own[0]):.4f}. "
         f"A force takes {1e3 * medians['learned']:.2f} ms, that of jax-md's own list {1e3 * medians['jax-md']:.2f} ms: "
         f"{medians['jax-md'] / medians['learned']:.2f} times as fast (medians of 30, in turn)."
     )

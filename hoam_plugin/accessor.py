@@ -116,6 +116,18 @@ class EnsemblePlots:
 
         return plots.energy_curves(self._ds, prediction, **options)
 
+    def pair_distribution(
+        self,
+        prediction: xr.Dataset | Mapping[str, xr.Dataset] | None = None,
+        *,
+        run: int = 0,
+        times: Sequence[float] | None = None,
+    ) -> Figure:
+        """Pair distribution of configurations at several times; see `plots.pair_distribution`."""
+        from hoam_plugin import plots
+
+        return plots.pair_distribution(self._ds, prediction, run=run, times=times)
+
 
 class EnsembleEngine(BackendEntrypoint):
     """`xr.open_dataset(path, engine="hoam")`: as `ensembles.load(path, lazy=True)`.

@@ -17,6 +17,7 @@ from . import neighbors as neighbor_lists
 from . import thermostats
 from .jax_md_modules import jax_md_quantity, usual_promotions
 from .particles import Replicas
+from .pressure import energy_in_larger_box
 from .protocols import EnergyOrForce
 from .system import System, Values
 
@@ -95,7 +96,7 @@ def noise(system: System, state: SampleState, parameters: Parameters) -> ByName:
 
 
 def diagnostics(system: System, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ""]]:
-    """Energies per particle and temperature, means over the replicas."""
+    """Energies per particle, temperature and, where it is wanted, pressure, means over the replicas."""
     particles = system.particles
     found: dict[str, Float[Array, ""]] = {}
     if system.is_energy:
@@ -108,7 +109,26 @@ def diagnostics(system: System, state: SampleState, parameters: Parameters) -> d
         found |= {"kinetic_energy": squares / 2, "temperature": squares / particles.shape[1]}
     if "potential_energy" in found and "kinetic_energy" in found:
         found["total_energy"] = found["potential_energy"] + found["kinetic_energy"]
+    if system.records_pressure:
+        found["pressure"] = _pressure(system, state, parameters, found.get("temperature"))
     return found
+
+
+def _pressure(
+    system: System, state: SampleState, parameters: Parameters, temperature: Float[Array, ""] | None
+) -> Float[Array, ""]:
+    """Of the momenta, or of kT where there are none, and of the virial: how the energy answers to a larger box."""
+    n, dim = system.particles.shape
+    values = system.values(parameters, state.position.dtype)
+    if temperature is None:
+        temperature = jnp.asarray(system.option("kT", values)).astype(state.position.dtype)
+    assert system.particles.period is not None  # or there would be no pressure to record
+    grown = _of_replicas(system, state, values, energy_in_larger_box(system.energy_or_force_fn))
+    # One length after the other: the volume of a box in metres is no number of single precision.
+    pressure = n * temperature - jnp.mean(grown) / dim
+    for _ in range(dim):
+        pressure = pressure / system.particles.period
+    return pressure
 
 
 def _forces(system: System, state: SampleState, values: Values) -> Replicas:

@@ -22,6 +22,7 @@ from . import simulation_arguments as arguments
 from . import spaces
 from .jax_md_modules import jax_md_simulate, usual_promotions
 from .particles import Particles, Record, View
+from .pressure import require_pressure
 from .protocols import EnergyOrForce, NeighborFn, NeighborList, Shift, Simulation, SystemState
 from .stepper import JaxMDStepper
 from .system import System
@@ -46,6 +47,7 @@ def from_simulation(
     mass: Numbers = 1.0,
     record: Record = "momentum",
     horizon: tuple[float, float] | None = None,
+    pressure: bool = False,
     **sim_kwargs: Any,
 ) -> JaxMDStepper:
     """A jax-md simulation as a Stepper, so that `hoam_plugin.simulate` makes ensembles of it.
@@ -74,6 +76,9 @@ def from_simulation(
         record: "momentum", or "velocity" instead of it, which `fit(..., structure="kinetic")` needs for masses other
             than 1.
         horizon: default time range; by default a thousand steps.
+        pressure: also record the pressure at saved times. The energy has to be one of jax-md's, or to hand its keyword
+            `perturbation`, the relative length of the box, on to the displacement, as these do; without that part of it
+            the pressure would be wrong. In a box, not in fractional coordinates.
         sim_kwargs: constants: arguments of `simulation` (`kT`, `gamma`, `tau`, `chain_length`, ...) and, under any
             other name, keywords of the energy. `species` of shape (N,) also becomes a coordinate of the samples.
 
@@ -82,7 +87,7 @@ def from_simulation(
         TypeError: not a simulation that takes a time step, something else than a function where one is wanted, or
             float64 positions without `jax_enable_x64`.
         ValueError: a simulation that is not supported, such as `npt_nose_hoover`, an argument that is missing or out of
-            its range, several periods, or a `box` that is not that of `shift_fn`.
+            its range, several periods, a `box` that is not that of `shift_fn`, or no pressure to record.
     """
     jax_md_simulate()
     takes = arguments.arguments_of_simulation(simulation)
@@ -120,7 +125,11 @@ def from_simulation(
     if arguments.name_of(simulation) in arguments.SUPPORTED:
         distance = spaces.distance_of_neighbours(np.asarray(example), particles.period, particles.to_position)
         system = dataclasses.replace(system, units=units_for(particles.mass, dt, distance, options))
-    return JaxMDStepper(neighbors, _completed(system, neighbors, example, dt), dt, horizon)
+    system = _completed(system, neighbors, example, dt)
+    if pressure:
+        require_pressure(system, neighbors, example)
+        system = dataclasses.replace(system, records_pressure=True)
+    return JaxMDStepper(neighbors, system, dt, horizon)
 
 
 def _completed(system: System, neighbors: NeighborList | None, example: Float[Array, "N dim"], dt: float) -> System:

@@ -84,6 +84,7 @@ class JaxMDStepper:
             *([potential] if is_energy else []),
             *([kinetic, temperature] if has_momentum else []),
             *([total] if is_energy and has_momentum else []),
+            *([Variable("pressure", long_name="pressure")] if self.system.records_pressure else []),
         )
 
     @property
@@ -93,16 +94,16 @@ class JaxMDStepper:
         return {"axis": np.arange(dim)} | ({} if self.view == "one_body" else {"particle": np.arange(n)})
 
     def sample_coordinates(self, n_samples: int) -> dict[str, xr.Variable]:
-        """In the one-body view which particle of its replica a sample is, and of which species, where there are any."""
-        if self.view == "configuration":
-            return {}
-        n = self.system.particles.n
-        particle = np.arange(n_samples) % n
-        found = {"particle": xr.Variable(("sample",), particle, {"long_name": "particle of its replica"})}
+        """The species of particles, where there are any; in the one-body view also which one of its replica each is."""
+        n, dim = self.system.particles.n, "sample" if self.view == "one_body" else "particle"
+        particle = np.arange(n_samples) % n if self.view == "one_body" else np.arange(n)
+        found = {}
+        if self.view == "one_body":
+            found["particle"] = xr.Variable((dim,), particle, {"long_name": "particle of its replica"})
         species = self.system.constants.get("species")
         if species is not None and np.asarray(species).shape == (n,):
             own = np.asarray(species)[particle]
-            found["species"] = xr.Variable(("sample",), own, {"long_name": "species of the particle"})
+            found["species"] = xr.Variable((dim,), own, {"long_name": "species of the particle"})
         return found
 
     def check_run(self, parameters: Mapping[str, np.ndarray], dt: float) -> None:
@@ -210,7 +211,10 @@ class JaxMDStepper:
         return functools.partial(physics.noise, self.system) if physics.has_noise(self.system) else None
 
     def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ""]]:
-        """Energies per particle and temperature, means over the replicas; NaN where a neighbour list overflowed."""
+        """Energies per particle, temperature and, where `from_simulation` was asked for it, pressure.
+
+        Means over the replicas; NaN where a neighbour list overflowed.
+        """
         return physics.diagnostics(self.system, state, parameters)
 
 

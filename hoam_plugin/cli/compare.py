@@ -31,7 +31,8 @@ class Picture:
     """What is drawn.
 
     Attributes:
-        plot: draw truth and prediction in phase space: panels (.png, .pdf, .svg, .jpg) or moving (.gif).
+        plot: draw truth and prediction in phase space: panels (.png, .pdf, .svg, .jpg) or moving (.gif). Panels of
+            configurations of particles show pair distributions.
         plot_run: index of the run that is drawn.
     """
 
@@ -91,7 +92,8 @@ def compare(
     from hoam_plugin import ensembles, plots, scores
 
     own, other = ensembles.load(truth), ensembles.load(prediction)
-    figure = None if plot is None or picture.moves else plots.phase_space(own, other, run=picture.plot_run)
+    draw = plots.phase_space if scores.configurations_of(own) is None else plots.pair_distribution
+    figure = None if plot is None or picture.moves else draw(own, other, run=picture.plot_run)
     result = scores.compare(
         own,
         [other, *map(ensembles.load, more)],

@@ -41,6 +41,12 @@ class EnsemblePictures(Protocol):
         """Electric energy over time, with that of `prediction`."""
         ...
 
+    def pair_distribution(
+        self, prediction: xr.Dataset | None = None, *, run: int = 0, times: Sequence[float] | None = None
+    ) -> Figure:
+        """Pair distribution of configurations at several times, with that of `prediction`."""
+        ...
+
 
 @runtime_checkable
 class EnsembleMethods(Protocol):

@@ -5,6 +5,7 @@ from hoam_plugin.plots.clocks import clock
 from hoam_plugin.plots.densities import phase_space
 from hoam_plugin.plots.energy import energy_curves
 from hoam_plugin.plots.histories import loss_history
+from hoam_plugin.plots.pair_distributions import pair_distribution
 from hoam_plugin.plots.parts import new_figure, save_figure
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "energy_curves",
     "loss_history",
     "new_figure",
+    "pair_distribution",
     "phase_space",
     "save_figure",
 ]

@@ -10,7 +10,6 @@ import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin._internal.checks import positive_int
-from hoam_plugin.numerics.tolerances import tolerance
 from hoam_plugin.plots.parts import (
     TRUTH_LINE,
     Plane,
@@ -23,10 +22,10 @@ from hoam_plugin.plots.parts import (
     plane,
     run_index,
     run_label,
+    time_indices,
     time_labels,
     with_predictions,
 )
-from hoam_plugin.scores import labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +56,7 @@ def phase_space(
     truth, predictions = with_predictions(truth, prediction)
     run = run_index("run", run, truth)
     shown = plane(truth, variables, None if bins is None else positive_int("bins", bins, least=2))
-    indices = _time_indices(truth, times)
+    indices = time_indices(truth, times)
     rows = [("truth", truth), *predictions.items()]
     densities = [[shown.density(ds, run, index) for index in indices] for _, ds in rows]
     titles = time_labels(truth, indices)
@@ -80,18 +79,6 @@ def phase_space(
     if label := run_label(truth, run):
         figure.suptitle(label)
     return figure
-
-
-def _time_indices(truth: xr.Dataset, times: Sequence[float] | None) -> list[int]:
-    saved = truth["time"].values.astype(np.float64)
-    wanted = np.linspace(saved[0], saved[-1], 5)[1:] if times is None else np.asarray(times, np.float64)
-    if wanted.ndim != 1 or not wanted.size:
-        raise ValueError(f"times={times!r} must be a non-empty list of times")
-    margin = tolerance(saved)
-    if not ((wanted >= saved[0] - margin) & (wanted <= saved[-1] + margin)).all():
-        first, last = (labels.number(end, [*saved[[0, -1]], *wanted]) for end in saved[[0, -1]])
-        raise ValueError(f"times={times!r} must lie in the saved range [{first}, {last}]")
-    return np.unique(np.abs(saved[:, None] - wanted).argmin(axis=0)).tolist()
 
 
 def _lines(

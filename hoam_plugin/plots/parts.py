@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
+from hoam_plugin.numerics.tolerances import tolerance
 from hoam_plugin.scores import Coordinate, coordinates_of, histograms, labels, matched, valid
 
 if TYPE_CHECKING:
@@ -203,6 +204,24 @@ def axis_label(ds: xr.Dataset, name: str) -> str:
     long_name, units = attributes.get("long_name", name), attributes.get("units", "1")
     label = name if long_name == name else f"{long_name} {name}"
     return label if units == "1" else f"{label} [{units}]"
+
+
+def time_indices(ds: xr.Dataset, times: Sequence[float] | None, *, with_first: bool = False) -> list[int]:
+    """Indices of the saved times nearest to some; by default four, evenly spread up to the last, or from the first on.
+
+    Raises:
+        ValueError: no times, or some outside the saved range.
+    """
+    saved = ds["time"].values.astype(np.float64)
+    default = np.linspace(saved[0], saved[-1], 4 if with_first else 5)[0 if with_first else 1 :]
+    wanted = default if times is None else np.asarray(times, np.float64)
+    if wanted.ndim != 1 or not wanted.size:
+        raise ValueError(f"times={times!r} must be a non-empty list of times")
+    margin = tolerance(saved)
+    if not ((wanted >= saved[0] - margin) & (wanted <= saved[-1] + margin)).all():
+        first, last = (labels.number(end, [*saved[[0, -1]], *wanted]) for end in saved[[0, -1]])
+        raise ValueError(f"times={times!r} must lie in the saved range [{first}, {last}]")
+    return np.unique(np.abs(saved[:, None] - wanted).argmin(axis=0)).tolist()
 
 
 def time_labels(ds: xr.Dataset, indices: Sequence[int]) -> list[str]:

@@ -15,12 +15,13 @@ from hoam_plugin import ensembles
 from hoam_plugin._internal import checks
 from hoam_plugin.scores import distances, sources
 from hoam_plugin.scores.counted_times import curve_times, snapshots
-from hoam_plugin.scores.curves import Curves, error_of, scored_curves
+from hoam_plugin.scores.curves import USUAL, Curves, error_of, meaning_of_error, scored_curves
 from hoam_plugin.scores.distances import Coordinate
 from hoam_plugin.scores.interpolation import Interpolation
 from hoam_plugin.scores.matching import in_order_of_names, matched, training_for, valid
 from hoam_plugin.scores.moments_alone import MomentsAlone
 from hoam_plugin.scores.one_run import OneRun, Row, curve_scores
+from hoam_plugin.scores.pair_distributions import pair_score
 from hoam_plugin.scores.paper_sinkhorn import PaperSinkhorn, solver
 from hoam_plugin.scores.recorded import TRUTH, Name, Notes, recorded_curves
 from hoam_plugin.scores.sources import Source
@@ -30,9 +31,6 @@ REFERENCES = ("surrogate", "noise_floor", "bootstrap", "interpolation", "gaussia
 # In the table even where there is no training ensemble to make them of, then NaN.
 _FROM_TRAINING = ("interpolation", "gaussian")
 N_SNAPSHOTS = 16
-
-# What plasmas record; scored where it is there, and no other needs to have it.
-_DEFAULT_CURVES = ("electric_energy",)
 
 _PAPER = "paper_sinkhorn_divergence"
 _MOMENT_SCORES = {
@@ -44,6 +42,7 @@ _MOMENT_SCORES = {
 _SNAPSHOT_SCORES = {
     "histogram_l1": "L1 distance of phase-space histograms, mean over snapshots",
     "sliced_wasserstein": "sliced 2-Wasserstein distance, mean over snapshots",
+    "pair_distribution_error": "relative L1 distance of pair distributions, mean over snapshots",
     "sinkhorn_divergence": f"debiased Sinkhorn divergence of {distances.SINKHORN_SAMPLES} samples, mean over snapshots",
     _PAPER: "debiased Sinkhorn divergence in the paper's settings, raw units squared, mean over its own times",
 }
@@ -68,7 +67,7 @@ def compare(
     from_time: float | None = None,
     sinkhorn: bool | str | PaperSinkhorn = False,
     seed: int = 0,
-    curves: Sequence[str] = _DEFAULT_CURVES,
+    curves: Sequence[str] = USUAL,
 ) -> xr.Dataset:
     """Scores of a prediction against the truth, run by run, beside references that say what the scores mean.
 
@@ -77,8 +76,9 @@ def compare(
     truth's standard deviation over all runs, times and samples). The first saved time never counts: truth and
     prediction may share its samples.
 
-    - `<curve>_error` for each of `curves`: mean over saved times of |c - c_hat| / |c|, by default
-      `electric_energy_error` where truth and prediction carry `electric_energy`.
+    - `<curve>_error` for each of `curves`: mean over saved times of |c - c_hat| / |c|; of `potential_energy` and
+      `pressure`, which may pass through zero, mean of |c - c_hat| over the root mean square of c. By default those of
+      `electric_energy`, `potential_energy` and `pressure` that truth and prediction carry.
     - `mean_error`: root mean square over the embedded coordinates of the difference of means, mean over saved times.
     - `covariance_error`: Frobenius norm of the difference of the embedded coordinates' covariances over that of the
       truth's, mean over saved times.
@@ -90,6 +90,10 @@ def compare(
       saved range, and over the pairs of consecutive coordinates in the order of the variables' names (for a single
       coordinate, 32 bins).
     - `sliced_wasserstein`: sliced 2-Wasserstein distance, 32 fixed random directions, mean over the same snapshots.
+    - `pair_distribution_error`, where samples are configurations (a variable of shape (particles, axes) that is no
+      velocity): L1 distance of the pair distributions g(r) in 64 rings up to half of the period, over the sum of the
+      truth's; without a period of the distributions of distances. Mean over the same snapshots and over pairs of
+      species, see `hoam_plugin.scores.pair_distribution`.
     - `sinkhorn_divergence` (on demand): see `hoam_plugin.scores.distances`, mean over the same snapshots.
     - `paper_sinkhorn_divergence` (on demand): the paper's, in squared raw units, see `PaperSinkhorn`.
 
@@ -124,7 +128,7 @@ def compare(
             or `PaperSinkhorn(...)` for the paper's.
         seed: seed of the bootstrap and of the Sinkhorn divergence's subsets.
         curves: names of recorded diagnostics, one number per run and time, that are scored; () for none. All but
-            `electric_energy` have to be in the truth and in every prediction.
+            the default's have to be in the truth and in every prediction.
 
     Returns:
         `xarray.Dataset` with one data variable per score and dims (reference, run), and one more per score for its
@@ -132,7 +136,7 @@ def compare(
 
     Raises:
         ValueError: no prediction, an invalid ensemble, mismatched variables, runs or times, one training run only, or a
-            `from_time` after the last saved time, a curve that an ensemble has not; all before any work.
+            `from_time` after the last saved time, a curve that an ensemble has not, other species; all before any work.
         TypeError: `sinkhorn` of another kind.
         ImportError: a Sinkhorn divergence without the extra `ot`.
     """
@@ -140,7 +144,9 @@ def compare(
     predictions = _all_matching("prediction", prediction, truth)
     floors = [] if floor is None else _all_matching("floor", floor, truth)
     given = [("truth", truth), *(("prediction", ds) for ds in predictions)]
-    names = scored_curves(curves, given, optional=_DEFAULT_CURVES, taken=_long_names(()))
+    names = scored_curves(curves, given, optional=USUAL, taken=_long_names(()))
+    known = {"surrogate": predictions, "noise_floor": floors}
+    pairs = pair_score(truth, known)
     training = None if training is None else training_for(training, truth)
     times, at_snapshots = curve_times(truth, from_time), snapshots(truth, N_SNAPSHOTS)
     paper = _paper_settings(sinkhorn)
@@ -157,14 +163,13 @@ def compare(
         computed["gaussian"] = alone, [run for run in runs if reasons[run] is None]
     scored |= {(name, 0): source for name, (source, _) in computed.items()}
     scored["frozen", 0] = sources.frozen(truth)
-    known = {"surrogate": predictions, "noise_floor": floors}
     recorded, notes = recorded_curves(names, truth, known, computed, times, seed)
     long_names = _long_names(names)
     notes |= _missing(long_names, reasons, None if isinstance(between, Interpolation) else between)
     rows, converged = list[Rows](), list[bool]()
     for run in runs:
         others = {name: source for name, source in scored.items() if name[0] != "gaussian" or reasons[run] is None}
-        own_run = OneRun(run, sources.samples_of(truth), others, coordinates, seed)
+        own_run = OneRun(run, sources.samples_of(truth), others, coordinates, seed, pairs)
         row = own_run.snapshot_scores(at_snapshots, sinkhorn=sinkhorn is True)
         if paper is not None:
             divergences, found = own_run.paper_divergences(snapshots(truth, paper.n_times), paper)
@@ -228,10 +233,7 @@ def _missing(scores: Iterable[str], reasons: Sequence[str | None], no_interpolat
 
 def _long_names(curves: Iterable[str]) -> dict[str, str]:
     """All scores, in their order, and what they are."""
-    errors = {
-        error_of(name): f"relative error of the {name.replace('_', ' ')}, mean over saved times" for name in curves
-    }
-    return errors | _MOMENT_SCORES | _SNAPSHOT_SCORES
+    return {error_of(name): meaning_of_error(name) for name in curves} | _MOMENT_SCORES | _SNAPSHOT_SCORES
 
 
 def _all_matching(name: str, given: xr.Dataset | Sequence[xr.Dataset], truth: xr.Dataset) -> list[xr.Dataset]:

@@ -13,6 +13,11 @@ from hoam_plugin._internal.checks import suggestion
 from hoam_plugin.scores.distances import Coordinate, embedded, moments
 from hoam_plugin.scores.sources import Source
 
+# What plasmas and particles record: scored where it is there, and no ensemble needs to have it.
+USUAL = ("electric_energy", "potential_energy", "pressure")
+# Those that may pass through zero, where an error relative to each value is none.
+_OF_EITHER_SIGN = ("potential_energy", "pressure")
+
 # One array from the same array of several runs.
 Combination = Callable[..., np.ndarray]
 
@@ -65,6 +70,24 @@ def recorded_curve(ds: xr.Dataset, name: str) -> Float[np.ndarray, "run time"] |
 def error_of(curve: str) -> str:
     """The name of the score of a recorded curve."""
     return f"{curve}_error"
+
+
+def meaning_of_error(curve: str) -> str:
+    """What the score of a recorded curve is, in words."""
+    named = f"error of the {curve.replace('_', ' ')}"
+    if curve in _OF_EITHER_SIGN:
+        return f"mean {named} over saved times, relative to the truth's root mean square"
+    return f"relative {named}, mean over saved times"
+
+
+def curve_error(curve: str, truth: Float[np.ndarray, " time"], other: Float[np.ndarray, " time"]) -> float:
+    """Mean of |c - c_hat| / |c| over saved times; of what has either sign, mean |c - c_hat| over the RMS of c."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off, size = np.abs(truth - other), np.abs(truth)
+        if curve in _OF_EITHER_SIGN:
+            # In units of the largest, whose square SI units may not have.
+            size = size.max() * np.sqrt(np.mean((size / size.max()) ** 2))
+        return float(np.mean(off / size))
 
 
 def scored_curves(

@@ -165,12 +165,18 @@ def sorted_projections(
     features: Float[np.ndarray, "sample F"], n_directions: int = N_DIRECTIONS
 ) -> Float[np.ndarray, "direction sample"]:
     """Features projected on fixed random unit directions, sorted along the samples."""
-    n_features = features.shape[-1]
-    # Blocks of orthogonal directions see every feature alike; independent ones would favour some by tens of percent.
-    shape = (-(-n_directions // n_features), n_features, n_features)
-    blocks = np.linalg.qr(np.random.default_rng(_DIRECTION_SEED).standard_normal(shape)).Q
-    directions = blocks.swapaxes(1, 2).reshape(-1, n_features)[:n_directions]
+    directions = _directions(features.shape[-1], n_directions)
     return np.sort(directions.astype(features.dtype) @ features.T, axis=-1)
+
+
+@functools.lru_cache(maxsize=8)
+def _directions(n_features: int, n_directions: int) -> Float[np.ndarray, "direction F"]:
+    """Random unit vectors, the same at every call, in orthogonal blocks."""
+    # Such blocks see every feature alike; independent ones would favour some by tens of percent.
+    shape = (-(-n_directions // n_features), n_features, n_features)
+    normals = np.random.default_rng(_DIRECTION_SEED).standard_normal(shape)
+    blocks = np.linalg.qr(normals[..., :n_directions]).Q
+    return blocks.swapaxes(1, 2).reshape(-1, n_features)[:n_directions]
 
 
 def sliced_wasserstein(a: Float[np.ndarray, "direction sample_a"], b: Float[np.ndarray, "direction sample_b"]) -> float:

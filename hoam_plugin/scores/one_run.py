@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hoam_plugin.scores import distances
-from hoam_plugin.scores.curves import Curves, curves_of, error_of
+from hoam_plugin.scores.curves import Curves, curve_error, curves_of, error_of
 from hoam_plugin.scores.distances import Coordinate
+from hoam_plugin.scores.pair_distributions import PairScore
 from hoam_plugin.scores.paper_sinkhorn import PaperDivergences, PaperSinkhorn
 from hoam_plugin.scores.recorded import TRUTH, Name
 from hoam_plugin.scores.sources import Source
@@ -29,6 +30,7 @@ class OneRun:
         others: samples of what is compared with it.
         coordinates: columns of the samples.
         seed: of subsets of samples.
+        pairs: the score of pairs of particles, where samples are configurations.
     """
 
     index: int
@@ -36,6 +38,7 @@ class OneRun:
     others: Mapping[Name, Source]
     coordinates: tuple[Coordinate, ...]
     seed: int
+    pairs: PairScore | None = None
 
     def snapshot_scores(self, snapshots: Int[np.ndarray, " snapshot"], *, sinkhorn: bool) -> dict[Name, Row]:
         """Scores of distributions, mean over time indices."""
@@ -60,7 +63,11 @@ class OneRun:
                     row["sinkhorn_divergence"] = distances.sinkhorn_divergence(own_features, features, rng)
                 for score, value in row.items():
                     values[name].setdefault(score, []).append(value)
-        return {name: {score: float(np.mean(v)) for score, v in row.items()} for name, row in values.items()}
+        means = {name: {score: float(np.mean(v)) for score, v in row.items()} for name, row in values.items()}
+        if self.pairs is not None:
+            for name, error in self.pairs.errors(run, self.truth, self.others, snapshots.tolist()).items():
+                means[name]["pair_distribution_error"] = error
+        return means
 
     def curves(
         self, times: Int[np.ndarray, " time"], recorded: Mapping[Name, Mapping[str, Float[np.ndarray, "run time"]]]
@@ -97,8 +104,7 @@ def curve_scores(truth: Curves, other: Curves, coordinates: Sequence[Coordinate]
     }
     for name, curve in truth.recorded.items():
         if name in other.recorded:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                row[error_of(name)] = float(np.mean(np.abs(curve - other.recorded[name]) / np.abs(curve)))
+            row[error_of(name)] = curve_error(name, curve, other.recorded[name])
     return row
 
 

@@ -15,6 +15,9 @@ from hoam_plugin.scores.sources import Source, recomputed_curves
 Name = tuple[str, int]
 TRUTH: Name = ("truth", 0)
 
+# Two particles drawn at the same place repel one another without bound.
+_NOT_FINITE = "the truth's stepper finds no finite value for these samples"
+
 # Reasons why a reference lacks a score, keyed by (score, reference).
 Notes = dict[tuple[str, str], list[str]]
 
@@ -51,7 +54,10 @@ def recorded_curves(
             for name in (name for name, curve in curves.items() if curve is None):
                 notes[error_of(name), reference] = [f"floor has no {name!r}"]
     for reference, (source, runs) in computed.items():
-        drawn = recomputed_curves(truth, names, source, runs, times, seed)
+        drawn = {
+            name: _NOT_FINITE if not isinstance(c, str) and not np.isfinite(c[list(runs)]).all() else c
+            for name, c in recomputed_curves(truth, names, source, runs, times, seed).items()
+        }
         found[reference, 0] = {name: missing if isinstance(c, str) else c for name, c in drawn.items()}
         notes |= {(error_of(name), reference): [c] for name, c in drawn.items() if isinstance(c, str)}
     return found, notes

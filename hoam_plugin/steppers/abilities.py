@@ -72,7 +72,7 @@ class Abilities:
         log_density: ((n, D) samples, parameters) -> log of the initial population's density at each of them.
         diagnostic_variables: what `diagnostics` returns.
         coordinates: values along the extra dimensions of variables and diagnostics.
-        sample_coordinates: (n_samples) -> xarray Variables along `sample` of the stepper's ensembles.
+        sample_coordinates: (n_samples) -> xarray Variables along `sample`, or along other dims of the samples.
         check_run: (table of the parameters of all runs, dt) -> None, before they start; errors and warnings about the
             physics.
         check_domain: (table, times) -> None, before they start; errors and warnings about ranges.

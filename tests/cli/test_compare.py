@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import xarray as xr
 from command_line import hoam_command
+from configurations import configurations, repelling
+
+from hoam_plugin import ensembles, plots
 
 
 def test_compare_prints_the_verdict_and_writes_scores_and_picture(
@@ -43,3 +46,21 @@ def test_one_sinkhorn_divergence_at_a_time(folder: Path, capsys: pytest.CaptureF
     truth, prediction = folder / "held.zarr", folder / "pred.zarr"
     assert hoam_command("compare", truth, prediction, "--sinkhorn", "--paper-sinkhorn") != 0
     assert "--sinkhorn and --paper-sinkhorn were both given; choose one" in " ".join(capsys.readouterr().err.split())
+
+
+def test_panels_of_configurations_are_pair_distributions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, prediction = tmp_path / "truth.zarr", tmp_path / "prediction.zarr"
+    for seed, path in enumerate((truth, prediction)):
+        ensembles.save(configurations(repelling(seed)), path)
+    drawn = []
+    draw = plots.pair_distribution
+    monkeypatch.setattr(
+        plots, "pair_distribution", lambda *given, **options: drawn.append(1) or draw(*given, **options)
+    )
+    capsys.readouterr()
+    assert hoam_command("compare", truth, prediction, "--plot", tmp_path / "out.png") == 0
+    assert "pair distribution error  kT = 1" in capsys.readouterr().out
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    assert drawn == [1]

@@ -92,3 +92,22 @@ def test_unknown_curves_are_named():
         compare(truth, truth, curves=("mean",))
     # Only plasmas have the default, and need not.
     assert "electric_energy_error" not in compare(ensemble(energy=None), ensemble(energy=None, seed=1))
+
+
+def test_energy_and_pressure_of_particles_are_scored_where_both_have_them():
+    truth = ensemble(energy=None)
+    times = truth["time"]
+    wave = (np.sin(times) + xr.zeros_like(truth["mu"])).transpose("run", "time")
+    truth = truth.assign(potential_energy=wave, pressure=2 * wave)
+    other = truth.assign(potential_energy=wave + 0.3, pressure=2 * wave)
+    scores = compare(truth, other)
+    # A curve that passes through zero: relative to its root mean square.
+    rms = float(np.sqrt(np.mean(np.sin(times.values[1:]) ** 2)))
+    np.testing.assert_allclose(score(scores, "potential_energy_error"), 0.3 / rms, rtol=1e-12)
+    np.testing.assert_allclose(score(scores, "pressure_error"), 0.0, atol=0)
+    assert scores["pressure_error"].attrs["long_name"].endswith("relative to the truth's root mean square")
+    assert "electric_energy_error" not in scores
+    assert "pressure_error" not in compare(truth, other.drop_vars("pressure"))
+    # Units, however small their squares.
+    tiny = [ds.assign(potential_energy=ds["potential_energy"] * 1e-200) for ds in (truth, other)]
+    np.testing.assert_allclose(score(compare(*tiny), "potential_energy_error"), 0.3 / rms, rtol=1e-12)
