@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,16 @@ from .stepper import JaxMDStepper
 
 # Relative to the largest coefficient: what splines and a clock leave of one that does not change.
 _CHANGE = 1e-3
+
+
+@runtime_checkable
+class OfOneMass(Protocol):
+    """A stepper whose particles have one mass, which it tells."""
+
+    @property
+    def mass(self) -> float:
+        """Of every particle."""
+        ...
 
 
 def is_of_particles(surrogate: object) -> bool:
@@ -53,6 +65,8 @@ def _of_training(surrogate: Surrogate, name: str, given: Scalar | None) -> Scala
     if given is not None:
         return given
     stepper = surrogate.learned.replaces
+    if name == "mass" and isinstance(stepper, OfOneMass):
+        return stepper.mass
     if not isinstance(stepper, JaxMDStepper):
         raise ValueError(f"{name}=None: give the {name} of the training, which the surrogate does not know")
     if name == "gamma":

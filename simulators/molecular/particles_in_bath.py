@@ -89,6 +89,11 @@ class ParticlesInBath(PeriodicReplicas):
         increasing_pair("horizon", self.horizon, wanted="increasing")
 
     @property
+    def mass(self) -> float:
+        """Of every particle: the unit, so that momenta are velocities."""
+        return 1.0
+
+    @property
     def parameters(self) -> tuple[str, ...]:
         """The temperature of the bath."""
         return ("kT",)

@@ -14,6 +14,7 @@ from jax_md_traps import as_users_do
 
 import hoam_plugin as hoam
 from hoam_plugin import registry
+from hoam_plugin.adapters import jax_md as md
 from hoam_plugin.simulators import LennardJonesQuench, lennard_jones_quench
 
 KEY = jax.random.key(0)
@@ -243,3 +244,31 @@ def test_wrong_runs_are_named():
         simulated(lennard_jones_quench(), [0.0, 1.0], 1, {"kT": -0.1})
     with pytest.raises(ValueError, match="n_samples=100 must be a multiple of n_particles=64, such as 128"):
         simulated(lennard_jones_quench(view="one_body"), [0.0, 1.0], 100)
+
+
+def test_a_surrogate_of_it_runs_in_jax_mds_place_at_another_size() -> None:
+    truth = lennard_jones_quench(n_particles=36, cutoff=2.0, horizon=(0.0, 0.2))
+    times = hoam.quadrature.gauss_legendre(6)
+    with as_users_do():
+        from jax_md import space
+
+        ds = hoam.simulate(
+            truth, {"kT": [0.8, 1.2]}, times, key=jax.random.key(0), n_samples=8, rates=True, progress=False
+        )
+        model = hoam.fit(
+            ds,
+            key=jax.random.key(1),
+            structure="kinetic",
+            potential=hoam.ParticlePotential(cutoff=2.0),
+            replaces=truth,
+            progress=False,
+        )
+        larger = lennard_jones_quench(n_particles=64, cutoff=2.0)
+        R = larger.start_positions(jax.random.key(2), 1)[0]
+        displacement, shift = space.periodic(larger.length)
+        force = md.learned_force(model, displacement, parameters={"kT": 1.0})(R)
+        true = larger.pair_forces(R, {"kT": 1.0})
+        init_fn, apply_fn = md.nvt_langevin(model, shift, 0.005, 1.0, gamma=1.0)
+        state = jax.lax.fori_loop(0, 50, lambda _, s: apply_fn(s), init_fn(jax.random.key(3), R))
+    assert float(jnp.linalg.norm(force - true)) < 0.2 * float(jnp.linalg.norm(true))
+    assert bool(jnp.isfinite(state.position).all())
