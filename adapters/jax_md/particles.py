@@ -20,7 +20,7 @@ Replicas = Float[Array, "replica N dim"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Particles:
-    """Number, masses and box of the particles of one replica, and which of their quantities are variables.
+    """Number, masses and box of the particles of one replica, and which of their quantities are recorded.
 
     Attributes:
         shape: (N, dim).
@@ -29,6 +29,7 @@ class Particles:
         to_position: matrix from a displacement to the change of positions, for fractional coordinates; or None.
         view: "one_body" (a sample is a particle) or "configuration" (a sample is a replica).
         record: "momentum" or "velocity", whichever is a variable.
+        records_pressure: whether it is among the diagnostics.
     """
 
     shape: tuple[int, int]
@@ -37,6 +38,7 @@ class Particles:
     to_position: np.ndarray | None
     view: View
     record: Record
+    records_pressure: bool = False
 
     @property
     def n(self) -> int:

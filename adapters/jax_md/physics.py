@@ -109,7 +109,7 @@ def diagnostics(system: System, state: SampleState, parameters: Parameters) -> d
         found |= {"kinetic_energy": squares / 2, "temperature": squares / particles.shape[1]}
     if "potential_energy" in found and "kinetic_energy" in found:
         found["total_energy"] = found["potential_energy"] + found["kinetic_energy"]
-    if system.records_pressure:
+    if system.particles.records_pressure:
         found["pressure"] = _pressure(system, state, parameters, found.get("temperature"))
     return found
 

@@ -128,7 +128,7 @@ def from_simulation(
     system = _completed(system, neighbors, example, dt)
     if pressure:
         require_pressure(system, neighbors, example)
-        system = dataclasses.replace(system, records_pressure=True)
+        system = dataclasses.replace(system, particles=dataclasses.replace(particles, records_pressure=True))
     return JaxMDStepper(neighbors, system, dt, horizon)
 
 

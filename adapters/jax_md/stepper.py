@@ -84,7 +84,7 @@ class JaxMDStepper:
             *([potential] if is_energy else []),
             *([kinetic, temperature] if has_momentum else []),
             *([total] if is_energy and has_momentum else []),
-            *([Variable("pressure", long_name="pressure")] if self.system.records_pressure else []),
+            *([Variable("pressure", long_name="pressure")] if self.system.particles.records_pressure else []),
         )
 
     @property

@@ -54,7 +54,6 @@ class System:
         units: in which jax-md computes.
         is_energy: whether `energy_or_force_fn` returns an energy.
         fields: attributes of the simulation's state.
-        records_pressure: whether it is among the diagnostics.
     """
 
     simulation: Simulation
@@ -68,7 +67,6 @@ class System:
     units: Units = _AS_GIVEN
     is_energy: bool = False
     fields: tuple[str, ...] = ()
-    records_pressure: bool = False
 
     @property
     def takes(self) -> Mapping[str, inspect.Parameter]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Saved times of the curve of the smallest distance.
 _MOST_TIMES = 100
+_HEADROOM = 1.2
 _INDEPENDENT: Line = {"color": "0.6", "linestyle": ":", "linewidth": 1.0}
 
 
@@ -70,7 +71,7 @@ def pair_distribution(
     kinds = own["pair"].values.tolist() if "pair" in own.dims else [None]
     figure = new_figure(2.3 * len(shown) + 3.4, 2.4 * len(kinds) + 0.7)
     panels = figure.subplot_mosaic(
-        [[*(f"{row} {column}" for column in shown), "closest"] for row in range(len(kinds))],
+        [[*(f"{row} {column}" for column in shown), "." if row else "closest"] for row in range(len(kinds))],
         width_ratios=[*[1.0] * len(shown), 1.3],
     )
     for row, kind in enumerate(kinds):
@@ -108,8 +109,9 @@ def _draw_closest(panel: Axes, found: Mapping[str, xr.Dataset]) -> None:
     for i, (name, ds) in enumerate(found.items()):
         panel.plot(ds["time"].values, ds["smallest_distance"].values, label=name, **_line(i))
     panel.set_title(_with_units("smallest distance", next(iter(found.values()))["r"]))
-    panel.margins(x=0.01, y=0.2)
-    panel.set_ylim(bottom=0)
+    panel.margins(x=0.01)
+    drawn = np.concatenate([ds["smallest_distance"].values for ds in found.values()])
+    panel.set_ylim(0, _HEADROOM * np.max(drawn, where=np.isfinite(drawn), initial=0.0) or None)
     panel.grid(alpha=0.25)
 
 

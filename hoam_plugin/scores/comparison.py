@@ -153,8 +153,7 @@ def compare(
 
     coordinates = distances.coordinates_of(truth, [*predictions, *floors])
     runs = range(truth.sizes["run"])
-    scored = {("surrogate", i): sources.samples_of(ds) for i, ds in enumerate(predictions)}
-    scored |= {("noise_floor", i): sources.samples_of(ds) for i, ds in enumerate(floors)}
+    scored = {(name, i): sources.samples_of(ds) for name, several in known.items() for i, ds in enumerate(several)}
     computed: dict[str, tuple[Source, Sequence[int]]] = {}
     if not floors:
         computed["bootstrap"] = sources.bootstrapped(truth, seed), runs

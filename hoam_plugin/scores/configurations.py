@@ -76,7 +76,8 @@ class Configurations:
         """Of the distances of pairs up to `reach`, by kind, and the smallest distance.
 
         In a box the pair distribution g, relative to independent particles. In free space the fraction of the pairs of
-        that kind in each ring, and in one more that of all beyond. Distances that are no numbers lie beyond.
+        that kind in each ring, and in one more that of all beyond. Distances that are no numbers lie beyond; where
+        there are no others, the smallest is infinite.
         """
         counts, n_replicas = self._counts(samples, reach, n_rings)
         fractions = counts.pairs / (self._pairs_of_kinds()[:, None] * n_replicas)

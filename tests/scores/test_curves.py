@@ -111,3 +111,14 @@ def test_energy_and_pressure_of_particles_are_scored_where_both_have_them():
     # Units, however small their squares.
     tiny = [ds.assign(potential_energy=ds["potential_energy"] * 1e-200) for ds in (truth, other)]
     np.testing.assert_allclose(score(compare(*tiny), "potential_energy_error"), 0.3 / rms, rtol=1e-12)
+
+
+def test_particles_drawn_twice_at_one_place_have_no_energy():
+    stepper = simulators.yukawa_quench(n_particles=32)
+    parameters = {"kT": [0.1], "screening_length": [0.5]}
+    truth = hoam.simulate(stepper, parameters, [0.0, 0.1], key=jax.random.key(0), n_samples=64, progress=False)
+    scores = compare(truth, truth)
+    assert score(scores, "potential_energy_error") == 0.0
+    assert np.isnan(score(scores, "potential_energy_error", "bootstrap")).all()
+    assert "finds no finite value" in scores["potential_energy_error"].attrs["bootstrap_note"]
+    assert score(scores, "potential_energy_error", "frozen") > 0
