@@ -28,12 +28,12 @@ N, BOX, CUTOFF = 64, 10.57, 3.77118
 LARGE = 1000
 TRAINING, HELD_OUT = [0.2, 0.3, 0.45], 0.35
 DT, HORIZON, N_SCORED, N_SHELLS = 0.01, 1.0, 6, 60
-# What is learned: name -> options of the potential.
-POTENTIALS: dict[str, dict[str, int]] = {
-    "pairs": {},
-    "pairs, density": {"n_shells": 7, "angular": 0, "density_degree": 3},
-    "pairs, density, angles (5 shells)": {"n_shells": 5},
-    "pairs, density, angles (7 shells)": {"n_shells": 7},
+# What is learned beside pairs.
+POTENTIALS: dict[str, hoam.Neighbours | None] = {
+    "pairs": None,
+    "pairs, density": hoam.Neighbours(7, angular=0, density_degree=3),
+    "pairs, density, angles (5 shells)": hoam.Neighbours(5),
+    "pairs, density, angles (7 shells)": hoam.Neighbours(7),
 }
 
 
@@ -110,13 +110,13 @@ def main(words: list[str] | None = None) -> None:
     own, second = structure_of(held), structure_of(floor)
     rows, models = [], {}
     for source, loss in (("forces", hoam.VelocityMatching()), ("samples", hoam.ActionMatching())):
-        for name, potential in POTENTIALS.items():
+        for name, neighbours in POTENTIALS.items():
             begin = time.perf_counter()
             model = hoam.fit(
                 ds,
                 key=jax.random.key(1),
                 structure="kinetic",
-                potential=hoam.ParticlePotential(cutoff=CUTOFF, **potential),
+                potential=hoam.ParticlePotential(cutoff=CUTOFF, neighbours=neighbours),
                 loss=loss,
                 replaces=truth,
                 progress=False,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hoam_plugin.potentials import MLP as MLP
     from hoam_plugin.potentials import CoLoRA as CoLoRA
     from hoam_plugin.potentials import FiLM as FiLM
+    from hoam_plugin.potentials import Neighbours as Neighbours
     from hoam_plugin.potentials import ParticlePotential as ParticlePotential
     from hoam_plugin.potentials import SplinePotential as SplinePotential
     from hoam_plugin.potentials import VectorField as VectorField
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ActionMatching": "losses",
     "CoLoRA": "potentials",
+    "Neighbours": "potentials",
     "ParticlePotential": "potentials",
     "SplinePotential": "potentials",
     "DICE": "losses",

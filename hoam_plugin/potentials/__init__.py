@@ -18,6 +18,7 @@ from hoam_plugin.potentials.interface import (
 from hoam_plugin.potentials.mlp import MLP
 from hoam_plugin.potentials.neighbourhoods import (
     Neighbourhood,
+    Neighbours,
     moments_of_each,
     neighbour_moments,
     neighbourhood_of,
@@ -45,6 +46,7 @@ __all__ = [
     "FreeField",
     "LearnedDrift",
     "Neighbourhood",
+    "Neighbours",
     "OneBodyTerms",
     "ParticleFunctions",
     "ParticlePotential",

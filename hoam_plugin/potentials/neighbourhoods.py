@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hoam_plugin._internal.checks import either, positive_int
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_continued_values
 from hoam_plugin.potentials.radial import RadialAxis, radial_splines
 
@@ -63,6 +64,46 @@ class Neighbourhood(NamedTuple):
     def n(self) -> int:
         """Number of functions."""
         return self.terms.n + self.angular * len(self.pairs_of_shells[0])
+
+
+# As it is written: with the fields of its axis.
+NeighbourhoodFields = tuple[tuple[float, float, int, bool], int, int, int, tuple[tuple[float, float], ...]]
+
+
+def neighbourhood_from(fields: NeighbourhoodFields) -> Neighbourhood:
+    """Made of its fields."""
+    axis, first, angular, degree, ends = fields
+    return Neighbourhood(RadialAxis(*axis), first, angular, degree, ends)
+
+
+class Neighbours(NamedTuple):
+    """Functions of the neighbours of a particle that a potential is to have beside those of pairs.
+
+    Attributes:
+        n_shells: shells between the closest pairs and the cutoff.
+        angular: highest power of the cosine between two neighbours that they depend on, at most 2; 0 for densities.
+        density_degree: highest degree of their polynomials of the densities of neighbours, from 2 on.
+        placed: as fields of `Neighbourhood`; `fit` finds them.
+    """
+
+    n_shells: int = 5
+    angular: int = 2
+    density_degree: int = 2
+    placed: NeighbourhoodFields | None = None
+
+
+def checked_neighbours(fields: tuple[int, int, int, NeighbourhoodFields | None]) -> Neighbours:
+    """Made of its fields.
+
+    Raises:
+        ValueError: one of them is out of its range.
+    """
+    wanted = Neighbours(*fields)
+    positive_int("neighbours.n_shells", wanted.n_shells)
+    either("neighbours.angular", wanted.angular, 0, 1, 2)
+    positive_int("neighbours.density_degree", wanted.density_degree, 2)
+    placed = None if wanted.placed is None else neighbourhood_from(wanted.placed)
+    return wanted._replace(placed=placed)
 
 
 def neighbourhood_of(start: float, cutoff: float, n_shells: int, angular: int, degree: int) -> Neighbourhood:

@@ -9,12 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hoam_plugin._internal.checks import either, positive_float, positive_int
+from hoam_plugin._internal.checks import positive_float, positive_int
 from hoam_plugin._types import Key
 from hoam_plugin.potentials.coefficients import coefficients_at, no_coefficients
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import ScalarPotential, Weights
-from hoam_plugin.potentials.neighbourhoods import Neighbourhood
+from hoam_plugin.potentials.neighbourhoods import (
+    NeighbourhoodFields,
+    Neighbours,
+    checked_neighbours,
+    neighbourhood_from,
+)
 from hoam_plugin.potentials.one_body import one_body_terms
 from hoam_plugin.potentials.particle_functions import ParticleFunctions
 from hoam_plugin.potentials.radial import RadialAxis
@@ -28,9 +33,9 @@ _PAIRS_AT_ONCE = 1 << 17
 class ParticlePotential(ScalarPotential):
     """s(X, t, mu) = sum_i v(x_i, t, mu) + sum_{i<j} u(|x_i - x_j|, t, mu) of a configuration X of particles.
 
-    With `n_shells` there is a sum over particles of functions w of their neighbours beside it: of the density in shells
-    around a particle, as in the embedded atom, and of the angle between two neighbours, as in the potential of
-    Stillinger and Weber; see `hoam_plugin.potentials.neighbourhoods`.
+    With `neighbours=Neighbours()` there is a sum over particles of functions w of their neighbours beside it: of the
+    density in shells around a particle, as in the embedded atom, and of the angle between two neighbours, as in the
+    potential of Stillinger and Weber; see `hoam_plugin.potentials.neighbourhoods`.
 
     A sample is a configuration, of shape (N, axes), as the view "configuration" of jax-md's adapter makes them. The
     potential does not change when particles of a species change places, nor its part of pairs when all of them are
@@ -50,13 +55,10 @@ class ParticlePotential(ScalarPotential):
         species: of every particle, from 0 on; None for one.
         n_times: splines in time of v, at most.
         n_pair_times: the same of u: 1 for pairs whose interaction does not change.
-        n_shells: shells of neighbours, for functions of many particles; 0 for none.
-        angular: highest power of the cosine between two neighbours that they depend on, at most 2.
-        density_degree: highest degree of their polynomials of the densities of neighbours, from 2 on.
+        neighbours: which functions w of many particles there are, as fields of `Neighbours`; None for none.
         n_particles: N; `fit` finds it, and the fields that follow.
         periods: of every axis, in normalised units.
         axis: where the splines of u lie, as fields of `RadialAxis`.
-        neighbourhood: of which functions w is made, as fields of `Neighbourhood`.
     """
 
     cutoff: float | None = None
@@ -65,13 +67,10 @@ class ParticlePotential(ScalarPotential):
     species: tuple[int, ...] | None = None
     n_times: int = 64
     n_pair_times: int = 1
-    n_shells: int = 0
-    angular: int = 2
-    density_degree: int = 2
+    neighbours: tuple[int, int, int, NeighbourhoodFields | None] | None = None
     n_particles: int | None = None
     periods: tuple[float | None, ...] | None = None
     axis: tuple[float, float, int, bool] | None = None
-    neighbourhood: tuple[tuple[float, float, int, bool], int, int, int, tuple[tuple[float, float], ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.cutoff is not None:
@@ -81,23 +80,19 @@ class ParticlePotential(ScalarPotential):
         positive_int("n_pair_times", self.n_pair_times)
         if self.one_body is not None:
             positive_int("one_body", self.one_body, 0)
-        positive_int("n_shells", self.n_shells, 0)
-        if self.n_shells and self.n_species > 1:
-            raise ValueError(
-                f"n_shells={self.n_shells!r}: functions of many particles are for one species; use n_shells=0 with "
-                f"species={self.species!r}"
-            )
-        either("angular", self.angular, 0, 1, 2)
-        positive_int("density_degree", self.density_degree, 2)
         if self.species is not None:
             object.__setattr__(self, "species", tuple(positive_int("species", s, 0) for s in self.species))
-            if set(self.species) != set(range(self.n_species)):
+            if set(self.species) != set(range(1 + max(self.species))):
                 raise ValueError(f"species={sorted(set(self.species))!r} must be numbered from 0 on, without gaps")
         if self.axis is not None:
             object.__setattr__(self, "axis", RadialAxis(*self.axis))
-        if self.neighbourhood is not None:
-            axis, *rest = self.neighbourhood
-            object.__setattr__(self, "neighbourhood", Neighbourhood(RadialAxis(*axis), *rest))
+        if self.neighbours is not None:
+            object.__setattr__(self, "neighbours", checked_neighbours(self.neighbours))
+            if self.species is not None and max(self.species):
+                raise ValueError(
+                    f"neighbours={self.neighbours!r}: functions of many particles are for one species; use "
+                    f"neighbours=None with species={self.species!r}"
+                )
 
     # What it is made of.
 
@@ -106,11 +101,6 @@ class ParticlePotential(ScalarPotential):
         """Pairs of a configuration, which its cost goes with."""
         n = self.n_particles or 1
         return max(1, n * (n - 1) // 2)
-
-    @property
-    def n_species(self) -> int:
-        """How many kinds of particles there are."""
-        return 1 if self.species is None else 1 + max(self.species)
 
     @property
     def depth(self) -> int:
@@ -133,7 +123,8 @@ class ParticlePotential(ScalarPotential):
             raise ValueError("axis=None: this ParticlePotential(...) does not know its particles yet; fit finds them")
         degree = (4 if None in self.periods else 0) if self.one_body is None else self.one_body
         terms = one_body_terms(self.periods, degree) if degree else None
-        neighbourhood = None if self.neighbourhood is None else Neighbourhood(*self.neighbourhood)
+        placed = None if self.neighbours is None else Neighbours(*self.neighbours).placed
+        neighbourhood = None if placed is None else neighbourhood_from(placed)
         return ParticleFunctions(
             self.n_particles, self.periods, RadialAxis(*self.axis), terms, self.species, neighbourhood
         )

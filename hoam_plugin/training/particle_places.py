@@ -17,7 +17,14 @@ from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Normalisation, Structure, units_of_particles
 from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.numerics.periodic import nearest_image_on_host
-from hoam_plugin.potentials import ParticlePotential, RadialAxis, neighbour_moments, neighbourhood_of
+from hoam_plugin.potentials import (
+    Neighbours,
+    ParticleFunctions,
+    ParticlePotential,
+    RadialAxis,
+    neighbour_moments,
+    neighbourhood_of,
+)
 from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 
 # Pairs whose distances are looked at, and how many of them are closer than where functions begin.
@@ -115,11 +122,13 @@ def _placed(
         core = 0.0
     axis = RadialAxis(core, cutoff, potential.n_radial, vanishing)
     placed = dataclasses.replace(potential, n_particles=n, periods=periods, axis=axis)
-    if not potential.n_shells:
+    if potential.neighbours is None:
         return placed
-    shells = neighbourhood_of(core, cutoff, potential.n_shells, potential.angular, potential.density_degree)
-    seen = _densities(configurations, dataclasses.replace(placed, neighbourhood=shells), np.dtype(norm.scale.dtype))
-    return dataclasses.replace(placed, neighbourhood=shells._replace(ends=seen))
+    asked = Neighbours(*potential.neighbours)
+    shells = neighbourhood_of(core, cutoff, asked.n_shells, asked.angular, asked.density_degree)
+    of = dataclasses.replace(placed.functions, neighbourhood=shells)
+    shells = shells._replace(ends=_densities(configurations, of, np.dtype(norm.scale.dtype)))
+    return dataclasses.replace(placed, neighbours=asked._replace(placed=shells))
 
 
 def _configurations(
@@ -151,10 +160,9 @@ def _distances(
 
 
 def _densities(
-    configurations: Iterable[Float[np.ndarray, "_ N d"]], potential: ParticlePotential, dtype: np.dtype
+    configurations: Iterable[Float[np.ndarray, "_ N d"]], functions: ParticleFunctions, dtype: np.dtype
 ) -> tuple[tuple[float, float], ...]:
     """Of every shell the lowest and the highest density of neighbours."""
-    functions = potential.functions
     shells = functions.neighbourhood
     assert shells is not None
 

@@ -11,6 +11,7 @@ import pytest
 
 from hoam_plugin.potentials import (
     Embedding,
+    Neighbours,
     ParticlePotential,
     RadialAxis,
     description,
@@ -36,13 +37,13 @@ POTENTIALS = {
         n_particles=N,
         periods=TORUS,
         axis=AXIS,
-        neighbourhood=neighbourhood_of(0.3, 1.9, 2, 2, 3)._replace(ends=((0.1, 0.6),) * 3),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 2, 2, 3)._replace(ends=((0.1, 0.6),) * 3)),
     ),
     "angles in space": ParticlePotential(
         n_particles=N,
         periods=(BOX,) * 3,
         axis=AXIS,
-        neighbourhood=neighbourhood_of(0.3, 1.9, 2, 2, 2)._replace(ends=((0.1, 0.6),) * 3),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 2, 2, 2)._replace(ends=((0.1, 0.6),) * 3)),
     ),
     "solid": ParticlePotential(n_particles=N, periods=(BOX,) * 3, axis=AXIS),
 }

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hoam_plugin.potentials import ParticlePotential, RadialAxis, neighbourhood_of
+from hoam_plugin.potentials import Neighbours, ParticlePotential, RadialAxis, neighbourhood_of
 from hoam_plugin.training.particle_statistics import Motion, sums_of
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -20,7 +20,7 @@ POTENTIALS = {
         periods=(BOX, BOX),
         axis=AXIS,
         # Some densities are beyond these ends.
-        neighbourhood=neighbourhood_of(0.3, 1.9, 2, 2, 3)._replace(ends=((0.1, 0.6),) * 3),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 2, 2, 3)._replace(ends=((0.1, 0.6),) * 3)),
     ),
     "species": ParticlePotential(n_particles=N, periods=(BOX, BOX), axis=AXIS, one_body=2, species=(0, 1, 0, 1, 1)),
 }

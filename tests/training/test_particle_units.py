@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import hoam_plugin as hoam
-from hoam_plugin.potentials import ParticlePotential
+from hoam_plugin.potentials import Neighbours, ParticlePotential
 
 KEY = jax.random.key(0)
 PULL, N = 0.8, 4
@@ -49,7 +49,7 @@ def clusters(units: Units, *, kinetic: bool) -> xr.Dataset:
 @pytest.mark.usefixtures("x64")
 def test_pairs_pull_alike(units: Units, kinetic: bool) -> None:
     ds = clusters(units, kinetic=kinetic)
-    potential = ParticlePotential(n_radial=6, one_body=0, n_shells=2)
+    potential = ParticlePotential(n_radial=6, one_body=0, neighbours=Neighbours(2))
     model = hoam.fit(
         ds,
         key=KEY,

@@ -11,7 +11,7 @@ from jax_md_traps import as_users_do
 
 import hoam_plugin as hoam
 from hoam_plugin.adapters import jax_md as md
-from hoam_plugin.potentials import ParticlePotential
+from hoam_plugin.potentials import Neighbours, ParticlePotential
 
 with as_users_do():
     from jax_md import energy, partition, simulate, space
@@ -38,7 +38,7 @@ def true_force(box: float) -> Any:
 
 
 @functools.cache
-def model(**options: int) -> hoam.Surrogate:
+def model(n_shells: int = 0) -> hoam.Surrogate:
     """Learned from the forces that jax-md records."""
     displacement, shift = space.periodic(BOX)
     with as_users_do():
@@ -55,7 +55,8 @@ def model(**options: int) -> hoam.Surrogate:
         )
         times = hoam.quadrature.gauss_legendre(6)
         ds = hoam.simulate(truth, {"kT": [0.2, 0.4]}, times, key=KEY, n_samples=12, rates=True, progress=False)
-        potential = ParticlePotential(cutoff=CUTOFF, **options)
+        neighbours = Neighbours(n_shells) if n_shells else None
+        potential = ParticlePotential(cutoff=CUTOFF, neighbours=neighbours)
         loss = hoam.VelocityMatching()
         return hoam.fit(
             ds, key=KEY, structure="kinetic", potential=potential, loss=loss, replaces=truth, progress=False
@@ -74,11 +75,11 @@ def force_error(surrogate: hoam.Surrogate) -> float:
 
 def test_what_pairs_cannot_say_neighbourhoods_do() -> None:
     assert force_error(model()) > 0.25
-    assert force_error(model(n_shells=5)) < 0.06
+    assert force_error(model(5)) < 0.06
 
 
 def test_lists_of_neighbours_change_nothing_and_forces_are_the_gradient() -> None:
-    surrogate, box = model(n_shells=5), 4 * BOX / 3
+    surrogate, box = model(5), 4 * BOX / 3
     displacement, _ = space.periodic(box)
     R = lattice(4, jax.random.key(5))
     functions = [
@@ -97,7 +98,7 @@ def test_lists_of_neighbours_change_nothing_and_forces_are_the_gradient() -> Non
 
 
 def test_the_surrogate_moves_by_these_forces_and_is_kept_in_files(tmp_path: Any) -> None:
-    surrogate = model(n_shells=5)
+    surrogate = model(5)
     R = lattice(3, jax.random.key(6))
     displacement, shift = space.periodic(BOX)
     x = np.asarray(R).reshape(1, -1)
@@ -114,7 +115,7 @@ def test_the_surrogate_moves_by_these_forces_and_is_kept_in_files(tmp_path: Any)
 
 def test_beyond_the_densities_that_were_seen_forces_grow_no_faster_than_pairs_do() -> None:
     """Pressed together by a third, particles are pushed apart."""
-    surrogate = model(n_shells=5)
+    surrogate = model(5)
     R = lattice(4, jax.random.key(5)) * jnp.float32(0.7)
     with as_users_do():
         force = md.learned_force(surrogate, space.periodic(4 * BOX / 3 * 0.7)[0], parameters={"kT": 0.3})(R)
@@ -124,10 +125,10 @@ def test_beyond_the_densities_that_were_seen_forces_grow_no_faster_than_pairs_do
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param({"n_shells": -1}, "n_shells=-1", id="shells"),
-        pytest.param({"n_shells": 4, "angular": 3}, "angular=3", id="angular"),
-        pytest.param({"n_shells": 4, "density_degree": 1}, "density_degree=1", id="degree"),
-        pytest.param({"n_shells": 4, "species": (0, 1)}, "are for one species", id="species"),
+        pytest.param({"neighbours": Neighbours(-1)}, "neighbours.n_shells=-1", id="shells"),
+        pytest.param({"neighbours": Neighbours(angular=3)}, "neighbours.angular=3", id="angular"),
+        pytest.param({"neighbours": Neighbours(density_degree=1)}, "neighbours.density_degree=1", id="degree"),
+        pytest.param({"neighbours": Neighbours(), "species": (0, 1)}, "are for one species", id="species"),
     ],
 )
 def test_what_makes_no_sense(options: dict[str, Any], words: str) -> None:
