@@ -18,7 +18,7 @@ from benchmarks import report
 from hoam_plugin import simulators
 from hoam_plugin.adapters import jax_md as md
 
-TRAINING, HELD_OUT = [0.7, 1.0, 1.3, 1.6], 0.85
+TRAINING, HELD_OUT = [0.6, 0.7, 1.0, 1.3, 1.6], 0.85
 N_SCORED, LONGER = 6, 10
 MOMENTA = np.linspace(-4, 4, 41)
 
@@ -39,7 +39,7 @@ class System(NamedTuple):
     scored: int
 
 
-SYSTEMS = (System(2, 64, 40, 100), System(2, 256, 12, 40), System(3, 125, 24, 60))
+SYSTEMS = (System(2, 64, 80, 100), System(2, 256, 16, 40), System(3, 125, 32, 60))
 
 
 def trained(truth: Any, system: System, source: str, nodes: int) -> tuple[hoam.Surrogate, float]:
@@ -164,7 +164,7 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--systems", type=int, nargs="+", default=[0, 1, 2], help=str(SYSTEMS))
     parser.add_argument("--sources", nargs="+", default=["samples", "forces"], choices=["samples", "forces"])
-    parser.add_argument("--nodes", type=int, default=32, help="saved times")
+    parser.add_argument("--nodes", type=int, default=48, help="saved times")
     parser.add_argument("--rows", type=Path, help="JSON file that holds the rows of other calls, and gets these")
     options = parser.parse_args(words)
     rows = json.loads(options.rows.read_text()) if options.rows and options.rows.exists() else []
