@@ -19,10 +19,12 @@ from hoam_plugin.potentials.mlp import MLP
 from hoam_plugin.potentials.neighbourhoods import (
     Neighbourhood,
     Neighbours,
+    density_values,
     moments_of_each,
     neighbour_moments,
     neighbourhood_of,
     neighbourhood_values,
+    orders_of,
 )
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms
 from hoam_plugin.potentials.particle_functions import ParticleFunctions
@@ -58,6 +60,7 @@ __all__ = [
     "VectorField",
     "Weights",
     "bound",
+    "density_values",
     "description",
     "embedding_of",
     "modulations_and_rates",
@@ -67,6 +70,7 @@ __all__ = [
     "neighbourhood_values",
     "one_body_derivatives",
     "one_body_terms",
+    "orders_of",
     "per_row",
     "potential_from",
     "radial_polynomials",

@@ -24,8 +24,9 @@ from hoam_plugin.potentials import ParticleFunctions, ParticlePotential
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training.choices import Choices
 from hoam_plugin.training.coefficients import weights_of_steps
-from hoam_plugin.training.particle_solutions import Part, Problem, Solution, Tried, chosen, solved
+from hoam_plugin.training.particle_solutions import Problem, Solution, solved
 from hoam_plugin.training.particle_statistics import Motion, sums_of
+from hoam_plugin.training.particle_ways import Part, Tried, chosen
 
 # Pairs of particles that are looked at in all runs, at most; and configurations of a time, at least.
 _MOST_PAIRS, _LEAST_CONFIGURATIONS = 2.5e8, 16
@@ -56,7 +57,7 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     parts = [
         Part(singles, 0, potential.n_times),
         Part(pairs, potential.functions.radial.n, potential.n_pair_times),
-        Part(neighbourhoods, 0, potential.n_pair_times),
+        Part(neighbourhoods, 0, potential.n_pair_times, tethered=True),
     ]
     tried = chosen(halves, parts)
     both = halves[0]._replace(

@@ -1,11 +1,11 @@
-"""Coefficients of a potential of particles over time and runs: as simple as held-out configurations allow."""
+"""Coefficients of a potential of particles over time and runs, in given ways: quadratic problems and their solution."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,20 +13,11 @@ from jaxtyping import Float
 
 from hoam_plugin.numerics.uniform_splines import Axis, matrices
 
-# Polynomials of the parameters are up to this degree, which the interpolation between runs reproduces.
-_HIGHEST = 3
 # Relative to the diagonal: what keeps coefficients in bounds that no configuration speaks of, and what keeps splines of
-# the distance, and of time, smooth: first, and what held-out configurations choose from.
+# the distance, and of time, smooth.
 _RIDGE, _ROUGHNESS, _UNREST = 1e-6, 1e-5, 1e-4
-_UNRESTS, _ROUGHNESSES = (1e-1, 1e-2, 1e-3, 1e-4), (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-# A simpler model is taken where it is worse by less than so many standard errors, or than round-off makes of it.
-_STANDARD_ERRORS, _AS_GOOD = 1.0, 1e-6
 # Of the differences of splines of the distance.
 _ORDER = 3
-# Of the systems that are tried.
-_MOST_UNKNOWNS = 4000
-# How often every group takes its turn.
-_TURNS = 3
 
 
 class Problem(NamedTuple):
@@ -101,6 +92,7 @@ class Group(NamedTuple):
         roughness: what third differences of a function of the distance cost.
         unrest: what second differences in time cost: where configurations say little of a coefficient, it is that of
             other times.
+        tether: what coefficients cost, relative to the diagonal.
     """
 
     start: int
@@ -109,6 +101,7 @@ class Group(NamedTuple):
     radial: int
     roughness: float = _ROUGHNESS
     unrest: float = _UNREST
+    tether: float = 0.0
 
     @property
     def columns(self) -> slice:
@@ -182,12 +175,12 @@ def _solution(matrix: Float[np.ndarray, "n n"], right: Float[np.ndarray, " n"]) 
             return cho_solve(factor, right * scale) * scale
 
 
-def _is_radial(group: Group) -> bool:
+def is_radial(group: Group) -> bool:
     """Whether it makes functions of the distance that can be rough."""
     return group.radial > _ORDER
 
 
-def _changes(group: Group) -> bool:
+def changes(group: Group) -> bool:
     """Whether it depends on time."""
     return group.basis.n_times > 1
 
@@ -196,145 +189,13 @@ def _penalty(own: Float[np.ndarray, "n n"], group: Group, size: int) -> Float[np
     """What is added to the matrix of a group."""
     k, n_times = group.stop - group.start, group.basis.n_times
     n_runs = size // (k * n_times)
-    penalty = np.zeros((size, size))
-    if _is_radial(group):
+    penalty = np.diag(group.tether * np.diag(own))
+    if is_radial(group):
         third = np.diff(np.eye(group.radial), _ORDER, axis=0)
         rough = np.kron(np.eye(k // group.radial), third.T @ third)
         penalty += group.roughness * np.trace(own) / size * np.kron(np.eye(size // k), rough)
-    if _changes(group):
+    if changes(group):
         second = np.diff(np.eye(n_times), 2, axis=0)
         of_coefficients = np.diag(own).reshape(n_times, n_runs * k).mean(axis=0)
         penalty += group.unrest * np.kron(second.T @ second, np.diag(of_coefficients))
     return penalty
-
-
-class Ways(NamedTuple):
-    """In which coefficients may depend on time and run, simple ones first.
-
-    Attributes:
-        n_times: see `Basis`.
-        degrees: see `Basis`.
-    """
-
-    n_times: tuple[int, ...]
-    degrees: tuple[int | None, ...]
-
-    def besides(self, basis: Basis, *, in_time: bool) -> list[Basis]:
-        """All that differ from a basis in time, or between the runs."""
-        if in_time:
-            return [dataclasses.replace(basis, n_times=n) for n in self.n_times]
-        return [dataclasses.replace(basis, degree=degree) for degree in self.degrees]
-
-
-def ways(n_times: int, most: int, n_runs: int, n_parameters: int) -> Ways:
-    """Those that there are.
-
-    Args:
-        n_times: saved ones that count.
-        most: splines in time.
-        n_runs: of the training.
-        n_parameters: of the runs.
-    """
-    splines = [1] + [n for n in (4, 8, 16, 32, 64) if n <= min(most, n_times // 2)]
-    degrees: list[int | None] = [0]
-    if n_parameters and n_runs > 1:
-        degrees += [d for d in range(1, _HIGHEST + 1) if math.comb(n_parameters + d, d) < n_runs]
-        degrees += [None]
-    return Ways(tuple(splines), tuple(degrees))
-
-
-class Tried(NamedTuple):
-    """One way, and what held-out configurations say of it.
-
-    Attributes:
-        groups: with their bases.
-        training: the loss on the configurations that it was solved on.
-        held_out: on others.
-    """
-
-    groups: tuple[Group, ...]
-    training: float
-    held_out: float
-
-
-class Part(NamedTuple):
-    """Coefficients for which one way is sought.
-
-    Attributes:
-        columns: which they are.
-        radial: how many of them make one function of the distance, or 0.
-        n_times: splines in time, at most.
-    """
-
-    columns: slice
-    radial: int
-    n_times: int
-
-
-def chosen(halves: tuple[Problem, Problem], parts: Sequence[Part]) -> list[Tried]:
-    """Ways that were tried, the best one last.
-
-    In turn, every group takes the simplest way in time, and then between the runs, that does about as well as the best
-    one, until none changes.
-
-    Args:
-        halves: of the same runs, with independent configurations.
-        parts: of the coefficients; empty ones are left out.
-    """
-    first = halves[0]
-    n_runs, n_parameters = first.places.shape
-    n_times = int(np.count_nonzero(first.weights))
-    parts = [part for part in parts if part.columns.stop > part.columns.start]
-    known = [ways(n_times, part.n_times, n_runs, n_parameters) for part in parts]
-    groups = tuple(Group(of.columns.start, of.columns.stop, Basis(1, 0), of.radial) for of in parts)
-    tried: dict[tuple[Group, ...], tuple[float, Float[np.ndarray, " R"]]] = {}
-
-    def size_of(some: tuple[Group, ...]) -> int:
-        return sum((g.stop - g.start) * g.basis.size(n_runs, n_parameters) for g in some)
-
-    def best_of(options: Sequence[tuple[Group, ...]]) -> tuple[Group, ...]:
-        for option in options:
-            if option not in tried:
-                tried[option] = _crossed(halves, option)
-        return _simplest({option: tried[option][1] for option in options})
-
-    for _ in range(_TURNS):
-        before = groups
-        for i, in_time in itertools.product(range(len(groups)), (True, False)):
-            bases = known[i].besides(groups[i].basis, in_time=in_time)
-            options = [(*groups[:i], groups[i]._replace(basis=basis), *groups[i + 1 :]) for basis in bases]
-            options = [option for option in options if size_of(option) <= _MOST_UNKNOWNS]
-            groups = best_of(options)
-        if groups == before:
-            break
-    # The smoother, the simpler.
-    for i in range(len(groups)):
-        if _changes(groups[i]):
-            made = [groups[i]._replace(unrest=factor) for factor in _UNRESTS]
-            groups = best_of([(*groups[:i], group, *groups[i + 1 :]) for group in made])
-        if _is_radial(groups[i]):
-            made = [groups[i]._replace(roughness=factor) for factor in _ROUGHNESSES]
-            groups = best_of([(*groups[:i], group, *groups[i + 1 :]) for group in made])
-    order = [option for option in tried if option != groups] + [groups]
-    return [Tried(option, tried[option][0], float(np.sum(tried[option][1]))) for option in order]
-
-
-def _simplest(held: Mapping[tuple[Group, ...], Float[np.ndarray, " R"]]) -> tuple[Group, ...]:
-    """The first of some ways that is hardly worse than the best one."""
-    best = held[min(held, key=lambda option: float(np.sum(held[option])))]
-    for option, values in held.items():
-        excess = values - best
-        error = float(np.std(excess) * len(excess) ** 0.5)
-        if float(np.sum(excess)) <= max(_STANDARD_ERRORS * error, _AS_GOOD * abs(float(np.sum(best)))):
-            return option
-    raise AssertionError("the best one is hardly worse than itself")
-
-
-def _crossed(halves: tuple[Problem, Problem], groups: tuple[Group, ...]) -> tuple[float, Float[np.ndarray, " R"]]:
-    """The loss on each half of what the other half says, and on itself; per run."""
-    own, other = 0.0, np.zeros(len(halves[0].places))
-    for one, two in (halves, halves[::-1]):
-        solution = solved(one, groups)
-        own += float(np.mean(one.values(solution.at(one.taus, one.places)))) / 2
-        other = other + two.values(solution.at(two.taus, two.places)) / (2 * len(other))
-    return own, other

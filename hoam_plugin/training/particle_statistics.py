@@ -9,7 +9,6 @@ for the force: E[x' . hess phi_k v] + E[v' . grad phi_k], with the friction as v
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,12 +19,17 @@ from jaxtyping import Array, Float
 from hoam_plugin.potentials import (
     Neighbourhood,
     ParticleFunctions,
+    density_values,
     moments_of_each,
     neighbour_moments,
     neighbourhood_values,
     one_body_derivatives,
+    orders_of,
     radial_splines,
 )
+
+# In intervals of the splines.
+_SAME_PLACE = 1e-6
 
 Configuration = Float[Array, "N d"]
 
@@ -107,7 +111,8 @@ def _of_pairs(functions: ParticleFunctions, z: Configuration, motion: Motion) ->
     apart, r = functions.distances(z)
     n, d = z.shape
     splines = radial_splines(functions.radial, r)
-    off = jnp.asarray(~np.eye(n, dtype=bool))[..., None]
+    # Two particles in the very same place do not push one another.
+    off = (jnp.asarray(~np.eye(n, dtype=bool)) & (r > _SAME_PLACE * functions.radial.spacing))[..., None]
     across = jnp.where(off, splines.slope / r[..., None], 0)
     value = jnp.where(off, splines.value, 0)
     known = jnp.zeros_like(value)
@@ -176,7 +181,7 @@ def _of_neighbourhoods(functions: ParticleFunctions, of: Neighbourhood, z: Confi
         spread = jnp.einsum("n,anm,anp->pnm", motion.diffusion, own, own)
         spread = spread + jnp.einsum("l,ailm,ailp->pim", motion.diffusion, pairs, pairs)
         known = jnp.einsum("nkm,nm->k", of_moments, jnp.einsum("ij,aijm->im", both, twice))
-        known = known + _curvature(slopes, moments, spread)
+        known = known + _curvature(of, moments, spread)
     if motion.velocities is not None and motion.rates is not None:
         velocities, rates = motion.velocities, motion.rates
 
@@ -190,18 +195,24 @@ def _of_neighbourhoods(functions: ParticleFunctions, of: Neighbourhood, z: Confi
     return gradients, jnp.sum(values(moments), axis=0), known
 
 
-def _curvature(
-    slopes: Callable[[Float[Array, "N M"]], Float[Array, "N k M"]],
-    moments: Float[Array, "N M"],
-    spread: Float[Array, "M N M"],
-) -> Float[Array, " k"]:
-    """Sum over particles of the second derivatives of functions, weighted by a matrix; row by row of it."""
+def _curvature(of: Neighbourhood, moments: Float[Array, "N M"], spread: Float[Array, "M N M"]) -> Float[Array, " k"]:
+    """Sum over particles of the second derivatives of functions of their moments, weighted by a matrix."""
+    n, shells = len(moments), of.n_shells
+    each = spread.reshape(shells, -1, n, shells, spread.shape[-1] // shells)
+    densities = moments.reshape(n, shells, -1)[..., 0]
+
+    def slopes(densities: Float[Array, "N a"]) -> Float[Array, "N k a"]:
+        return jax.vmap(jax.jacfwd(lambda d: density_values(of, d)))(densities)
 
     def add(total: Float[Array, " k"], row: tuple[Array, Array]) -> tuple[Float[Array, " k"], None]:
         axis, weights = row
-        bends = jax.jvp(slopes, (moments,), (jnp.broadcast_to(axis[None], moments.shape),))[1]
-        return total + jnp.einsum("nkm,nm->k", bends, weights), None
+        bends = jax.jvp(slopes, (densities,), (jnp.broadcast_to(axis[None], densities.shape),))[1]
+        return total + jnp.einsum("nka,na->k", bends, weights), None
 
-    n_functions = jax.eval_shape(slopes, moments).shape[1]
-    axes = jnp.eye(moments.shape[1], dtype=moments.dtype)
-    return jax.lax.scan(add, jnp.zeros(n_functions, moments.dtype), (axes, spread))[0]
+    rows = (jnp.eye(shells, dtype=moments.dtype), each[:, 0, :, :, 0])
+    parts, (one, other) = [jax.lax.scan(add, jnp.zeros(of.terms.n, moments.dtype), rows)[0]], of.pairs_of_shells
+    for components in orders_of(of, each.shape[1]):
+        # Products of two moments have the same second derivatives everywhere.
+        products = jnp.einsum("acnbc->ab", each[:, components][..., components])
+        parts.append(products[one, other] + products[other, one])
+    return jnp.concatenate(parts)

@@ -76,7 +76,7 @@ class LennardJonesQuench(ParticlesInBath):
             )
         positive_float("density", self.density)
         positive_float("cutoff", self.cutoff)
-        if not self.cutoff <= self.length / 2:
+        if not self.cutoff <= self.length / 2 * (1 + 4 * np.finfo(np.float64).eps):
             enough = math.ceil(2 * self.cutoff * self.density ** (1 / self.n_dimensions)) ** self.n_dimensions
             raise ValueError(
                 f"cutoff={self.cutoff!r} must be at most half the box, {self.length / 2:.4g} for n_particles="
@@ -88,7 +88,7 @@ class LennardJonesQuench(ParticlesInBath):
     @property
     def length(self) -> float:
         """Period of the box along every axis."""
-        return (self.n_particles / self.density) ** (1 / self.n_dimensions)
+        return self._side / self.density ** (1 / self.n_dimensions)
 
     @property
     def diagnostic_variables(self) -> tuple[Variable, ...]:

@@ -37,13 +37,13 @@ POTENTIALS = {
         n_particles=N,
         periods=TORUS,
         axis=AXIS,
-        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 2, 2, 3)._replace(ends=((0.1, 0.6),) * 3)),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 4, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
     ),
     "angles in space": ParticlePotential(
         n_particles=N,
         periods=(BOX,) * 3,
         axis=AXIS,
-        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 2, 2, 2)._replace(ends=((0.1, 0.6),) * 3)),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 4, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
     ),
     "solid": ParticlePotential(n_particles=N, periods=(BOX,) * 3, axis=AXIS),
 }
@@ -107,7 +107,8 @@ def test_functions_of_neighbourhoods_are_sums_over_triples(potential: ParticlePo
             for i, j, k in itertools.product(range(N), repeat=3):
                 if i not in (j, k):
                     cos = apart[i, j] @ apart[i, k] / (r[i, j] * r[i, k])
-                    total += shells[i, j, a] * shells[i, k, b] * cos**order
+                    angle = (1.0, cos, cos**2 - 1 / z.shape[1])[order]
+                    total += shells[i, j, a] * shells[i, k, b] * angle * (order == 0 or min(a, b) + of.first >= 3)
             expected.append(total)
     start = functions.groups[2].start
     found = [

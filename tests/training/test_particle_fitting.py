@@ -12,7 +12,7 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin import simulators
-from hoam_plugin.potentials import ParticlePotential
+from hoam_plugin.potentials import Neighbours, ParticlePotential
 
 KEY = jax.random.key(0)
 TRAP = simulators.trap(n_particles=5, gamma=0.05, horizon=(0.0, 0.5))
@@ -74,6 +74,13 @@ def test_differences_of_neighbouring_times_do_nearly_as_well() -> None:
     discrete = fitted(runs(), loss=hoam.DICE())
     assert discrete.learned.known_noise
     assert max(off(discrete, time) for time in (0.1, 0.2, 0.4)) < 0.25
+
+
+def test_neighbourhoods_do_no_harm_where_particles_pass_through_one_another() -> None:
+    """Where two of them meet they have no direction."""
+    potential = ParticlePotential(n_radial=8, n_times=16, neighbours=Neighbours(3))
+    beside = fitted(runs(), potential=potential)
+    assert max(off(beside, time) for time in (0.1, 0.2, 0.4)) < 0.2
 
 
 def test_its_populations_follow_the_truth() -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hoam_plugin.training.particle_solutions import Basis, Group, Part, Problem, chosen, solved
+from hoam_plugin.training.particle_solutions import Basis, Group, Problem, solved
+from hoam_plugin.training.particle_ways import Part, chosen
 
 N_RUNS, N_TIMES, K = 4, 24, 5
 PLACES = np.linspace(-1.0, 1.0, N_RUNS)[:, None]

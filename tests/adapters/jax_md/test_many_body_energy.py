@@ -54,7 +54,7 @@ def model(n_shells: int = 0) -> hoam.Surrogate:
             horizon=(0.0, 0.3),
         )
         times = hoam.quadrature.gauss_legendre(6)
-        ds = hoam.simulate(truth, {"kT": [0.2, 0.4]}, times, key=KEY, n_samples=12, rates=True, progress=False)
+        ds = hoam.simulate(truth, {"kT": [0.2, 0.4]}, times, key=KEY, n_samples=40, rates=True, progress=False)
         neighbours = Neighbours(n_shells) if n_shells else None
         potential = ParticlePotential(cutoff=CUTOFF, neighbours=neighbours)
         loss = hoam.VelocityMatching()
@@ -113,13 +113,15 @@ def test_the_surrogate_moves_by_these_forces_and_is_kept_in_files(tmp_path: Any)
     assert bool(jnp.isfinite(state.position).all())
 
 
-def test_beyond_the_densities_that_were_seen_forces_grow_no_faster_than_pairs_do() -> None:
-    """Pressed together by a third, particles are pushed apart."""
-    surrogate = model(5)
-    R = lattice(4, jax.random.key(5)) * jnp.float32(0.7)
-    with as_users_do():
-        force = md.learned_force(surrogate, space.periodic(4 * BOX / 3 * 0.7)[0], parameters={"kT": 0.3})(R)
-    assert bool(jnp.isfinite(force).all())
+def test_beyond_the_densities_that_were_seen_particles_are_pushed_apart() -> None:
+    """The energy grows as they are pressed together."""
+    surrogate, energies = model(5), []
+    for scale in (1.0, 0.85, 0.75, 0.65):
+        R, box = lattice(4, jax.random.key(5)) * jnp.float32(scale), 4 * BOX / 3 * scale
+        with as_users_do():
+            energies.append(float(md.learned_energy(surrogate, space.periodic(box)[0], parameters={"kT": 0.3})(R)))
+    assert energies == sorted(energies)
+    assert np.isfinite(energies).all()
 
 
 @pytest.mark.parametrize(
@@ -134,3 +136,8 @@ def test_beyond_the_densities_that_were_seen_forces_grow_no_faster_than_pairs_do
 def test_what_makes_no_sense(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ParticlePotential(**options)
+
+
+def test_neighbours_are_not_a_number() -> None:
+    with pytest.raises(TypeError):
+        ParticlePotential(neighbours=5)  # type: ignore[arg-type]
