@@ -116,11 +116,14 @@ def chosen(halves: tuple[Problem, Problem], parts: Sequence[Part]) -> list[Tried
     def size_of(some: tuple[Group, ...]) -> int:
         return sum((g.stop - g.start) * g.basis.size(n_runs, n_parameters) for g in some)
 
-    def best_of(options: Sequence[tuple[Group, ...]]) -> tuple[Group, ...]:
+    def held_out(options: Sequence[tuple[Group, ...]]) -> dict[tuple[Group, ...], Float[np.ndarray, " R"]]:
         for option in options:
             if option not in tried:
                 tried[option] = _crossed(halves, option)
-        return _simplest({option: tried[option][1] for option in options})
+        return {option: tried[option][1] for option in options}
+
+    def best_of(options: Sequence[tuple[Group, ...]]) -> tuple[Group, ...]:
+        return _simplest(held_out(options))
 
     for _ in range(_TURNS):
         before = groups
@@ -137,9 +140,8 @@ def chosen(halves: tuple[Problem, Problem], parts: Sequence[Part]) -> list[Tried
 
     def tethered(i: int) -> tuple[Group, ...]:
         # The best one, as none is simpler.
-        options = with_each(i, [groups[i]._replace(tether=factor) for factor in _TETHERS])
-        best_of(options)
-        return min(options, key=lambda option: float(np.sum(tried[option][1])))
+        held = held_out(with_each(i, [groups[i]._replace(tether=factor) for factor in _TETHERS]))
+        return min(held, key=lambda option: float(np.sum(held[option])))
 
     many = [i for i, part in enumerate(parts) if part.tethered]
     # What is smooth is judged beside neighbourhoods of the right size.

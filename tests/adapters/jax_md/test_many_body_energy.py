@@ -136,8 +136,3 @@ def test_beyond_the_densities_that_were_seen_particles_are_pushed_apart() -> Non
 def test_what_makes_no_sense(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ParticlePotential(**options)
-
-
-def test_neighbours_are_not_a_number() -> None:
-    with pytest.raises(TypeError):
-        ParticlePotential(neighbours=5)  # type: ignore[arg-type]
