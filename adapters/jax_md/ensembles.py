@@ -35,7 +35,8 @@ def nve(
 
     A surrogate of particles (trained with a `ParticlePotential`) is a force instead: what comes back is jax-md's own
     ensemble with `learned_force`, in its own states, for any number of particles; where forces depend on time,
-    `apply_fn` wants `t`, and `beyond` does not count.
+    `apply_fn` wants `t`, and `beyond` does not count. A `kT` that `nve` is given draws momenta alone there: where the
+    surrogate was trained over it, it is also one of `parameters`.
 
     Args:
         surrogate: with position and momentum (or velocity) of a particle or of all particles.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,9 @@ from .jax_md_modules import jax_md_simulate, usual_promotions
 from .particle_energy import Displacement, learned_force
 from .particles_as_samples import PositionAndMomentum
 from .protocols import Pair, Shift
+
+# Keywords of jax-md's displacements that say other lengths than those of the space.
+_DEFORMING = ("box", "new_box", "perturbation")
 
 
 def particle_ensemble(
@@ -47,12 +52,26 @@ def particle_ensemble(
     """
     displacement_fn = displacement_of(shift_fn, variables.position_shape[1], variables.period)
     own = {n: constants[n] for n in surrogate.parameters if n in constants} | dict(parameters)
-    force_fn = learned_force(surrogate, displacement_fn, parameters=own)
+    learned = learned_force(surrogate, displacement_fn, parameters=own)
+
+    def force_fn(R: Array, *, of_this_step: Parameters | None = None, **kwargs: Any) -> Array:
+        return learned(R, **(kwargs | dict(of_this_step or {})))
+
+    def passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Parameters that a call changes reach the force too: jax-md keeps a `kT` to its thermostat."""
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            changed = {n: kwargs[n] for n in surrogate.parameters if n in kwargs and n in taken}
+            return function(*args, **kwargs, **({"of_this_step": changed} if changed else {}))
+
+        return called
+
     # Within `replacing`, the name stands for this function.
     original = inspect.unwrap(getattr(jax_md_simulate(), ensemble))
     taken = inspect.signature(original).parameters
-    pair: Pair = original(force_fn, shift_fn, dt, **{n: v for n, v in constants.items() if n in taken})
-    return pair
+    init_fn, apply_fn = original(force_fn, shift_fn, dt, **{n: v for n, v in constants.items() if n in taken})
+    return passing_on(init_fn), passing_on(apply_fn)
 
 
 def displacement_of(shift_fn: Shift, dim: int, trained: float | None) -> Displacement:
@@ -69,12 +88,12 @@ def displacement_of(shift_fn: Shift, dim: int, trained: float | None) -> Displac
     length = 1.0 if trained is None else trained
     try:
         with jax.ensure_compile_time_eval(), usual_promotions():
-            sides = np.stack([_side(shift_fn, dim, length / 64), _side(shift_fn, dim, length / 128)])
+            sides = np.stack([_sides(shift_fn, dim, length / 64), _sides(shift_fn, dim, length / 128)])
     except TypeError:
-        sides = np.full((2, dim), np.nan)
-    side = sides[0]
-    # Displacements of fractional coordinates would land elsewhere.
-    side = np.where(np.abs(sides[1] - side) < length / 4096, side, np.nan)
+        sides = np.full((2, dim, dim), np.nan)
+    side = np.diagonal(sides[0])
+    # Displacements of fractional coordinates would land elsewhere, and those along an axis of a sheared box beside it.
+    side = np.where(np.abs(sides - np.diag(side)).max(axis=(0, 1)) < length / 4096, side, np.nan)
     wraps = np.abs(side) > length / 128
     if not np.isfinite(side).all() or wraps.any() != (trained is not None) or (wraps.any() and not wraps.all()):
         raise ValueError(
@@ -85,12 +104,22 @@ def displacement_of(shift_fn: Shift, dim: int, trained: float | None) -> Displac
     if trained is None:
         return lambda a, b, **_: a - b
 
-    def displacement(a: Float[Array, " dim"], b: Float[Array, " dim"], **_: object) -> Float[Array, " dim"]:
+    def displacement(a: Float[Array, " dim"], b: Float[Array, " dim"], **keywords: object) -> Float[Array, " dim"]:
+        deforming = [name for name in _DEFORMING if keywords.get(name) is not None]
+        if deforming:
+            raise ValueError(
+                f"{deforming[0]}= changes distances, and this ensemble has those of its shift_fn; make jax-md's "
+                "ensemble of learned_energy(surrogate, displacement_fn) instead, which hands it on to displacement_fn"
+            )
         return nearest_image(a - b, jnp.asarray(side, a.dtype))
 
     return displacement
 
 
-def _side(shift_fn: Shift, dim: int, step: float) -> np.ndarray:
-    """Where a small step down from the origin leads to, less that step: the side of the box, or 0."""
-    return np.asarray(shift_fn(jnp.zeros((1, dim)), jnp.full((1, dim), -step)))[0] + step
+def _sides(shift_fn: Shift, dim: int, step: float) -> np.ndarray:
+    """Where small steps down along each axis lead to from the origin, less that step: (axis of the step, axis).
+
+    Its diagonal is the sides of the box, or 0; the rest is 0.
+    """
+    steps = -step * jnp.eye(dim)
+    return np.asarray(shift_fn(jnp.zeros((dim, dim)), steps) - steps)

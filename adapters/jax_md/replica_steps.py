@@ -19,6 +19,7 @@ from . import neighbors as neighbor_lists
 from .jax_md_modules import usual_promotions
 from .particles import Replicas
 from .protocols import NeighborList, SystemState
+from .simulation_arguments import n_arguments_of_position
 from .system import System, SystemCache
 
 # Attributes of jax-md's states that a State holds itself, or that a step is given.
@@ -126,8 +127,7 @@ def _drawn(system: System, key: Key, parameters: Parameters) -> Float[Array, "N 
     """Positions of one replica."""
     if not callable(system.position):
         return jnp.asarray(system.position)
-    n_arguments = len(inspect.signature(system.position).parameters)
-    return jnp.asarray(system.position(key) if n_arguments == 1 else system.position(key, parameters))
+    return jnp.asarray(system.position(*(key, parameters)[: n_arguments_of_position(system.position)]))
 
 
 def _systems(

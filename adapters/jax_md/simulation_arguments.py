@@ -206,8 +206,15 @@ def n_arguments_of_position(position: Callable[..., object]) -> int:
     Raises:
         TypeError: neither.
     """
-    n_arguments = len(_arguments("position", position))
-    if n_arguments not in (1, 2):
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    empty = inspect.Parameter.empty
+    taken = _arguments("position", position).values()
+    by_place = [of for of in taken if of.kind in places]
+    unknown = [of for of in taken if of.kind is inspect.Parameter.KEYWORD_ONLY and of.default is empty]
+    # What has a default is the function's own affair, but for the key, and for parameters by that name.
+    own = [of for of in by_place[1:] if of.default is not empty and of.name != "parameters"]
+    n_arguments = len(by_place) - len(own)
+    if n_arguments not in (1, 2) or unknown:
         raise TypeError(f"position={position!r} must be a function of (key) or (key, parameters), or an (N, dim) array")
     return n_arguments
 

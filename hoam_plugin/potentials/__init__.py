@@ -29,7 +29,14 @@ from hoam_plugin.potentials.neighbourhoods import (
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_derivatives, one_body_terms
 from hoam_plugin.potentials.particle_functions import ParticleFunctions
 from hoam_plugin.potentials.particles import ParticlePotential
-from hoam_plugin.potentials.radial import RadialAxis, radial_polynomials, radial_slope, radial_splines, radial_value
+from hoam_plugin.potentials.radial import (
+    RadialAxis,
+    farthest_core,
+    radial_polynomials,
+    radial_slope,
+    radial_splines,
+    radial_value,
+)
 from hoam_plugin.potentials.spline import MOST_DIMS, SplinePotential
 from hoam_plugin.potentials.streams import Streams, per_row
 from hoam_plugin.potentials.vector_field import VectorField
@@ -63,6 +70,7 @@ __all__ = [
     "density_values",
     "description",
     "embedding_of",
+    "farthest_core",
     "modulations_and_rates",
     "moments_of_each",
     "neighbour_moments",

@@ -43,9 +43,9 @@ class ParticlePotential(ScalarPotential):
     there were particles at that time, and a straight line beyond; u is a cubic spline of the distance. As s is linear
     in its coefficients, which are splines in time and interpolated between the runs, `fit` needs no descent: it solves
     for them, and takes them constant in time, or the same for all runs, where held-out configurations say so; those of
-    u are constant in time unless more is asked for. Units of
-    all particles are the same, and what a surrogate of N particles says holds for another number of them: see
-    `hoam_plugin.adapters.jax_md.learned_energy`.
+    u are constant in time unless more is asked for. Of recorded rates absolute errors count, all saved times alike,
+    whatever `VelocityMatching(relative=...)` says. Units of all particles are the same, and what a surrogate of N
+    particles says holds for another number of them: see `hoam_plugin.adapters.jax_md.learned_energy`.
 
     Attributes:
         cutoff: distance in physical units from which on pairs do not interact; None takes half of the period, or in

@@ -59,6 +59,11 @@ class RadialSplines(NamedTuple):
     bend: Float[Array, "... n"]
 
 
+def farthest_core(closest: float, factor: float) -> float:
+    """The core for which the slope at the closest pairs is that at the core, multiplied by a factor."""
+    return closest * factor ** (1 / (_CORE_POWER + 1))
+
+
 def radial_splines(axis: RadialAxis, r: Float[Array, ...]) -> RadialSplines:
     """All splines at positive distances: more arithmetic than for those that do not vanish, but no scattered reads."""
     h = axis.spacing

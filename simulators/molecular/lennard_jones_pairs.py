@@ -14,6 +14,8 @@ from . import pair_statistics
 
 # Where the energy begins to be taken to 0, as a share of the cutoff: 1.8 at 2.5.
 ONSET = 0.72
+# Squared distances below it count as this one: higher powers of their inverses are no numbers in float32.
+_LEAST = 1e-4
 
 
 def lennard_jones_forces(position: Float[Array, "N d"], cutoff: float, length: float) -> Float[Array, "N d"]:
@@ -49,7 +51,7 @@ def _energy_and_strength(
     """Energy of every pair, and its force over its distance, of the squared distances."""
     end, onset = cutoff**2, (ONSET * cutoff) ** 2
     # One division, of several in the formulas: it is what costs most.
-    inverse = 1 / squares
+    inverse = 1 / jnp.maximum(squares, _LEAST)
     sixth = inverse**3
     energy, slope = 4 * sixth * (sixth - 1), -12 * inverse * sixth * (2 * sixth - 1)
     # Clipped, the polynomials of the smooth end are 1 and 0 below the onset and 0 and 0 beyond the cutoff.

@@ -141,3 +141,24 @@ def test_a_cutoff_beyond_half_of_the_box() -> None:
     ds = built(x, period=2.0, dims=("particle", "axis"))
     with pytest.raises(ValueError, match=r"cutoff=1.5 of ParticlePotential.* is more than half of the period, 1,"):
         fitted(ds, potential=ParticlePotential(cutoff=1.5))
+
+
+def test_two_pairs_that_come_much_closer_than_most_do_not_spoil_the_rest() -> None:
+    """Soft particles: below where functions begin they would go on as r^-12, a million times what was seen."""
+    rng = np.random.default_rng(0)
+    r = 1 + 0.1 * rng.uniform(-1, 1, (1, 4, 600))
+    r[0, ::2, 0] = 0.3
+    angle = rng.uniform(0, 2 * np.pi, r.shape)
+    half = (r / 2)[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    place = np.stack([half, -half], axis=3)
+    push = (2 * (1.5 - r) / r)[..., None, None] * place
+    dims = ("run", "time", "sample", "particle", "axis")
+    rate = (dims, push.astype(np.float32), {"rate_of": "x"})
+    data = {"x": (dims, place.astype(np.float32)), "x_rate": rate}
+    ds = xr.Dataset(data, {"time": np.linspace(0, 1, 4)})
+    potential = ParticlePotential(n_radial=8, cutoff=1.5, one_body=0)
+    learned = fitted(ds, potential=potential, loss=hoam.VelocityMatching(), structure="gradient")
+    x = jnp.asarray(place[0, 1, 1:40].reshape(39, -1), jnp.float32)
+    told = jnp.asarray(push[0, 1, 1:40].reshape(39, -1), jnp.float32)
+    error = jnp.linalg.norm(learned.velocity(x, 0.5, {}) - told) / jnp.linalg.norm(told)
+    assert float(error) < 0.02

@@ -50,6 +50,26 @@ def test_other_refusals():
         stepper.step(state, 0.1, {}, KEY)
 
 
+def test_what_a_function_of_positions_takes_is_seen_from_its_arguments():
+    def spread(key, width=0.5):
+        return width * cloud(key)
+
+    def by_name(key, *, width=0.5):
+        return width * cloud(key)
+
+    def of_temperature(key, parameters=None):
+        return parameters["kT"] * cloud(key)
+
+    def unknown(key, *, width):
+        return width * cloud(key)
+
+    starts = [run(trap(position=of), [0.0, 0.1])["position"].values for of in (spread, by_name, of_temperature)]
+    np.testing.assert_array_equal(starts[0], starts[1])
+    np.testing.assert_array_equal(starts[0], starts[2])
+    with pytest.raises(TypeError, match=r"must be a function of \(key\) or \(key, parameters\)"):
+        trap(position=unknown)
+
+
 def test_a_missing_jax_md_is_named(monkeypatch):
     for name in [n for n in sys.modules if n == "jax_md" or n.startswith("jax_md.")]:
         monkeypatch.delitem(sys.modules, name)

@@ -76,6 +76,15 @@ def test_the_virial_is_what_the_energy_loses_as_everything_grows(x64, n_dimensio
     assert virial == pytest.approx(-(larger - smaller) / (2 * h), rel=1e-6)
 
 
+@pytest.mark.parametrize("apart", [1e-1, 1e-3, 1e-6, 0.0])
+def test_particles_that_nearly_coincide_have_forces_that_are_numbers(apart):
+    two = jnp.asarray([[1.0, 1.0], [1.0 + apart, 1.0]], jnp.float32)
+    force = np.asarray(pairs.lennard_jones_forces(two, CUTOFF, 10.0))
+    assert np.isfinite(force).all()
+    assert np.isfinite(float(pairs.lennard_jones_energy(two, CUTOFF, 10.0)))
+    assert force[1, 0] >= 0
+
+
 @pytest.mark.parametrize("n_dimensions", [2, 3])
 def test_single_precision_has_its_digits(n_dimensions):
     position, length = positions(n_dimensions)
