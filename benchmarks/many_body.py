@@ -211,7 +211,7 @@ def force_of(model: hoam.Surrogate, length: float) -> Callable[..., jax.Array]:
 
 def speeds(truth: Truth, models: dict[str, hoam.Surrogate]) -> list[list[str]]:
     """Rows of jax-md's own energy and of all that was learned: one force, and one step of jax-md's ensemble."""
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for n in (N, LARGE):
         neighbor_fn, energy_fn = truth.lists(box_of(n))
         start = lattice(n, jax.random.key(3))

@@ -226,7 +226,7 @@ class Study:
         if not few:
             return held
         step = max(1, (held.sizes["time"] - 1) // (_SNAPSHOTS - 1))
-        return held.isel(time=slice(None, None, step), sample=slice(_SNAPSHOT_SAMPLES))
+        return held.isel(time=slice(None, None, step), sample=slice(_whole_replicas(problem, _SNAPSHOT_SAMPLES)))
 
     def _reference_scores(self, problem: str, clock: Clock | None, few: bool) -> xr.Dataset:
         held, floor = (self._held(problem, few, seed) for seed in (learning.HELD_OUT_SEED, learning.FLOOR_SEED))
@@ -235,6 +235,13 @@ class Study:
 
     def _sinkhorn_of(self, problem: str) -> PaperSinkhorn | bool:
         return PaperSinkhorn(n_samples=self._sinkhorn) if self._sinkhorn and problem == "lorenz9" else False
+
+
+def _whole_replicas(problem: str, n_samples: int) -> int:
+    """At most so many samples, whole systems of them where a sample is one of their particles."""
+    stepper = TASKS[problem].case.stepper()
+    size = stepper.n_particles if getattr(stepper, "view", None) == "one_body" else 1
+    return n_samples // size * size
 
 
 def _size(held: xr.Dataset) -> str:
