@@ -26,7 +26,6 @@ from hoam_plugin.scores import pair_distribution
 
 # Angstrom and eV; 64 atoms at the density of liquid silicon, and the cutoff of its potential.
 N, BOX, CUTOFF = 64, 10.57, 3.77118
-LARGE = 1000
 TRAINING, HELD_OUT = [0.2, 0.3, 0.45], 0.35
 HORIZON, N_SCORED, N_SHELLS = 1.0, 6, 60
 # What lists of neighbours reach beyond the cutoff.
@@ -41,6 +40,9 @@ POTENTIALS: dict[str, hoam.Neighbours | None] = {
     "pairs, density, angles (5 shells)": hoam.Neighbours(5),
     "pairs, density, angles (7 shells)": hoam.Neighbours(7),
 }
+
+
+SOURCES = {"forces": hoam.VelocityMatching(), "samples": hoam.ActionMatching()}
 
 
 class Truth(NamedTuple):
@@ -171,7 +173,7 @@ def learned(
     forces = (held["momentum_rate"] + held["momentum"]).values[0, 1:, ::4].reshape(-1, N, 3)
     own = structure_of(held)
     rows, models = [], {}
-    for source, loss in (("forces", hoam.VelocityMatching()), ("samples", hoam.ActionMatching())):
+    for source in options.sources:
         for name, neighbours in POTENTIALS.items():
             begin = time.perf_counter()
             model = hoam.fit(
@@ -179,7 +181,7 @@ def learned(
                 key=jax.random.key(1),
                 structure="kinetic",
                 potential=hoam.ParticlePotential(cutoff=CUTOFF, neighbours=neighbours),
-                loss=loss,
+                loss=SOURCES[source],
                 replaces=of,
                 progress=False,
             )
@@ -197,8 +199,7 @@ def learned(
             ]
             print(row, flush=True)
             rows.append(row)
-            if source == "forces":
-                models[name] = model
+            models.setdefault(name, model)
     ends = [one.isel(time=[-1]) for one in (structure_of(second), own)]
     return rows, (off(structure_of(second), own), off(*ends)), models
 
@@ -209,10 +210,10 @@ def force_of(model: hoam.Surrogate, length: float) -> Callable[..., jax.Array]:
     return md.learned_force(model, space.periodic(length)[0], parameters={"kT": HELD_OUT})
 
 
-def speeds(truth: Truth, models: dict[str, hoam.Surrogate]) -> list[list[str]]:
-    """Rows of jax-md's own energy and of all that was learned: one force, and one step of jax-md's ensemble."""
+def speeds(truth: Truth, models: dict[str, hoam.Surrogate], large: int) -> list[list[str]]:
+    """Rows of jax-md's own energy and of all that was learned: one force, and steps of jax-md's ensemble."""
     rows: dict[str, list[str]] = {}
-    for n in (N, LARGE):
+    for n in (N, large):
         neighbor_fn, energy_fn = truth.lists(box_of(n))
         start = lattice(n, jax.random.key(3))
         room = neighbor_fn.allocate(start)
@@ -253,13 +254,13 @@ def stepping(force_fn: Callable[..., Any], n: int, dt: float, start: jax.Array, 
 def section(truth: Truth, options: argparse.Namespace) -> str:
     rows, floors, models = learned(truth, options)
     header = ["from", "potential", "functions", "training s", "force", "g(r)", "g(r) at the end"]
-    timed = ["potential"] + [f"{what}, N = {n}" for n in (N, LARGE) for what in ("force", "ten steps")]
+    timed = ["potential"] + [f"{what}, N = {n}" for n in (N, options.large) for what in ("force", "ten steps")]
     return (
         f"## {truth.title}\n\n"
         f"{N} atoms: {truth.what}. g(r) of two runs of the truth: {floors[0]:.4f} and {floors[1]:.4f} apart.\n\n"
         f"{report.table(header, rows)}\n\n"
         "Milliseconds, and how many times as fast as jax-md's own energy, with its lists of neighbours everywhere:\n\n"
-        f"{report.table(timed, speeds(truth, models))}\n"
+        f"{report.table(timed, speeds(truth, models, options.large))}\n"
     )
 
 
@@ -269,6 +270,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--replicas", type=int, default=24, help="of every training run")
     parser.add_argument("--scored", type=int, default=48, help="replicas that are scored")
     parser.add_argument("--nodes", type=int, default=16, help="saved times")
+    parser.add_argument("--large", type=int, default=1000, help="atoms, a cubic number, for which speed is measured")
+    parser.add_argument("--sources", nargs="+", choices=list(SOURCES), default=list(SOURCES), help="to learn from")
     parser.add_argument("--truths", nargs="+", choices=list(TRUTHS), default=list(TRUTHS))
     options = parser.parse_args(words)
     warnings.filterwarnings("ignore", "Explicitly requested dtype float64")
@@ -280,7 +283,7 @@ def main(words: Sequence[str] | None = None) -> None:
         f"liquid silicon; kT = {', '.join(map(str, TRAINING))} eV, {options.replicas} replicas at {options.nodes} "
         f"Gauss-Legendre nodes. Scored at kT = {HELD_OUT}, {options.scored} replicas. Force: of all forces on atoms, "
         f"L2, relative. g(r): L1 error relative to its sum, mean over {N_SCORED - 1} times and at the last one. Speeds "
-        "are of what was learned from forces, medians of calls in turn. One seed.\n\n"
+        f"are of what was learned from {options.sources[0]}, medians of calls in turn. One seed.\n\n"
         + "\n".join(sections)
         + f"\n{report.machine(['hoam-plugin', 'jax', 'jax-md'])}",
     )
