@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from hoam_plugin._internal.checks import either, positive_int
 from hoam_plugin.potentials.one_body import OneBodyTerms, one_body_continued_values
-from hoam_plugin.potentials.radial import RadialAxis, radial_splines
+from hoam_plugin.potentials.radial import AxisFields, RadialAxis, radial_splines
 
 # In lengths of a cell: what is nearer is in the same place.
 _SAME_PLACE = 1e-6
@@ -79,7 +79,7 @@ def _monomials(n: int, degree: int) -> OneBodyTerms:
 
 
 # As it is written: with the fields of its axis.
-NeighbourhoodFields = tuple[tuple[float, float, int, bool], int, int, int, tuple[tuple[float, float], ...]]
+NeighbourhoodFields = tuple[AxisFields, int, int, int, tuple[tuple[float, float], ...]]
 
 
 def neighbourhood_from(fields: NeighbourhoodFields) -> Neighbourhood:

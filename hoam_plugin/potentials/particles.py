@@ -22,7 +22,7 @@ from hoam_plugin.potentials.neighbourhoods import (
 )
 from hoam_plugin.potentials.one_body import one_body_terms
 from hoam_plugin.potentials.particle_functions import ParticleFunctions
-from hoam_plugin.potentials.radial import RadialAxis
+from hoam_plugin.potentials.radial import AxisFields, RadialAxis
 from hoam_plugin.potentials.streams import Streams
 
 # Pairs of particles that are looked at at once.
@@ -70,7 +70,7 @@ class ParticlePotential(ScalarPotential):
     neighbours: tuple[int, int, int, NeighbourhoodFields | None] | None = None
     n_particles: int | None = None
     periods: tuple[float | None, ...] | None = None
-    axis: tuple[float, float, int, bool] | None = None
+    axis: AxisFields | None = None
 
     def __post_init__(self) -> None:
         if self.cutoff is not None:

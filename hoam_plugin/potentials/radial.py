@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -12,8 +13,11 @@ from jaxtyping import Array, Float, Int
 
 from hoam_plugin.numerics.uniform_splines import TAPS
 
-# Power of the distance with which a repulsion goes on below the core.
-_CORE_POWER, _MOST = 12, 32.0
+# Highest power of the distance with which a repulsion goes on below the core, and how far.
+_HIGHEST_POWER, _MOST = 12, 32.0
+# Of no pair that was seen is the slope at the core multiplied by more: of soft particles a few come much closer than
+# most, and one of them would count more than all others.
+_STEEPEST = 3.0
 # Of the splines of an interval, by rows, the coefficients of the powers of the fraction of it that lies before.
 _POWERS = np.asarray([[1, -3, 3, -1], [4, 0, -6, 3], [1, 3, 3, -3], [0, 0, 0, 1]]) / 6
 
@@ -22,17 +26,19 @@ class RadialAxis(NamedTuple):
     """Where the splines lie, and how functions go on beyond.
 
     Attributes:
-        core: distance below which there are hardly any pairs, and functions go on as (core / r)^12 does, with the value
-            and the slope that they have there; 0 where particles pass through one another.
+        core: distance below which there are hardly any pairs, and functions go on as (core / r)^power does, with the
+            value and the slope that they have there; 0 where particles pass through one another.
         cutoff: distance from which on functions vanish, with two derivatives; or else go on as straight lines.
         n_cells: equal intervals in between.
         vanishing: whether they vanish.
+        power: below the core.
     """
 
     core: float
     cutoff: float
     n_cells: int
     vanishing: bool
+    power: int = _HIGHEST_POWER
 
     @property
     def spacing(self) -> float:
@@ -59,9 +65,21 @@ class RadialSplines(NamedTuple):
     bend: Float[Array, "... n"]
 
 
-def farthest_core(closest: float, factor: float) -> float:
-    """The core for which the slope at the closest pairs is that at the core, multiplied by a factor."""
-    return closest * factor ** (1 / (_CORE_POWER + 1))
+# As it is written; without a power where there was but one.
+AxisFields = tuple[float, float, int, bool] | tuple[float, float, int, bool, int]
+
+
+def core_and_power(start: float, closest: float) -> tuple[float, int]:
+    """Where functions begin, and how they go on below, at `start` or closer.
+
+    Args:
+        start: distance below which there are hardly any pairs.
+        closest: that of the closest pair.
+    """
+    ratio = start / max(closest, float(np.finfo(np.float32).tiny))
+    power = math.log(_STEEPEST) / math.log(ratio) - 1 if ratio > 1 else _HIGHEST_POWER
+    power = int(min(max(power, 1), _HIGHEST_POWER))
+    return min(start, closest * _STEEPEST ** (1 / (power + 1))), power
 
 
 def radial_splines(axis: RadialAxis, r: Float[Array, ...]) -> RadialSplines:
@@ -79,7 +97,7 @@ def radial_splines(axis: RadialAxis, r: Float[Array, ...]) -> RadialSplines:
     gained = jnp.maximum(r - axis.cutoff, 0)[..., None]
     if not axis.core:
         return RadialSplines(value + slope * gained, slope, bend)
-    ratio, p = _ratio(axis, r)[..., None], _CORE_POWER
+    ratio, p = _ratio(axis, r)[..., None], axis.power
     bend = bend - slope * jnp.where(ratio > 1, (p + 1) / axis.core * ratio ** (p + 2), 0)
     value = value + slope * (gained + axis.core / p * (1 - ratio**p))
     return RadialSplines(value, slope * ratio ** (p + 1), bend)
@@ -121,7 +139,7 @@ def _value(
     slope = ((3 * a[..., 3] * f + 2 * a[..., 2]) * f + a[..., 1]) / axis.spacing
     gained = jnp.maximum(r - axis.cutoff, 0)
     if axis.core:
-        p = _CORE_POWER
+        p = axis.power
         gained = gained + axis.core / p * (1 - _ratio(axis, r) ** p)
     return value + slope * gained
 
@@ -147,7 +165,7 @@ def radial_slope(
     cell, f = _place(axis, r)
     a = _rows(table, cell, kind)
     slope = ((3 * a[..., 3] * f + 2 * a[..., 2]) * f + a[..., 1]) / axis.spacing
-    return slope * _ratio(axis, r) ** (_CORE_POWER + 1) if axis.core else slope
+    return slope * _ratio(axis, r) ** (axis.power + 1) if axis.core else slope
 
 
 def _place(axis: RadialAxis, r: Float[Array, ...]) -> tuple[Int[Array, ...], Float[Array, ...]]:

@@ -24,7 +24,7 @@ from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import checkpoints, feedback, held_out, moments_alone, solved, step_size
 from hoam_plugin.training.choices import Base, Choices, Clock, resolve
 from hoam_plugin.training.data import Runs
-from hoam_plugin.training.explained_motion import warn_of_unexplained
+from hoam_plugin.training.explained_motion import warn_of_unexplained, warn_of_unexplained_forces
 from hoam_plugin.training.guard import TrainingDivergedError
 from hoam_plugin.training.judge import judge_of
 from hoam_plugin.training.particle_fitting import solve_particles
@@ -151,6 +151,7 @@ def fit(
         raise ValueError(f"resume={str(resume)!r}: {who}(...) is solved for at once, and is not resumed")
     if isinstance(choices.potential, ParticlePotential):
         model = solve_particles(choices, key=key, progress=progress)
+        warn_of_unexplained_forces(model, choices.runs.ensemble)
         if path is not None:
             checkpoints.finish(path, model)
         return model

@@ -22,7 +22,7 @@ from hoam_plugin.potentials import (
     ParticleFunctions,
     ParticlePotential,
     RadialAxis,
-    farthest_core,
+    core_and_power,
     neighbour_moments,
     neighbourhood_of,
 )
@@ -32,9 +32,6 @@ from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 _PAIRS, _CLOSEST = 2_000_000, 40
 # At most one of so many pairs is closer.
 _SHARE = 1000
-# Of no pair that was seen is the slope at the core multiplied by more: of soft particles a few come much closer than
-# most, and one of them would count more than all others.
-_STEEPEST = 3.0
 # Particles pass through one another where the closest pairs are nearer than so many intervals of the splines.
 _PASSING = 1.0
 
@@ -121,10 +118,11 @@ def _placed(
     vanishing = math.isfinite(cutoff)
     if not vanishing:
         cutoff = float(distances[-1])
-    core = min(float(distances[min(_CLOSEST, len(distances) // _SHARE)]), farthest_core(float(distances[0]), _STEEPEST))
+    start = float(distances[min(_CLOSEST, len(distances) // _SHARE)])
+    core, power = core_and_power(start, float(distances[0]))
     if core < _PASSING * cutoff / potential.n_radial or core >= cutoff:
         core = 0.0
-    axis = RadialAxis(core, cutoff, potential.n_radial, vanishing)
+    axis = RadialAxis(core, cutoff, potential.n_radial, vanishing, power)
     placed = dataclasses.replace(potential, n_particles=n, periods=periods, axis=axis)
     if potential.neighbours is None:
         return placed
