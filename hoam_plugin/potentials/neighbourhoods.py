@@ -92,7 +92,7 @@ class Neighbours(NamedTuple):
     """Functions of the neighbours of a particle that a potential is to have beside those of pairs.
 
     Attributes:
-        n_shells: shells between the closest pairs and the cutoff, or one more.
+        n_shells: shells between the closest pairs and the cutoff, or one less.
         angular: highest power of the cosine between two neighbours that they depend on, at most 2; 0 for densities.
         density_degree: highest degree of their polynomials of the densities of neighbours, from 2 on.
         placed: as fields of `Neighbourhood`; `fit` finds them.
@@ -132,8 +132,9 @@ def neighbourhood_of(start: float, cutoff: float, n_shells: int, angular: int, d
     """
     n_cells = max(1, math.ceil(n_shells * cutoff / (cutoff - start)))
     axis = RadialAxis(0.0, cutoff, n_cells, vanishing=True)
-    # The last point of spline i is i + 1.
-    first = int(np.floor(start / axis.spacing)) if start else 0
+    # Spline i is at its largest at i - 1 and ends at i + 1: no shell of whose end alone there is ever a neighbour, since
+    # what the few of them say of it holds for no others.
+    first = min(1 + int(np.floor(start / axis.spacing)), axis.n - 1) if start else 0
     return Neighbourhood(axis, first, angular, degree, ((0.0, 0.0),) * (axis.n - first))
 
 

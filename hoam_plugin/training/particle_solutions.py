@@ -92,7 +92,8 @@ class Group(NamedTuple):
         roughness: what third differences of a function of the distance cost.
         unrest: what second differences in time cost: where configurations say little of a coefficient, it is that of
             other times.
-        tether: what coefficients cost, relative to the diagonal.
+        tether: what coefficients cost, relative to the mean of the diagonal: shells are much alike, and functions of
+            those with few neighbours, of which the diagonal is small, have no larger coefficients than others.
     """
 
     start: int
@@ -189,7 +190,7 @@ def _penalty(own: Float[np.ndarray, "n n"], group: Group, size: int) -> Float[np
     """What is added to the matrix of a group."""
     k, n_times = group.stop - group.start, group.basis.n_times
     n_runs = size // (k * n_times)
-    penalty = np.diag(group.tether * np.diag(own))
+    penalty = group.tether * np.mean(np.diag(own)) * np.eye(size)
     if is_radial(group):
         third = np.diff(np.eye(group.radial), _ORDER, axis=0)
         rough = np.kron(np.eye(k // group.radial), third.T @ third)

@@ -18,7 +18,7 @@ _HIGHEST = 3
 # What held-out configurations choose from: see `Group`.
 _UNRESTS, _ROUGHNESSES = (1e-1, 1e-2, 1e-3, 1e-4), (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # For neighbourhoods, whose functions are many and much alike; first, and all.
-_TETHER, _TETHERS = 1e-1, (1e3, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+_TETHER, _TETHERS = 1e-3, (1e2, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 # A simpler model is taken where it is worse by less than so many standard errors, or than round-off makes of it.
 _STANDARD_ERRORS, _AS_GOOD = 1.0, 1e-6
 # Of the systems that are tried.
