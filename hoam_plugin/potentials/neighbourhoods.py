@@ -132,7 +132,7 @@ def neighbourhood_of(start: float, cutoff: float, n_shells: int, angular: int, d
     """
     n_cells = max(1, math.ceil(n_shells * cutoff / (cutoff - start)))
     axis = RadialAxis(0.0, cutoff, n_cells, vanishing=True)
-    # Spline i is at its largest at i - 1 and ends at i + 1: no shell of whose end alone there is ever a neighbour, since
+    # Spline i is at its largest at i - 1 and ends at i + 1: no shell of which there are neighbours at its end alone, as
     # what the few of them say of it holds for no others.
     first = min(1 + int(np.floor(start / axis.spacing)), axis.n - 1) if start else 0
     return Neighbourhood(axis, first, angular, degree, ((0.0, 0.0),) * (axis.n - first))

@@ -30,6 +30,8 @@ from hoam_plugin.training.particle_ways import Part, Tried, chosen
 
 # Pairs of particles that are looked at in all runs, at most; and configurations of a time, at least.
 _MOST_PAIRS, _LEAST_CONFIGURATIONS = 2.5e8, 16
+# As how many a pair counts where there are functions of neighbourhoods, whose sums cost more.
+_WITH_NEIGHBOURHOODS = 10
 # Quantiles between which particles were: what few of them say of a force is no guide beyond.
 _ENDS = (1e-3, 1 - 1e-3)
 # Configurations whose sums are formed in single precision.
@@ -99,7 +101,8 @@ def _halves(
             f"the ensemble has {n} configuration per run and time; ParticlePotential(...) needs at least 2, as one "
             "half of them judges the other"
         )
-    per_time = _MOST_PAIRS / (potential.width * ds.sizes["run"] * len(nodes))
+    each = potential.width * (1 if potential.neighbours is None else _WITH_NEIGHBOURHOODS)
+    per_time = _MOST_PAIRS / (each * ds.sizes["run"] * len(nodes))
     wanted = int(min(n, max(per_time, _LEAST_CONFIGURATIONS)))
     rows = np.unique(np.linspace(0, n - 1, wanted).astype(int))
 

@@ -4,10 +4,12 @@ import dataclasses
 import itertools
 import json
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from hoam_plugin.potentials import (
     Embedding,
@@ -37,13 +39,13 @@ POTENTIALS = {
         n_particles=N,
         periods=TORUS,
         axis=AXIS,
-        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 4, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 5, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
     ),
     "angles in space": ParticlePotential(
         n_particles=N,
         periods=(BOX,) * 3,
         axis=AXIS,
-        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 4, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 5, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
     ),
     "solid": ParticlePotential(n_particles=N, periods=(BOX,) * 3, axis=AXIS),
 }
@@ -87,6 +89,17 @@ def test_the_pairs_are_those_of_a_plain_sum(potential: ParticlePotential) -> Non
     np.testing.assert_allclose(
         potential.functions.energy(c, z), naive(potential, np.asarray(c), np.array(z)), rtol=1e-10
     )
+
+
+@hypothesis.given(
+    share=st.floats(0.05, 0.95), cutoff=st.floats(1e-3, 1e3), n_shells=st.integers(1, 9), degree=st.integers(2, 3)
+)
+def test_no_shell_has_neighbours_at_its_end_alone(share: float, cutoff: float, n_shells: int, degree: int) -> None:
+    of = neighbourhood_of(share * cutoff, cutoff, n_shells, 2, degree)
+    assert of.n_shells in {max(1, n_shells - 1), n_shells}
+    shells = radial_splines(of.axis, jnp.linspace(share * cutoff, cutoff, 200)).value[:, of.first :]
+    # The largest value of a spline is 2 / 3, and 1 / 6 where only its outer half is left.
+    assert float(jnp.max(shells, axis=0).min()) > 0.16
 
 
 @pytest.mark.parametrize("potential", [POTENTIALS["neighbours"], POTENTIALS["angles in space"]], ids=["2-D", "3-D"])

@@ -1,12 +1,21 @@
 """Functions of a distance: against SciPy's B-splines and automatic differentiation, and beyond their range."""
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
-from hoam_plugin.potentials import RadialAxis, radial_polynomials, radial_slope, radial_splines, radial_value
+from hoam_plugin.potentials import (
+    RadialAxis,
+    core_and_power,
+    radial_polynomials,
+    radial_slope,
+    radial_splines,
+    radial_value,
+)
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -14,6 +23,7 @@ AXES = {
     "everywhere": RadialAxis(0.0, 2.0, 7, False),
     "cutoff": RadialAxis(0.0, 2.0, 7, True),
     "core": RadialAxis(0.5, 2.0, 7, True),
+    "soft core": RadialAxis(0.5, 2.0, 7, True, power=2),
 }
 ALL = pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
 INSIDE = np.linspace(0.55, 1.95, 23)
@@ -28,6 +38,20 @@ def spline(axis: RadialAxis, c: np.ndarray) -> BSpline:
     """The same function by SciPy, inside of the range."""
     knots = axis.core + axis.spacing * np.arange(-3, axis.n_cells + 4)
     return BSpline(knots, np.pad(c, (0, axis.n_cells + 3 - axis.n)), 3)
+
+
+@hypothesis.given(start=st.floats(1e-3, 1e3), share=st.floats(0, 1))
+def test_of_no_pair_that_was_seen_is_the_slope_more_than_three_times_that_at_the_core(
+    start: float, share: float
+) -> None:
+    closest = share * start
+    core, power = core_and_power(start, closest)
+    assert 1 <= power <= 12
+    assert core <= start
+    if core > closest > 0:
+        assert (core / closest) ** (power + 1) <= 3 * (1 + 1e-12)
+        # No softer and no nearer than that.
+        assert power == 12 or core < start or (core / closest) ** (power + 2) >= 3 * (1 - 1e-12)
 
 
 @ALL

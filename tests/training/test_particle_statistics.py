@@ -20,7 +20,7 @@ POTENTIALS = {
         periods=(BOX, BOX),
         axis=AXIS,
         # Some densities are beyond these ends.
-        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 4, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
+        neighbours=Neighbours(placed=neighbourhood_of(0.3, 1.9, 5, 2, 2)._replace(ends=((0.1, 0.6),) * 5)),
     ),
     "species": ParticlePotential(n_particles=N, periods=(BOX, BOX), axis=AXIS, one_body=2, species=(0, 1, 0, 1, 1)),
 }
