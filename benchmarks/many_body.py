@@ -200,6 +200,8 @@ def learned(
             print(row, flush=True)
             rows.append(row)
             models.setdefault(name, model)
+            # A process may map only so many pieces of compiled code.
+            jax.clear_caches()
     ends = [one.isel(time=[-1]) for one in (structure_of(second), own)]
     return rows, (off(structure_of(second), own), off(*ends)), models
 
