@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from hoam_plugin.surrogates import Surrogate
 from .jax_md_modules import jax_md_simulate, usual_promotions
 from .particle_energy import Displacement, learned_force
 from .particles_as_samples import PositionAndMomentum
-from .protocols import Pair, Shift
+from .protocols import Pair, Shift, SystemState
 
 # Keywords of jax-md's displacements that say other lengths than those of the space.
 _DEFORMING = ("box", "new_box", "perturbation")
@@ -54,14 +53,14 @@ def particle_ensemble(
     own = {n: constants[n] for n in surrogate.parameters if n in constants} | dict(parameters)
     learned = learned_force(surrogate, displacement_fn, parameters=own)
 
-    def force_fn(R: Array, *, of_this_step: Parameters | None = None, **kwargs: Any) -> Array:
+    def force_fn(R: Array, *, of_this_step: Parameters | None = None, **kwargs: object) -> Array:
         return learned(R, **(kwargs | dict(of_this_step or {})))
 
-    def passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    def passing_on(function: Callable[..., SystemState]) -> Callable[..., SystemState]:
         """Parameters that a call changes reach the force too: jax-md keeps a `kT` to its thermostat."""
 
         @functools.wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def called(*args: object, **kwargs: object) -> SystemState:
             changed = {n: kwargs[n] for n in surrogate.parameters if n in kwargs and n in taken}
             return function(*args, **kwargs, **({"of_this_step": changed} if changed else {}))
 
