@@ -83,12 +83,11 @@ def warn_of_unexplained_forces(model: Surrogate, ds: xr.Dataset) -> None:
     left = (1 - share) ** 0.5
     if left <= _LEFT_OVER:
         return
-    if potential.neighbours is None:
-        cure = (
-            "forces that depend on the neighbours of both particles too are learned with neighbours=hoam.Neighbours()"
-        )
-    else:
-        cure = "more configurations, or more shells in neighbours=hoam.Neighbours(n_shells, ...), may say more"
+    cure = "a longer cutoff or more configurations may say more"
+    if potential.neighbours is not None:
+        cure += ", or more shells, neighbours=hoam.Neighbours(n_shells, ...)"
+    elif potential.functions.n_species == 1:
+        cure += "; forces that depend on the neighbours of both particles too want neighbours=hoam.Neighbours()"
     warnings.warn(
         f"the learned forces leave {left:.0%} of the recorded ones over (root mean square): {cure}",
         UserWarning,

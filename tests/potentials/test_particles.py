@@ -213,6 +213,14 @@ def test_it_is_described_in_json(potential: ParticlePotential) -> None:
     assert potential_from(json.loads(json.dumps(description(potential)))) == potential
 
 
+def test_an_axis_without_a_power_is_that_of_files_before_there_was_one() -> None:
+    old = dataclasses.replace(POTENTIALS["torus"], axis=AXIS[:-1])
+    assert old == POTENTIALS["torus"]
+    written = json.loads(json.dumps(description(POTENTIALS["neighbours"])))
+    assert written != json.loads(json.dumps(written).replace("true, 12]", "true]"))
+    assert potential_from(json.loads(json.dumps(written).replace("true, 12]", "true]"))) == POTENTIALS["neighbours"]
+
+
 def test_before_fit_it_has_no_place() -> None:
     with pytest.raises(ValueError, match=r"axis=None: this ParticlePotential\(...\) does not know its particles yet"):
         _ = ParticlePotential().functions
