@@ -7,9 +7,9 @@ that depends on the velocity take part, the kick itself is a stochastic Heun ste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -19,6 +19,7 @@ from hoam_plugin.numerics import tabulation
 from hoam_plugin.numerics.integrators import Velocity
 from hoam_plugin.numerics.periodic import wrapped
 from hoam_plugin.potentials import ParticlePotential, VectorField
+from hoam_plugin.surrogates.blocks import Blocks, through
 from hoam_plugin.surrogates.learned import LearnedDynamics, learned_drift_over_steps
 
 # Positions and velocities of all samples.
@@ -64,25 +65,25 @@ def drift_kick_drift(
     return y.at[:, velocities].set(v).at[:, positions].add(mean_drift + dt / 2 * v)
 
 
+def is_tabulated(learned: LearnedDynamics, n_samples: int) -> bool:
+    """Whether the force of a step is a function of one periodic position, and reading it from a table costs less."""
+    structure = learned.structure
+    single = isinstance(learned.potential, VectorField) and len(structure.kinematics) == 1
+    if not (structure.kind == "kinetic" and single and tabulation.pays(n_samples, 1)):
+        return False
+    ((position, _),) = structure.kinematics
+    return learned.normalisation.periods[position] is not None
+
+
 def tables(
-    learned: LearnedDynamics,
-    starts: Float[Array, " S"],
-    sizes: Float[Array, " S"],
-    parameters: Parameters,
-    n_samples: int,
-) -> Float[Array, "S F 1"] | None:
-    """The force at the middle of all steps on a table of its one periodic position, or None for any other force.
+    learned: LearnedDynamics, starts: Float[Array, " S"], sizes: Float[Array, " S"], parameters: Parameters
+) -> Float[Array, "S F 1"]:
+    """The force at the middle of some steps on tables of its one periodic position, where it `is_tabulated`.
 
     Times are those since the start of the horizon. In one batch, the network costs a small part of what it costs step
     by step.
     """
-    structure = learned.structure
-    single = isinstance(learned.potential, VectorField) and len(structure.kinematics) == 1
-    if not (structure.kind == "kinetic" and single and tabulation.pays(n_samples, 1)):
-        return None
-    ((position, _),) = structure.kinematics
-    if learned.normalisation.periods[position] is None:
-        return None
+    ((position, _),) = learned.structure.kinematics
     dtype = starts.dtype
 
     def at_all_times(q: Float[Array, "m 1"]) -> Float[Array, "N 1"]:
@@ -96,36 +97,33 @@ def moved_with_tables(
     learned: LearnedDynamics,
     y: Float[Array, "n D"],
     sizes: Float[Array, " S"],
-    done: Int[Array, " T"],
-    tables: Float[Array, "S F 1"],
+    blocks: Blocks,
+    tables: Callable[[Int[Array, " K"]], Float[Array, "K F 1"]],
 ) -> list[Float[Array, "T n"]]:
     """The columns of the centred samples at the saved times, where force and kinematics are all that moves them.
 
-    Position and velocity are two plain vectors here, read and written once per step: a step of size 0 changes nothing,
-    so that the padding of the schedule needs no selection, and positions are wrapped once.
+    Position and velocity are two plain vectors here, read and written once per step, and positions are wrapped once.
 
     Args:
         learned: what moves them.
         y: centred samples at the start.
-        sizes: of all steps; 0 for padding.
-        done: number of steps before each of the saved times.
-        tables: the forces at the middle of the steps.
+        sizes: of all steps.
+        blocks: of the steps.
+        tables: the forces at the middle of steps, by their numbers.
     """
     ((position, velocity),) = learned.structure.kinematics
     length, mean = _length(learned, position, y.dtype), learned.normalisation.origin(y.dtype)[velocity]
 
-    def advance(carry: Plane, row: tuple[Array, Array]) -> tuple[Plane, Plane]:
+    def advance(carry: Plane, row: tuple[Array, Array]) -> Plane:
         q, v = carry
         size, table = row
         mean_drift = size / 2 * mean
         middle = wrapped(q + (mean_drift + size / 2 * v), length)
         v = v + size * tabulation.linear(table, middle, 0.0, length, periodic=False)[:, 0]
-        moved = (middle + (mean_drift + size / 2 * v), v)
-        return moved, moved
+        return middle + (mean_drift + size / 2 * v), v
 
     start = (y[:, position], y[:, velocity])
-    _, trail = jax.lax.scan(advance, start, (sizes, tables))
-    q, v = (jnp.concatenate([first[None], rest])[done] for first, rest in zip(start, trail, strict=True))
+    q, v = through(advance, lambda index: (sizes[index], tables(index)), start, blocks)
     q = wrapped(q, length)
     return [q, v] if position < velocity else [v, q]
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from hoam_plugin._types import DTypeLike, Scalar
 from hoam_plugin.dynamics import Normalisation
 from hoam_plugin.numerics import tolerances
+from hoam_plugin.surrogates.blocks import Blocks, blocks, known_length, length_for_any
 
 # Known on the host, or traced.
 Values: TypeAlias = jax.Array | np.ndarray
@@ -33,19 +34,17 @@ class Schedule(NamedTuple):
     Attributes:
         starts: of each step.
         sizes: of each step; 0 for padding.
-        real: whether each step is no padding.
-        done: for each saved time the number of steps taken before it.
+        blocks: of steps to every saved time; not of padding.
     """
 
     starts: Values
     sizes: Values
-    real: Values
-    done: Values
+    blocks: Blocks
 
     def rounded(self, dtype: DTypeLike) -> Schedule:
         """For compiled code: times known to the host and traced ones then have the same dtype."""
         starts, sizes = (jnp.asarray(part, dtype) for part in (self.starts, self.sizes))
-        return Schedule(starts, sizes, jnp.asarray(self.real), jnp.asarray(self.done))
+        return Schedule(starts, sizes, Blocks(*map(jnp.asarray, self.blocks)))
 
     def in_time(self, normalisation: Normalisation) -> Schedule:
         """A schedule in normalised time as one in the time since the start of the horizon."""
@@ -84,9 +83,10 @@ def substep(
 def known_schedule(start: float, times: Float[np.ndarray, " T"], dt: float) -> Schedule:
     """`schedule` in double precision on the host, padded so that nearby schedules share one compilation."""
     starts = np.concatenate([[start], times[:-1]])
-    counts = [tolerances.whole_steps(gap, dt, max(abs(start), abs(times[-1]))) for gap in (times - starts).tolist()]
-    n_steps = max(1, math.ceil(sum(counts) / _BUCKET) * _BUCKET)
-    return _laid_out(np, starts, times, np.asarray(counts, np.int32), n_steps)
+    latest = max(abs(start), abs(times[-1]))
+    counts = np.asarray([tolerances.whole_steps(gap, dt, latest) for gap in (times - starts).tolist()], np.int32)
+    n_steps = max(1, math.ceil(counts.sum() / _BUCKET) * _BUCKET)
+    return _laid_out(np, starts, times, counts, n_steps, known_length(counts, n_steps))
 
 
 def schedule(start: Float[Array, ""], times: Float[Array, " T"], dt: float, n_steps: int) -> Schedule:
@@ -96,10 +96,10 @@ def schedule(start: Float[Array, ""], times: Float[Array, " T"], dt: float, n_st
     counts = jnp.maximum(jnp.ceil(gaps / dt - tolerances.LEAST_EXCESS), 0).astype(jnp.int32)
     # A gap of round-off size only still has to be taken, in one step; an empty one must not divide by zero.
     counts = jnp.where(gaps > 0, jnp.maximum(counts, 1), 0)
-    return _laid_out(jnp, starts, times, counts, n_steps)
+    return _laid_out(jnp, starts, times, counts, n_steps, length_for_any(n_steps, len(times)))
 
 
-def _laid_out(numpy: ModuleType, starts: Values, times: Values, counts: Values, n_steps: int) -> Schedule:
+def _laid_out(numpy: ModuleType, starts: Values, times: Values, counts: Values, n_steps: int, length: int) -> Schedule:
     """The steps one by one, by NumPy or its like."""
     gaps = times - starts
     done = numpy.cumsum(counts, dtype=numpy.int32)
@@ -107,5 +107,6 @@ def _laid_out(numpy: ModuleType, starts: Values, times: Values, counts: Values, 
     interval = numpy.minimum(numpy.searchsorted(done, step, side="right"), len(times) - 1)
     sizes = gaps / numpy.maximum(counts, 1).astype(gaps.dtype)
     within = (step - (done - counts)[interval]).astype(gaps.dtype)
-    real = step < done[-1]
-    return Schedule(starts[interval] + within * sizes[interval], numpy.where(real, sizes[interval], 0), real, done)
+    sizes_of_steps = numpy.where(step < done[-1], sizes[interval], 0)
+    in_blocks = blocks(numpy, counts, n_steps, length)
+    return Schedule(starts[interval] + within * sizes[interval], sizes_of_steps, in_blocks)

@@ -8,7 +8,6 @@ population, so that the result does not depend on the number of threads, but for
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
@@ -19,7 +18,7 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
 from hoam_plugin.steppers import clock
-from hoam_plugin.surrogates import one_step
+from hoam_plugin.surrogates import one_step, pieces
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.schedule import substep
@@ -27,8 +26,6 @@ from hoam_plugin.surrogates.trained_range import Policy
 
 # Of the whole population or a part.
 Samples: TypeAlias = Float[Array, "_ D"]
-
-_ROWS = 512
 
 # Below about a millisecond of work per step, handing it to threads costs more than it saves.
 _LEAST_WORK = 50_000_000
@@ -128,11 +125,7 @@ def _move(
     parameters: Parameters,
 ) -> Samples:
     y, increment = piece
-
-    def move(y: Samples, increment: Samples) -> Samples:
-        return one_step.moved(learned, options.integrator, y, elapsed, dt.astype(y.dtype), parameters, increment)
-
-    return _in_chunks(move, y, increment)
+    return pieces.moved(learned, options.integrator, y, elapsed, dt.astype(y.dtype), parameters, increment)
 
 
 @functools.partial(_one_thread, static_argnames="part")
@@ -158,25 +151,10 @@ def _move_on(
         own_key = jax.random.fold_in(key, i)
         elapsed, size = substep(learned.normalisation, options.equal_in, start, dt, n_steps, i)
         increment = own(one_step.increment(learned, options.noise, everything, elapsed, size, parameters, own_key))
-
-        def move(y: Samples, increment: Samples) -> Samples:
-            return one_step.moved(learned, options.integrator, y, elapsed, size, parameters, increment)
-
-        return learned.normalisation.wrapped(_in_chunks(move, y, increment))
+        moved = pieces.moved(learned, options.integrator, y, elapsed, size, parameters, increment)
+        return learned.normalisation.wrapped(moved)
 
     return jax.lax.fori_loop(0, n_steps, step, own(everything))
-
-
-def _in_chunks(function: Callable[[Samples, Samples], Samples], *arrays: Samples) -> Samples:
-    """Row by row functions of two arrays, so many rows at a time as fit the cache."""
-    n, n_dims = arrays[0].shape
-    rows = min(_ROWS, n)
-    n_chunks = math.ceil(n / rows)
-    # What fills up the last chunk is cut off again.
-    first, second = (
-        jnp.pad(a, ((0, n_chunks * rows - n), (0, 0)), mode="edge").reshape(n_chunks, rows, n_dims) for a in arrays
-    )
-    return jax.lax.map(lambda chunk: function(*chunk), (first, second)).reshape(-1, n_dims)[:n]
 
 
 @jax.jit

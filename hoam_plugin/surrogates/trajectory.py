@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.checks import increasing_times
 from hoam_plugin._types import Key, Scalar, State, StateT
 from hoam_plugin.dynamics import Normalisation, with_parts
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import ParameterRow, clock, default_float
-from hoam_plugin.surrogates import kinetic, one_step
+from hoam_plugin.surrogates import kinetic, one_step, pieces
+from hoam_plugin.surrogates.blocks import through
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.schedule import Schedule, Values, known_schedule, most_steps, schedule
@@ -166,27 +167,27 @@ def _parts(
     """The centred samples at the saved times, variable by variable."""
     dtype = first.dtype
     starts, sizes = jnp.asarray(schedule.starts, dtype), jnp.asarray(schedule.sizes, dtype)
-    done = jnp.asarray(schedule.done)
-    tables = None
-    if options.integrator is None:
-        tables = kinetic.tables(learned, starts, sizes, parameters, len(first))
+    tabulated = options.integrator is None and kinetic.is_tabulated(learned, len(first))
     plain = not any(learned.layout.shapes) and not learned.has_noise and not learned.dynamics.has_driven_drift
-    if tables is not None and plain:
-        columns = kinetic.moved_with_tables(learned, first, sizes, done, tables)
+
+    def tables(index: Int[Array, " K"]) -> Float[Array, "K F 1"]:
+        return kinetic.tables(learned, starts[index], sizes[index], parameters)
+
+    if tabulated and plain:
+        columns = kinetic.moved_with_tables(learned, first, sizes, schedule.blocks, tables)
         return [column[:, :, None] for column in columns]
 
-    @jax.checkpoint
-    def advance(y: Samples, row: tuple[Array, Array, Array, Array, Array | None]) -> tuple[Samples, Samples]:
-        index, start, size, take, table = row
+    def rows_of(index: Int[Array, " K"]) -> tuple[Array, Array, Array, Array | None]:
+        return index, starts[index], sizes[index], tables(index) if tabulated else None
+
+    def advance(y: Samples, row: tuple[Array, Array, Array, Array | None]) -> Samples:
+        index, start, size, table = row
         step_key = None if key is None else jax.random.fold_in(key, index)
         noise = one_step.increment(learned, options.noise, y, start, size, parameters, step_key)
-        moved = one_step.moved(learned, options.integrator, y, start, size, parameters, noise, table)
-        moved = jnp.where(take, learned.normalisation.wrapped(moved), y)
-        return moved, moved
+        moved = pieces.moved(learned, options.integrator, y, start, size, parameters, noise, table)
+        return learned.normalisation.wrapped(moved)
 
-    rows = (jnp.arange(len(sizes), dtype=jnp.int32), starts, sizes, schedule.real, tables)
-    _, trail = jax.lax.scan(advance, first, rows)
-    saved = jnp.concatenate([first[None], trail])[done]
+    saved = through(advance, rows_of, first, schedule.blocks)
     ends = np.cumsum([math.prod(shape) for shape in learned.layout.shapes])[:-1].tolist()
     return jnp.split(saved, ends, axis=-1)
 
@@ -213,18 +214,14 @@ def stepwise(
         key: random key, or None.
         schedule: of the substeps.
     """
+    starts, sizes = jnp.asarray(schedule.starts), jnp.asarray(schedule.sizes)
 
     @jax.checkpoint
-    def advance(state: StateT, row: tuple[Array, Array, Array, Array]) -> tuple[StateT, StateT]:
-        index, start, size, take = row
+    def advance(state: StateT, row: tuple[Array, Array, Array]) -> StateT:
+        index, start, size = row
         step_key = None if key is None else jax.random.fold_in(key, index)
-        moved = step(clock.with_elapsed(state, origin, start), size, parameters, step_key)
-        moved = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
-        return moved, dataclasses.replace(moved, aux=())
+        return step(clock.with_elapsed(state, origin, start), size, parameters, step_key)
 
-    rows = (jnp.arange(len(schedule.sizes), dtype=jnp.int32), schedule.starts, schedule.sizes, schedule.real)
-    _, trail = jax.lax.scan(advance, state, rows)
-    first = dataclasses.replace(state, aux=())
-    saved = jax.tree.map(lambda start, rest: jnp.concatenate([start[None], rest])[schedule.done], first, trail)
+    saved = through(advance, lambda index: (index, starts[index], sizes[index]), state, schedule.blocks)
     everywhere = along(state, times, remainders)
     return jax.vmap(clock.with_time)(dataclasses.replace(saved, aux=everywhere.aux), times, remainders)
