@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hoam_plugin import plots as plots
     from hoam_plugin import quadrature as quadrature
     from hoam_plugin import recipes as recipes
+    from hoam_plugin.compiled_code import keep_compiled_code as keep_compiled_code
     from hoam_plugin.losses import DICE as DICE
     from hoam_plugin.losses import ActionMatching as ActionMatching
     from hoam_plugin.losses import MomentMatching as MomentMatching
@@ -66,6 +67,7 @@ _HOMES = {
     "dispersion": "",
     "ensemble": "",
     "fit": "training",
+    "keep_compiled_code": "compiled_code",
     "load": "surrogates",
     "plots": "",
     "quadrature": "",

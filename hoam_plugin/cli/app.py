@@ -17,6 +17,7 @@ from hoam_plugin.cli.demo import demo
 from hoam_plugin.cli.fit import fit
 from hoam_plugin.cli.listing import list_steppers
 from hoam_plugin.cli.simulate import simulate
+from hoam_plugin.compiled_code import keep_in_new_process
 
 EXIT_FAULT = 1
 EXIT_ERROR = 2
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with _one_line_warnings():
+            keep_in_new_process()
             app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         _say("error", _with_remedy(error))
