@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin._types import DTypeLike, Scalar
-from hoam_plugin.numerics.periodic import wrapped_by_product, wrapped_closed
+from hoam_plugin.numerics.grid_functions import axis_of, grid_of, interpolated
+from hoam_plugin.numerics.periodic import wrapped_by_product
 
 # Points, one row each -> values, one row each.
 Function: TypeAlias = Callable[[Float[Array, "m P"]], Float[Array, "m Y"]]
@@ -57,7 +58,9 @@ def at_samples(function: Function, q: Float[Array, "n P"], periods: tuple[Scalar
         periods: of every coordinate, or None.
     """
     if q.shape[1] == 2:
-        return _cubic_in_two(function, q, periods)
+        sides = (SIDE - (period is None) for period in periods)
+        axes = tuple(axis_of(q[:, d], *of) for d, of in enumerate(zip(periods, sides, strict=True)))
+        return interpolated(axes, function(grid_of(axes)), q)
     if periods[0] is not None:
         return linear(table_of_period(function, periods[0], 1, q.dtype)[0], q[:, 0], 0.0, periods[0], periodic=True)
     low, high = jax.lax.stop_gradient((jnp.min(q), jnp.max(q)))
@@ -113,42 +116,6 @@ def _chebyshev() -> np.ndarray:
     on_point = hit.any(axis=1)
     matrix[on_point] = hit[on_point]
     return matrix
-
-
-def _cubic_in_two(
-    function: Function, q: Float[Array, "n 2"], periods: tuple[Scalar | None, ...]
-) -> Float[Array, "n Y"]:
-    axes, cells, weights = zip(*(_axis(q[:, d], period) for d, period in enumerate(periods)), strict=True)
-    grid = jnp.stack([a.reshape(-1) for a in jnp.meshgrid(*axes, indexing="ij")], axis=-1)
-    table = jax.lax.optimization_barrier(function(grid))
-    total = jnp.zeros((len(q), table.shape[1]), table.dtype)
-    for i in range(4):
-        for j in range(4):
-            row = _row(table, (cells[0] + i) * len(axes[1]) + cells[1] + j)
-            total = total + (weights[0][i] * weights[1][j])[:, None] * row
-    return total
-
-
-def _axis(q: Float[Array, " n"], period: Scalar | None) -> tuple[Array, Array, list[Array]]:
-    """Grid points (one more before and two more behind), index of the first of four neighbours, and their weights."""
-    if period is None:
-        low, high = jax.lax.stop_gradient((jnp.min(q), jnp.max(q)))
-        spacing = jnp.maximum(high - low, 1e3 * jnp.finfo(q.dtype).tiny) / (SIDE - 1)
-    else:
-        low, spacing = jnp.zeros((), q.dtype), jnp.asarray(period / SIDE, q.dtype)
-    place = (q - low) / spacing
-    if period is not None:
-        place = wrapped_closed(place, SIDE)
-    cell = jnp.clip(jax.lax.stop_gradient(place).astype(jnp.int32), 0, SIDE - (2 if period is None else 1))
-    f = place - cell.astype(q.dtype)
-    axis = low + spacing * jnp.arange(-1, SIDE + 2, dtype=q.dtype)
-    weights = [
-        -f * (f - 1) * (f - 2) / 6,
-        (f + 1) * (f - 1) * (f - 2) / 2,
-        -(f + 1) * f * (f - 2) / 2,
-        (f + 1) * f * (f - 1) / 6,
-    ]
-    return axis, cell, weights
 
 
 def _row(table: Float[Array, "m ..."], index: Int[Array, " n"]) -> Float[Array, "n ..."]:

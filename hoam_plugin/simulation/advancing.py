@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from hoam_plugin._types import Key, Parameters, State
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.simulation.starts import Start
-from hoam_plugin.steppers import Stepper, abilities_of, clock, default_float
+from hoam_plugin.steppers import AdvanceByTables, Stepper, abilities_of, clock, default_float
 
 # Recorded arrays by name.
 Record: TypeAlias = Mapping[str, jax.Array | np.ndarray]
@@ -106,10 +106,24 @@ def _over_interval_in_parts(
     *,
     rates: bool,
 ) -> tuple[State, Record]:
-    steps = abilities_of(stepper).advance_in_parts
-    assert steps is not None  # it said into how many parts
-    state = steps(state, interval.size, int(interval.n_steps), parameters, key, pool, n_parts)
+    in_parts = abilities_of(stepper).in_parts
+    assert in_parts is not None  # it said into how many parts
+    state = in_parts.advance(state, interval.size, int(interval.n_steps), parameters, key, pool, n_parts)
     return _compiled_at_end(stepper, state, interval, parameters, rates=rates)
+
+
+def advance_by_tables(tables: AdvanceByTables, otherwise: Advance) -> Advance:
+    """The same by what a stepper has tabulated, as far as that goes."""
+
+    def over_tabulated_interval(
+        stepper: Stepper, state: State, interval: Interval, parameters: Parameters, key: Key, *, rates: bool
+    ) -> tuple[State, Record]:
+        moved = tables(state, interval.size, interval.n_steps, parameters, key) if int(interval.n_steps) else None
+        if moved is None:
+            return otherwise(stepper, state, interval, parameters, key, rates=rates)
+        return _compiled_at_end(stepper, moved, interval, parameters, rates=rates)
+
+    return over_tabulated_interval
 
 
 class Leg(NamedTuple):

@@ -11,7 +11,15 @@ import jax
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._internal.threads import settings_reach_threads
 from hoam_plugin._types import Key
-from hoam_plugin.simulation.advancing import Advance, Put, Runs, advance, advance_in_parts, advance_whole
+from hoam_plugin.simulation.advancing import (
+    Advance,
+    Put,
+    Runs,
+    advance,
+    advance_by_tables,
+    advance_in_parts,
+    advance_whole,
+)
 from hoam_plugin.steppers import abilities_of
 
 
@@ -30,14 +38,18 @@ def record_on_threads(runs: Runs, keys: Key, put: Put) -> None:
     """
     n_runs = len(keys)
     workers, own_threads = _number_of_workers(n_runs)
-    parts = abilities_of(runs.stepper).parts
-    n_parts = parts(runs.n_samples, available_cores() // workers) if parts is not None and own_threads else 1
+    in_parts, tables = abilities_of(runs.stepper).in_parts, abilities_of(runs.stepper).tables
+    n_parts = (
+        in_parts.number(runs.n_samples, available_cores() // workers) if in_parts is not None and own_threads else 1
+    )
     stopped = threading.Event()
     with ThreadPoolExecutor(n_parts * workers) as pool:
         chosen = advance_in_parts(pool, n_parts) if n_parts > 1 else _compiled_advance(n_runs)
 
         def one_run(run: int, key: Key) -> None:
-            for index, (steps_taken, record) in enumerate(runs.trajectory(chosen, runs.begin(run, key))):
+            quicker = None if tables is None else tables(runs.n_samples)
+            own = chosen if quicker is None else advance_by_tables(quicker, chosen)
+            for index, (steps_taken, record) in enumerate(runs.trajectory(own, runs.begin(run, key))):
                 if stopped.is_set():
                     return
                 put(run, index, steps_taken, record)

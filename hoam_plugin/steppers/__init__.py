@@ -2,7 +2,7 @@
 
 from hoam_plugin._types import Parameters
 from hoam_plugin.steppers import clock, published
-from hoam_plugin.steppers.abilities import Abilities, Description, OfState, abilities_of
+from hoam_plugin.steppers.abilities import Abilities, AdvanceByTables, Description, InParts, OfState, abilities_of
 from hoam_plugin.steppers.checks import require_stepper
 from hoam_plugin.steppers.contract import NamedStepper, Stepper, TrainedStepper
 from hoam_plugin.steppers.layout import SampleLayout
@@ -21,7 +21,9 @@ from hoam_plugin.steppers.variables import ATTRIBUTES, Variable, text_attribute
 __all__ = [
     "ATTRIBUTES",
     "Abilities",
+    "AdvanceByTables",
     "Description",
+    "InParts",
     "NamedStepper",
     "OfState",
     "ParameterRow",

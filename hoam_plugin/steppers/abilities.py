@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import numpy as np
@@ -19,12 +19,15 @@ from hoam_plugin.steppers.variables import Variable
 Description: TypeAlias = tuple[str, dict[str, object]]
 
 
-# Every stepper takes states of its own class, which no type of an argument can say: there they are Any.
+# Every stepper takes states of its own class, which no type of an argument can say.
+AnyState: TypeAlias = Any
+
+
 @runtime_checkable
 class OfState(Protocol):
     """A function of a state and the parameters of its run: name to array."""
 
-    def __call__(self, state: Any, parameters: Parameters, /) -> Mapping[str, ArrayLike]:
+    def __call__(self, state: AnyState, parameters: Parameters, /) -> Mapping[str, ArrayLike]:
         """Values per sample or one for all."""
         ...
 
@@ -33,7 +36,7 @@ class OfState(Protocol):
 class Advance(Protocol):
     """A number of equal steps, in compiled code."""
 
-    def __call__(self, state: Any, dt: Scalar, n_steps: jax.Array, parameters: Parameters, key: Key, /) -> State:
+    def __call__(self, state: AnyState, dt: Scalar, n_steps: jax.Array, parameters: Parameters, key: Key, /) -> State:
         """The state after them."""
         ...
 
@@ -44,7 +47,7 @@ class AdvanceInParts(Protocol):
 
     def __call__(
         self,
-        state: Any,
+        state: AnyState,
         dt: Scalar,
         n_steps: int,
         parameters: Parameters,
@@ -54,6 +57,29 @@ class AdvanceInParts(Protocol):
         /,
     ) -> State:
         """The state after them."""
+        ...
+
+
+class InParts(NamedTuple):
+    """Threads that share the samples of a step.
+
+    Attributes:
+        number: (n_samples, n_workers) -> how many.
+        advance: (state, dt, n_steps, parameters, key, pool, number) -> state.
+    """
+
+    number: Callable[[int, int], int]
+    advance: AdvanceInParts
+
+
+@runtime_checkable
+class AdvanceByTables(Protocol):
+    """A number of equal steps of one run, outside of compiled code, from one saved time to the next."""
+
+    def __call__(
+        self, state: AnyState, dt: jax.Array, n_steps: jax.Array, parameters: Parameters, key: Key, /
+    ) -> State | None:
+        """The state after them; None where they have to be taken in another way."""
         ...
 
 
@@ -82,8 +108,8 @@ class Abilities:
             described.
         parameter_row: (parameters) -> the parameters of one run in the form that keeps all of their digits.
         advance: (state, dt, n_steps, parameters, key) -> state after a traceable number of steps of mean size dt.
-        parts: (n_samples, n_workers) -> number of threads that share a step.
-        advance_in_parts: (state, dt, n_steps, parameters, key, pool, n_parts) -> state; `advance` on threads.
+        in_parts: how threads share the samples of a step.
+        tables: (n_samples) -> a quicker way for one run of so many samples, or None.
         at_equal_steps: (dt) -> the stepper whose steps are equal in time and no longer than dt, where its own are not.
         steps_between: (start, end) -> number of its own steps between two times, where they are not equal in time.
         solve: (state, times, parameters, *, key, dt) -> states at all of the times, with a leading time axis.
@@ -100,12 +126,12 @@ class Abilities:
     sample_coordinates: Callable[[int], Mapping[str, xr.Variable]] | None = None
     check_run: Callable[[Mapping[str, np.ndarray], float], None] | None = None
     check_domain: Callable[[Mapping[str, np.ndarray], np.ndarray], None] | None = None
-    recover: Callable[[Any, Any, Parameters], State | None] | None = None
+    recover: Callable[[AnyState, AnyState, Parameters], State | None] | None = None
     describe: Callable[[], Description | None] | None = None
     parameter_row: Callable[[Parameters], Parameters] | None = None
     advance: Advance | None = None
-    parts: Callable[[int, int], int] | None = None
-    advance_in_parts: AdvanceInParts | None = None
+    in_parts: InParts | None = None
+    tables: Callable[[int], AdvanceByTables | None] | None = None
     at_equal_steps: Callable[[float], object] | None = None
     steps_between: Callable[[float, float], int] | None = None
     solve: Callable[..., State] | None = None

@@ -22,8 +22,8 @@ from hoam_plugin.dynamics import compute_dtype
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.integrators import Integrator
 from hoam_plugin.numerics.normals import NORMALS, Noise
-from hoam_plugin.steppers import Abilities, OfState, ParameterRow, Variable, clock, default_float, row_of
-from hoam_plugin.surrogates import description, file_format, log_density, one_step, threads, trajectory
+from hoam_plugin.steppers import Abilities, InParts, OfState, ParameterRow, Variable, clock, default_float, row_of
+from hoam_plugin.surrogates import description, file_format, flow_tables, log_density, one_step, threads, trajectory
 from hoam_plugin.surrogates.file_contents import contents_of
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options, require_integrator
@@ -252,8 +252,8 @@ class Surrogate:
             check_domain=self._check_domain,
             parameter_row=self._parameter_row,
             advance=self._advance,
-            parts=self._parts,
-            advance_in_parts=self._advance_in_parts,
+            in_parts=InParts(self._parts, self._advance_in_parts),
+            tables=self._tables,
             at_equal_steps=self._at_equal_steps,
             steps_between=None if self._is_equal_in_time else self._steps_between,
             state_from_samples=place.state_from_samples if place.whole is None else None,
@@ -289,6 +289,9 @@ class Surrogate:
     def _parts(self, n_samples: int, n_workers: int) -> int:
         """Into how many parts `simulate` divides the samples of a step when `n_workers` cores are free."""
         return threads.number_of_parts(self.learned, self.trained.policy, n_samples, n_workers)
+
+    def _tables(self, n_samples: int) -> flow_tables.FlowTables | None:
+        return flow_tables.flow_tables(self.learned, self.trained, self.options, n_samples)
 
     def _advance_in_parts(
         self,

@@ -13,7 +13,7 @@ import hoam_plugin as hoam
 from hoam_plugin.dynamics import clock_through
 from hoam_plugin.simulation import workers
 from hoam_plugin.steppers import abilities_of
-from hoam_plugin.surrogates import threads, with_learned
+from hoam_plugin.surrogates import pieces, threads, with_learned
 
 TIMES = np.asarray([0.0, 1.0, 2.5, 4.0])
 
@@ -25,17 +25,17 @@ def test_host_threads_share_a_step(
     """Three uneven parts in chunks of uneven size give what one piece gives."""
     chosen = model if noise is None else noisy.with_options(noise=noise)
     state = model.init(jax.random.key(2), 64, {"mu": 1.4})
-    monkeypatch.setattr(threads, "_ROWS", 10)
+    monkeypatch.setattr(pieces, "_ROWS", 10)
     monkeypatch.setattr(workers, "available_cores", lambda: 3)
 
     def run() -> xr.Dataset:
         key = jax.random.key(4)
         return hoam.simulate(chosen, {"mu": [1.4]}, TIMES, key=key, initial=state, n_samples=64, dt=0.4, progress=False)
 
-    assert abilities_of(chosen).parts(64, 3) == 1
+    assert abilities_of(chosen).in_parts.number(64, 3) == 1
     whole = run()
     monkeypatch.setattr(threads, "_LEAST_WORK", 1)
-    assert abilities_of(chosen).parts(64, 3) == 3
+    assert abilities_of(chosen).in_parts.number(64, 3) == 3
     divided = run()
     for name in ("x", "v", "electric_energy"):
         np.testing.assert_allclose(divided[name], whole[name], rtol=1e-4, atol=1e-4)
