@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
 
 from hoam_plugin._internal.checks import positive_float, positive_int
-from hoam_plugin._internal.files import as_path, written_aside
+from hoam_plugin._internal.files import as_path
 from hoam_plugin.cli.parsing import (
     Location,
     Output,
@@ -70,11 +71,27 @@ class Course:
 
     Attributes:
         overwrite: replace an existing output once the new one is complete.
+        resume: keep complete runs of a Zarr output in any case, and go on with what is missing of an earlier command
+            with the same arguments that was stopped, was killed or had runs that failed.
         progress: show a progress bar.
     """
 
     overwrite: Overwrite = False
+    resume: Annotated[bool, Parameter(negative=())] = False
     progress: bool = True
+
+    def require_possible(self, output: Path) -> None:
+        """Raise ValueError for options that exclude each other or the form of the output."""
+        if self.resume and self.overwrite:
+            raise ValueError("--resume goes on with what is there, and --overwrite begins anew; give one of them")
+        if self.resume:
+            from hoam_plugin.ensembles import is_netcdf
+
+            if is_netcdf(output):
+                raise ValueError(
+                    f"--resume needs a Zarr folder, and --output={str(output)!r} names a netCDF file, which is written "
+                    "as a whole; name it .zarr"
+                )
 
 
 def simulate(
@@ -105,7 +122,8 @@ def simulate(
         seed: seed of all random numbers.
         course: of the command, see `Course`.
     """
-    require_output(output, overwrite=course.overwrite, inputs=(as_path(stepper), initial))
+    course.require_possible(output)
+    require_output(output, overwrite=course.overwrite or course.resume, inputs=(as_path(stepper), initial))
     require_input("--initial", initial)
     if saved.nodes is not None and saved.times is not None:
         raise ValueError(f"--nodes={saved.nodes!r} and --times={saved.times!r} exclude each other; give one of them")
@@ -144,6 +162,8 @@ def simulate(
             rates=rates,
             clock=saved.clock,
             store=store,
+            resume=course.resume,
+            overwrite=course.overwrite and store is not None,
             progress=course.progress,
         )
 
@@ -153,7 +173,11 @@ def simulate(
         ensembles.save(ds, output, overwrite=course.overwrite)
     else:
         # Streamed, so that memory does not limit what can be saved.
-        with written_aside(output) as aside:
-            ds = run(aside)
+        try:
+            ds = run(output)
+        except KeyboardInterrupt as interrupt:
+            if course.resume:
+                raise KeyboardInterrupt(f"{output}: complete runs are kept, and --resume goes on") from interrupt
+            raise
     sizes = " x ".join(f"{ds.sizes[dim]} {dim}s" for dim in ensembles.DIMS)
     print(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")

@@ -1,6 +1,7 @@
 """What any stepper did, as `xarray.Dataset`s: their form, how they are read, selected, made, checked and stored."""
 
 from hoam_plugin.ensembles.building import build, creation_attributes, frame
+from hoam_plugin.ensembles.chunking import cut
 from hoam_plugin.ensembles.dataset_type import Ensemble, EnsembleMethods
 from hoam_plugin.ensembles.names import DIMS, is_label, parameter_names, variable_names
 from hoam_plugin.ensembles.parameter_declaration import require_parameters_declared
@@ -16,6 +17,7 @@ __all__ = [
     "EnsembleMethods",
     "build",
     "creation_attributes",
+    "cut",
     "frame",
     "is_label",
     "is_netcdf",

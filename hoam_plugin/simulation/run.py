@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import cast, get_args
 
 import jax
-import numpy as np
 import xarray as xr
 
-from hoam_plugin import registry
+from hoam_plugin import ensembles, registry
 from hoam_plugin._internal.checks import one_of, parameter_table, positive_float, positive_int, random_key
+from hoam_plugin._internal.files import as_path
+from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key, Numbers, State
 from hoam_plugin.dynamics import PopulationClock, clock_attribute
@@ -19,11 +20,12 @@ from hoam_plugin.ensembles import Ensemble
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
+from hoam_plugin.simulation.campaigns import request_of, require_same_store
 from hoam_plugin.simulation.pilots import Clock, clock_of_pilot
 from hoam_plugin.simulation.recorded_frame import attributes_of, frame_of_runs, recorded_variables
-from hoam_plugin.simulation.runs_together import record_together
+from hoam_plugin.simulation.recording import raise_failures, record
 from hoam_plugin.simulation.saved_times import Times, saved_times
-from hoam_plugin.simulation.sinks import sink_of
+from hoam_plugin.simulation.sinks import MemorySink, Sink, StoreOptions, ZarrSink
 from hoam_plugin.simulation.starts import replicas, start_of_runs
 from hoam_plugin.steppers import Stepper, abilities_of, require_stepper
 
@@ -40,6 +42,8 @@ def simulate(
     rates: bool = False,
     clock: Clock = "physical",
     store: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Ensemble:
     """Run `stepper` once per row of `parameters` and return an ensemble.
@@ -63,7 +67,12 @@ def simulate(
             "population" travels, found by a run ahead of 2000 samples at 129 times. The ensemble then carries that
             clock, which `fit` takes as well, and `quadrature_weight` still integrates over time. Where the pace is
             even, both are the same.
-        store: a Zarr folder to stream into; the returned ensemble is then read from there as needed.
+        store: a Zarr folder to stream into; the returned ensemble is then read from there as needed. Where some runs
+            fail the others go on, and are kept in the folder `<store>.unfinished`.
+        resume: keep the complete runs of `store` in any case, also where the process is killed, and go on with what is
+            missing of an earlier call with the same arguments. Processors give the same numbers as undisturbed runs,
+            to the bit.
+        overwrite: replace a finished `store` once the new one is complete.
         progress: show a progress bar.
 
     Returns:
@@ -71,9 +80,10 @@ def simulate(
 
     Raises:
         ValueError: bad parameters, times, n_samples, dt or initial population, or given times with the clock of the
-            population, before anything is run.
-        FileExistsError: `store` exists.
-        FloatingPointError: the run produced a non-finite sample.
+            population, or `resume` without a store or with other arguments than before, before anything is run.
+        FileExistsError: `store` exists, or is unfinished, and `resume` is false.
+        FloatingPointError: a run produced a non-finite sample.
+        RuntimeError: some of the runs of a store failed in another way.
     """
     stepper = registry.stepper(stepper) if isinstance(stepper, str) else require_stepper("stepper", stepper)
     random_key(key)
@@ -82,6 +92,10 @@ def simulate(
     n_samples = positive_int("n_samples", n_samples)
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
     one_of("clock", clock, get_args(Clock))
+    if resume and store is None:
+        raise ValueError("resume=True goes on with the runs of a store; name it, as in store='truth.zarr'")
+    if resume and overwrite:
+        raise ValueError("resume=True goes on with what is there, and overwrite=True begins anew; choose one")
     if clock == "population" and not isinstance(times, Rule):
         raise ValueError(
             f"clock='population' spreads the nodes of a rule, and times={times!r} are fixed already; pass a rule such "
@@ -113,16 +127,20 @@ def simulate(
     if population is not None:
         attributes |= clock_attribute(population, (float(saved[0]), float(saved[-1])))
     frame = frame_of_runs(stepper, table, saved, weights, attributes, n_runs=n_runs, n_samples=n_samples)
-    sink = sink_of(store, frame, recorded_variables(stepper, rates=rates), able.diagnostic_variables)
     runs = Runs(stepper, table, start, n_samples, saved, largest_step, rates)
+    described = (frame, recorded_variables(stepper, rates=rates), able.diagnostic_variables)
+    if store is None:
+        sink: Sink = MemorySink(*described)
+    else:
+        if resume and as_path(store, "store").exists():
+            require_same_store(as_path(store, "store"), frame, n_samples)
+            return ensembles.load(store, lazy=True)
+        at_once = n_runs if workers.have_accelerator() else min(n_runs, available_cores())
+        options = StoreOptions(n_at_once=at_once, campaign=resume, resume=resume, overwrite=overwrite)
+        sink = ZarrSink(store, *described, request=request_of(runs, key, initial), options=options)
     with sink, progress_bar("simulate", n_runs * runs.n_steps, show=progress) as advance_bar:
-
-        def put(run: int, index: int, steps_taken: int, record: Mapping[str, np.ndarray]) -> None:
-            runs.require_finite(run, index, record)
-            sink.put(run, index, record)
-            advance_bar(steps_taken)
-
-        record_all = record_together if workers.have_accelerator() else workers.record_on_threads
-        record_all(runs, jax.random.split(key, n_runs), put)
+        failures = record(runs, jax.random.split(key, n_runs), sink, advance_bar, others_go_on=store is not None)
+        if failures:
+            raise_failures(table, n_runs, failures, sink.keep())
         sink.finish()
     return cast(Ensemble, sink.result())

@@ -20,27 +20,42 @@ def have_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def record_on_threads(runs: Runs, keys: Key, put: Put) -> None:
+def record_on_threads(
+    runs: Runs,
+    keys: Key,
+    put: Put,
+    *,
+    n_in_all: int | None = None,
+    failed: Callable[[int, Exception], None] | None = None,
+) -> None:
     """Take every run from its start through all saved times, on the processors of the host.
 
     Args:
         runs: what they have in common.
         keys: one per run.
         put: takes what is recorded.
+        n_in_all: number of runs where these are some of more. It decides how a step is compiled and divided, so that
+            these are what they are among all of them, to the bit.
+        failed: takes the number and the error of a run that fails, and the others go on; without it they stop.
     """
-    n_runs = len(keys)
-    workers, own_threads = _number_of_workers(n_runs)
+    n_in_all = len(keys) if n_in_all is None else n_in_all
+    workers, own_threads = _number_of_workers(n_in_all)
     parts = abilities_of(runs.stepper).parts
     n_parts = parts(runs.n_samples, available_cores() // workers) if parts is not None and own_threads else 1
     stopped = threading.Event()
     with ThreadPoolExecutor(n_parts * workers) as pool:
-        chosen = advance_in_parts(pool, n_parts) if n_parts > 1 else _compiled_advance(n_runs)
+        chosen = advance_in_parts(pool, n_parts) if n_parts > 1 else _compiled_advance(n_in_all)
 
         def one_run(run: int, key: Key) -> None:
-            for index, (steps_taken, record) in enumerate(runs.trajectory(chosen, runs.begin(run, key))):
-                if stopped.is_set():
-                    return
-                put(run, index, steps_taken, record)
+            try:
+                for index, (steps_taken, record) in enumerate(runs.trajectory(chosen, runs.begin(run, key))):
+                    if stopped.is_set():
+                        return
+                    put(run, index, steps_taken, record)
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(run, error)
 
         _spread(one_run, keys, workers, stopped)
 
