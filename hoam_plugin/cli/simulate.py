@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,6 +27,8 @@ from hoam_plugin.cli.parsing import (
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from hoam_plugin.simulation import Client
 
 _N_SAMPLES = 25_000
 
@@ -73,25 +76,51 @@ class Course:
         overwrite: replace an existing output once the new one is complete.
         resume: keep complete runs of a Zarr output in any case, and go on with what is missing of an earlier command
             with the same arguments that was stopped, was killed or had runs that failed.
+        scheduler: address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the runs; they need this
+            package and the folder of the output.
         progress: show a progress bar.
     """
 
     overwrite: Overwrite = False
     resume: Annotated[bool, Parameter(negative=())] = False
+    scheduler: str | None = None
     progress: bool = True
 
     def require_possible(self, output: Path) -> None:
         """Raise ValueError for options that exclude each other or the form of the output."""
         if self.resume and self.overwrite:
             raise ValueError("--resume goes on with what is there, and --overwrite begins anew; give one of them")
-        if self.resume:
+        if self.scheduler is not None and self.overwrite:
+            raise ValueError("--scheduler keeps what is complete, and --overwrite begins anew; remove the output")
+        if self.resume or self.scheduler is not None:
             from hoam_plugin.ensembles import is_netcdf
 
+            option = "--resume" if self.resume else "--scheduler"
             if is_netcdf(output):
                 raise ValueError(
-                    f"--resume needs a Zarr folder, and --output={str(output)!r} names a netCDF file, which is written "
+                    f"{option} needs a Zarr folder, and --output={str(output)!r} names a netCDF file, which is written "
                     "as a whole; name it .zarr"
                 )
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Client | None]:
+        """The cluster of the scheduler, if one is named.
+
+        Raises:
+            ImportError: Dask's distributed scheduler is not installed.
+            OSError: nobody answers at the address.
+        """
+        if self.scheduler is None:
+            yield None
+            return
+        try:
+            import distributed
+        except ImportError as error:
+            raise ImportError(
+                "--scheduler needs the extra 'dask': python -m pip install 'hoam-plugin[dask]'"
+            ) from error
+        with distributed.Client(self.scheduler, set_as_default=False) as client:
+            yield client
 
 
 def simulate(
@@ -150,7 +179,7 @@ def simulate(
     if start is not None and not parameters:
         parameters = ensembles.parameters(start)
 
-    def run(store: Location | None) -> xr.Dataset:
+    def run(store: Location | None, client: Client | None = None) -> xr.Dataset:
         return simulation.simulate(
             runner,
             parameters,
@@ -164,6 +193,7 @@ def simulate(
             store=store,
             resume=course.resume,
             overwrite=course.overwrite and store is not None,
+            client=client,
             progress=course.progress,
         )
 
@@ -174,9 +204,10 @@ def simulate(
     else:
         # Streamed, so that memory does not limit what can be saved.
         try:
-            ds = run(output)
+            with course.client() as client:
+                ds = run(output, client)
         except KeyboardInterrupt as interrupt:
-            if course.resume:
+            if course.resume or course.scheduler is not None:
                 raise KeyboardInterrupt(f"{output}: complete runs are kept, and --resume goes on") from interrupt
             raise
     sizes = " x ".join(f"{ds.sizes[dim]} {dim}s" for dim in ensembles.DIMS)

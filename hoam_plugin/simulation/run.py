@@ -21,11 +21,12 @@ from hoam_plugin.quadrature import Rule
 from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
 from hoam_plugin.simulation.campaigns import request_of, require_same_store
+from hoam_plugin.simulation.farming import Client, farm, n_at_once
 from hoam_plugin.simulation.pilots import Clock, clock_of_pilot
 from hoam_plugin.simulation.recorded_frame import attributes_of, frame_of_runs, recorded_variables
 from hoam_plugin.simulation.recording import raise_failures, record
 from hoam_plugin.simulation.saved_times import Times, saved_times
-from hoam_plugin.simulation.sinks import MemorySink, Sink, StoreOptions, ZarrSink
+from hoam_plugin.simulation.sinks import MemorySink, StoreOptions, ZarrSink
 from hoam_plugin.simulation.starts import replicas, start_of_runs
 from hoam_plugin.steppers import Stepper, abilities_of, require_stepper
 
@@ -44,6 +45,7 @@ def simulate(
     store: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    client: Client | None = None,
     progress: bool = True,
 ) -> Ensemble:
     """Run `stepper` once per row of `parameters` and return an ensemble.
@@ -73,6 +75,8 @@ def simulate(
             missing of an earlier call with the same arguments. Processors give the same numbers as undisturbed runs,
             to the bit.
         overwrite: replace a finished `store` once the new one is complete.
+        client: a `dask.distributed.Client`, whose workers do the runs and write them into `store`, on a file system
+            that all see; complete runs are kept as with `resume`. Runs of workers that die are done by others.
         progress: show a progress bar.
 
     Returns:
@@ -84,6 +88,7 @@ def simulate(
         FileExistsError: `store` exists, or is unfinished, and `resume` is false.
         FloatingPointError: a run produced a non-finite sample.
         RuntimeError: some of the runs of a store failed in another way.
+        TypeError: a stepper that cannot be sent to the workers of `client`.
     """
     stepper = registry.stepper(stepper) if isinstance(stepper, str) else require_stepper("stepper", stepper)
     random_key(key)
@@ -92,10 +97,7 @@ def simulate(
     n_samples = positive_int("n_samples", n_samples)
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
     one_of("clock", clock, get_args(Clock))
-    if resume and store is None:
-        raise ValueError("resume=True goes on with the runs of a store; name it, as in store='truth.zarr'")
-    if resume and overwrite:
-        raise ValueError("resume=True goes on with what is there, and overwrite=True begins anew; choose one")
+    _require_options(store, resume=resume, overwrite=overwrite, client=client)
     if clock == "population" and not isinstance(times, Rule):
         raise ValueError(
             f"clock='population' spreads the nodes of a rule, and times={times!r} are fixed already; pass a rule such "
@@ -129,18 +131,41 @@ def simulate(
     frame = frame_of_runs(stepper, table, saved, weights, attributes, n_runs=n_runs, n_samples=n_samples)
     runs = Runs(stepper, table, start, n_samples, saved, largest_step, rates)
     described = (frame, recorded_variables(stepper, rates=rates), able.diagnostic_variables)
+    keys = jax.random.split(key, n_runs)
     if store is None:
-        sink: Sink = MemorySink(*described)
+        sink: MemorySink | ZarrSink = MemorySink(*described)
+    elif resume and as_path(store, "store").exists():
+        require_same_store(as_path(store, "store"), frame, n_samples)
+        return ensembles.load(store, lazy=True)
     else:
-        if resume and as_path(store, "store").exists():
-            require_same_store(as_path(store, "store"), frame, n_samples)
-            return ensembles.load(store, lazy=True)
         at_once = n_runs if workers.have_accelerator() else min(n_runs, available_cores())
-        options = StoreOptions(n_at_once=at_once, campaign=resume, resume=resume, overwrite=overwrite)
+        options = StoreOptions(
+            n_at_once=at_once if client is None else n_at_once(client),
+            campaign=resume or client is not None,
+            resume=resume,
+            overwrite=overwrite,
+        )
         sink = ZarrSink(store, *described, request=request_of(runs, key, initial), options=options)
     with sink, progress_bar("simulate", n_runs * runs.n_steps, show=progress) as advance_bar:
-        failures = record(runs, jax.random.split(key, n_runs), sink, advance_bar, others_go_on=store is not None)
+        if client is not None and isinstance(sink, ZarrSink):
+            failures = farm(client, runs, initial, keys, sink, advance_bar)
+        else:
+            failures = record(runs, keys, sink, advance_bar, others_go_on=store is not None)
         if failures:
             raise_failures(table, n_runs, failures, sink.keep())
         sink.finish()
     return cast(Ensemble, sink.result())
+
+
+def _require_options(
+    store: str | os.PathLike[str] | None, *, resume: bool, overwrite: bool, client: Client | None
+) -> None:
+    """Raise ValueError for options of a store that exclude each other, or need one."""
+    if resume and store is None:
+        raise ValueError("resume=True goes on with the runs of a store; name it, as in store='truth.zarr'")
+    if client is not None and store is None:
+        raise ValueError("client= has workers write into one store; name it, as in store='truth.zarr'")
+    if resume and overwrite:
+        raise ValueError("resume=True goes on with what is there, and overwrite=True begins anew; choose one")
+    if client is not None and overwrite:
+        raise ValueError("client= keeps what is complete, and overwrite=True begins anew; remove the store instead")

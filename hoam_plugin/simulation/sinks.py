@@ -144,14 +144,14 @@ class ZarrSink:
             FileExistsError: the store exists and is not to be replaced, or its campaign and is not to be resumed.
             ValueError: a netCDF file, or a campaign of other runs.
         """
-        self._path = require_writable(path, overwrite=options.overwrite, name="store")
-        if ensembles.is_netcdf(self._path):
+        self.path = require_writable(path, overwrite=options.overwrite, name="store")
+        if ensembles.is_netcdf(self.path):
             raise ValueError(
                 f"store={str(path)!r} names a netCDF file, but streaming writes a Zarr folder; name it .zarr, or save "
                 "the result by ensemble.save"
             )
         self._frame, self._request, self._keeps = frame, request, options.campaign
-        self._campaign = Campaign(self._path)
+        self._campaign = Campaign(self.path)
         described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
         described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
         self.plan = Plan(described, frame.sizes["run"], frame.sizes["time"], options.n_at_once)
@@ -172,7 +172,7 @@ class ZarrSink:
             if not self._campaign.exists():
                 self._campaign.begin(self._request or {})
         else:
-            self.arrays = self._stack.enter_context(written_aside(self._path))
+            self.arrays = self._stack.enter_context(written_aside(self.path))
         self._regions = Regions(self.arrays, self.plan)
         return self
 
@@ -220,4 +220,4 @@ class ZarrSink:
 
     def result(self) -> xr.Dataset:
         """See `Sink`; the arrays stay on disk until they are used."""
-        return ensembles.load(self._path, lazy=True)
+        return ensembles.load(self.path, lazy=True)
