@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -25,7 +26,7 @@ from hoam_plugin.simulation.regions import Plan, Regions
 from hoam_plugin.simulation.runs_together import record_together
 from hoam_plugin.simulation.sinks import ZarrSink
 from hoam_plugin.simulation.starts import start_of_runs
-from hoam_plugin.steppers import Stepper, abilities_of, rebuild_from_attribute
+from hoam_plugin.steppers import Stepper, abilities_of, default_float, rebuild_from_attribute
 
 
 @runtime_checkable
@@ -177,7 +178,7 @@ def _carry_out(task: Task) -> None:
             campaign.mark_complete(task.number)
 
     data, kind = task.key
-    keys = jax.random.wrap_key_data(data[None], impl=kind)
+    keys = jax.random.wrap_key_data(jnp.asarray(data)[None], impl=kind)
     if workers.have_accelerator():
         record_together(runs, keys, put)
     else:
@@ -207,7 +208,7 @@ def _task(
         largest_step=runs.largest_step,
         rates=runs.rates,
         key=(np.asarray(jax.random.key_data(keys[number])), str(jax.random.key_impl(keys))),
-        double=bool(jax.config.jax_enable_x64),
+        double=default_float() == np.float64,
         store=str(sink.path.absolute()),
         plan=sink.plan,
     )
