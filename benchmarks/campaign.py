@@ -231,11 +231,20 @@ def measure(n_samples: int, run_samples: int, n_steps: int) -> None:
         "every file of the store, byte by byte, to that of an undisturbed `simulate`.",
         report.table(["killed", "complete runs kept", "equal"], kills),
         "## Workers",
-        "The same campaign on local workers of one thread and one core each (on one core, where this process has no "
-        "more):",
+        f"The same campaign on local workers of one thread and one core each. {_meaning()}",
         report.table(["workers", "s", "ratio"], divided),
     ]
     report.write("campaign", "\n\n".join(text))
+
+
+def _meaning() -> str:
+    """What the ratio of workers says on this machine."""
+    if len(os.sched_getaffinity(0)) > 1:
+        return "Other jobs, as in the load above, take from both."
+    return (
+        "This process had one core, which both workers shared with other jobs: two get a larger share of it than one, "
+        "and the ratio says nothing about scaling. To be measured on a machine with two idle cores."
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from command_line import hoam_command
 from repository import ROOT
 from small_steppers import Decay, Dividing, OrnsteinUhlenbeck, run
 
@@ -37,8 +38,8 @@ def arrays_of(store: Path) -> dict[str, bytes]:
     [
         (258, (1_000_000,), 16, 26),
         (258, (1_000_000,), 4, 26),
-        (66, (25_000,), 16, 2),
-        (258, (3125,), 16, 1),
+        (66, (25_000,), 16, 4),
+        (258, (3125,), 16, 2),
         (9, (), 3, 1),
     ],
 )
@@ -66,12 +67,7 @@ def test_a_million_samples_at_256_times_in_eight_runs_are_fewer_than_500_files()
 def test_samples_come_back_from_several_files_and_pieces(tmp_path, monkeypatch, n_samples):
     from hoam_plugin.ensembles import chunking
 
-    for name, value in {
-        "_LEAST_PIECE": 100,
-        "_LARGEST_PIECE": 8_000,
-        "_FILE_BYTES": 30_000,
-        "_SMALL_FILE_BYTES": 50,
-    }.items():
+    for name, value in {"_LEAST_PIECE": 100, "_LARGEST_PIECE": 8_000, "_FILE_BYTES": 30_000, "_FEW": 3}.items():
         monkeypatch.setattr(chunking, name, value)
     times = np.arange(11.0)
     values = np.random.default_rng(0).normal(size=(2, 11, n_samples, 2)).astype(np.float32)
@@ -241,3 +237,40 @@ def test_what_a_killed_process_has_completed_is_kept(tmp_path, number):
     resumed = run(OrnsteinUhlenbeck(), PARAMETERS, store=store, resume=True)
     xr.testing.assert_equal(resumed.load(), run(OrnsteinUhlenbeck(), PARAMETERS))
     assert os.listdir(tmp_path) == ["e.zarr"]
+
+
+def test_stores_of_the_version_before_load(tmp_path):
+    import zarr
+
+    ds = run(OrnsteinUhlenbeck(), PARAMETERS)
+    group = zarr.open_group(tmp_path / "old.zarr", mode="w")
+    for name in ("q", "mean", "steps", "seen"):
+        array, dims = ds[name].values, ds[name].dims
+        chunks = (1, 1, *array.shape[2:])
+        stored = group.create_array(name, shape=array.shape, chunks=chunks, dtype=array.dtype, dimension_names=dims)
+        stored[...] = array
+        stored.attrs.update(ds[name].attrs)
+    ensembles.write_zarr(ds.drop_vars(["q", "mean", "steps", "seen"]), tmp_path / "old.zarr", mode="a")
+    xr.testing.assert_equal(ensembles.load(tmp_path / "old.zarr"), ds)
+
+
+# The command line
+
+
+def test_the_command_line_resumes(tmp_path, capsys):
+    words = ("simulate", "duffing", "-p", "mu=0.1,1e30", "--times", "0,1", "--samples", 20, "--no-progress")
+    for _ in range(2):
+        assert hoam_command(*words, "--resume", "-o", tmp_path / "e.zarr") == 2
+        assert "1 of 2 runs failed, run 1 (mu=1e+30)" in " ".join(capsys.readouterr().err.split())
+        assert os.listdir(tmp_path / "e.zarr.unfinished" / "complete") == ["0"]
+    assert hoam_command(*words, "--resume", "--seed", 1, "-o", tmp_path / "e.zarr") == 2
+    assert "was begun with another key" in " ".join(capsys.readouterr().err.split())
+    good = (*words[:3], "mu=0.1,0.2", *words[4:])
+    for _ in range(2):
+        assert hoam_command(*good, "--resume", "-o", tmp_path / "f.zarr") == 0
+    assert "2 runs x 2 times x 20 samples" in capsys.readouterr().out
+    for more in (("-o", tmp_path / "f.nc"), ("--overwrite", "-o", tmp_path / "f.zarr")):
+        assert hoam_command(*good, "--resume", *more) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--resume needs a Zarr folder" in said
+    assert "--overwrite begins anew; give one of them" in said
