@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
 
 from hoam_plugin._internal.checks import positive_float, positive_int
-from hoam_plugin._internal.files import as_path, written_aside
+from hoam_plugin._internal.files import as_path
 from hoam_plugin.cli.parsing import (
     Location,
     Output,
@@ -25,6 +27,8 @@ from hoam_plugin.cli.parsing import (
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from hoam_plugin.simulation import Client
 
 _N_SAMPLES = 25_000
 
@@ -70,11 +74,53 @@ class Course:
 
     Attributes:
         overwrite: replace an existing output once the new one is complete.
+        resume: keep complete runs of a Zarr output in any case, and go on with what is missing of an earlier command
+            with the same arguments that was stopped, was killed or had runs that failed.
+        scheduler: address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the runs; they need this
+            package and the folder of the output.
         progress: show a progress bar.
     """
 
     overwrite: Overwrite = False
+    resume: Annotated[bool, Parameter(negative=())] = False
+    scheduler: str | None = None
     progress: bool = True
+
+    def require_possible(self, output: Path) -> None:
+        """Raise ValueError for options that exclude each other or the form of the output."""
+        if self.resume and self.overwrite:
+            raise ValueError("--resume goes on with what is there, and --overwrite begins anew; give one of them")
+        if self.scheduler is not None and self.overwrite:
+            raise ValueError("--scheduler keeps what is complete, and --overwrite begins anew; remove the output")
+        if self.resume or self.scheduler is not None:
+            from hoam_plugin.ensembles import is_netcdf
+
+            option = "--resume" if self.resume else "--scheduler"
+            if is_netcdf(output):
+                raise ValueError(
+                    f"{option} needs a Zarr folder, and --output={str(output)!r} names a netCDF file, which is written "
+                    "as a whole; name it .zarr"
+                )
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Client | None]:
+        """The cluster of the scheduler, if one is named.
+
+        Raises:
+            ImportError: Dask's distributed scheduler is not installed.
+            OSError: nobody answers at the address.
+        """
+        if self.scheduler is None:
+            yield None
+            return
+        try:
+            import distributed
+        except ImportError as error:
+            raise ImportError(
+                "--scheduler needs the extra 'dask': python -m pip install 'hoam-plugin[dask]'"
+            ) from error
+        with distributed.Client(self.scheduler, set_as_default=False) as client:
+            yield client
 
 
 def simulate(
@@ -105,7 +151,8 @@ def simulate(
         seed: seed of all random numbers.
         course: of the command, see `Course`.
     """
-    require_output(output, overwrite=course.overwrite, inputs=(as_path(stepper), initial))
+    course.require_possible(output)
+    require_output(output, overwrite=course.overwrite or course.resume, inputs=(as_path(stepper), initial))
     require_input("--initial", initial)
     if saved.nodes is not None and saved.times is not None:
         raise ValueError(f"--nodes={saved.nodes!r} and --times={saved.times!r} exclude each other; give one of them")
@@ -132,7 +179,7 @@ def simulate(
     if start is not None and not parameters:
         parameters = ensembles.parameters(start)
 
-    def run(store: Location | None) -> xr.Dataset:
+    def run(store: Location | None, client: Client | None = None) -> xr.Dataset:
         return simulation.simulate(
             runner,
             parameters,
@@ -144,6 +191,9 @@ def simulate(
             rates=rates,
             clock=saved.clock,
             store=store,
+            resume=course.resume,
+            overwrite=course.overwrite and store is not None,
+            client=client,
             progress=course.progress,
         )
 
@@ -153,7 +203,12 @@ def simulate(
         ensembles.save(ds, output, overwrite=course.overwrite)
     else:
         # Streamed, so that memory does not limit what can be saved.
-        with written_aside(output) as aside:
-            ds = run(aside)
+        try:
+            with course.client() as client:
+                ds = run(output, client)
+        except KeyboardInterrupt as interrupt:
+            if course.resume or course.scheduler is not None:
+                raise KeyboardInterrupt(f"{output}: complete runs are kept, and --resume goes on") from interrupt
+            raise
     sizes = " x ".join(f"{ds.sizes[dim]} {dim}s" for dim in ensembles.DIMS)
     print(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")

@@ -1,10 +1,11 @@
 """What any stepper did, as `xarray.Dataset`s: their form, how they are read, selected, made, checked and stored."""
 
 from hoam_plugin.ensembles.building import build, creation_attributes, frame
+from hoam_plugin.ensembles.chunking import cut
 from hoam_plugin.ensembles.dataset_type import Ensemble, EnsembleMethods
 from hoam_plugin.ensembles.names import DIMS, is_label, parameter_names, variable_names
 from hoam_plugin.ensembles.parameter_declaration import require_parameters_declared
-from hoam_plugin.ensembles.reading import moments, native, parameters, samples, slabs
+from hoam_plugin.ensembles.reading import Statistics, moments, native, parameters, samples, slabs, slabs_of, statistics
 from hoam_plugin.ensembles.schema import variables
 from hoam_plugin.ensembles.selection import sel_run, subsample
 from hoam_plugin.ensembles.storage import is_netcdf, load, order_attribute, require_netcdf, save, write, write_zarr
@@ -14,8 +15,10 @@ __all__ = [
     "DIMS",
     "Ensemble",
     "EnsembleMethods",
+    "Statistics",
     "build",
     "creation_attributes",
+    "cut",
     "frame",
     "is_label",
     "is_netcdf",
@@ -31,6 +34,8 @@ __all__ = [
     "save",
     "sel_run",
     "slabs",
+    "slabs_of",
+    "statistics",
     "subsample",
     "validate",
     "variable_names",

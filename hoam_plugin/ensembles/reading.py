@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 import xarray as xr
 
-from hoam_plugin.ensembles.names import parameter_names, variable_names
+from hoam_plugin.ensembles.names import DIMS, parameter_names, variable_names
 
 # What is read at a time of an ensemble on disk.
 _SLAB_BYTES = 1 << 22
@@ -50,17 +50,43 @@ def slabs_of(array: xr.DataArray) -> Iterator[tuple[int, slice, np.ndarray]]:
             yield run, times, of_run.isel(time=times).values
 
 
-def moments(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over (run, time, sample) of a sample variable, in float64, read in small pieces."""
-    count, mean, squares = 0, np.zeros(array.shape[3:]), np.zeros(array.shape[3:])
-    for _, _, values in slabs_of(array):
+class Statistics(NamedTuple):
+    """Of a sample variable over (run, time, sample), by component.
+
+    Attributes:
+        low: least values.
+        high: largest values.
+        mean: in float64.
+        deviation: standard deviations, in float64.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def statistics(*arrays: xr.DataArray) -> Statistics:
+    """Of the same sample variable of one ensemble or of several together, read in small pieces."""
+    shape = arrays[0].transpose(*DIMS, ...).shape[3:]
+    dtype = np.result_type(*(array.dtype for array in arrays))
+    low, high = np.full(shape, np.inf, dtype), np.full(shape, -np.inf, dtype)
+    count, mean, squares = 0, np.zeros(shape), np.zeros(shape)
+    for _, _, values in (piece for array in arrays for piece in slabs_of(array)):
+        low, high = np.minimum(low, values.min(axis=(0, 1))), np.maximum(high, values.max(axis=(0, 1)))
         wide = values.astype(np.float64)
         n, own = wide.shape[0] * wide.shape[1], wide.mean(axis=(0, 1))
         # Chan, Golub and LeVeque 1983 (doi:10.1080/00031305.1983.10483115).
         squares += ((wide - own) ** 2).sum(axis=(0, 1)) + (own - mean) ** 2 * (count * n / (count + n))
         mean += (own - mean) * (n / (count + n))
         count += n
-    return mean, np.asarray(np.sqrt(squares / count))
+    return Statistics(np.asarray(low), np.asarray(high), mean, np.asarray(np.sqrt(squares / count)))
+
+
+def moments(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over (run, time, sample) of a sample variable, in float64, read in small pieces."""
+    found = statistics(array)
+    return found.mean, found.deviation
 
 
 def native(array: object) -> np.ndarray:

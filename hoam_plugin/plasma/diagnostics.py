@@ -191,12 +191,11 @@ def invariants(ds: xr.Dataset) -> xr.Dataset:
     squares: xr.DataArray | float = 0.0
     velocities = [v.name for v in ensembles.variables(ds) if v.velocity_of is not None]
     for name in velocities:
-        wide = ds[name].astype(np.float64)
-        inner = [d for d in wide.dims if d not in ensembles.DIMS]
-        squares = squares + (wide**2).mean("sample").sum(inner)
+        mean, square = _over_samples(ds[name])
+        squares = squares + square.sum([d for d in square.dims if d not in ensembles.DIMS])
         if "momentum" not in found:
             of_one = "momentum" if len(velocities) == 1 else f"momentum_{name}"
-            found[of_one] = wide.mean("sample").assign_attrs(units="1", long_name=f"mean of {name} over the samples")
+            found[of_one] = mean.assign_attrs(units="1", long_name=f"mean of {name} over the samples")
     if "total_energy" not in found and "field_energy" in ds and isinstance(squares, xr.DataArray):
         total = squares / 2 + ds["field_energy"]
         found["total_energy"] = total.assign_attrs(
@@ -279,6 +278,16 @@ def phase_space_density(
     return xr.Dataset(data, _coordinates(ds) | centres)
 
 
+def _over_samples(array: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Means of a variable and of its square over the samples, in float64, read in small pieces."""
+    like = array.isel(sample=0, drop=True).transpose("run", "time", ...).drop_attrs(deep=False)
+    means, squares = np.empty(like.shape), np.empty(like.shape)
+    for run, times, values in ensembles.slabs_of(array):
+        wide = values.astype(np.float64)
+        means[run, times], squares[run, times] = wide.mean(axis=1), (wide**2).mean(axis=1)
+    return like.copy(data=means), like.copy(data=squares)
+
+
 def _coordinates(ds: xr.Dataset) -> dict[Hashable, object]:
     """Parameters and times of an ensemble."""
     return {name: coord for name, coord in ds.coords.items() if coord.dims in (("run",), ("time",))}
@@ -288,5 +297,6 @@ def _range(ds: xr.Dataset, name: str, given: tuple[float, float] | None, label: 
     variable = scalar_variable(ds, name)
     low, high = given or variable.bounds or (0.0, variable.period or 0.0)
     if given is None and low == high:
-        low, high = float(ds[name].min()), float(ds[name].max())
+        found = ensembles.statistics(ds[name])
+        low, high = float(found.low), float(found.high)
     return increasing_pair(label, (low, high), of=f"of variable {name!r}", wanted="(low, high) with low < high")

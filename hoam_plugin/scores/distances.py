@@ -65,28 +65,28 @@ def coordinates_of(truth: xr.Dataset, others: Sequence[xr.Dataset] = ()) -> tupl
     """
     columns = []
     for variable in ensembles.variables(truth):
-        flat = _columns(truth[variable.name])
-        for i, column in enumerate(flat):
-            if len(others) and is_constant(column):
-                column = np.concatenate([column, *(_columns(ds[variable.name])[i] for ds in others)], axis=None)
-            columns.append(_coordinate(variable, column))
+        name = variable.name
+        own = ensembles.statistics(truth[name])
+        ends = np.stack([own.low.ravel(), own.high.ravel()], axis=1)
+        if len(others) and any(map(is_constant, ends)):
+            together = ensembles.statistics(truth[name], *(ds[name] for ds in others))
+        else:
+            together = own
+        for i, pair in enumerate(ends):
+            columns.append(_coordinate(variable, together if is_constant(pair) else own, i))
     return tuple(columns)
 
 
-def _columns(array: xr.DataArray) -> Float[np.ndarray, "component ..."]:
-    values = array.transpose(*ensembles.DIMS, ...).values
-    return values.reshape(*values.shape[:3], -1).transpose(3, 0, 1, 2)
-
-
-def _coordinate(variable: Variable, column: Float[np.ndarray, ...]) -> Coordinate:
+def _coordinate(variable: Variable, found: ensembles.Statistics, component: int) -> Coordinate:
     low, high = variable.bounds or (0.0, variable.period or 0.0)
-    least, most = float(column.min()), float(column.max())
+    ends = np.stack([found.low.ravel()[component], found.high.ravel()[component]])
+    least, most = ends.tolist()
     # Not the standard deviation of equal samples: it is the rounding error of their mean.
-    spread = 0.0 if is_constant(column) else float(np.std(column, dtype=np.float64))
+    spread = 0.0 if is_constant(ends) else float(found.deviation.ravel()[component])
     scale = variable.scale or spread or variable.period or high - low or max(abs(least), abs(most)) or 1.0
     if low == high:
         low, high = (least, most) if spread else (least - scale / 2, most + scale / 2)
-    centre = 0.0 if variable.period else float(np.mean(column, dtype=np.float64))
+    centre = 0.0 if variable.period else float(found.mean.ravel()[component])
     return Coordinate(variable.name, variable.period, scale, low, high, centre)
 
 

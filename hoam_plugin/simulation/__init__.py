@@ -1,9 +1,11 @@
 """`simulate`: any stepper over many parameter values, recorded as an ensemble."""
 
+from hoam_plugin.simulation.farming import Client
 from hoam_plugin.simulation.observables import diagnostic_over_time
 from hoam_plugin.simulation.run import simulate
 
 __all__ = [
+    "Client",
     "diagnostic_over_time",
     "simulate",
 ]

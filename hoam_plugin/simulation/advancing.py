@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -226,6 +226,15 @@ class Runs:
             return sum(between(*ends) for ends in itertools.pairwise(self.saved.tolist())) + 1
         gaps = np.diff(self.saved).tolist()
         return sum(tolerances.whole_steps(gap, self.largest_step, latest) for gap in gaps) + 1
+
+    def only(self, numbers: Sequence[int]) -> Runs:
+        """Some of the runs, numbered anew; with its own key, each of them is what it is among all."""
+        start = self.start
+        return dataclasses.replace(
+            self,
+            table={name: column[list(numbers)] for name, column in self.table.items()},
+            start=lambda run, row, key: start(numbers[run], row, key),
+        )
 
     def begin(self, run: int, key: Key) -> Lane:
         """A run at its start."""

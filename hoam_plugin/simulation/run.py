@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import cast, get_args
 
 import jax
-import numpy as np
 import xarray as xr
 
-from hoam_plugin import registry
+from hoam_plugin import ensembles, registry
 from hoam_plugin._internal.checks import one_of, parameter_table, positive_float, positive_int, random_key
+from hoam_plugin._internal.files import as_path
+from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key, Numbers, State
 from hoam_plugin.dynamics import PopulationClock, clock_attribute
@@ -19,11 +20,13 @@ from hoam_plugin.ensembles import Ensemble
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
+from hoam_plugin.simulation.campaigns import request_of, require_same_store
+from hoam_plugin.simulation.farming import Client, farm, n_at_once
 from hoam_plugin.simulation.pilots import Clock, clock_of_pilot
 from hoam_plugin.simulation.recorded_frame import attributes_of, frame_of_runs, recorded_variables
-from hoam_plugin.simulation.runs_together import record_together
+from hoam_plugin.simulation.recording import raise_failures, record
 from hoam_plugin.simulation.saved_times import Times, saved_times
-from hoam_plugin.simulation.sinks import sink_of
+from hoam_plugin.simulation.sinks import MemorySink, StoreOptions, ZarrSink
 from hoam_plugin.simulation.starts import replicas, start_of_runs
 from hoam_plugin.steppers import Stepper, abilities_of, require_stepper
 
@@ -40,6 +43,9 @@ def simulate(
     rates: bool = False,
     clock: Clock = "physical",
     store: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    client: Client | None = None,
     progress: bool = True,
 ) -> Ensemble:
     """Run `stepper` once per row of `parameters` and return an ensemble.
@@ -63,7 +69,14 @@ def simulate(
             "population" travels, found by a run ahead of 2000 samples at 129 times. The ensemble then carries that
             clock, which `fit` takes as well, and `quadrature_weight` still integrates over time. Where the pace is
             even, both are the same.
-        store: a Zarr folder to stream into; the returned ensemble is then read from there as needed.
+        store: a Zarr folder to stream into; the returned ensemble is then read from there as needed. Where some runs
+            fail the others go on, and are kept in the folder `<store>.unfinished`.
+        resume: keep the complete runs of `store` in any case, also where the process is killed, and go on with what is
+            missing of an earlier call with the same arguments. Processors give the same numbers as undisturbed runs,
+            to the bit.
+        overwrite: replace a finished `store` once the new one is complete.
+        client: a `dask.distributed.Client`, whose workers do the runs and write them into `store`, on a file system
+            that all see; complete runs are kept as with `resume`. Runs of workers that die are done by others.
         progress: show a progress bar.
 
     Returns:
@@ -71,9 +84,11 @@ def simulate(
 
     Raises:
         ValueError: bad parameters, times, n_samples, dt or initial population, or given times with the clock of the
-            population, before anything is run.
-        FileExistsError: `store` exists.
-        FloatingPointError: the run produced a non-finite sample.
+            population, or `resume` without a store or with other arguments than before, before anything is run.
+        FileExistsError: `store` exists, or is unfinished, and `resume` is false.
+        FloatingPointError: a run produced a non-finite sample.
+        RuntimeError: some of the runs of a store failed in another way.
+        TypeError: a stepper that cannot be sent to the workers of `client`.
     """
     stepper = registry.stepper(stepper) if isinstance(stepper, str) else require_stepper("stepper", stepper)
     random_key(key)
@@ -82,6 +97,7 @@ def simulate(
     n_samples = positive_int("n_samples", n_samples)
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
     one_of("clock", clock, get_args(Clock))
+    _require_options(store, resume=resume, overwrite=overwrite, client=client)
     if clock == "population" and not isinstance(times, Rule):
         raise ValueError(
             f"clock='population' spreads the nodes of a rule, and times={times!r} are fixed already; pass a rule such "
@@ -113,16 +129,43 @@ def simulate(
     if population is not None:
         attributes |= clock_attribute(population, (float(saved[0]), float(saved[-1])))
     frame = frame_of_runs(stepper, table, saved, weights, attributes, n_runs=n_runs, n_samples=n_samples)
-    sink = sink_of(store, frame, recorded_variables(stepper, rates=rates), able.diagnostic_variables)
     runs = Runs(stepper, table, start, n_samples, saved, largest_step, rates)
+    described = (frame, recorded_variables(stepper, rates=rates), able.diagnostic_variables)
+    keys = jax.random.split(key, n_runs)
+    if store is None:
+        sink: MemorySink | ZarrSink = MemorySink(*described)
+    elif resume and as_path(store, "store").exists():
+        require_same_store(as_path(store, "store"), frame, n_samples)
+        return ensembles.load(store, lazy=True)
+    else:
+        at_once = n_runs if workers.have_accelerator() else min(n_runs, available_cores())
+        options = StoreOptions(
+            n_at_once=at_once if client is None else n_at_once(client),
+            campaign=resume or client is not None,
+            resume=resume,
+            overwrite=overwrite,
+        )
+        sink = ZarrSink(store, *described, request=request_of(runs, key, initial), options=options)
     with sink, progress_bar("simulate", n_runs * runs.n_steps, show=progress) as advance_bar:
-
-        def put(run: int, index: int, steps_taken: int, record: Mapping[str, np.ndarray]) -> None:
-            runs.require_finite(run, index, record)
-            sink.put(run, index, record)
-            advance_bar(steps_taken)
-
-        record_all = record_together if workers.have_accelerator() else workers.record_on_threads
-        record_all(runs, jax.random.split(key, n_runs), put)
+        if client is not None and isinstance(sink, ZarrSink):
+            failures = farm(client, runs, initial, keys, sink, advance_bar)
+        else:
+            failures = record(runs, keys, sink, advance_bar, others_go_on=store is not None)
+        if failures:
+            raise_failures(table, n_runs, failures, sink.keep())
         sink.finish()
     return cast(Ensemble, sink.result())
+
+
+def _require_options(
+    store: str | os.PathLike[str] | None, *, resume: bool, overwrite: bool, client: Client | None
+) -> None:
+    """Raise ValueError for options of a store that exclude each other, or need one."""
+    if resume and store is None:
+        raise ValueError("resume=True goes on with the runs of a store; name it, as in store='truth.zarr'")
+    if client is not None and store is None:
+        raise ValueError("client= has workers write into one store; name it, as in store='truth.zarr'")
+    if resume and overwrite:
+        raise ValueError("resume=True goes on with what is there, and overwrite=True begins anew; choose one")
+    if client is not None and overwrite:
+        raise ValueError("client= keeps what is complete, and overwrite=True begins anew; remove the store instead")

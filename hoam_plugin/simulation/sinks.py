@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.files import require_writable, written_aside
+from hoam_plugin.simulation.campaigns import Campaign, Request
+from hoam_plugin.simulation.regions import Plan, Regions
 from hoam_plugin.steppers import Variable
-
-if TYPE_CHECKING:
-    from zarr import Array
 
 
 @runtime_checkable
@@ -35,6 +35,15 @@ class Sink(Protocol):
         """Keep the arrays recorded at one saved time."""
         ...
 
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of the runs whose records are not there yet."""
+        ...
+
+    def keep(self) -> str | None:
+        """Keep the complete runs, where others have failed, for a later call; where they are, None if nowhere."""
+        ...
+
     def finish(self) -> None:
         """All records are in."""
         ...
@@ -42,18 +51,6 @@ class Sink(Protocol):
     def result(self) -> xr.Dataset:
         """The ensemble, once the context is left."""
         ...
-
-
-def sink_of(
-    store: str | os.PathLike[str] | None,
-    frame: xr.Dataset,
-    variables: Sequence[Variable],
-    diagnostics: Sequence[Variable],
-) -> Sink:
-    """The sink of an ensemble that is known but for its samples: a Zarr folder, or memory where none is named."""
-    if store is None:
-        return MemorySink(frame, variables, diagnostics)
-    return ZarrSink(store, frame, variables, diagnostics)
 
 
 class MemorySink:
@@ -81,6 +78,15 @@ class MemorySink:
                     self._arrays[name] = np.empty(shape, value.dtype)
             self._arrays[name][run, index] = value
 
+    @property
+    def missing(self) -> list[int]:
+        """See `Sink`."""
+        return list(range(self._frame.sizes["run"]))
+
+    def keep(self) -> str | None:
+        """See `Sink`."""
+        return None
+
     def finish(self) -> None:
         """See `Sink`."""
         self._result = ensembles.build(self._frame, self._variables, self._arrays, self._diagnostics, self._arrays)
@@ -90,8 +96,29 @@ class MemorySink:
         return self._result
 
 
+@dataclasses.dataclass(frozen=True)
+class StoreOptions:
+    """How a store is written.
+
+    Attributes:
+        n_at_once: runs that are recorded at a time.
+        campaign: keep complete runs in whatever way the process ends.
+        resume: go on with a campaign, where there is one.
+        overwrite: replace a finished store.
+    """
+
+    n_at_once: int = 1
+    campaign: bool = False
+    resume: bool = False
+    overwrite: bool = False
+
+
 class ZarrSink:
-    """Streams into a Zarr folder, one chunk per run and saved time; renamed to its final path when complete."""
+    """Streams into a Zarr folder, a file per some saved times of a run; renamed to its final path when complete.
+
+    What is written is cleared away when the work is broken off, unless it is a campaign, or some runs are complete
+    while others have failed: then it is kept as `hoam_plugin.simulation.campaigns` says.
+    """
 
     def __init__(
         self,
@@ -99,25 +126,54 @@ class ZarrSink:
         frame: xr.Dataset,
         variables: Sequence[Variable],
         diagnostics: Sequence[Variable],
+        *,
+        request: Request | None = None,
+        options: StoreOptions = StoreOptions(),
     ) -> None:
-        self._path = require_writable(path, overwrite=False, name="store")
-        if ensembles.is_netcdf(self._path):
+        """Nothing is written yet.
+
+        Args:
+            path: of the store.
+            frame: the ensemble but for its arrays.
+            variables: of the samples.
+            diagnostics: what is recorded beside them.
+            request: what a later call must have in common with this one to go on with it; None: it cannot.
+            options: how it is written.
+
+        Raises:
+            FileExistsError: the store exists and is not to be replaced, or its campaign and is not to be resumed.
+            ValueError: a netCDF file, or a campaign of other runs.
+        """
+        self.path = require_writable(path, overwrite=options.overwrite, name="store")
+        if ensembles.is_netcdf(self.path):
             raise ValueError(
                 f"store={str(path)!r} names a netCDF file, but streaming writes a Zarr folder; name it .zarr, or save "
                 "the result by ensemble.save"
             )
-        self._frame = frame
-        self._described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
-        self._described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
+        self._frame, self._request, self._keeps = frame, request, options.campaign
+        self._campaign = Campaign(self.path)
+        described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
+        described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
+        self.plan = Plan(described, frame.sizes["run"], frame.sizes["time"], options.n_at_once)
         self._stack = contextlib.ExitStack()
-        self._arrays: dict[str, Array] = {}
-        self._lock = threading.Lock()
+        self._complete: set[int] = set()
+        if self._campaign.exists():
+            if not options.resume:
+                raise FileExistsError(
+                    f"store={str(path)!r} has an unfinished campaign; pass resume=True (--resume) to go on with it, or "
+                    f"remove {str(self._campaign.folder)!r}"
+                )
+            self._campaign.require_same(request or {})
+            self._complete = self._campaign.complete()
 
     def __enter__(self) -> ZarrSink:
-        import zarr
-
-        self._aside: Path = self._stack.enter_context(written_aside(self._path))
-        self._group = zarr.open_group(self._aside, mode="w")
+        if self._keeps:
+            self.arrays = self._campaign.arrays
+            if not self._campaign.exists():
+                self._campaign.begin(self._request or {})
+        else:
+            self.arrays = self._stack.enter_context(written_aside(self.path))
+        self._regions = Regions(self.arrays, self.plan)
         return self
 
     def __exit__(
@@ -125,27 +181,43 @@ class ZarrSink:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
+    @property
+    def missing(self) -> list[int]:
+        """See `Sink`."""
+        return [run for run in range(self.plan.n_runs) if run not in self._complete]
+
     def put(self, run: int, index: int, record: Mapping[str, np.ndarray]) -> None:
         """See `Sink`."""
-        for name, value in record.items():
-            with self._lock:
-                if name not in self._arrays:
-                    variable, dims = self._described[name]
-                    self._arrays[name] = self._group.create_array(
-                        name,
-                        shape=(self._frame.sizes["run"], self._frame.sizes["time"], *value.shape),
-                        chunks=(1, 1, *value.shape),
-                        dtype=value.dtype,
-                        dimension_names=(*dims, *variable.dims),
-                        attributes={**variable.attributes()},
-                    )
-            self._arrays[name][run, index] = value
+        if self._regions.put(run, index, record):
+            self.add_complete(run)
+
+    def add_complete(self, run: int) -> None:
+        """All records of a run are on disk, of this process or of another."""
+        if self._keeps:
+            self._campaign.mark_complete(run)
+        self._complete.add(run)
+
+    def keep(self) -> str | None:
+        """See `Sink`."""
+        if self._request is None:
+            return None
+        if not self._complete:
+            if self._keeps:
+                shutil.rmtree(self._campaign.folder)
+            return None
+        if not self._keeps:
+            self._campaign.begin(self._request, self.arrays)
+            for run in self._complete:
+                self._campaign.mark_complete(run)
+        return str(self._campaign.folder)
 
     def finish(self) -> None:
         """See `Sink`."""
-        order = ensembles.order_attribute([*self._described, *map(str, self._frame.variables)])
-        ensembles.write_zarr(self._frame.assign_attrs(order), self._aside, mode="a")
+        order = ensembles.order_attribute([*self.plan.described, *map(str, self._frame.variables)])
+        ensembles.write_zarr(self._frame.assign_attrs(order), self.arrays, mode="a")
+        if self._keeps:
+            self._campaign.finish()
 
     def result(self) -> xr.Dataset:
         """See `Sink`; the arrays stay on disk until they are used."""
-        return ensembles.load(self._path, lazy=True)
+        return ensembles.load(self.path, lazy=True)

@@ -87,13 +87,14 @@ def _start_of_ensemble(
                 f"initial has {name}={column.tolist()!r} but parameters has {table[name].tolist()!r}; "
                 "runs are matched in order, so give both the same values"
             )
-    samples = {name: initial[name].isel(time=0, sample=slice(n_samples)).values for name in names}
+    # Run by run: those of all runs may be more than memory holds.
+    samples = {name: initial[name].isel(time=0, sample=slice(n_samples)) for name in names}
     for name, array in samples.items():
         require_representable(f"initial variable {name!r}", array)
     time = float(initial["time"].values[0])
 
     def start(run: int, row: Parameters, key: Key) -> State:
-        chosen = {name: array[run % len(array)] for name, array in samples.items()}
+        chosen = {name: array.isel(run=run % array.sizes["run"]).values for name, array in samples.items()}
         return state_from_samples(stepper, chosen, time, row, key)
 
     return start

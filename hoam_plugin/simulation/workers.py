@@ -28,31 +28,46 @@ def have_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def record_on_threads(runs: Runs, keys: Key, put: Put) -> None:
+def record_on_threads(
+    runs: Runs,
+    keys: Key,
+    put: Put,
+    *,
+    n_in_all: int | None = None,
+    failed: Callable[[int, Exception], None] | None = None,
+) -> None:
     """Take every run from its start through all saved times, on the processors of the host.
 
     Args:
         runs: what they have in common.
         keys: one per run.
         put: takes what is recorded.
+        n_in_all: number of runs where these are some of more. It decides how a step is compiled and divided, so that
+            these are what they are among all of them, to the bit.
+        failed: takes the number and the error of a run that fails, and the others go on; without it they stop.
     """
-    n_runs = len(keys)
-    workers, own_threads = _number_of_workers(n_runs)
+    n_in_all = len(keys) if n_in_all is None else n_in_all
+    workers, own_threads = _number_of_workers(n_in_all)
     in_parts, tables = abilities_of(runs.stepper).in_parts, abilities_of(runs.stepper).tables
-    n_parts = (
-        in_parts.number(runs.n_samples, available_cores() // workers) if in_parts is not None and own_threads else 1
-    )
+    n_parts = 1
+    if in_parts is not None and own_threads:
+        n_parts = in_parts.number(runs.n_samples, available_cores() // workers)
     stopped = threading.Event()
     with ThreadPoolExecutor(n_parts * workers) as pool:
-        chosen = advance_in_parts(pool, n_parts) if n_parts > 1 else _compiled_advance(n_runs)
+        chosen = advance_in_parts(pool, n_parts) if n_parts > 1 else _compiled_advance(n_in_all)
 
         def one_run(run: int, key: Key) -> None:
             quicker = None if tables is None else tables(runs.n_samples)
             own = chosen if quicker is None else advance_by_tables(quicker, chosen)
-            for index, (steps_taken, record) in enumerate(runs.trajectory(own, runs.begin(run, key))):
-                if stopped.is_set():
-                    return
-                put(run, index, steps_taken, record)
+            try:
+                for index, (steps_taken, record) in enumerate(runs.trajectory(own, runs.begin(run, key))):
+                    if stopped.is_set():
+                        return
+                    put(run, index, steps_taken, record)
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(run, error)
 
         _spread(one_run, keys, workers, stopped)
 

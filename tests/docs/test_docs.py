@@ -103,6 +103,7 @@ def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert scope["one"].sizes["run"] == 1
     assert scope["few"].sizes["sample"] == 64
     assert scope["some"].sizes["run"] == 1
+    assert scope["campaign"].sizes["run"] == 3
     assert (scope["scores"]["sliced_wasserstein"].sel(reference="surrogate") > 0.01).all()
     assert len(scope["figure"].axes) > 1
     assert scope["samples"].sizes["component"] == 2

@@ -1,6 +1,7 @@
 """Populations of known behaviour, and `run`, which simulates them; for the tests of `simulate`."""
 
 import dataclasses
+import time
 from typing import Any
 
 import jax
@@ -47,6 +48,17 @@ class OrnsteinUhlenbeck:
 
     def diagnostics(self, state, parameters):
         return {"mean": state.q.mean(), "steps": state.aux, "seen": jnp.stack([state.time, parameters["theta"]])}
+
+
+class Slow(OrnsteinUhlenbeck):
+    """The same numbers, and a while at every saved time."""
+
+    def diagnostics(self, state, parameters):
+        jax.debug.callback(lambda _: time.sleep(0.1), state.time)
+        return super().diagnostics(state, parameters)
+
+
+jax.tree_util.register_static(Slow)
 
 
 class Dividing(OrnsteinUhlenbeck):
