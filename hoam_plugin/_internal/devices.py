@@ -12,6 +12,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from hoam_plugin._internal.checks import of_type
+
 T = TypeVar("T")
 
 
@@ -61,6 +63,11 @@ class Devices:
     def _repeats(self, place: int) -> list[jax.Device]:
         index = self.mesh.axis_names.index(self.axis)
         return list(np.moveaxis(self.mesh.devices, index, 0)[place : place + 1].flat)
+
+    def row(self, most: int | None = None) -> Devices:
+        """These devices in a mesh of their own, no more than so many, without those that repeat them."""
+        first = [self._repeats(place)[0] for place in range(self.n)][:most]
+        return Devices(Mesh(np.asarray(first), (self.axis,)), self.axis)
 
     def everywhere(self, tree: T) -> T:
         """Arrays that every process has, on every device."""
@@ -116,8 +123,7 @@ def devices_of(mesh: Mesh, axis: str) -> Devices:
         TypeError: not a mesh.
         ValueError: several axes of other names, or devices of some processes alone.
     """
-    if not isinstance(mesh, Mesh):
-        raise TypeError(f"mesh={mesh!r} is a {type(mesh).__name__}; pass a jax.sharding.Mesh or None")
+    of_type("mesh", mesh, Mesh, "a jax.sharding.Mesh or None")
     if (len(mesh.axis_names) > 1 and axis not in mesh.axis_names) or not mesh.axis_names:
         raise ValueError(
             f"mesh has the axes {mesh.axis_names!r}; give it one axis, or call the one to spread over {axis!r}"

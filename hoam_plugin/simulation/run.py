@@ -9,6 +9,7 @@ from typing import cast, get_args
 import jax
 import numpy as np
 import xarray as xr
+from jax.sharding import Mesh
 
 from hoam_plugin import registry
 from hoam_plugin._internal.checks import one_of, parameter_table, positive_float, positive_int, random_key
@@ -24,6 +25,7 @@ from hoam_plugin.simulation.recorded_frame import attributes_of, frame_of_runs, 
 from hoam_plugin.simulation.runs_together import record_together
 from hoam_plugin.simulation.saved_times import Times, saved_times
 from hoam_plugin.simulation.sinks import sink_of
+from hoam_plugin.simulation.spreading import spread_of
 from hoam_plugin.simulation.starts import replicas, start_of_runs
 from hoam_plugin.steppers import Stepper, abilities_of, require_stepper
 
@@ -40,6 +42,7 @@ def simulate(
     rates: bool = False,
     clock: Clock = "physical",
     store: str | os.PathLike[str] | None = None,
+    mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Ensemble:
     """Run `stepper` once per row of `parameters` and return an ensemble.
@@ -64,14 +67,18 @@ def simulate(
             clock, which `fit` takes as well, and `quadrature_weight` still integrates over time. Where the pace is
             even, both are the same.
         store: a Zarr folder to stream into; the returned ensemble is then read from there as needed.
+        mesh: devices of this process, along its only axis or the one named "runs", that whole runs are spread over
+            (numbers of runs that they do not divide leave some idle in the end), or equal parts of the samples of a
+            single run, where JAX sees to what steps have in common. The numbers are those of one device but for the
+            order of sums. None takes all accelerators of this process for several runs, and the cores of CPUs.
         progress: show a progress bar.
 
     Returns:
         `xarray.Dataset` with dims (run, time, sample, ...); see `hoam_plugin.ensemble`.
 
     Raises:
-        ValueError: bad parameters, times, n_samples, dt or initial population, or given times with the clock of the
-            population, before anything is run.
+        ValueError: bad parameters, times, n_samples, dt or initial population, given times with the clock of the
+            population, or a mesh that does not go with the runs, before anything is run.
         FileExistsError: `store` exists.
         FloatingPointError: the run produced a non-finite sample.
     """
@@ -88,6 +95,7 @@ def simulate(
             "as quadrature.gauss_legendre(64), or clock='physical'"
         )
     n_runs = next((len(column) for column in table.values()), replicas(initial))
+    spread = spread_of(mesh, n_runs, n_samples)
     if rates and able.rates is None:
         raise ValueError(f"rates=True: {type(stepper).__name__} does not declare the rates of its variables")
     start = start_of_runs(stepper, initial, table, n_runs, n_samples)
@@ -122,7 +130,10 @@ def simulate(
             sink.put(run, index, record)
             advance_bar(steps_taken)
 
-        record_all = record_together if workers.have_accelerator() else workers.record_on_threads
-        record_all(runs, jax.random.split(key, n_runs), put)
+        keys = jax.random.split(key, n_runs)
+        if spread is not None or workers.have_accelerator():
+            record_together(runs, keys, put, spread)
+        else:
+            workers.record_on_threads(runs, keys, put)
         sink.finish()
     return cast(Ensemble, sink.result())
