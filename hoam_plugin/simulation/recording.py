@@ -13,12 +13,21 @@ from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
 from hoam_plugin.simulation.runs_together import record_together
 from hoam_plugin.simulation.sinks import Sink
+from hoam_plugin.simulation.spreading import Spread
 
 # Number of a run -> why it failed.
 Failures = dict[int, Exception]
 
 
-def record(runs: Runs, keys: Key, sink: Sink, advance_bar: Callable[[int], None], *, others_go_on: bool) -> Failures:
+def record(
+    runs: Runs,
+    keys: Key,
+    sink: Sink,
+    advance_bar: Callable[[int], None],
+    spread: Spread | None = None,
+    *,
+    others_go_on: bool,
+) -> Failures:
     """Take every missing run from its start through all saved times, on the threads or the accelerator of this process.
 
     Args:
@@ -26,6 +35,7 @@ def record(runs: Runs, keys: Key, sink: Sink, advance_bar: Callable[[int], None]
         keys: one per run, also of those that are complete.
         sink: takes what is recorded.
         advance_bar: is told how many steps have been taken.
+        spread: where the runs lie, if on several devices.
         others_go_on: where a run fails, go on with the others; else its error is raised.
 
     Returns:
@@ -54,8 +64,8 @@ def record(runs: Runs, keys: Key, sink: Sink, advance_bar: Callable[[int], None]
             except FloatingPointError as error:
                 fail(run, error)
 
-    if workers.have_accelerator():
-        record_together(chosen, own_keys, put_unless_failed if others_go_on else put)
+    if spread is not None or workers.have_accelerator():
+        record_together(chosen, own_keys, put_unless_failed if others_go_on else put, spread)
     else:
         workers.record_on_threads(chosen, own_keys, put, n_in_all=len(keys), failed=fail if others_go_on else None)
     return failures

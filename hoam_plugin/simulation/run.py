@@ -8,6 +8,7 @@ from typing import cast, get_args
 
 import jax
 import xarray as xr
+from jax.sharding import Mesh
 
 from hoam_plugin import ensembles, registry
 from hoam_plugin._internal.checks import one_of, parameter_table, positive_float, positive_int, random_key
@@ -27,6 +28,7 @@ from hoam_plugin.simulation.recorded_frame import attributes_of, frame_of_runs, 
 from hoam_plugin.simulation.recording import raise_failures, record
 from hoam_plugin.simulation.saved_times import Times, saved_times
 from hoam_plugin.simulation.sinks import MemorySink, StoreOptions, ZarrSink
+from hoam_plugin.simulation.spreading import spread_of
 from hoam_plugin.simulation.starts import replicas, start_of_runs
 from hoam_plugin.steppers import Stepper, abilities_of, require_stepper
 
@@ -46,6 +48,7 @@ def simulate(
     resume: bool = False,
     overwrite: bool = False,
     client: Client | None = None,
+    mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Ensemble:
     """Run `stepper` once per row of `parameters` and return an ensemble.
@@ -77,14 +80,19 @@ def simulate(
         overwrite: replace a finished `store` once the new one is complete.
         client: a `dask.distributed.Client`, whose workers do the runs and write them into `store`, on a file system
             that all see; complete runs are kept as with `resume`. Runs of workers that die are done by others.
+        mesh: devices of this process, along its only axis or the one named "runs", that whole runs are spread over
+            (numbers of runs that they do not divide leave some idle in the end), or equal parts of the samples of a
+            single run, where JAX sees to what steps have in common. The numbers are those of one device but for the
+            order of sums. None takes all accelerators of this process for several runs, and the cores of CPUs.
         progress: show a progress bar.
 
     Returns:
         `xarray.Dataset` with dims (run, time, sample, ...); see `hoam_plugin.ensemble`.
 
     Raises:
-        ValueError: bad parameters, times, n_samples, dt or initial population, or given times with the clock of the
-            population, or `resume` without a store or with other arguments than before, before anything is run.
+        ValueError: bad parameters, times, n_samples, dt or initial population, given times with the clock of the
+            population, a mesh that does not go with the runs, or `resume` without a store or with other arguments
+            than before; before anything is run.
         FileExistsError: `store` exists, or is unfinished, and `resume` is false.
         FloatingPointError: a run produced a non-finite sample.
         RuntimeError: some of the runs of a store failed in another way.
@@ -98,12 +106,15 @@ def simulate(
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
     one_of("clock", clock, get_args(Clock))
     _require_options(store, resume=resume, overwrite=overwrite, client=client)
+    if client is not None and mesh is not None:
+        raise ValueError("client= has workers do the runs on their own devices, and mesh= names those here; choose one")
     if clock == "population" and not isinstance(times, Rule):
         raise ValueError(
             f"clock='population' spreads the nodes of a rule, and times={times!r} are fixed already; pass a rule such "
             "as quadrature.gauss_legendre(64), or clock='physical'"
         )
     n_runs = next((len(column) for column in table.values()), replicas(initial))
+    spread = spread_of(mesh, n_runs, n_samples)
     if rates and able.rates is None:
         raise ValueError(f"rates=True: {type(stepper).__name__} does not declare the rates of its variables")
     start = start_of_runs(stepper, initial, table, n_runs, n_samples)
@@ -138,7 +149,8 @@ def simulate(
         require_same_store(as_path(store, "store"), frame, n_samples)
         return ensembles.load(store, lazy=True)
     else:
-        at_once = n_runs if workers.have_accelerator() else min(n_runs, available_cores())
+        together = spread is not None or workers.have_accelerator()
+        at_once = n_runs if together else min(n_runs, available_cores())
         options = StoreOptions(
             n_at_once=at_once if client is None else n_at_once(client),
             campaign=resume or client is not None,
@@ -150,7 +162,7 @@ def simulate(
         if client is not None and isinstance(sink, ZarrSink):
             failures = farm(client, runs, initial, keys, sink, advance_bar)
         else:
-            failures = record(runs, keys, sink, advance_bar, others_go_on=store is not None)
+            failures = record(runs, keys, sink, advance_bar, spread, others_go_on=store is not None)
         if failures:
             raise_failures(table, n_runs, failures, sink.keep())
         sink.finish()

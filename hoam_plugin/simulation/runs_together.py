@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,8 @@ from jaxtyping import Array, Int
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key, Parameters, PyTree, State
 from hoam_plugin.simulation.advancing import Interval, Lane, Leg, Put, Record, Runs, over_interval
+from hoam_plugin.simulation.spreading import Spread, on_devices, side_by_side, stacked
 from hoam_plugin.steppers import Stepper, abilities_of, clock, default_float
-
-T = TypeVar("T")
 
 # Of states and records between their computation and where they are put.
 _MOST_BYTES = 1 << 28
@@ -77,7 +76,7 @@ class _Ahead(NamedTuple):
     record: Record
 
 
-def record_together(runs: Runs, keys: Key, put: Put) -> None:
+def record_together(runs: Runs, keys: Key, put: Put, spread: Spread | None = None) -> None:
     """Take all runs from their starts through all saved times, as many at a time as fit the device.
 
     A stepper that `vmap` refuses, such as one that calls the host, advances run by run, with a warning that says why.
@@ -86,18 +85,25 @@ def record_together(runs: Runs, keys: Key, put: Put) -> None:
         runs: what they have in common.
         keys: one per run.
         put: takes what is recorded.
+        spread: where the runs lie, if on several devices.
 
     Raises:
         ValueError: the first saved time lies before that of a start.
     """
     first = runs.begin(0, keys[0])
-    step, n_at_once = _side_by_side_or_alone(runs, first, len(keys))
+    step, n_at_once = _side_by_side_or_alone(runs, first, len(keys), spread)
+    if step is _alone and len(keys) > 1:
+        spread = None
     with _Writer(put) as writer:
         for some in np.array_split(np.arange(len(keys)), math.ceil(len(keys) / n_at_once)):
-            lanes = [first if run == 0 else runs.begin(run, keys[run]) for run in some.tolist()]
+            lanes = []
+            for i, run in enumerate(some.tolist()):
+                lane = first if run == 0 else runs.begin(run, keys[run])
+                near = lane.state if spread is None else spread.near(lane.state, i, len(some))
+                lanes.append(lane._replace(state=near))
             waiting = _groups(runs, lanes)
             while waiting:
-                waiting.extend(_follow(runs, step, writer, waiting.popleft()))
+                waiting.extend(_follow(runs, step, writer, waiting.popleft(), spread))
         writer.finish()
 
 
@@ -121,12 +127,13 @@ def _form(lane: Lane) -> object:
     return structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
 
 
-def _follow(runs: Runs, step: Step, writer: _Writer, group: _Group) -> Iterator[_Group]:
+def _follow(runs: Runs, step: Step, writer: _Writer, group: _Group, spread: Spread | None) -> Iterator[_Group]:
     """Take a group through the saved times that are left, or yield the groups that have to go on in another form."""
     recover = abilities_of(runs.stepper).recover
     numbers, n = [lane.run for lane in group.lanes], len(group.lanes)
     first = group.lanes[0].state
-    states, parameters, keys = _stacked([(lane.state, lane.parameters, lane.key) for lane in group.lanes])
+    trees = [(lane.state, lane.parameters, lane.key) for lane in group.lanes]
+    states, parameters, keys = stacked(trees) if spread is None else spread.placed(trees)
     before = [lane.state for lane in group.lanes]
     size = _n_bytes(states)
     ahead: deque[_Ahead] = deque()
@@ -221,21 +228,7 @@ class _Writer:
 # Compiled
 
 
-@functools.partial(jax.jit, static_argnames=("rates",))
-def _side_by_side(
-    stepper: Stepper,
-    states: State,
-    interval: Interval,
-    parameters: Parameters,
-    keys: Key,
-    index: Int[np.ndarray, ""] | Int[Array, ""],
-    *,
-    rates: bool,
-) -> tuple[State, Record]:
-    def one(state: State, parameters: Parameters, key: Key) -> tuple[State, Record]:
-        return over_interval(stepper, state, interval, parameters, jax.random.fold_in(key, index), rates=rates)
-
-    return jax.vmap(one)(states, parameters, keys)
+_side_by_side = jax.jit(side_by_side, static_argnames=("rates",))
 
 
 @functools.partial(jax.jit, static_argnames=("rates",))
@@ -255,11 +248,6 @@ def _alone(
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], moved)
 
 
-@jax.jit
-def _stacked(trees: list[T]) -> T:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
 @functools.partial(jax.jit, static_argnames=("n",))
 def _unstacked(states: State, n: int) -> list[State]:
     return [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(n)]
@@ -268,7 +256,7 @@ def _unstacked(states: State, n: int) -> list[State]:
 # How many runs at a time
 
 
-def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int) -> tuple[Step, int]:
+def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int, spread: Spread | None) -> tuple[Step, int]:
     """How runs such as this one advance, and how many of them at a time."""
     if n_runs == 1:
         return _alone, 1
@@ -293,12 +281,21 @@ def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int) -> tuple[Step, i
             stacklevel=4,
         )
         return _alone, 1
+    step: Step = _side_by_side
+    lower, n_devices = _side_by_side.lower, 1
+    if spread is not None:
+        step, n_devices = functools.partial(on_devices, spread.devices), spread.devices.n
+        lower = functools.partial(on_devices.lower, spread.devices)
     free = free_bytes(lane.state)
     if free is None:
-        return _side_by_side, n_runs
-    return _side_by_side, most_runs(
-        n_runs, lambda n: _bytes_of(_side_by_side.lower(*arguments(shapes(n)), rates=runs.rates)), free
+        return step, n_runs
+    # What is compiled for several devices says what each of them needs.
+    most = most_runs(
+        math.ceil(n_runs / n_devices),
+        lambda n: _bytes_of(lower(*arguments(shapes(n * n_devices)), rates=runs.rates)),
+        free,
     )
+    return step, min(n_runs, most * n_devices)
 
 
 def most_runs(n_runs: int, needed: Callable[[int], int], free: int) -> int:

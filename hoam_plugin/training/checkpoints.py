@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax.experimental import multihost_utils
 from jaxtyping import Array
 
 from hoam_plugin._internal.files import written_aside
@@ -132,7 +133,12 @@ def fingerprint(data: PyTree) -> str:
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(data):
         digest.update(str((leaf.shape, leaf.dtype)).encode())
-        digest.update(np.ascontiguousarray(leaf).data)
+        if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            # Of several processes each has a part; one run of all of them at a time.
+            for i in range(len(leaf)):
+                digest.update(np.ascontiguousarray(multihost_utils.process_allgather(leaf[i], tiled=True)).data)
+        else:
+            digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()
 
 

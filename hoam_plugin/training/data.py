@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.losses import AbstractLoss, MomentTargets, Targets
+
+# Along which axis the samples of all runs lie in `RunSamples`.
+SAMPLE_AXIS = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,6 +86,16 @@ def bands_of(loss: AbstractLoss, times: Float[np.ndarray, " T"], weights: Float[
         at_ends=jnp.asarray([[j for j, _ in terms] for terms in padded], jnp.int32),
         end_coefficients=jnp.asarray([[c for _, c in terms] for terms in padded]),
     )
+
+
+class RunSamples(NamedTuple):
+    """The part of `TrainingData` that is of single samples, of one run or of all; or the shapes of that."""
+
+    points: Float[Array | np.ndarray, "*run T B n D"] | jax.ShapeDtypeStruct
+    end_points: Float[Array | np.ndarray, "*run 2 E m D"] | jax.ShapeDtypeStruct
+    targets: Float[Array | np.ndarray, "*run T B n Y"] | jax.ShapeDtypeStruct | None
+    multiplicity: Float[Array | np.ndarray, "*run T B n"] | jax.ShapeDtypeStruct | None
+    variance: Float[Array | np.ndarray, "*run T B n"] | jax.ShapeDtypeStruct | None
 
 
 @jax.tree_util.register_dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,21 @@ from hoam_plugin.training.data import TrainingData
 _STRETCH = 16
 
 
+class Share(NamedTuple):
+    """The part of the samples that a device has: which one, of how many equal ones."""
+
+    number: Array
+    n_parts: int
+
+
 def draw_batch(
-    loss: AbstractLoss, data: TrainingData, key: Key, *, runs_per_iteration: int = 1, n_times: int | None = None
+    loss: AbstractLoss,
+    data: TrainingData,
+    key: Key,
+    *,
+    runs_per_iteration: int = 1,
+    n_times: int | None = None,
+    share: Share | None = None,
 ) -> Batch:
     """Samples of one iteration: for each of its runs, an independently drawn stratified subset at every node and end.
 
@@ -28,6 +42,9 @@ def draw_batch(
     over the nodes. A loss with coupled samples, which is better for forces, sees one subset at all nodes and ends.
     A loss that differentiates means over samples sees one subset of a saved time at all nodes that look at it: else the
     fluctuations of the differences would be those of the means divided by the distance of the nodes.
+
+    With a share, `data` hold these samples alone of every subset, and so does the batch; the batches of all shares,
+    drawn with the same key, are together the one of all samples.
     """
     n_runs, n_saved, n_blocks = data.points.shape[:3]
     run_key, block_key, end_key, node_key = jax.random.split(key, 4)
@@ -38,7 +55,7 @@ def draw_batch(
     several = () if data.moments is None else (2,)
     blocks = jax.random.randint(block_key, (n_chosen, n_drawn, *several), 0, n_blocks)
     end_blocks = jax.random.randint(end_key, (n_chosen, 2), 0, data.end_points.shape[2])
-    return _batch(loss, data, runs, nodes, node_weights, blocks, end_blocks, jax.random.fold_in(key, 1))
+    return _batch(loss, data, runs, nodes, node_weights, blocks, end_blocks, jax.random.fold_in(key, 1), share)
 
 
 def _batch(
@@ -50,6 +67,7 @@ def _batch(
     blocks: Int[Array, "R _ ..."],
     end_blocks: Int[Array, "R 2"],
     key: Key,
+    share: Share | None = None,
 ) -> Batch:
     """The given subsets of samples of the given runs: for each node, for each saved time, or one for all.
 
@@ -79,7 +97,7 @@ def _batch(
     if data.importance is not None:
         weights = weights * data.importance[runs[:, None], nodes[None, :]]
     flat_conditions = conditions.reshape(-1, n_conditions)
-    drift, probes = _known(loss, data.dynamics, points, flat_conditions, key)
+    drift, probes = _known(loss, data.dynamics, points, flat_conditions, key, share)
     batch = Batch(
         points=points,
         conditions=flat_conditions,
@@ -191,13 +209,14 @@ def _known(
     points: Float[Array, "T n D"],
     conditions: Float[Array, "T C"],
     key: Key,
+    share: Share | None,
 ) -> tuple[Float[Array, "T n D"] | None, Float[Array, "T n K D"] | None]:
     """The known drift at every sample, and the directions of the Laplacian's estimate."""
     if dynamics is None or not dynamics.has_drift:
-        return None, draw_probes(loss, points, key)
+        return None, draw_probes(loss, points, key, share)
     drift, noise = jax.vmap(dynamics.normalised)(points, conditions)
     if not dynamics.structure.knows_dynamics:
-        return drift, draw_probes(loss, points, key)
+        return drift, draw_probes(loss, points, key, share)
     if not dynamics.has_noise or not loss.noise:
         return drift, None
     # Along each driven coordinate as far as its own noise reaches: then |direction . grad|^2 sums to the Laplacian
@@ -256,11 +275,18 @@ def _draw_stretches(data: TrainingData, key: Key, n_times: int) -> tuple[Int[Arr
     return chosen, data.weights[chosen] * jnp.asarray(factors, dtype)
 
 
-def draw_probes(loss: AbstractLoss, points: Float[Array, "T n D"], key: Key) -> Float[Array, "T n K D"] | None:
+def draw_probes(
+    loss: AbstractLoss, points: Float[Array, "T n D"], key: Key, share: Share | None = None
+) -> Float[Array, "T n K D"] | None:
     """Random signs (Rademacher), whose estimate of a Laplacian has the least variance; None where it is exact."""
     n_times, n, n_dims = points.shape
     n_probes = loss.n_probes(n_dims)
-    return jax.random.rademacher(key, (n_times, n, n_probes, n_dims), points.dtype) if n_probes else None
+    if not n_probes:
+        return None
+    if share is None:
+        return jax.random.rademacher(key, (n_times, n, n_probes, n_dims), points.dtype)
+    of_all = jax.random.rademacher(key, (n_times, n * share.n_parts, n_probes, n_dims), points.dtype)
+    return jax.lax.dynamic_slice_in_dim(of_all, share.number * n, n, axis=1)
 
 
 def judging_batch(loss: AbstractLoss, data: TrainingData, subset: Int[Array, ""]) -> Batch:

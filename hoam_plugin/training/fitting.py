@@ -12,8 +12,10 @@ from pathlib import Path
 
 import jax
 import xarray as xr
+from jax.sharding import Mesh
 
 from hoam_plugin._internal.checks import random_key
+from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.files import as_path, require_writable
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Kind, structure_of
@@ -21,7 +23,7 @@ from hoam_plugin.losses import AbstractLoss, has_rates
 from hoam_plugin.potentials import ParticlePotential, Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import checkpoints, feedback, held_out, moments_alone, solved, step_size
+from hoam_plugin.training import checkpoints, feedback, held_out, moments_alone, solved, spreading, step_size
 from hoam_plugin.training.choices import Base, Choices, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained, warn_of_unexplained_forces
@@ -48,6 +50,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Surrogate:
     """Learn the population dynamics of an ensemble, by default by higher-order action matching (arXiv:2410.12000).
@@ -96,6 +99,14 @@ def fit(
         resume: checkpoint of a training to go on with, bit for bit, with the same ensemble, key and settings; a damaged
             one is skipped for the one before, with a warning. Further checkpoints go to `checkpoint`, by default there.
         overwrite: replace an existing `checkpoint` of another training, once the first of this one is complete.
+        mesh: devices that share the samples of every iteration of a training: along its only axis, or the one named
+            "samples"; they have to divide `Training.n_samples` and `n_end_samples`. The weights are the same on all,
+            gradients are averaged, and the numbers are those of one device but for the order of sums. With the devices
+            of all processes of `jax.distributed`, which have to call this alike, each process reads the training
+            samples of some of the runs, and the first one writes the checkpoint and shows progress. None takes the
+            devices of this process, as many as divide the samples. What is found without iterations (potentials that
+            are solved for, the motion of moments) and what completes a model (`Training.feedback`) runs on one device,
+            and in every process.
         progress: show a progress bar with the loss.
 
     Returns:
@@ -113,7 +124,8 @@ def fit(
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
             spread while epsilon > 0, an unknown structure or one that the variables do not allow, a loss or potential
-            that does not go with it, missing rates, or `replaces` without a variable of the ensemble.
+            that does not go with it, missing rates, `replaces` without a variable of the ensemble, or a mesh without
+            an axis for samples, with devices of some processes, or that does not divide the samples.
         FloatingPointError: a `SplinePotential` that was asked for, under which samples run away.
         FileExistsError: `checkpoint` exists and `overwrite` is False.
         FileNotFoundError: `resume` does not.
@@ -122,6 +134,9 @@ def fit(
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
     """
     random_key(key)
+    devices = spreading.named_devices(mesh, training)
+    first = devices is None or devices.first
+    progress = progress and first
     path = _checkpoint_path(checkpoint, resume, overwrite)
     resolved = functools.partial(
         resolve,
@@ -143,7 +158,7 @@ def fit(
     if free and choices.dynamics.structure.kind == "gradient":
         moved = _by_moments_alone(resolved, choices.runs.ensemble, key)
         if moved is not None:
-            if path is not None:
+            if path is not None and first:
                 checkpoints.finish(path, moved)
             return moved
     if resume is not None and isinstance(choices.potential, SplinePotential | ParticlePotential):
@@ -152,7 +167,7 @@ def fit(
     if isinstance(choices.potential, ParticlePotential):
         model = solve_particles(choices, key=key, progress=progress)
         warn_of_unexplained_forces(model, choices.runs.ensemble)
-        if path is not None:
+        if path is not None and first:
             checkpoints.finish(path, model)
         return model
     if isinstance(choices.potential, SplinePotential):
@@ -161,10 +176,10 @@ def fit(
         except FloatingPointError:
             if potential is not None:
                 raise
-            return _trained(choose(may_solve=False), key, path, None, progress=progress)
+            return _trained(choose(may_solve=False), key, path, None, devices, progress=progress)
         if potential is None and found.doubt:
             try:
-                return _trained(choose(may_solve=False), key, path, None, progress=progress)
+                return _trained(choose(may_solve=False), key, path, None, devices, progress=progress)
             except TrainingDivergedError as diverged:
                 warnings.warn(
                     f"the potential was solved for, but {found.doubt}; training one instead failed: {diverged.reason}",
@@ -176,10 +191,10 @@ def fit(
             warnings.warn(
                 f"training is limited by the saved times: {found.limit}; more saved times would help", stacklevel=2
             )
-        if path is not None:
+        if path is not None and first:
             checkpoints.finish(path, found.model)
         return found.model
-    return _trained(choices, key, path, resume, progress=progress)
+    return _trained(choices, key, path, resume, devices, progress=progress)
 
 
 def _by_moments_alone(resolved: Callable[..., Choices], ds: xr.Dataset, key: Key) -> Surrogate | None:
@@ -193,15 +208,22 @@ def _by_moments_alone(resolved: Callable[..., Choices], ds: xr.Dataset, key: Key
 
 
 def _trained(
-    choices: Choices, key: Key, path: Path | None, resume: str | os.PathLike[str] | None, *, progress: bool
+    choices: Choices,
+    key: Key,
+    path: Path | None,
+    resume: str | os.PathLike[str] | None,
+    named: Devices | None,
+    *,
+    progress: bool,
 ) -> Surrogate:
     """The surrogate of a network; arguments and errors are those of `fit`."""
     runs, setup = choices.runs, choices.setup
+    devices = spreading.devices_of_training(named, choices)
     training_rows, judging_rows = None, None
     if setup.training.held_out:
         training_rows, judging_rows = held_out.split(runs.ensemble, setup.training.held_out, jax.random.fold_in(key, 3))
-    samples = TrainingSamples(runs, setup.training, jax.random.fold_in(key, 1), rows=training_rows)
-    judge = judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2))
+    samples = TrainingSamples(runs, setup.training, jax.random.fold_in(key, 1), rows=training_rows, devices=devices)
+    judge = judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2), devices)
 
     def completed(model: Surrogate) -> Surrogate:
         model = step_size.resolved(model, runs.ensemble, jax.random.fold_in(key, 4))
@@ -209,7 +231,7 @@ def _trained(
             return model
         return feedback.corrected(model, runs, setup.training, jax.random.fold_in(key, 5), progress=progress)
 
-    run = TrainingRun(setup, samples, key, choices.surrogates(key), path, judge, completed)
+    run = TrainingRun(setup, samples, key, choices.surrogates(key), path, judge, completed, devices)
     if resume is not None:
         run.resume(as_path(resume, "resume"))
     model = run.train(progress=progress)

@@ -16,12 +16,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.hardware import available_cores
-from hoam_plugin._types import Key, Scalar
+from hoam_plugin._types import DTypeLike, Key, Scalar
 from hoam_plugin.losses import AbstractLoss, Batch, loss_and_gradient, loss_value
 from hoam_plugin.potentials import Embedding, LearnedDrift, Weights
 from hoam_plugin.training.data import TrainingData
-from hoam_plugin.training.drawing import draw_batch, judging_batch
+from hoam_plugin.training.dealing import layout
+from hoam_plugin.training.drawing import Share, draw_batch, judging_batch
 from hoam_plugin.training.settings import Training
 
 # Below some milliseconds of work each, handing an iteration to threads costs more than it saves.
@@ -86,17 +88,31 @@ def start_of(training: Training, weights: Weights) -> OptimiserState:
 
 
 def blocks(
-    setup: Setup, state: OptimiserState, data_at: Callable[[int], TrainingData], key: Key
+    setup: Setup,
+    state: OptimiserState,
+    data_at: Callable[[int], TrainingData],
+    key: Key,
+    devices: Devices | None = None,
 ) -> Iterator[BlockRecord]:
-    """Run all iterations that are left, block by block; `data_at` gives the samples of each, by its iteration."""
+    """Run all iterations that are left, block by block.
+
+    Args:
+        setup: everything static.
+        state: before the first of them.
+        data_at: the samples of each block, by its first iteration.
+        key: JAX random key.
+        devices: that the samples are spread over, if any; the states are on the default device all the same.
+    """
     done, total = int(state.iteration), setup.training.iterations
-    n_threads = threads(setup, data_at(done))
+    n_threads = threads(setup, data_at(done)) if devices is None else 1
     with ThreadPoolExecutor(n_threads) as pool:
         while done < total:
             length = min(setup.training.block, total - done)
             data = data_at(done)
             begin = time.perf_counter()
-            if n_threads == 1:
+            if devices is not None:
+                state, losses = here(_spread_block(setup, devices, *devices.everywhere((state, key, length)), data))
+            elif n_threads == 1:
                 state, losses = _block(setup, state, data, key, length)
             else:
                 state, losses = _threaded_block(setup, state, data, key, length, pool, n_threads)
@@ -130,15 +146,56 @@ def threads(setup: Setup, data: TrainingData) -> int:
 def _block(
     setup: Setup, state: OptimiserState, data: TrainingData, key: Key, length: Scalar
 ) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+    def gradient(state: OptimiserState) -> LossesAndGradient:
+        return _gradient(setup, state.weights, _batch(setup, data, key, state.iteration))
+
+    return _iterated(setup, state, gradient, length, data.points.dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("setup", "devices"))
+def _spread_block(
+    setup: Setup, devices: Devices, state: OptimiserState, key: Key, length: Scalar, data: TrainingData
+) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+    """The same iterations, where every device has a share of the samples, equal but for the order of the sums."""
+
+    def on_each(
+        state: OptimiserState, key: Key, length: Scalar, data: TrainingData
+    ) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+        share = Share(jax.lax.axis_index(devices.axis), devices.n)
+
+        def gradient(state: OptimiserState) -> LossesAndGradient:
+            of_share = _gradient(setup, state.weights, _batch(setup, data, key, state.iteration, share))
+            # Everything in a loss is a mean over samples, so that this is all that devices tell one another.
+            mean: LossesAndGradient = jax.lax.pmean(of_share, devices.axis)
+            return mean
+
+        return _iterated(setup, state, gradient, length, data.points.dtype)
+
+    same = devices.along(None)
+    # A share's gradient is averaged above; with replication tracked, JAX would have summed it before.
+    spread = jax.shard_map(
+        on_each, mesh=devices.mesh, in_specs=(same, same, same, layout(data, devices)), out_specs=same, check_vma=False
+    )
+    return spread(state, key, length, data)
+
+
+def _iterated(
+    setup: Setup,
+    state: OptimiserState,
+    gradient: Callable[[OptimiserState], LossesAndGradient],
+    length: Scalar,
+    dtype: DTypeLike,
+) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+    """So many steps of the optimiser; also returns the losses and their quadratic parts."""
+
     def iterate(
         i: Scalar, carry: tuple[OptimiserState, Float[Array, "2 block"]]
     ) -> tuple[OptimiserState, Float[Array, "2 block"]]:
         state, losses = carry
-        batch = _batch(setup, data, key, state.iteration)
-        state, pair = apply_gradient(setup.training, state, _gradient(setup, state.weights, batch))
+        state, pair = apply_gradient(setup.training, state, gradient(state))
         return state, losses.at[:, i].set(pair)
 
-    losses = jnp.zeros((2, setup.training.block), data.points.dtype)
+    losses = jnp.zeros((2, setup.training.block), dtype)
     return jax.lax.fori_loop(0, length, iterate, (state, losses))
 
 
@@ -160,7 +217,7 @@ def _threaded_block(
     return state, np.stack(losses, axis=1)
 
 
-def _batch(setup: Setup, data: TrainingData, key: Key, iteration: Array) -> Batch:
+def _batch(setup: Setup, data: TrainingData, key: Key, iteration: Array, share: Share | None = None) -> Batch:
     training = setup.training
     return draw_batch(
         setup.loss,
@@ -168,6 +225,7 @@ def _batch(setup: Setup, data: TrainingData, key: Key, iteration: Array) -> Batc
         jax.random.fold_in(key, iteration),
         runs_per_iteration=training.runs_per_iteration,
         n_times=training.n_times,
+        share=share,
     )
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key
 from hoam_plugin.losses import MomentTargets, cells
@@ -69,6 +70,7 @@ class Judge:
         interval: blocks from one judgement to the next.
         on: what it judges on, in words.
         times: the saved ones, normalised, in double precision.
+        devices: those of the training, if it is spread over several; every process then goes by what the first finds.
     """
 
     setup: Setup
@@ -76,6 +78,7 @@ class Judge:
     interval: int
     on: str
     times: Float[np.ndarray, " T"]
+    devices: Devices | None = None
 
     @property
     def on_training_samples(self) -> bool:
@@ -118,9 +121,11 @@ class Judge:
             return float(iterations.judged_value(self.setup, weights, data, jnp.asarray(subset, jnp.int32)))
 
         if jax.default_backend() != "cpu":
-            return np.asarray([value(subset) for subset in range(n_subsets)])
-        with ThreadPoolExecutor(min(n_subsets, available_cores())) as pool:
-            return np.asarray(list(pool.map(value, range(n_subsets))))
+            values = np.asarray([value(subset) for subset in range(n_subsets)])
+        else:
+            with ThreadPoolExecutor(min(n_subsets, available_cores())) as pool:
+                values = np.asarray(list(pool.map(value, range(n_subsets))))
+        return values if self.devices is None else self.devices.agreed(values)
 
     def values_of_block(self, weights: Weights, losses: Float[np.ndarray, " block"]) -> Values:
         """The values of a model after a block with these training losses.
@@ -141,7 +146,13 @@ class Judge:
         return done >= training.iterations or done // training.block % self.interval == 0
 
 
-def judge_of(choices: Choices, samples: TrainingSamples, rows: held_out.Rows | None, key: Key) -> Judge:
+def judge_of(
+    choices: Choices,
+    samples: TrainingSamples,
+    rows: held_out.Rows | None,
+    key: Key,
+    devices: Devices | None = None,
+) -> Judge:
     """The judge of a training.
 
     Args:
@@ -149,6 +160,7 @@ def judge_of(choices: Choices, samples: TrainingSamples, rows: held_out.Rows | N
         samples: of the training.
         rows: which samples of every run judge; None for those of validation runs, or of the training itself.
         key: JAX random key.
+        devices: that the samples of the training are spread over, if they are.
     """
     runs, setup = choices.judged, choices.judging
     on = "held-out samples"
@@ -165,12 +177,12 @@ def judge_of(choices: Choices, samples: TrainingSamples, rows: held_out.Rows | N
     options = dataclasses.replace(
         setup.training, n_samples=plan.n_samples, n_end_samples=min(_MOST_END_SAMPLES, n_rows // n_subsets)
     )
-    judging = TrainingSamples(runs, options, key, rows=rows, n_subsets=n_subsets)
-    data = judging.with_reference(trained.reference)
+    judging = TrainingSamples(runs, options, key, rows=rows, n_subsets=n_subsets, devices=devices)
+    data = judging.with_reference(trained.reference if devices is None else here(trained.reference))
     # Where every saved time has a minimum of its own, some of them can stand for all.
     each_by_itself = data.bands is not None or setup.loss.bounded
     times = choices.dynamics.normalisation.tau_on_host(runs.ensemble["time"].values)
-    return Judge(setup, _thinned(data, plan.stride if each_by_itself else 1), plan.interval, on, times)
+    return Judge(setup, _thinned(data, plan.stride if each_by_itself else 1), plan.interval, on, times, devices)
 
 
 def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import xarray as xr
 
+from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key
 from hoam_plugin.potentials import Weights
@@ -51,6 +52,7 @@ class TrainingRun:
         path: the checkpoint file, or None for no checkpoints.
         judge: tells how good a model is.
         completed: what is done to the surrogate at the end.
+        devices: that samples are spread over, if they are; of several processes, the first one writes.
     """
 
     def __init__(
@@ -62,15 +64,20 @@ class TrainingRun:
         path: Path | None,
         judge: Judge,
         completed: Callable[[Surrogate], Surrogate],
+        devices: Devices | None = None,
     ) -> None:
-        self._judge, self._completed = judge, completed
-        self._setup, self._samples, self._make_surrogate, self._path = setup, samples, make_surrogate, path
+        self._judge, self._completed, self._devices = judge, completed, devices
+        self._setup, self._samples, self._make_surrogate = setup, samples, make_surrogate
+        self._path = path if devices is None or devices.first else None
         init_key, self._key = jax.random.split(key)
         data = samples.at(0)
         # Where the time derivative acts on the samples, the network cannot exploit it.
         self._has_floor = setup.loss.bounded or data.bands is not None
         self._guard = RunAwayGuard(setup.training, bounded=setup.loss.bounded, has_floor=self._has_floor)
-        self._trail = Trail(iterations.start(setup, init_key, data.conditions.shape[-1]), setup.training.block)
+        start = iterations.start(setup, init_key, data.conditions.shape[-1])
+        if devices is not None:
+            start = here(devices.agreed(start))
+        self._trail = Trail(start, setup.training.block)
         self._first_weights = self._trail.latest.average
         # Around a base, a potential that moves nothing is a model as well.
         self._start_counts = data.dynamics is not None and data.dynamics.base is not None
@@ -193,7 +200,7 @@ class TrainingRun:
         """One attempt; False when the guard ended it and training has gone back."""
         trail = self._trail
         try:
-            for record in iterations.blocks(self._setup, trail.latest, self._samples.at, self._key):
+            for record in iterations.blocks(self._setup, trail.latest, self._samples.at, self._key, self._devices):
                 self._guard.check(record.loss, record.quadratic)
                 trail.append(record, self._judged(record))
                 advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")

@@ -15,12 +15,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.hardware import available_cores
-from hoam_plugin._types import Key, Scalar
+from hoam_plugin._types import Key
 from hoam_plugin.dynamics import conditions_of
-from hoam_plugin.losses import MomentTargets, Targets, cells
+from hoam_plugin.losses import AbstractLoss, MomentTargets, Targets, cells
 from hoam_plugin.steppers import default_float
-from hoam_plugin.training.data import Runs, TrainingData, bands_of
+from hoam_plugin.training.data import Runs, RunSamples, TrainingData, bands_of
+from hoam_plugin.training.dealing import Dealing, OnOneDevice
 from hoam_plugin.training.settings import Training
 from hoam_plugin.training.stratification import stratified_blocks, stratified_indices
 
@@ -31,14 +33,22 @@ _LEAST_SPREAD = 1e-5
 _REFERENCE_POINTS = 4
 
 
-class RunSamples(NamedTuple):
-    """A part of `TrainingData`, of one run or of all."""
+class _Excerpt(NamedTuple):
+    """What is wanted on the host of a run, or of all: one subset of samples at every time, factors of the loss."""
 
-    points: Float[Array | np.ndarray, "*run T B n D"]
-    end_points: Float[Array | np.ndarray, "*run 2 E m D"]
-    targets: Float[Array | np.ndarray, "*run T B n Y"] | None
-    multiplicity: Float[Array | np.ndarray, "*run T B n"] | None
-    variance: Float[Array | np.ndarray, "*run T B n"] | None
+    points: Float[np.ndarray, "*run T n D"]
+    importance: Float[np.ndarray, "*run T"] | None
+
+
+def subset_sizes(
+    loss: AbstractLoss, options: Training, node_weights: Float[np.ndarray, " T"], n_available: int
+) -> tuple[int, int]:
+    """Samples of every run in an iteration, at each of its nodes and at each end, of so many that there are."""
+    if loss.merged:
+        # The cells of the ends are those of the first and the last time.
+        return cells.CELLS, cells.CELLS
+    n = options.samples_per_node(int(np.count_nonzero(node_weights)))
+    return min(n, n_available), min(options.n_end_samples, n_available)
 
 
 class TrainingSamples:
@@ -55,9 +65,12 @@ class TrainingSamples:
         key: JAX random key.
         rows: which samples of every run there are; None for all of them. Of every run there are equally many.
         n_subsets: hold no more than so many subsets of each size, drawn from all samples; for judging. None for all.
+        devices: that samples are spread over, those for judging excepted, which every process has; each process reads
+            only some of the runs then. None for the default device.
 
     Raises:
         ValueError: a coordinate without spread at some time while epsilon > 0.
+        RuntimeError: another process could not read its runs.
     """
 
     def __init__(
@@ -68,6 +81,7 @@ class TrainingSamples:
         *,
         rows: Sequence[Int[np.ndarray, " n"]] | None = None,
         n_subsets: int | None = None,
+        devices: Devices | None = None,
     ) -> None:
         ds, dynamics, loss, node_weights = runs.ensemble, runs.dynamics, runs.loss, runs.node_weights
         normalisation = dynamics.normalisation
@@ -82,11 +96,8 @@ class TrainingSamples:
         self._dtype = default_float()
         self._noisy = loss.noise > 0
         self._seed = np.asarray(jax.random.key_data(key)).tolist()
-        self._n = min(options.samples_per_node(int(np.count_nonzero(node_weights))), n_available)
-        self._n_end = min(options.n_end_samples, n_available)
+        self._n, self._n_end = subset_sizes(loss, options, node_weights, n_available)
         if loss.merged:
-            # The cells of the ends are those of the first and the last time.
-            self._n = self._n_end = cells.CELLS
             n_available = (n_subsets or cells.SHIFTS) * self._n
             self._position_period = normalisation.periods[dynamics.structure.kinematics[0][0]]
         least = max(self._n, self._n_end)
@@ -103,6 +114,7 @@ class TrainingSamples:
         self._held = [0] * self._n_runs
         self._coming: tuple[tuple[int, int], Future[RunSamples]] | None = None
         self._pool = ThreadPoolExecutor(1)
+        self._placing = OnOneDevice() if devices is None else Dealing(devices, whole=n_subsets is not None)
         self._data = self._first_windows(node_weights)
 
     def at(self, iteration: int) -> TrainingData:
@@ -126,50 +138,81 @@ class TrainingSamples:
     def _look_ahead(self, block: int) -> None:
         next_block = (block // self._blocks_per_move + 1) * self._blocks_per_move
         changes = [(run, w) for run, w in enumerate(self._windows(next_block)) if w != self._held[run]]
-        if changes and (self._coming is None or self._coming[0] != changes[0]):
+        if not changes or not self._placing.reads(changes[0][0]):
+            return
+        if self._coming is None or self._coming[0] != changes[0]:
             self._coming = changes[0], self._pool.submit(self._prepared, *changes[0])
 
     def _move(self, run: int, window: int) -> None:
+        def prepared() -> dict[int, RunSamples]:
+            if not self._placing.reads(run):
+                return {}
+            if self._coming is not None and self._coming[0] == (run, window):
+                return {run: self._coming[1].result()}
+            return {run: self._prepared(run, window)}
+
+        samples = self._placing.together(prepared)
         if self._coming is not None and self._coming[0] == (run, window):
-            samples = self._coming[1].result()
             self._coming = None
-        else:
-            samples = self._prepared(run, window)
-        data = self._data
-        held = RunSamples(data.points, data.end_points, data.targets, data.multiplicity, data.variance)
-        self._data = dataclasses.replace(self._data, **_replaced(held, run, samples)._asdict())
+        held = RunSamples(*(getattr(self._data, name) for name in RunSamples._fields))
+        self._data = dataclasses.replace(self._data, **self._placing.placed(held, [run], samples)._asdict())
         self._held[run] = window
 
     def _first_windows(self, node_weights: np.ndarray) -> TrainingData:
-        shape = (self._n_runs, self._n_times, *self._subsets(self._n), self._n_dims)
-        end_shape = (self._n_runs, 2, *self._subsets(self._n_end), self._n_dims)
-        targets = None if self._targets is None else jnp.zeros((*shape[:-1], self._targets.n_columns), self._dtype)
-        moments = (jnp.zeros(shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2))
-        held = RunSamples(jnp.zeros(shape, self._dtype), jnp.zeros(end_shape, self._dtype), targets, *moments)
-        pool, importance = [], []
+        held = self._placing.empty(self._shapes())
+        excerpts: dict[int, _Excerpt] = {}
         with ThreadPoolExecutor(available_cores()) as workers:
-            # No more at a time than there are workers: finished runs would pile up in memory.
-            for first in range(0, self._n_runs, available_cores()):
-                some = range(first, min(first + available_cores(), self._n_runs))
-                for run, samples in zip(some, workers.map(self._prepared, some, [0] * len(some)), strict=True):
-                    held = _replaced(held, run, samples)
-                    if samples.targets is not None and self._targets is not None:
-                        importance.append(self._targets.importance(np.asarray(samples.targets)))
-                    pool.append(np.asarray(samples.points)[:, 0].reshape(-1, self._n_dims).copy())
+
+            def prepared(runs: Sequence[int]) -> dict[int, RunSamples]:
+                return dict(zip(runs, workers.map(self._prepared, runs, [0] * len(runs)), strict=True))
+
+            # Some at a time: finished runs would pile up in memory.
+            for first in range(0, self._n_runs, self._placing.at_once):
+                some = range(first, min(first + self._placing.at_once, self._n_runs))
+                mine = [run for run in some if self._placing.reads(run)]
+                samples = self._placing.together(functools.partial(prepared, mine))
+                excerpts |= {run: self._excerpt(of_run) for run, of_run in samples.items()}
+                held = self._placing.placed(held, some, samples)
+        points, importance = self._placing.gathered(self._no_excerpts(), excerpts)
         rng = np.random.default_rng(self._seed)
-        candidates = np.concatenate(pool)
+        candidates = points.reshape(-1, self._n_dims)
         times = self._ds["time"].values.astype(np.float64)
-        return TrainingData(
+        data = TrainingData(
             **held._asdict(),
             conditions=jnp.stack([conditions_of(self._ds, self._normalisation, run) for run in range(self._n_runs)]),
             weights=jnp.asarray(node_weights.astype(self._dtype)),
             nodes=jnp.asarray(np.flatnonzero(node_weights), jnp.int32),
             reference=jnp.asarray(stratified_blocks(candidates, min(_REFERENCE_POINTS, len(candidates)), rng)[0]),
-            importance=jnp.asarray(np.stack(importance), self._dtype) if importance else None,
+            importance=None if importance is None else jnp.asarray(importance),
             bands=bands_of(self._loss, self._normalisation.tau_on_host(times), node_weights),
             moments=None if self._moments is None else self._on_device(self._moments),
             dynamics=self._dynamics,
         )
+        return self._placing.completed(data)
+
+    def _shapes(self) -> RunSamples:
+        """What is held of all runs."""
+        shape = (self._n_runs, self._n_times, *self._subsets(self._n), self._n_dims)
+        end_shape = (self._n_runs, 2, *self._subsets(self._n_end), self._n_dims)
+        of = functools.partial(jax.ShapeDtypeStruct, dtype=self._dtype)
+        return RunSamples(
+            of(shape),
+            of(end_shape),
+            None if self._targets is None else of((*shape[:-1], self._targets.n_columns)),
+            *(of(shape[:-1]) if self._loss.merged else None for _ in range(2)),
+        )
+
+    def _excerpt(self, samples: RunSamples) -> _Excerpt:
+        importance = None
+        if samples.targets is not None and self._targets is not None:
+            importance = self._targets.importance(np.asarray(samples.targets)).astype(self._dtype)
+        return _Excerpt(np.asarray(samples.points)[:, 0].copy(), importance)
+
+    def _no_excerpts(self) -> _Excerpt:
+        """Zeros in the place of those of all runs."""
+        shape = (self._n_runs, self._n_times)
+        points = np.zeros((*shape, self._subsets(self._n)[1], self._n_dims), self._dtype)
+        return _Excerpt(points, None if self._targets is None else np.zeros(shape, self._dtype))
 
     def _on_device(self, moments: MomentTargets) -> MomentTargets:
         rates, whitening = (jnp.asarray(values.astype(self._dtype)) for values in moments[:2])
@@ -235,9 +278,3 @@ class TrainingSamples:
                     f"coordinate {d} of the samples has no spread at time {time:g} in run {run}, where epsilon > 0 has "
                     "no finite loss; use ActionMatching(epsilon=0)"
                 )
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _replaced(held: RunSamples, run: Scalar, samples: RunSamples) -> RunSamples:
-    """One run's samples put in place, in the same memory."""
-    return jax.tree.map(lambda old, new: old.at[run].set(new), held, samples)

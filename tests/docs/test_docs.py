@@ -27,6 +27,9 @@ SMALLER = {
     ),
     "np.linspace(0, 40, 129)": "np.linspace(0, 40, 5)",
     "model.init(key, 1_000,": "model.init(key, 16,",
+    "hoam.CoLoRA(), training=hoam.Training(iterations=8_000)": (
+        "hoam.CoLoRA(width=8, depth=2), training=hoam.Training(iterations=2, n_samples=16, n_end_samples=16)"
+    ),
     "subsample(truth, 1_000,": "subsample(truth, 64,",
 }
 
@@ -74,6 +77,13 @@ def test_docs_of_differentiable_use() -> None:
     scope = run("docs/differentiable.md", {})
     assert scope["sensitivity"].shape == (5,)
     assert np.isfinite(scope["sensitivity"]).all()
+
+
+def test_docs_of_several_devices() -> None:
+    scope = run("docs/devices.md", {})
+    assert scope["model"].history.attrs["judged_on"]
+    assert scope["more"].sizes["run"] == 3
+    assert np.isfinite(scope["more"]["x"]).all()
 
 
 def test_docs_of_the_clock_of_a_population() -> None:
