@@ -36,7 +36,7 @@ _BATCHES, _COUNTED = (16, 256), 8
 _BYTES = {"f64": 8, "f32": 4, "s64": 8, "s32": 4, "u64": 8, "u32": 4, "pred": 1}
 # A collective operation in compiled code, with the shape of its result, which may be a tuple.
 _COLLECTIVE = re.compile(
-    r"= (\([^=]*?\)|\S+) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+    r"^.*? = (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\(", re.MULTILINE
 )
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 _KEY = 0

@@ -134,7 +134,7 @@ def devices_of(mesh: Mesh, axis: str) -> Devices:
             f"mesh has devices of the processes {sorted(members)!r}, of {jax.process_count()}; take those of all "
             f"(jax.devices()) or of this one alone (jax.local_devices())"
         )
-    # `jax.make_mesh` makes axes along which JAX asks for the sharding of every operation; what is spread here needs none.
+    # Of `jax.make_mesh`, JAX asks for the sharding of every operation along its axes, which nothing here needs.
     plain = Mesh(mesh.devices, mesh.axis_names)
     return Devices(plain, axis if axis in mesh.axis_names else str(mesh.axis_names[0]))
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int
 
 from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.hardware import available_cores
-from hoam_plugin._types import Scalar
+from hoam_plugin._types import PyTree, Scalar
 from hoam_plugin.training.data import SAMPLE_AXIS, RunSamples, TrainingData
 
 T = TypeVar("T")
@@ -140,10 +140,9 @@ class Dealing:
 
     def completed(self, data: TrainingData) -> TrainingData:
         """With all that is not of single samples on every device, or everything on the default one."""
-        values = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+        of_samples, rest = divided(data)
         if self.whole:
-            return dataclasses.replace(data, **here({name: values[name] for name in RunSamples._fields}))
-        rest = {name: value for name, value in values.items() if name not in RunSamples._fields}
+            return dataclasses.replace(data, **here(of_samples))
         return dataclasses.replace(data, **self.devices.everywhere(rest))
 
 
@@ -186,7 +185,7 @@ def _turned(held: list[Array], dealt: list[Array], runs: Int[Array, " n"], deali
     )(held, dealt, runs)
 
 
-def layout(data: TrainingData, devices: Devices) -> TrainingData:
-    """How every array of spread data lies on the devices: a `PartitionSpec` in its place."""
-    own = {name: None if getattr(data, name) is None else devices.along(SAMPLE_AXIS) for name in RunSamples._fields}
-    return dataclasses.replace(jax.tree.map(lambda _: devices.along(None), data), **own)
+def divided(data: TrainingData) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+    """The fields that are of single samples, whose arrays lie along `SAMPLE_AXIS`, and all others."""
+    values = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    return {name: values.pop(name) for name in RunSamples._fields}, values

@@ -18,11 +18,11 @@ from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.hardware import available_cores
-from hoam_plugin._types import DTypeLike, Key, Scalar
+from hoam_plugin._types import DTypeLike, Key, PyTree, Scalar
 from hoam_plugin.losses import AbstractLoss, Batch, loss_and_gradient, loss_value
 from hoam_plugin.potentials import Embedding, LearnedDrift, Weights
-from hoam_plugin.training.data import TrainingData
-from hoam_plugin.training.dealing import layout
+from hoam_plugin.training.data import SAMPLE_AXIS, TrainingData
+from hoam_plugin.training.dealing import divided
 from hoam_plugin.training.drawing import Share, draw_batch, judging_batch
 from hoam_plugin.training.settings import Training
 
@@ -159,8 +159,9 @@ def _spread_block(
     """The same iterations, where every device has a share of the samples, equal but for the order of the sums."""
 
     def on_each(
-        state: OptimiserState, key: Key, length: Scalar, data: TrainingData
+        state: OptimiserState, key: Key, length: Scalar, of_samples: dict[str, PyTree], rest: dict[str, PyTree]
     ) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+        data = TrainingData(**of_samples, **rest)
         share = Share(jax.lax.axis_index(devices.axis), devices.n)
 
         def gradient(state: OptimiserState) -> LossesAndGradient:
@@ -174,9 +175,13 @@ def _spread_block(
     same = devices.along(None)
     # A share's gradient is averaged above; with replication tracked, JAX would have summed it before.
     spread = jax.shard_map(
-        on_each, mesh=devices.mesh, in_specs=(same, same, same, layout(data, devices)), out_specs=same, check_vma=False
+        on_each,
+        mesh=devices.mesh,
+        in_specs=(same, same, same, devices.along(SAMPLE_AXIS), same),
+        out_specs=same,
+        check_vma=False,
     )
-    return spread(state, key, length, data)
+    return spread(state, key, length, *divided(data))
 
 
 def _iterated(

@@ -34,11 +34,12 @@ from jax.sharding import Mesh  # noqa: E402
 
 import hoam_plugin as hoam  # noqa: E402
 from hoam_plugin._internal.devices import devices_of  # noqa: E402
-from hoam_plugin.training import checkpoints, spreading, windows  # noqa: E402
+from hoam_plugin.training import checkpoints, iterations, spreading, windows  # noqa: E402
 
 seen: dict[str, list] = {"prepared": [], "fingerprints": [], "n_devices": []}
 prepared, fingerprint = windows.TrainingSamples._prepared, checkpoints.fingerprint
-devices_of_training = spreading.devices_of_training
+devices_of_training, spread_block = spreading.devices_of_training, iterations._spread_block
+found = {}
 
 
 def noting_runs(self, run, window):
@@ -57,7 +58,15 @@ def noting_devices(*arguments):
     return found
 
 
+def noting_code(setup, devices, state, *arguments):
+    if devices.n == 8 and "code" not in found:
+        found["code"] = spread_block.lower(setup, devices, state, *arguments).compile().as_text()
+        found["bytes_of_weights"] = sum(leaf.nbytes for leaf in jax.tree.leaves(state.weights))
+    return spread_block(setup, devices, state, *arguments)
+
+
 windows.TrainingSamples._prepared = noting_runs
+iterations._spread_block = noting_code
 checkpoints.fingerprint = noting_fingerprints
 spreading.devices_of_training = noting_devices
 
@@ -89,7 +98,6 @@ def message(call) -> str:
     return "nothing"
 
 
-found = {}
 for n in options.meshes or [len(jax.devices())]:
     model = trained(mesh_of(n), options.out.with_suffix(f".{options.process}.{n}.hoam"))
     assert model.history is not None

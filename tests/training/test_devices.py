@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import toy
+from benchmarks.devices import collective_bytes
 from jax.sharding import Mesh
 from repository import ROOT
 
@@ -63,6 +64,11 @@ def test_losses_are_those_of_one_device(one_process: Any) -> None:
     for n in (2, 8, 0):
         np.testing.assert_allclose(one_process[f"losses_{n}"], one_process["losses_1"], rtol=0, atol=1e-6)
         np.testing.assert_allclose(one_process[f"validation_{n}"], one_process["validation_1"], rtol=0, atol=1e-6)
+
+
+def test_devices_tell_one_another_gradients_and_nothing_of_samples(one_process: Any) -> None:
+    # The loss and its quadratic part beside the gradient, in double precision.
+    assert collective_bytes(str(one_process["code"])) == {"all-reduce": int(one_process["bytes_of_weights"]) + 2 * 8}
 
 
 def test_all_devices_of_the_process_are_the_default(one_process: Any) -> None:
