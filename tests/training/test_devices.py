@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 import toy
-from benchmarks.devices import collective_bytes
 from jax.sharding import Mesh
 from repository import ROOT
 
 import hoam_plugin as hoam
+from benchmarks.devices import collective_bytes
 
 
 def started(out: Path, *arguments: str) -> subprocess.Popen[str]:
