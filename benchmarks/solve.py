@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -27,6 +28,7 @@ MU, HORIZON = 1.55, 40.0
 NETWORKS = {"5 x 32": (32, 5), "7 x 64": (64, 7)}
 # Samples, steps, saved times behind the start.
 WORK = (5000, 200, 8)
+KINETIC_WORK = (25_000, 200, 40)
 MEMORY = (25_000, 1000, 1)
 Way = Literal["simulate", "solve", "solve in jit", "solve in jit, all traced", "diffrax in jit"]
 WAYS: tuple[Way, ...] = ("simulate", "solve", "solve in jit", "solve in jit, all traced", "diffrax in jit")
@@ -89,14 +91,12 @@ def call_of(way: Way, model: hoam.Surrogate, state: Any, times: np.ndarray) -> C
     if way == "solve":
         return lambda: model.solve(state, times, {"mu": MU}, key=key)
     traced = jnp.asarray(times, jnp.float32)
-    functions = {
-        "solve in jit": lambda m, s, t, p, k: m.solve(s.__class__(**{**vars(s), "time": 0.0}), times, p, key=k),
+    functions: dict[str, Callable[..., Any]] = {
+        "solve in jit": lambda m, s, t, p, k: m.solve(dataclasses.replace(s, time=0.0), times, p, key=k),
         "solve in jit, all traced": lambda m, s, t, p, k: m.solve(s, t, p, key=k),
         "diffrax in jit": diffrax_solution,
     }
     compiled = jax.jit(functions[way])
-    if way == "diffrax in jit":
-        compiled = jax.jit(lambda m, s, t, p, k: diffrax_solution(m, s, t, p, k))
     return lambda: compiled(model, state, traced, parameters, key)
 
 
@@ -114,7 +114,7 @@ def in_process(case: dict[str, Any]) -> dict[str, float]:
     model = model_of(case["network"], case["integrator"], kinetic=case["network"] == "kinetic")
     state = hoam.stepper("two_stream").init(jax.random.key(1), n_samples, {"mu": MU})
     times = np.linspace(0.0, n_steps * model.dt, n_saved + 1)
-    if not case.get("reverse") and not case.get("memory"):
+    if not case.get("memory"):
         return seconds_of(call_of(case["way"], model, state, times), case["repeats"])
     key = None if case["network"] == "kinetic" else jax.random.key(2)
 
@@ -127,11 +127,12 @@ def in_process(case: dict[str, Any]) -> dict[str, float]:
     compiled = lowered.compile()
     first = time.perf_counter() - begin
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
     jax.block_until_ready(compiled(jnp.asarray(MU), state))
+    seconds = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = report.median_seconds(lambda: jax.block_until_ready(compiled(jnp.asarray(MU), state)), case["repeats"])
     temporary = compiled.memory_analysis().temp_size_in_bytes / 1e6
-    return {"first": first, "median": seconds, "grown": (after - before) * 1024 / 1e6, "temporary": temporary}
+    return {"first": first, "seconds": seconds, "grown": (after - before) * 1024 / 1e6, "temporary": temporary}
 
 
 def of_a_process(case: dict[str, Any], core: int) -> dict[str, float]:
@@ -147,58 +148,79 @@ def of_a_process(case: dict[str, Any], core: int) -> dict[str, float]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
+def times_of_ways(core: int, repeats: int) -> str:
+    """Table of all ways to do the same work, for networks, integrators, and a learned force."""
+    cases: list[tuple[str, Any, tuple[int, int, int]]] = [(n, i, WORK) for n in NETWORKS for i in ("euler", "heun")]
+    cases.append(("kinetic", None, KINETIC_WORK))
+    rows = []
+    for network, integrator, work in cases:
+        base = None
+        for way in WAYS:
+            if way == "diffrax in jit" and integrator != "euler":
+                continue
+            case = {"network": network, "integrator": integrator, "way": way, "work": work, "repeats": repeats}
+            own = of_a_process(case, core)
+            base = base or own["median"]
+            numbers = [f"{own['first']:.1f}", f"{own['median']:.3g}", f"{own['median'] / base:.2f}"]
+            rows.append([network, integrator or "splitting", way, *numbers])
+            print(rows[-1], flush=True)
+    return report.table(["layers", "integrator", "way", "first call s", "median s", "times simulate"], rows)
+
+
+def memory(core: int) -> str:
+    """Table of the memory of values and gradients."""
+    rows = []
+    for network in ("kinetic", *NETWORKS):
+        for reverse in (False, True):
+            integrator = None if network == "kinetic" else "euler"
+            case = {"network": network, "integrator": integrator, "work": MEMORY, "memory": True, "reverse": reverse}
+            own = of_a_process(case, core)
+            numbers = [f"{own['first']:.1f}", f"{own['seconds']:.3g}", f"{own['temporary']:.0f}", f"{own['grown']:.0f}"]
+            rows.append([network, "gradient" if reverse else "value", *numbers])
+            print(rows[-1], flush=True)
+    header = [
+        "layers",
+        "computed",
+        "compiled in s",
+        "s",
+        "MB beyond arguments and result",
+        "MB by which the process grew",
+    ]
+    return report.table(header, rows)
+
+
 def main() -> None:
-    """Write `results/solve.md`; every row is a process of its own on one core."""
+    """Write `results/solve.md` or, with `--memory`, `results/solve_memory.md`; a row is a process on one core."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", help="one row, in this process (JSON)")
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--print", action="store_true", help="do not write")
-    parser.add_argument("--parts", nargs="+", default=["speed", "kinetic", "memory"])
+    parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     if options.case:
         print(json.dumps(in_process(json.loads(options.case))))
         return
-    tables = []
-    if "speed" in options.parts:
-        rows = []
-        for network in NETWORKS:
-            for integrator in ("euler", "heun"):
-                base = None
-                for way in WAYS:
-                    if way == "diffrax in jit" and integrator != "euler":
-                        continue
-                    case = {"network": network, "integrator": integrator, "way": way, "work": WORK}
-                    own = of_a_process(case | {"repeats": options.repeats}, options.core)
-                    base = base or own["median"]
-                    rows.append([network, integrator, way, *(f"{own[n]:.2f}" for n in ("first", "median"))])
-                    rows[-1].append(f"{own['median'] / base:.2f}")
-                    print(rows[-1], flush=True)
-        header = ["layers", "integrator", "way", "first call s", "median s", "times simulate"]
-        tables.append(report.table(header, rows))
-    if "kinetic" in options.parts:
-        rows = []
-        for way in WAYS[:-1]:
-            case = {"network": "kinetic", "integrator": None, "way": way, "work": (25_000, 200, 40)}
-            own = of_a_process(case | {"repeats": options.repeats}, options.core)
-            rows.append([way, *(f"{own[n]:.3f}" for n in ("first", "median"))])
-            print(rows[-1], flush=True)
-        tables.append(report.table(["kinetic", "first call s", "median s"], rows))
-    if "memory" in options.parts:
-        rows = []
-        for network in (*NETWORKS, "kinetic"):
-            for reverse in (False, True):
-                integrator = None if network == "kinetic" else "euler"
-                case = {"network": network, "integrator": integrator, "work": MEMORY, "memory": True}
-                own = of_a_process(case | {"reverse": reverse, "repeats": 1}, options.core)
-                what = "gradient" if reverse else "value"
-                numbers = [f"{own['first']:.1f}", f"{own['median']:.2f}", f"{own['temporary']:.0f}"]
-                rows.append([network, what, *numbers, f"{own['grown']:.0f}"])
-                print(rows[-1], flush=True)
-        header = ["layers", "computed", "compiled in s", "s", "MB between arguments and result", "MB by which it grew"]
-        tables.append(report.table(header, rows))
-    if not options.print:
-        report.write("solve", "\n\n".join(tables))
+    machine = report.machine(["hoam-plugin", "jax", "diffrax"])
+    if options.memory:
+        n_samples, n_steps, _ = MEMORY
+        report.write(
+            "solve_memory",
+            f"# Memory of a trajectory\n\n`python -m benchmarks.solve --memory`: `solve` inside `jit`, {n_samples} "
+            f"samples, {n_steps} steps, two saved times; the value, or the gradient by a parameter in reverse mode. "
+            "Every row is a process of one thread; seconds are of one call. First XLA's own account, then the "
+            f"largest resident memory after the call less that before it.\n\n{machine}\n\n{memory(options.core)}",
+        )
+        return
+    report.write(
+        "solve",
+        f"# A trajectory in user code\n\n`python -m benchmarks.solve`: {WORK[0]} samples, {WORK[1]} steps, {WORK[2]} "
+        f"saved times (kinetic: {KINETIC_WORK[0]}, {KINETIC_WORK[1]}, {KINETIC_WORK[2]}) by a surrogate of "
+        "`two_stream`, with independent noise (kinetic: without); 1000 steps would reach the end of its horizon. All"
+        " traced: model, state with its time, times, parameters and key are arguments of the compiled function. "
+        "diffrax: one Euler-Maruyama solve per sample by the same drift, with a VirtualBrownianTree. Every row is a "
+        f"process of its own with one thread; the median of {options.repeats} calls after the first.\n\n{machine}\n\n"
+        f"{times_of_ways(options.core, options.repeats)}",
+    )
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ class FlowTables:
 def flow_tables(learned: LearnedDynamics, trained: TrainedRange, options: Options, n_samples: int) -> FlowTables | None:
     """Tables for one run of so many samples; None where they do not pay, or are not what moves the samples."""
     n_dims = learned.layout.n_columns
+    if not options.tables:
+        return None
     by_itself = not (learned.has_noise or learned.known_drift or learned.structure.kind == "kinetic")
     if not by_itself or trained.policy == "fallback" or n_dims not in _SIDES:
         return None

@@ -23,12 +23,15 @@ class Options:
             `benchmarks/results/rollout.md`. "heun" is the stochastic one (with noise: weak order 2, two evaluations per
             step), "rk4" has order 4 and four evaluations (without noise only), "euler" is Euler-Maruyama with one.
         equal_in: steps from one time to another are equal in the population's "clock", or in "time".
+        tables: whether `simulate` may move many samples by tables of the flow, see `surrogates.flow_tables`. Files do
+            not keep it.
     """
 
     dt: float
     noise: Noise = "stratified"
     integrator: Integrator | None = None
     equal_in: Literal["clock", "time"] = "clock"
+    tables: bool = True
 
 
 def require_integrator(integrator: object, noise_text: str) -> None:

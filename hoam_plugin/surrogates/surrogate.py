@@ -45,7 +45,7 @@ class Surrogate:
         learned: the learned dynamics: weights, units, structure, and the stepper whose place is taken.
         trained: the ranges that it was trained on, and what is done outside of them. Traced values cannot raise: there
             "raise" gives NaN.
-        options: default step, kind of noise and integrator.
+        options: how it steps.
     """
 
     learned: LearnedDynamics
@@ -97,8 +97,9 @@ class Surrogate:
         dt: float | None = None,
         noise: Noise | None = None,
         integrator: Integrator | None = None,
+        tables: bool | None = None,
     ) -> Surrogate:
-        """The same surrogate with another extrapolation policy, default step, kind of noise or integrator.
+        """The same surrogate with another extrapolation policy, default step, kind of noise or integrator, or tables.
 
         Args:
             on_extrapolation: "raise", "warn", "ignore" or "fallback" (to the replaced stepper) outside the trained
@@ -106,6 +107,7 @@ class Surrogate:
             dt: see `Options`.
             noise: see `Options`.
             integrator: see `Options`.
+            tables: see `Options`.
 
         Raises:
             ValueError: an unknown policy, kind of noise or integrator, "fallback" without a full stepper to fall back
@@ -125,8 +127,8 @@ class Surrogate:
         known = "the stepper's noise" if learned.known_noise else f"epsilon={learned.epsilon:g}"
         require_integrator(integrator, known if learned.has_noise else "")
         step = options.dt if dt is None else positive_float("dt", dt)
-        trained = dataclasses.replace(self.trained, policy=policy)
-        return dataclasses.replace(self, trained=trained, options=Options(step, kind, integrator, options.equal_in))
+        own = Options(step, kind, integrator, options.equal_in, options.tables if tables is None else tables)
+        return dataclasses.replace(self, trained=dataclasses.replace(self.trained, policy=policy), options=own)
 
     def init(self, key: Key, n_samples: int, parameters: Parameters) -> SampleState:
         """Draw the initial population of the replaced stepper.
@@ -287,7 +289,6 @@ class Surrogate:
         return tolerances.whole_steps(last - first, self.dt / norm.duration, 1.0) if end > start else 0
 
     def _parts(self, n_samples: int, n_workers: int) -> int:
-        """Into how many parts `simulate` divides the samples of a step when `n_workers` cores are free."""
         return threads.number_of_parts(self.learned, self.trained.policy, n_samples, n_workers)
 
     def _tables(self, n_samples: int) -> flow_tables.FlowTables | None:

@@ -69,6 +69,7 @@ def test_where_tables_are_not_tried(model: hoam.Surrogate, noisy: hoam.Surrogate
     # As many points as samples, nearly.
     assert tables(model, 5000) is None
     assert tables(noisy, 25_000) is None
+    assert tables(model.with_options(tables=False), 25_000) is None
     assert tables(model.with_options(on_extrapolation="fallback"), 25_000) is None
 
 

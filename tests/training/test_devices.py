@@ -70,7 +70,6 @@ def test_devices_tell_one_another_gradients_and_nothing_of_samples(
     one_process: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.devices import collective_bytes
 
     # The loss and its quadratic part beside the gradient, in double precision.
     assert collective_bytes(str(one_process["code"])) == {"all-reduce": int(one_process["bytes_of_weights"]) + 2 * 8}
