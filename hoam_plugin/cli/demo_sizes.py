@@ -17,7 +17,8 @@ class Sizes:
         runs: training runs.
         nodes: Gauss-Legendre nodes of the training runs.
         saved_times: saved times of the held-out runs.
-        iterations: steps of the optimiser; those of the settings by default.
+        iterations: steps of the optimiser of both trainings; those of the settings by default.
+        force_iterations: those of the force, where `iterations` is None.
     """
 
     samples: Whole = 25_000
@@ -25,6 +26,7 @@ class Sizes:
     nodes: Whole = 256
     saved_times: Whole = 129
     iterations: Whole | None = None
+    force_iterations: Whole = 5000
 
     def check(self) -> None:
         """Raise ValueError for one that is too small."""
@@ -33,6 +35,8 @@ class Sizes:
             positive_int(f"--{field.replace('_', '-')}", getattr(self, field), smallest)
         if self.iterations is not None:
             positive_int("--iterations", self.iterations)
+        positive_int("--force-iterations", self.force_iterations)
 
 
 DEFAULT = Sizes()
+QUICK = Sizes(samples=10_000, runs=5, nodes=128, saved_times=65, force_iterations=1500)

@@ -16,6 +16,10 @@ def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     printed = capsys.readouterr().out
     for phrase in ("histogram l1", "noise floor", "mu = 1.85", "compile", "roll out", "total", "Peak memory"):
         assert phrase in printed
+    (verdict,) = (line for line in printed.splitlines() if line.startswith("In the simulator's place"))
+    scores = xr.open_zarr(output / "scores.zarr")["electric_energy_error"]
+    for reference in ("force", "potential", "noise_floor"):
+        assert f"{float(scores.sel(reference=reference).max()):.1%}" in verdict
     written = {path.name for path in output.iterdir()}
     assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate_kinetic.zarr", "surrogate_gradient.zarr"} <= written
     assert {"phase_space_mu_1.25.png", "energy.png", "loss_kinetic.png", "loss_gradient.png"} <= written
@@ -26,3 +30,8 @@ def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert n_iterations(output / "model.hoam") == ITERATIONS
     assert hoam_command(*words) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_quick_sets_all_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hoam_command("demo", "--output", tmp_path / "demo", "--quick", "--samples", SAMPLES) == 2
+    assert "--quick" in capsys.readouterr().err
