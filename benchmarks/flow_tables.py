@@ -103,7 +103,8 @@ def main() -> None:
         "flow_tables",
         f"# Rollouts by tables\n\n`python -m benchmarks.flow_tables`: `simulate` of `two_stream`, mu = {_MU}, by "
         "a potential that is solved for and a network (trained with noise, for which there are no tables); 25 000 "
-        "samples over the whole horizon, a million over eight saved times in its middle. Scores step by step / by tables, against the truth; the largest difference of a velocity in standard"
+        "samples over the whole horizon, a million over eight saved times in its middle. "
+        "Scores step by step / by tables, against the truth; the largest difference of a velocity in standard"
         f" deviations. Medians of {options.repeats} calls after a first one.\n\n"
         f"{report.machine(['hoam-plugin', 'jax'])}\n\n"
         + report.table([*header, *(name.replace("_", " ") for name in _SCORES)], rows),
