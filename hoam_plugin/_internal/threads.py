@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import jax
+from threadpoolctl import ThreadpoolController
 
 from hoam_plugin._internal.hardware import available_cores
 
@@ -32,6 +35,33 @@ def in_threads(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         return list(pool.map(task, items))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class _OneThread:
+    """How many want NumPy's and SciPy's linear algebra in one thread, which is a setting of the whole process."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._setting = threading.Lock(), 0, contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._setting.enter_context(ThreadpoolController().limit(limits=1, user_api="blas"))
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._setting.close()
+
+
+# What is done with samples on the host are many small products and systems. They are no faster in many threads, and
+# where other work wants the cores, threads that wait for one another spin: a product of a tenth of a millisecond was
+# seen to take 160. The first to want one thread sets it, the last one sets back what was there.
+linear_algebra_in_one_thread = _OneThread()
 
 
 def settings_reach_threads() -> bool:

@@ -26,7 +26,7 @@ class Sizes:
     nodes: Whole = 256
     saved_times: Whole = 129
     iterations: Whole | None = None
-    force_iterations: Whole = 5000
+    force_iterations: Whole = 1500
 
     def check(self) -> None:
         """Raise ValueError for one that is too small."""
@@ -39,4 +39,4 @@ class Sizes:
 
 
 DEFAULT = Sizes()
-QUICK = Sizes(samples=10_000, runs=5, nodes=128, saved_times=65, force_iterations=1500)
+QUICK = Sizes(samples=10_000, runs=5, nodes=128, saved_times=65, force_iterations=1000)

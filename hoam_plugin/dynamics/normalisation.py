@@ -97,11 +97,13 @@ class Normalisation(NormalisedTime):
     def raw_samples(self, x: np.ndarray, dtype: DTypeLike) -> np.ndarray:
         """Samples as an ensemble holds them, in normalised units and another dtype; periodic ones within a period."""
         x = x.astype(dtype)
+        # Once on the host: to take one number at a time from an array of JAX costs more than what it is for.
+        scale = np.asarray(self.scale)
         for d, period in enumerate(self.periods):
-            length = None if period is None else period * float(self.scale[d])
+            length = None if period is None else period * float(scale[d])
             if length is not None and not (x[..., d].min() >= 0 and x[..., d].max() <= length):
                 x[..., d] = periodic.wrapped_on_host(x[..., d], length)
-        return (x - np.asarray(self.shift, dtype)) / np.asarray(self.scale, dtype)
+        return (x - np.asarray(self.shift, dtype)) / scale.astype(dtype)
 
     def condition(self, elapsed: Scalar, parameters: Parameters, dtype: DTypeLike) -> Float[Array, " C"]:
         """What the hyper-network wants: 2 tau - 1, then the standardised parameters.

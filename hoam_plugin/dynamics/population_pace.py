@@ -78,15 +78,14 @@ def motion_of(ds: xr.Dataset, normalisation: Normalisation) -> Motion:
     n_levels = min(_LEVELS, ds.sizes["sample"] // 2)
     n_half = min(_HALF, ds.sizes["sample"] // 2) // n_levels * n_levels
     halves = rng.permutation(ds.sizes["sample"])[: 2 * n_half].reshape(2, n_half)
-    part = ds.isel(run=runs, time=times)
     n_features = len(normalisation.periods) + sum(period is not None for period in normalisation.periods)
     directions = rng.standard_normal((n_features, 1 if n_features == 1 else _DIRECTIONS))
     directions = (directions / np.linalg.norm(directions, axis=0)).astype(np.float32)
     inner, noise = np.zeros((len(times), len(times))), 0.0
-    for run in range(len(runs)):
+    for run in runs.tolist():
         levels = [
             [_levels(_embedded(slab[:, half], normalisation) @ directions, n_levels) for half in halves]
-            for _, slab in ensembles.slabs(part, run)
+            for _, slab in ensembles.slabs(ds, run, times)
         ]
         first, second = (np.concatenate(rows) for rows in zip(*levels, strict=True))
         noise += float(((first - second) ** 2).mean())
@@ -95,7 +94,7 @@ def motion_of(ds: xr.Dataset, normalisation: Normalisation) -> Motion:
     inner /= len(runs)
     own = np.diag(inner)
     squares = own[:, None] + own[None, :] - inner - inner.T
-    elapsed = part["time"].values.astype(np.float64) - normalisation.horizon[0]
+    elapsed = ds["time"].values[times].astype(np.float64) - normalisation.horizon[0]
     # Each half has a noise of half that square, at both times; runs are independent.
     return Motion(elapsed / normalisation.duration, squares, noise / len(runs) ** 1.5)
 

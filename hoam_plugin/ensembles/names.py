@@ -19,12 +19,13 @@ _BOOKKEEPING = """
 
 def variable_names(ds: xr.Dataset) -> list[str]:
     """Names of the sample variables, in the Dataset's order; recorded rates (`rate_of` set) are not among them."""
-    return [name for name in recorded_names(ds) if "rate_of" not in ds[name].attrs]
+    return [name for name in recorded_names(ds) if "rate_of" not in ds.variables[name].attrs]
 
 
 def recorded_names(ds: xr.Dataset) -> list[str]:
     """Names of all data variables with a value per sample: the sample variables and their recorded rates."""
-    return [str(name) for name, array in ds.data_vars.items() if set(DIMS) <= set(array.dims)]
+    # Of variables, as to make an array with its coordinates for each takes far longer.
+    return [str(name) for name in ds.data_vars if set(DIMS) <= set(ds.variables[name].dims)]
 
 
 def parameter_names(ds: xr.Dataset) -> list[str]:

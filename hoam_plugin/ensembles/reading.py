@@ -24,22 +24,34 @@ def parameters(ds: xr.Dataset, run: int | None = None) -> dict[str, np.ndarray] 
     return columns if run is None else {name: float(column[run]) for name, column in columns.items()}
 
 
-def samples(ds: xr.Dataset, run: int, time: int | slice = slice(None)) -> np.ndarray:
+def samples(
+    ds: xr.Dataset, run: int, time: int | slice | np.ndarray = slice(None), rows: slice = slice(None)
+) -> np.ndarray:
     """The sample variables of one run side by side: shape (time, sample, D), or (sample, D) for one time index."""
     columns = []
     for name in variable_names(ds):
-        array = ds[name].isel(run=run, time=time)
+        array = ds.variables[name].isel(run=run, time=time, sample=rows)
         leading = [d for d in ("time", "sample") if d in array.dims]
         values = array.transpose(*leading, ...).values
         columns.append(values.reshape(*values.shape[: len(leading)], -1))
     return np.concatenate(columns, axis=-1)
 
 
-def slabs(ds: xr.Dataset, run: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """`samples` of one run in pieces of a few times each, so that an ensemble on disk stays small in memory."""
-    row_bytes = max(ds[name].isel(run=run, time=0).nbytes for name in variable_names(ds))
-    for times in _time_slices(ds.sizes["time"], row_bytes):
-        yield times, samples(ds, run, times)
+def slabs(
+    ds: xr.Dataset, run: int, times: np.ndarray | None = None, rows: slice = slice(None)
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """`samples` of one run in pieces of a few times each, so that an ensemble on disk stays small in memory.
+
+    Args:
+        ds: the ensemble.
+        run: number of the run.
+        times: numbers of the times that are wanted, which the slices count in; all by default. To select them of the
+            ensemble instead would copy every run, and everything else that it holds.
+        rows: of the samples.
+    """
+    row_bytes = max(ds.variables[name].isel(run=run, time=0, sample=rows).nbytes for name in variable_names(ds))
+    for span in _time_slices(ds.sizes["time"] if times is None else len(times), row_bytes):
+        yield span, samples(ds, run, span if times is None else times[span], rows)
 
 
 def slabs_of(array: xr.DataArray) -> Iterator[tuple[int, slice, np.ndarray]]:

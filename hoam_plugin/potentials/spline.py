@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin._internal.checks import positive_float, positive_int
 from hoam_plugin._types import Key
-from hoam_plugin.numerics.uniform_splines import LEAST_AROUND, TAPS, Axis, Taps, taps
+from hoam_plugin.numerics.uniform_splines import LEAST_AROUND, TAPS, Axis, Taps, columns, taps
 from hoam_plugin.potentials.coefficients import coefficients_at, no_coefficients
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.interface import ScalarPotential, Weights
@@ -140,8 +140,23 @@ class SplinePotential(ScalarPotential):
     def drift_at_one_time(
         self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, " k"]
     ) -> Float[Array, "n Y"]:
-        """Forwards, which is cheaper than back through the sums."""
-        return self.drift(weights, embedding, z, modulation[None])
+        """From the coordinates themselves, spline by spline: no array has an axis for splines."""
+        at = [columns(axis, z[:, d]) for d, axis in enumerate(self.placed)]
+        places, sizes = jnp.zeros(len(z), jnp.int32), [axis.n for axis in self.placed]
+
+        def gradient(d: int, place: Int[Array, " n"]) -> tuple[Float[Array, " n"], list[Float[Array, " n"]]]:
+            """Value and slopes in the coordinates from number d on, of the splines at a place in those before."""
+            if d == len(at):
+                return modulation.at[place].get(mode="promise_in_bounds"), []
+            value, slopes = jnp.zeros_like(z[:, 0]), [jnp.zeros_like(z[:, 0]) for _ in at[d:]]
+            for which, own, slope in zip(at[d].which, at[d].value, at[d].slope, strict=True):
+                inner, of_inner = gradient(d + 1, place * sizes[d] + which)
+                value = value + own * inner
+                parts = [slope * inner, *(own * one for one in of_inner)]
+                slopes = [total + part for total, part in zip(slopes, parts, strict=True)]
+            return value, slopes
+
+        return jnp.stack(gradient(0, places)[1], axis=1)
 
     def _coordinates(self, features: Float[Array, "N F"]) -> list[Float[Array, " N"]]:
         """Those of the samples, again from their features."""

@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal import checks
+from hoam_plugin._internal.threads import linear_algebra_in_one_thread
 from hoam_plugin.scores import distances, sources
 from hoam_plugin.scores.counted_times import curve_times, snapshots
 from hoam_plugin.scores.curves import USUAL, Curves, error_of, meaning_of_error, scored_curves
@@ -58,6 +59,7 @@ _NO_FLOOR = "none was given: pass floor=, a second run of the truth with another
 Rows = dict[Name, Row]
 
 
+@linear_algebra_in_one_thread()
 def compare(
     truth: xr.Dataset,
     prediction: xr.Dataset | Sequence[xr.Dataset],

@@ -19,15 +19,20 @@ Column = TypeVar("Column", float, np.ndarray)
 
 
 def weights_of_steps(
-    ds: xr.Dataset, norm: Normalisation, taus: Float[np.ndarray, " m"], coefficients: Sequence[Float[np.ndarray, "n k"]]
+    ds: xr.Dataset,
+    runs: Sequence[int],
+    norm: Normalisation,
+    taus: Float[np.ndarray, " m"],
+    coefficients: Sequence[Float[np.ndarray, "n k"]],
 ) -> Weights:
     """As `hoam_plugin.potentials.coefficients` takes them: splines through the middles of the steps.
 
     Args:
-        ds: the runs.
-        norm: of them.
+        ds: the ensemble.
+        runs: numbers of the runs.
+        norm: of the ensemble.
         taus: the ends of the steps, normalised times.
-        coefficients: for every run those of every step.
+        coefficients: for each of the runs those of every step.
     """
     from scipy.interpolate import CubicSpline
 
@@ -42,12 +47,14 @@ def weights_of_steps(
             values = np.repeat(values, 2, axis=0)
         curves.append(interpolating(values))
     made = norm.scale.dtype
-    columns = {str(i): standardised(i, column, norm) for i, column in enumerate(ensembles.parameters(ds).values())}
-    runs = weights_of_runs(columns, ds.sizes["run"])
+    columns = {
+        str(i): standardised(i, column[list(runs)], norm) for i, column in enumerate(ensembles.parameters(ds).values())
+    }
+    of_runs = weights_of_runs(columns, len(runs))
     names = ("shift", "scale", "basis", "points", "table")
     return {
         "coefficients": jnp.asarray(np.stack(curves, axis=1), made),
-        "runs": {name: jnp.asarray(getattr(runs, name), made) for name in names},
+        "runs": {name: jnp.asarray(getattr(of_runs, name), made) for name in names},
     }
 
 

@@ -100,10 +100,11 @@ class FeedbackMarch:
         """Of some samples of a run."""
         learned, ds = self.model.learned, self.ensemble
         norm, made = learned.normalisation, np.dtype(learned.normalisation.scale.dtype)
-        step = max(1, ds.isel(sample=rows).sizes["sample"] // _MOST_TARGETS)
-        some = ds.isel(time=self.chosen, sample=rows).isel(sample=slice(None, None, step))
+        first, end, apart = rows.indices(ds.sizes["sample"])
+        step = max(1, len(range(first, end, apart)) // _MOST_TARGETS)
+        few = slice(first, end, apart * step)
         start, means, deviations = None, [], []
-        for _, slab in ensembles.slabs(some, run):
+        for _, slab in ensembles.slabs(ds, run, self.chosen, few):
             # Shifted in double precision: far from 0, single precision leaves steps.
             z = norm.raw_samples(slab, np.float64).astype(made)
             if start is None:
@@ -117,7 +118,7 @@ class FeedbackMarch:
                 deviations.append(np.asarray(deviation, np.float64))
         assert start is not None
         groups = self.correction.groups(self._embedding.n_features)
-        return Targets(start, means[1:], deviations[1:], groups, some.sizes["sample"])
+        return Targets(start, means[1:], deviations[1:], groups, len(range(first, end, apart * step)))
 
     def solved(self, run: int, targets: Targets, done: Callable[[], None] = lambda: None) -> Float[np.ndarray, "n k"]:
         """The coefficients of the correction in every step through a run.
@@ -183,7 +184,7 @@ class FeedbackMarch:
     def weights(self, runs: list[int], coefficients: list[Float[np.ndarray, "n k"]]) -> Weights:
         """Of the correction, from its coefficients in some runs."""
         norm = self.model.learned.normalisation
-        return self._waves | weights_of_steps(self.ensemble.isel(run=runs), norm, self.taus, coefficients)
+        return self._waves | weights_of_steps(self.ensemble, runs, norm, self.taus, coefficients)
 
     def nothing(self) -> Weights:
         """Of a correction that does nothing."""

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from hoam_plugin._internal.checks import random_key
 from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.files import as_path, require_writable
+from hoam_plugin._internal.threads import linear_algebra_in_one_thread
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Kind, structure_of
 from hoam_plugin.losses import AbstractLoss, has_rates
@@ -35,6 +36,7 @@ from hoam_plugin.training.settings import Training
 from hoam_plugin.training.windows import TrainingSamples
 
 
+@linear_algebra_in_one_thread()
 def fit(
     ensemble: xr.Dataset,
     *,

@@ -134,7 +134,8 @@ class March:
         row = [standardised(i, value, norm) for i, value in enumerate(parameters)]
         middles = (self.taus[1:] + self.taus[:-1]) / 2
         conditions = np.stack([2 * middles - 1, *(np.full(len(middles), value) for value in row)], axis=1)
-        coefficients = jax.jit(self.potential.modulations)(weights, jnp.asarray(conditions, z.dtype))
+        # On the host, as a loop through an array of JAX compiles the cuts.
+        coefficients = np.asarray(jax.jit(self.potential.modulations)(weights, jnp.asarray(conditions, z.dtype)))
         densities = []
         for h, c in zip(np.diff(self.taus), coefficients, strict=True):
             z = _moved(self.potential, self.embedding, c, z, jnp.asarray(h, z.dtype))
@@ -168,10 +169,9 @@ class MarchedRuns:
 
     def populations(self, run: int, rows: slice = slice(None)) -> Populations:
         """Of some samples of a run."""
-        some = self.ensemble.isel(time=self.chosen, sample=rows)
         made = np.dtype(self.normalisation.scale.dtype)
         start, densities = None, []
-        for _, slab in ensembles.slabs(some, run):
+        for _, slab in ensembles.slabs(self.ensemble, run, self.chosen, rows):
             # Shifted in double precision: far from 0, single precision leaves steps.
             z = self.normalisation.raw_samples(slab, np.float64).astype(made)
             if start is None:
@@ -184,7 +184,7 @@ class MarchedRuns:
         """Of the potential, from marches through some of the runs, by this march or another one."""
         taus = (march or self.march).taus
         coefficients = [one.coefficients for one in marched]
-        return weights_of_steps(self.ensemble.isel(run=runs), self.normalisation, taus, coefficients)
+        return weights_of_steps(self.ensemble, runs, self.normalisation, taus, coefficients)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -47,13 +47,12 @@ def found(choose: Choose, ds: xr.Dataset, key: Key) -> Surrogate | None:
     n = min(ds.sizes["sample"] // 2, _MOST_SAMPLES)
     if n < _LEAST_SAMPLES or ds.sizes["time"] < 1 + _PARTS:
         return None
+    if any(variable.period is not None for variable in ensembles.variables(ds)):
+        # Around a period there is no such thing.
+        return None
     begin, own_key = time.perf_counter(), jax.random.fold_in(key, 6)
     loss = ActionMatching(epsilon=0.0)
     choices = choose(ds, loss)
-    norm = choices.dynamics.normalisation
-    if any(period is not None for period in norm.periods):
-        # Around a period there is no such thing.
-        return None
     left_out = run_in_the_middle(ds)
     run, others = ds.sizes["run"] // 2, choices
     if left_out is not None:

@@ -74,7 +74,7 @@ def solve_particles(choices: Choices, *, key: Key, progress: bool) -> Surrogate:
     curves = list(solution.at(middles, both.places) * _pace(norm, middles)[None, :, None])
     if potential.functions.terms is not None:
         curves = [np.column_stack([of, _at(middles, both.taus, end)]) for of, end in zip(curves, ends, strict=True)]
-    weights = weights_of_steps(ds, norm, taus, curves)
+    weights = weights_of_steps(ds, range(ds.sizes["run"]), norm, taus, curves)
     model = choices.surrogates(key)(weights, _history(tried, solution, columns, time.perf_counter() - begin))
     stepper, dt = choices.dynamics.stepper, model.options.dt
     # Particles collide within a step of theirs, not within a share of the horizon.

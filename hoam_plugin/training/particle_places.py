@@ -142,7 +142,7 @@ def _configurations(
     per_time = int(np.clip(_PAIRS / (n_pairs * n_runs * n_times), 1, n_samples))
     step = max(1, n_samples // per_time)
     for run in range(n_runs):
-        for _, slab in ensembles.slabs(ds.isel(sample=slice(None, None, step)), run):
+        for _, slab in ensembles.slabs(ds, run, rows=slice(None, None, step)):
             yield norm.raw_samples(slab, np.float64)[..., positions].reshape(-1, *shape)
 
 

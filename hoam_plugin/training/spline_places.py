@@ -45,9 +45,8 @@ def _ranges(ds: xr.Dataset, norm: Normalisation) -> tuple[Float[np.ndarray, " D"
     """Where most samples of all times are, and some more."""
     lows, highs = [], []
     step = max(1, ds.sizes["sample"] // _ROWS)
-    some = ds.isel(sample=slice(None, None, step))
     for run in range(ds.sizes["run"]):
-        for _, slab in ensembles.slabs(some, run):
+        for _, slab in ensembles.slabs(ds, run, rows=slice(None, None, step)):
             z = norm.raw_samples(slab, np.float64)
             ends = np.quantile(z, [_OUTSIDE, 1 - _OUTSIDE], axis=1)
             lows.append(ends[0].min(axis=0))

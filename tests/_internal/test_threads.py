@@ -5,10 +5,12 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from hoam_plugin._internal import threads
-from hoam_plugin._internal.threads import in_threads, settings_reach_threads
+from hoam_plugin._internal.threads import in_threads, linear_algebra_in_one_thread, settings_reach_threads
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +101,31 @@ def test_tasks_have_the_settings_of_the_caller() -> None:
 def test_settings_of_the_process_reach_all_of_its_threads() -> None:
     assert settings_reach_threads()
     assert in_threads(lambda _: str(jnp.asarray(1.0).dtype), range(3)) == ["float64"] * 3
+
+
+# Linear algebra
+
+
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_linear_algebra_has_one_thread_until_the_last_who_asked_for_it_has_ended() -> None:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        first, second = linear_algebra_in_one_thread(), linear_algebra_in_one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before
+
+
+def test_linear_algebra_has_its_threads_again_after_an_error() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with pytest.raises(ValueError, match="gone wrong"), linear_algebra_in_one_thread():
+            raise ValueError("gone wrong")
+        assert blas_threads() == before
