@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from rich.console import Console
 
 from hoam_plugin import ensembles, plots, quadrature, registry
 from hoam_plugin._internal.files import written_aside
+from hoam_plugin._internal.progress import Phase, whole_bar
 from hoam_plugin._internal.stopwatch import Stopwatch, peak_memory
-from hoam_plugin.cli.demo_sizes import Sizes
+from hoam_plugin.cli.demo_sizes import DEFAULT, Sizes
 from hoam_plugin.cli.parsing import DEMO_FILES
 from hoam_plugin.dynamics import Kind
 from hoam_plugin.quadrature import Rule
@@ -60,10 +62,16 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
     times = np.linspace(first, last, sizes.saved_times)
     options = {"n_samples": sizes.samples, "progress": progress}
 
-    with written_aside(output) as folder:
+    with written_aside(output) as folder, whole_bar(_expected(sizes), show=progress) as whole:
+
+        @contextlib.contextmanager
+        def phase(name: str) -> Iterator[None]:
+            with watch.phase(name), whole.phase(name):
+                yield
+
         folder.mkdir()
         console.print(f"Simulating {sizes.runs} training runs and, with two seeds, {len(HELD_OUT)} held-out ones")
-        with watch.phase("simulate"):
+        with phase("simulate"):
             nodes = quadrature.gauss_legendre(sizes.nodes)
             kept = {**options, "key": keys[0], "dt": _DT}
             # On disk as they come, since they are most of what there is to hold.
@@ -77,21 +85,21 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
         for label, structure in STRUCTURES.items():
             training = _training(structure, sizes)
             console.print(f"Fitting: {label}")
-            with watch.phase(f"train: {label}"):
+            with phase(f"train: {label}"):
                 models[label] = fit(truth, key=keys[3], structure=structure, training=training, progress=progress)
             console.print(f"Swapping: the same code asks for {NAME!r} and now gets the surrogate")
             registry.register(NAME, models[label])
-            with watch.phase(f"roll out: {label}"), registry.use_surrogate(NAME, models[label]):
+            with phase(f"roll out: {label}"), registry.use_surrogate(NAME, models[label]):
                 predictions[label] = population(NAME, HELD_OUT, times, key=keys[4], initial=held, **options)
 
         console.print("Comparing")
-        with watch.phase("compare"):
+        with phase("compare"):
             scores = _scores(held, predictions, training=neighbours, floor=floor)
 
         console.print("Drawing")
-        with watch.phase("plots"):
+        with phase("plots"):
             _draw(folder, held, predictions, floor, neighbours, models)
-        with watch.phase("write files"):
+        with phase("write files"):
             ensembles_by_name = {"truth": held, "floor": floor}
             ensembles_by_name |= {f"surrogate_{STRUCTURES[label]}": ds for label, ds in predictions.items()}
             for name, ds in ensembles_by_name.items():
@@ -115,6 +123,21 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
         (folder / DEMO_FILES[1]).write_text(console.export_text())
     print(f"Everything is in {output}/: {', '.join(sorted(path.name for path in output.iterdir()))}")
     return scores
+
+
+def _expected(sizes: Sizes) -> dict[str, Phase]:
+    """Seconds of the phases on two cores, compilation among them."""
+    work = sizes.samples * sizes.runs * sizes.nodes / (DEFAULT.samples * DEFAULT.runs * DEFAULT.nodes)
+    return {
+        "simulate": Phase(5 + 7 * work, bars=4),
+        "train: force": Phase(18 + 16 * work),
+        "roll out: force": Phase(2),
+        "train: potential": Phase(7 + 16 * work),
+        "roll out: potential": Phase(7),
+        "compare": Phase(4 + 4 * work),
+        "plots": Phase(7),
+        "write files": Phase(1),
+    }
 
 
 def _training(structure: Kind, sizes: Sizes) -> Training | None:
