@@ -14,9 +14,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+__all__ = [
+    "Kind",
+    "Rule",
+    "gauss_legendre",
+    "low_discrepancy",
+    "simpson",
+    "trapezoid",
+    "trapezoid_weights",
+    "uniform_random",
+]
+
 Kind = Literal["gauss_legendre", "simpson", "trapezoid", "uniform_random", "low_discrepancy"]
 
 _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +101,11 @@ def gauss_legendre(n: int) -> Rule:
 
 
 def simpson(n: int) -> Rule:
-    """Composite Simpson rule on n equidistant nodes (n odd, at least 3), exact up to degree 3."""
+    """Composite Simpson rule on n equidistant nodes (n odd, at least 3), exact up to degree 3.
+
+    Raises:
+        ValueError: `n` is even, below 3, or no whole number.
+    """
     rule = _rule("simpson", n, 3)
     if n % 2 == 0:
         raise ValueError(f"n={n!r}: the composite Simpson rule needs an odd number of nodes; try {n - 1} or {n + 1}")

@@ -11,6 +11,10 @@ from hoam_plugin.training import Training, velocity_training
 __all__ = ["Settings", "paper", "quality", "velocity_field", "velocity_training"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Settings(TypedDict):
     """What `fit` takes by these names."""
 

@@ -12,9 +12,21 @@ from hoam_plugin._types import Key
 from hoam_plugin.numerics import periodic
 from hoam_plugin.steppers import default_float
 
+__all__ = [
+    "cosine_density_quantile",
+    "gaussian_mixture_quantile",
+    "quiet_points",
+    "samples_of_table",
+    "uniform_points",
+]
+
 # Sobol dimensions 2 to 5: inner coefficients of the primitive polynomial as bits, and the first direction numbers (Joe
 # and Kuo 2008, "Constructing Sobol sequences with better two-dimensional projections").
 _PRIMITIVE = ((0, (1,)), (1, (1, 3)), (1, (1, 3, 1)), (2, (1, 1, 1)))
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def _reverse_bits(x: UInt32[Array, " n"]) -> UInt32[Array, " n"]:

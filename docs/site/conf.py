@@ -1,7 +1,7 @@
 """The documentation site: `nox -s docs` builds it, `sphinx-build -c docs/site . build/site` the same by hand.
 
-Its pages are the Markdown files of the repository where they lie, so that the web view of the repository and the site show
-the same text, and relative links hold in both.
+Its pages are the Markdown files of the repository where they lie, so that the web view of the repository and the site
+show the same text, and relative links hold in both.
 """
 
 import importlib.metadata
@@ -40,6 +40,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "hoam-plugin"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 templates_path = ["templates"]
 html_math_renderer = "mathml"
 html_copy_source = False

@@ -19,6 +19,14 @@ def absolute_values(app: Sphinx, what: str, name: str, obj: object, options: obj
         lines[i] = "".join(part if part.startswith("`") else part.replace("|", r"\|") for part in parts)
 
 
+def named_types(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Shared types by their names alone, inside of others too, where Sphinx shows how it remembers them."""
+    short = [text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned)]
+    return short[0], short[1]
+
+
 def public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Element | None:
     """A link from a name in backticks to where the reference has it."""
     if node.get("refdomain") != "py":
@@ -37,5 +45,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_lexer("mermaid", TextLexer)  # drawn in the repository's web view; here its text can be read as it is
     app.connect("autodoc-process-docstring", absolute_values)
+    app.connect("autodoc-process-signature", named_types)
     app.connect("missing-reference", public_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

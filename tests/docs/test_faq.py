@@ -21,7 +21,9 @@ def messages(path: Path) -> Iterator[str]:
             yield node.value
 
 
-SAID = [m for room in ("hoam_plugin", "adapters", "simulators") for p in (ROOT / room).rglob("*.py") for m in messages(p)]
+SAID = [
+    m for room in ("hoam_plugin", "adapters", "simulators") for p in (ROOT / room).rglob("*.py") for m in messages(p)
+]
 
 
 @pytest.mark.parametrize("quoted", QUOTED)
