@@ -55,6 +55,11 @@ def quiet_points(key: Key, n: int, n_dims: int = 2) -> Float[Array, "n d"]:
 
     Raises:
         ValueError: `n_dims` outside 2 to 6.
+
+    Example:
+        >>> points = simulators.sampling.quiet_points(key, 1000, 2)
+        >>> points.shape, round(float(points[:, 0].mean()), 3)
+        ((1000, 2), 0.5)
     """
     if not 2 <= n_dims <= len(_PRIMITIVE) + 2:
         raise ValueError(f"n_dims={n_dims!r} must lie between 2 and {len(_PRIMITIVE) + 2}")
@@ -101,7 +106,12 @@ def _to_unit(bits: UInt32[Array, " n"]) -> Float[Array, " n"]:
 
 
 def uniform_points(key: Key, n: int, n_dims: int, start: str) -> Float[Array, "n d"]:
-    """Points in the unit cube for a "quiet" or a "random" start."""
+    """Points in the unit cube for a "quiet" or a "random" start.
+
+    Example:
+        >>> simulators.sampling.uniform_points(key, 1000, 3, "quiet").shape
+        (1000, 3)
+    """
     return quiet_points(key, n, n_dims) if start == "quiet" else jax.random.uniform(key, (n, n_dims))
 
 
@@ -111,6 +121,11 @@ def cosine_density_quantile(
     """Positions x in [0, length) whose density is 1 + amplitude cos(2 pi mode x / length), |amplitude| < 1.
 
     Inverts the cumulative density x/L + a/(2 pi m) sin(2 pi m x/L) = u by safeguarded Newton steps.
+
+    Example:
+        >>> x = simulators.sampling.cosine_density_quantile(jnp.asarray([0.25, 0.5]), 50.0, 0.0, 1)
+        >>> x.tolist()
+        [12.5, 25.0]
     """
     k = 2 * jnp.pi * mode
     half_width = jnp.abs(jnp.asarray(amplitude, u.dtype)) / k
@@ -126,7 +141,14 @@ def cosine_density_quantile(
 def gaussian_mixture_quantile(
     u: Float[Array, " n"], weights: tuple[float, ...], means: tuple[float, ...], widths: tuple[float, ...]
 ) -> Float[Array, " n"]:
-    """Samples of a mixture of normals: [0, 1] is cut in proportion to the weights, each piece mapped to its normal."""
+    """Samples of a mixture of normals: [0, 1] is cut in proportion to the weights, each piece mapped to its normal.
+
+    Example:
+        >>> beams = {"weights": (0.5, 0.5), "means": (-3.0, 3.0), "widths": (1.0, 1.0)}
+        >>> v = simulators.sampling.gaussian_mixture_quantile(jnp.asarray([0.25, 0.75]), **beams)
+        >>> v.round(1).tolist()
+        [-3.0, 3.0]
+    """
     edges = (np.cumsum((0.0, *weights)) / np.sum(weights)).tolist()
     v = jnp.zeros_like(u)
     tiny = jnp.finfo(u.dtype).eps
@@ -150,6 +172,12 @@ def samples_of_table(
         length: period of the position.
         low: velocity of the first column.
         high: velocity of the last.
+
+    Example:
+        >>> u = jax.random.uniform(key, (100, 2))
+        >>> x, v = simulators.sampling.samples_of_table(u, jnp.ones((8, 16)), 50.0, -3.0, 3.0)
+        >>> x.shape, bool(abs(v).max() <= 3)
+        ((100,), True)
     """
     n_x, n_v = f.shape
     density = jnp.sum((f[:, 1:] + f[:, :-1]) / 2, axis=1)

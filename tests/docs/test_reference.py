@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import re
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,6 +14,29 @@ PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
 DOCUMENTED = [
     name for page in PAGES for name in re.findall(r"^\.\. auto\w+:: (\S+)", page.read_text(), flags=re.MULTILINE)
 ]
+# Names without an example of their own, and the page whose code uses them, or whose prose does where they are types.
+SHOWN_ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            "brownian check from_simulation learned_energy learned_force nve nvk nvt_langevin nvt_nose_hoover "
+            "replacing temp_berendsen temp_csvr temp_rescale JaxMDStepper NeighborListOverflowError"
+        ).split(),
+        "docs/jax_md.md",
+    ),
+    "Abilities": "docs/extending.md",
+    "AbstractLoss": "docs/extending.md",
+    "ScalarPotential": "docs/extending.md",
+    "per_row": "docs/extending.md",
+    "DIMS": "docs/ensembles.md",
+    "INVARIANTS": "docs/simulators.md",
+    "Surrogate": "docs/api/surrogates.md",
+    "SnapshotStepper": "docs/method.md",
+    "fit_baseline": "docs/method.md",
+    "Settings": "docs/method.md",
+    "Ensemble": "docs/ensembles.md",
+    "PeriodicInterpolation": "docs/vlasov_adapters.md",
+    "keep_compiled_code": "docs/swap.md",
+}
 # What users are told to import, beside the package itself.
 NAMESPACES = (
     "adapters.adept",
@@ -92,3 +116,35 @@ def test_what_pages_import_is_in_the_reference() -> None:
     objects = {id(resolved(documented)) for documented in DOCUMENTED}
     found = {name: resolved(name) for name in told}
     assert not [n for n, value in found.items() if not isinstance(value, ModuleType) and id(value) not in objects]
+
+
+@pytest.fixture(scope="module")
+def prelude() -> dict[str, object]:
+    """What examples begin with, as the first page of the reference says it."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api" / "index.md").read_text(), re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(compile(code, "docs/api/index.md", "exec"), scope)
+    return scope
+
+
+@pytest.mark.parametrize("documented", DOCUMENTED)
+def test_examples_hold(documented: str, prelude: dict[str, object]) -> None:
+    if documented.rpartition(".")[2] in SHOWN_ELSEWHERE:
+        return
+    found = inspect.getdoc(resolved(documented)) or ""
+    assert ">>>" in found
+    example = doctest.DocTestParser().get_doctest(found, dict(prelude), documented, None, None)
+    runner = doctest.DocTestRunner(verbose=False)
+    said: list[str] = []
+    assert not runner.run(example, out=said.append).failed, "".join(said)
+
+
+def test_names_without_an_example_need_none() -> None:
+    assert set(SHOWN_ELSEWHERE) <= {documented.rpartition(".")[2] for documented in DOCUMENTED}
+    assert all((ROOT / page).exists() for page in SHOWN_ELSEWHERE.values())
+
+
+def test_code_of_the_page_on_surrogates(prelude: dict[str, object], tmp_path: Path) -> None:
+    scope = {**prelude, "folder": tmp_path}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api" / "surrogates.md").read_text(), re.DOTALL):
+        exec(compile(block, "docs/api/surrogates.md", "exec"), scope)
