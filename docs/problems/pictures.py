@@ -184,7 +184,7 @@ def moving(ds: xr.Dataset, name: str) -> None:
     """The density of x and v as an animation, in few colours and frames: pages have to stay light."""
     path = animation(ds, None, FOLDER / f"{name}.gif", bins=64, n_frames=24, frames_per_second=8, overwrite=True)
     with Image.open(path) as whole:
-        frames = [frame.convert("RGB").resize((380, 274)).quantize(24) for frame in ImageSequence.Iterator(whole)]
+        frames = [frame.convert("RGB").resize((380, 274)).quantize(40) for frame in ImageSequence.Iterator(whole)]
         duration = whole.info["duration"]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")

@@ -1,5 +1,6 @@
 """What pages and docstrings that are written to be read as they are need on a site."""
 
+import inspect
 import re
 
 from docutils import nodes
@@ -12,11 +13,20 @@ from sphinx.environment import BuildEnvironment
 NAMESPACES = ("hoam_plugin", "hoam_plugin.simulators", "hoam_plugin.steppers", "hoam_plugin.losses")
 
 
-def absolute_values(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Keep |x| an absolute value: reStructuredText takes it for a substitution."""
+def as_written(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Keep |x| an absolute value, which would be a substitution, and an argument's name itself, not a function's."""
+    try:
+        own = set(inspect.signature(obj).parameters) if callable(obj) else set()
+    except ValueError:
+        own = set()
     for i, line in enumerate(lines):
         parts = re.split(r"(`[^`]*`)", line)
-        lines[i] = "".join(part if part.startswith("`") else part.replace("|", r"\|") for part in parts)
+        for j, part in enumerate(parts):
+            if not part.startswith("`"):
+                parts[j] = part.replace("|", r"\|")
+            elif part.strip("`") in own:
+                parts[j] = f"`{part}`"
+        lines[i] = "".join(parts)
 
 
 def named_types(
@@ -44,7 +54,7 @@ def public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_lexer("mermaid", TextLexer)  # drawn in the repository's web view; here its text can be read as it is
-    app.connect("autodoc-process-docstring", absolute_values)
+    app.connect("autodoc-process-docstring", as_written)
     app.connect("autodoc-process-signature", named_types)
     app.connect("missing-reference", public_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
