@@ -34,7 +34,7 @@ SMALLER = {
         "training=hoam.Training(iterations=2, n_samples=16))"
     ),
     "initial(key, 25_000,": "initial(key, 128,",
-    "iterations=300, n_samples=64": "iterations=2, n_samples=16",
+    "iterations=400, n_samples=64": "iterations=2, n_samples=16",
     "hoam.fit(truth, key=key, progress=False)": (
         "hoam.fit(truth, key=key, progress=False, potential=hoam.CoLoRA(width=8, depth=2), "
         "training=hoam.Training(iterations=2, n_samples=16))"
