@@ -92,6 +92,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
+    """The documentation site in `build/site`; a warning, a link that leads nowhere, is an error."""
+    install(session, "-e", ".[docs]")
+    shutil.rmtree(ROOT / "build" / "site", ignore_errors=True)
+    strict = ("--fail-on-warning", "--keep-going", "--fresh-env", "--quiet")
+    session.run("python", "-m", "sphinx", *strict, "--conf-dir", "docs/site", ".", "build/site")
+    session.run("python", "docs/site/check_links.py", "build/site")
+
+
+@nox.session
+def pages(session: nox.Session) -> None:
     """The code of all pages and notebooks runs, at small size, and links lead somewhere."""
     install(session, "-e", ".[test]")
     run(session, "python", "-m", "pytest", "tests/docs", *session.posargs)

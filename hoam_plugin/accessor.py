@@ -25,7 +25,14 @@ P = ParamSpec("P")
 
 
 class EnsembleAccessor:
-    """Methods of an ensemble; attributes of the Dataset and of its variables come through all of them."""
+    """Methods of an ensemble; attributes of the Dataset and of its variables come through all of them.
+
+    Example:
+        >>> truth.hoam.validate().sizes["run"]
+        3
+        >>> truth.hoam.to_samples().dims
+        ('run', 'time', 'sample', 'component')
+    """
 
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = cast(Ensemble, ds)
@@ -99,7 +106,12 @@ class EnsembleAccessor:
 
 
 class EnsemblePlots:
-    """Pictures of an ensemble, by the functions of `hoam_plugin.plots`."""
+    """Pictures of an ensemble, by the functions of `hoam_plugin.plots`.
+
+    Example:
+        >>> len(truth.hoam.plot.energy().axes)
+        3
+    """
 
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
@@ -133,6 +145,12 @@ class EnsembleEngine(BackendEntrypoint):
     """`xr.open_dataset(path, engine="hoam")`: as `ensembles.load(path, lazy=True)`.
 
     xarray loads it with all other engines, and with it the accessor, so that whatever is read from files has it.
+
+    Example:
+        >>> import tempfile
+        >>> path = hoam.ensemble.save(truth, tempfile.mkdtemp() + "/truth.zarr")
+        >>> xr.open_dataset(path, engine="hoam")["x"].dims
+        ('run', 'time', 'sample')
     """
 
     description: ClassVar[str] = "Open ensembles of hoam-plugin, Zarr folders or netCDF files"

@@ -17,3 +17,7 @@ __all__ = [
     "invariants",
     "phase_space_density",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -15,3 +15,7 @@ __all__ = [
     "least_damped",
     "roots",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,55 +1,39 @@
-"""Public name of `hoam_plugin.ensembles`."""
+"""What users need of `hoam_plugin.ensembles`: making, checking, selecting, reading and storing ensembles."""
 
 from hoam_plugin.ensembles import (
     DIMS,
     Ensemble,
     build,
-    creation_attributes,
     frame,
-    is_netcdf,
     load,
-    moments,
-    native,
-    order_attribute,
     parameter_names,
     parameters,
-    require_netcdf,
-    require_parameters_declared,
     samples,
     save,
     sel_run,
-    slabs,
     subsample,
     validate,
     variable_names,
     variables,
-    write,
-    write_zarr,
 )
 
 __all__ = [
     "DIMS",
     "Ensemble",
     "build",
-    "creation_attributes",
     "frame",
-    "is_netcdf",
     "load",
-    "moments",
-    "native",
-    "order_attribute",
     "parameter_names",
     "parameters",
-    "require_netcdf",
-    "require_parameters_declared",
     "samples",
     "save",
     "sel_run",
-    "slabs",
     "subsample",
     "validate",
     "variable_names",
     "variables",
-    "write",
-    "write_zarr",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,3 +3,7 @@
 from hoam_plugin.surrogates import log_prob, push_forward
 
 __all__ = ["log_prob", "push_forward"]
+
+
+def __dir__() -> list[str]:
+    return __all__

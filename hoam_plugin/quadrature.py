@@ -14,14 +14,35 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+__all__ = [
+    "Kind",
+    "Rule",
+    "gauss_legendre",
+    "low_discrepancy",
+    "simpson",
+    "trapezoid",
+    "trapezoid_weights",
+    "uniform_random",
+]
+
 Kind = Literal["gauss_legendre", "simpson", "trapezoid", "uniform_random", "low_discrepancy"]
 
 _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A quadrature rule with `n` nodes on [0, 1]; `random` rules draw their nodes anew for every key."""
+    """A quadrature rule with `n` nodes on [0, 1]; `random` rules draw their nodes anew for every key.
+
+    Example:
+        >>> rule = hoam.quadrature.gauss_legendre(64)
+        >>> str(rule), rule.n, rule.random
+        ('gauss_legendre(64)', 64, False)
+    """
 
     kind: Kind
     n: int
@@ -81,12 +102,27 @@ def _rule(kind: Kind, n: int, least: int) -> Rule:
 
 
 def gauss_legendre(n: int) -> Rule:
-    """Gauss-Legendre rule, exact for polynomials up to degree 2n - 1."""
+    """Gauss-Legendre rule, exact for polynomials up to degree 2n - 1.
+
+    Example:
+        >>> nodes, weights = hoam.quadrature.gauss_legendre(2).nodes_and_weights()
+        >>> nodes.round(4), weights
+        (array([0.2113, 0.7887]), array([0.5, 0.5]))
+    """
     return _rule("gauss_legendre", n, 1)
 
 
 def simpson(n: int) -> Rule:
-    """Composite Simpson rule on n equidistant nodes (n odd, at least 3), exact up to degree 3."""
+    """Composite Simpson rule on n equidistant nodes (n odd, at least 3), exact up to degree 3.
+
+    Raises:
+        ValueError: `n` is even, below 3, or no whole number.
+
+    Example:
+        >>> nodes, weights = hoam.quadrature.simpson(3).nodes_and_weights()
+        >>> nodes, weights.round(4)
+        (array([0. , 0.5, 1. ]), array([0.1667, 0.6667, 0.1667]))
+    """
     rule = _rule("simpson", n, 3)
     if n % 2 == 0:
         raise ValueError(f"n={n!r}: the composite Simpson rule needs an odd number of nodes; try {n - 1} or {n + 1}")
@@ -94,22 +130,43 @@ def simpson(n: int) -> Rule:
 
 
 def trapezoid(n: int) -> Rule:
-    """Composite trapezoidal rule on n equidistant nodes (at least 2), exact up to degree 1."""
+    """Composite trapezoidal rule on n equidistant nodes (at least 2), exact up to degree 1.
+
+    Example:
+        >>> hoam.quadrature.trapezoid(3).nodes_and_weights()[1]
+        array([0.25, 0.5 , 0.25])
+    """
     return _rule("trapezoid", n, 2)
 
 
 def uniform_random(n: int) -> Rule:
-    """Independent uniform times with equal weights: plain action matching."""
+    """Independent uniform times with equal weights: plain action matching.
+
+    Example:
+        >>> rule = hoam.quadrature.uniform_random(8)
+        >>> rule.random, rule.draw(key).shape
+        (True, (8,))
+    """
     return _rule("uniform_random", n, 1)
 
 
 def low_discrepancy(n: int) -> Rule:
-    """The times of a randomly shifted Kronecker sequence with equal weights."""
+    """The times of a randomly shifted Kronecker sequence with equal weights.
+
+    Example:
+        >>> hoam.quadrature.low_discrepancy(8).draw(key).shape
+        (8,)
+    """
     return _rule("low_discrepancy", n, 1)
 
 
 def trapezoid_weights(times: np.ndarray) -> np.ndarray:
-    """Composite trapezoidal weights on arbitrary increasing times, scaled to sum to 1."""
+    """Composite trapezoidal weights on arbitrary increasing times, scaled to sum to 1.
+
+    Example:
+        >>> hoam.quadrature.trapezoid_weights(np.asarray([0.0, 1.0, 4.0]))
+        array([0.125, 0.5  , 0.375])
+    """
     gaps = np.diff(np.asarray(times, np.float64))
     weights = np.zeros(len(times))
     weights[:-1] += gaps / 2

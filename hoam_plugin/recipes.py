@@ -11,6 +11,10 @@ from hoam_plugin.training import Training, velocity_training
 __all__ = ["Settings", "paper", "quality", "velocity_field", "velocity_training"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Settings(TypedDict):
     """What `fit` takes by these names."""
 
@@ -26,6 +30,11 @@ def paper(epsilon: float = 0.2, iterations: int = 25_000) -> Settings:
     `quadrature.gauss_legendre(256)` to have the paper's nodes as well. The authors search epsilon over 0, 1e-2 and 5e-2
     with coordinates scaled to [0, 1]; with ours scaled to standard deviation 1, 5e-2 is about 0.2. They take 50 000
     iterations for the chaotic problem. The time derivative acts on the network, as published.
+
+    Example:
+        >>> settings = hoam.recipes.paper(epsilon=0.1)
+        >>> settings["potential"].width, settings["training"].iterations
+        (64, 25000)
     """
     return {
         "potential": CoLoRA(width=64, depth=7, rank=3, hyper_width=15, hyper_depth=3),
@@ -47,6 +56,10 @@ def quality(epsilon: float = 0.5, iterations: int = 16_000) -> Settings:
 
     Half as wide again, twice the modulations from a larger hyper-network, two harmonics of periodic coordinates. Longer
     training exploits coarse quadrature rules: save the ensemble on `quadrature.gauss_legendre(256)`.
+
+    Example:
+        >>> hoam.recipes.quality()["training"].n_samples
+        16
     """
     return {
         "potential": CoLoRA(width=48, depth=5, rank=6, hyper_width=24, harmonics=2),

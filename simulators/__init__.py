@@ -48,3 +48,7 @@ __all__ = [
     "two_stream",
     "yukawa_quench",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -39,6 +39,11 @@ def advance(
 
     Raises:
         ValueError: `n_steps` is no whole number of at least 1.
+
+    Example:
+        >>> later = simulators.advance(sim, state, {"mu": jnp.asarray(1.4)}, 4)
+        >>> float(later.time)
+        1.0
     """
     n_steps = positive_int("n_steps", n_steps)
     size = stepper.dt if dt is None else dt

@@ -12,9 +12,21 @@ from hoam_plugin._types import Key
 from hoam_plugin.numerics import periodic
 from hoam_plugin.steppers import default_float
 
+__all__ = [
+    "cosine_density_quantile",
+    "gaussian_mixture_quantile",
+    "quiet_points",
+    "samples_of_table",
+    "uniform_points",
+]
+
 # Sobol dimensions 2 to 5: inner coefficients of the primitive polynomial as bits, and the first direction numbers (Joe
 # and Kuo 2008, "Constructing Sobol sequences with better two-dimensional projections").
 _PRIMITIVE = ((0, (1,)), (1, (1, 3)), (1, (1, 3, 1)), (2, (1, 1, 1)))
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def _reverse_bits(x: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
@@ -43,6 +55,11 @@ def quiet_points(key: Key, n: int, n_dims: int = 2) -> Float[Array, "n d"]:
 
     Raises:
         ValueError: `n_dims` outside 2 to 6.
+
+    Example:
+        >>> points = simulators.sampling.quiet_points(key, 1000, 2)
+        >>> points.shape, round(float(points[:, 0].mean()), 3)
+        ((1000, 2), 0.5)
     """
     if not 2 <= n_dims <= len(_PRIMITIVE) + 2:
         raise ValueError(f"n_dims={n_dims!r} must lie between 2 and {len(_PRIMITIVE) + 2}")
@@ -89,7 +106,12 @@ def _to_unit(bits: UInt32[Array, " n"]) -> Float[Array, " n"]:
 
 
 def uniform_points(key: Key, n: int, n_dims: int, start: str) -> Float[Array, "n d"]:
-    """Points in the unit cube for a "quiet" or a "random" start."""
+    """Points in the unit cube for a "quiet" or a "random" start.
+
+    Example:
+        >>> simulators.sampling.uniform_points(key, 1000, 3, "quiet").shape
+        (1000, 3)
+    """
     return quiet_points(key, n, n_dims) if start == "quiet" else jax.random.uniform(key, (n, n_dims))
 
 
@@ -99,6 +121,11 @@ def cosine_density_quantile(
     """Positions x in [0, length) whose density is 1 + amplitude cos(2 pi mode x / length), |amplitude| < 1.
 
     Inverts the cumulative density x/L + a/(2 pi m) sin(2 pi m x/L) = u by safeguarded Newton steps.
+
+    Example:
+        >>> x = simulators.sampling.cosine_density_quantile(jnp.asarray([0.25, 0.5]), 50.0, 0.0, 1)
+        >>> x.tolist()
+        [12.5, 25.0]
     """
     k = 2 * jnp.pi * mode
     half_width = jnp.abs(jnp.asarray(amplitude, u.dtype)) / k
@@ -114,7 +141,14 @@ def cosine_density_quantile(
 def gaussian_mixture_quantile(
     u: Float[Array, " n"], weights: tuple[float, ...], means: tuple[float, ...], widths: tuple[float, ...]
 ) -> Float[Array, " n"]:
-    """Samples of a mixture of normals: [0, 1] is cut in proportion to the weights, each piece mapped to its normal."""
+    """Samples of a mixture of normals: [0, 1] is cut in proportion to the weights, each piece mapped to its normal.
+
+    Example:
+        >>> beams = {"weights": (0.5, 0.5), "means": (-3.0, 3.0), "widths": (1.0, 1.0)}
+        >>> v = simulators.sampling.gaussian_mixture_quantile(jnp.asarray([0.25, 0.75]), **beams)
+        >>> v.round(1).tolist()
+        [-3.0, 3.0]
+    """
     edges = (np.cumsum((0.0, *weights)) / np.sum(weights)).tolist()
     v = jnp.zeros_like(u)
     tiny = jnp.finfo(u.dtype).eps
@@ -138,6 +172,12 @@ def samples_of_table(
         length: period of the position.
         low: velocity of the first column.
         high: velocity of the last.
+
+    Example:
+        >>> u = jax.random.uniform(key, (100, 2))
+        >>> x, v = simulators.sampling.samples_of_table(u, jnp.ones((8, 16)), 50.0, -3.0, 3.0)
+        >>> x.shape, bool(abs(v).max() <= 3)
+        ((100,), True)
     """
     n_x, n_v = f.shape
     density = jnp.sum((f[:, 1:] + f[:, :-1]) / 2, axis=1)

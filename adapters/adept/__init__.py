@@ -9,3 +9,7 @@ __all__ = [
     "Stepper",
     "vector_field",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

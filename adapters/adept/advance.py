@@ -39,6 +39,11 @@ class Advance(Packed):
         dt: length of a step.
         names: (variable, entry of y) of the particles.
         recorded: (entry of y, diagnostic) of what is computed from the particles after each step.
+
+    Example:
+        >>> from hoam_plugin.adapters import adept
+        >>> isinstance(adept.vector_field(model, 0.25), adept.Advance)
+        True
     """
 
     key: PyTree
@@ -158,6 +163,12 @@ def vector_field(
 
     Warns:
         UserWarning: in the precision of t the surrogate's times cannot resolve `dt`.
+
+    Example:
+        >>> from hoam_plugin.adapters import adept
+        >>> field = adept.vector_field(model, 0.25)
+        >>> sorted(field.initial(key, 64, {"mu": 1.4}))
+        ['v', 'x']
     """
     variables = [v.name for v in surrogate.variables]
     entries = {name: name for name in variables} | dict(names or {})

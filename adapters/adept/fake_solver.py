@@ -49,6 +49,16 @@ class Stepper(diffrax.Euler):
 
     A last step that `diffeqsolve` shortens is shortened for an `Advance` as well; any other callable knows no length
     but its own, so that `dt0` has to divide the interval. Between steps `SaveAt(ts=...)` interpolates linearly.
+
+    Example:
+        >>> import diffrax
+        >>> from hoam_plugin.adapters import adept
+        >>> field = adept.vector_field(model, 0.25)
+        >>> y0 = field.initial(key, 64, {"mu": 1.4})
+        >>> terms, solver = diffrax.ODETerm(field), adept.Stepper()
+        >>> solution = diffrax.diffeqsolve(terms, solver, 0.0, 1.0, 0.25, y0, args={"mu": 1.4})
+        >>> solution.ys["x"].shape
+        (1, 64)
     """
 
     interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = PeriodicInterpolation  # type: ignore[assignment]

@@ -53,6 +53,13 @@ def from_terms(
         TypeError: terms of another kind or a function that makes them, one name in the place of a list, or an `initial`
             that is no function.
         ValueError: variables that do not fit y, or as `DiffraxStepper`.
+
+    Example:
+        >>> import diffrax
+        >>> from hoam_plugin.adapters.diffrax import from_terms
+        >>> decay = diffrax.ODETerm(lambda t, y, args: -args["rate"] * y)
+        >>> from_terms(decay, initial=lambda key, n, args: jnp.ones((n, 2)), parameters=("rate",)).parameters
+        ('rate',)
     """
     if isinstance(parameters, str):
         raise TypeError(f"parameters={parameters!r} must be a list of names, such as ({parameters!r},)")

@@ -61,6 +61,14 @@ def terms(
             since there is no state that could go back to a simulator. In a solve: a parameter missing from args, or y
             of another width. Times and parameters outside the trained ranges are traced in a solve, so that "raise"
             gives NaN there.
+
+    Example:
+        >>> import diffrax
+        >>> from hoam_plugin.adapters.diffrax import terms
+        >>> y0 = jnp.stack([state.x, state.v], axis=-1)
+        >>> solution = diffrax.diffeqsolve(terms(model), diffrax.Heun(), 0.0, 1.0, 0.25, y0, args={"mu": 1.4})
+        >>> solution.ys.shape
+        (1, 64, 2)
     """
     _require_policy(surrogate)
     if key is not None:
@@ -102,6 +110,14 @@ def solver(surrogate: Surrogate, *, centred: bool = False) -> diffrax.AbstractSo
         TypeError: no surrogate.
         ValueError: the policy "fallback". In a solve: terms of anything else or with another `centred`, or noise given
             as a path.
+
+    Example:
+        >>> import diffrax
+        >>> from hoam_plugin.adapters.diffrax import solver, terms
+        >>> y0 = jnp.stack([state.x, state.v], axis=-1)
+        >>> solution = diffrax.diffeqsolve(terms(model), solver(model), 0.0, 1.0, 0.25, y0, args={"mu": 1.4})
+        >>> solution.ys.shape
+        (1, 64, 2)
     """
     _require_policy(surrogate)
     from ..packing import Packed, packed

@@ -31,3 +31,7 @@ __all__ = [
     "temp_csvr",
     "temp_rescale",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

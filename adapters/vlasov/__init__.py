@@ -18,3 +18,7 @@ __all__ = [
     "particles",
     "to_adept",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

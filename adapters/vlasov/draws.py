@@ -33,6 +33,13 @@ def particles(
         key: JAX random key.
         n_samples: number of samples.
         start: "quiet" (evenly spread) or "random".
+
+    Example:
+        >>> from hoam_plugin.adapters import vlasov
+        >>> grid = simulators.two_stream(solver="grid", n_x=32, n_v=64)
+        >>> drawn = vlasov.particles(grid, vlasov.grid_state(grid, state, {"mu": 1.4}), key, 100)
+        >>> {name: values.shape for name, values in drawn.items()}
+        {'x': (100,), 'v': (100,)}
     """
     grid = solver.grid()
     f = state.aux.distributions[0]
@@ -59,6 +66,13 @@ def draw(
 
     Raises:
         ValueError: nodes that are not evenly spaced or do not fit f, or a density without anything above zero.
+
+    Example:
+        >>> from hoam_plugin.adapters import vlasov
+        >>> x, v = np.arange(8) * 0.5, np.linspace(-3, 3, 16)
+        >>> drawn = vlasov.draw(key, np.ones((8, 16)), x, v, 100)
+        >>> {name: values.shape for name, values in drawn.items()}
+        {'x': (100,), 'v': (100,)}
     """
     n_samples, key = positive_int("n_samples", n_samples), random_key(key)
     if np.shape(f) != (len(x), len(v)):

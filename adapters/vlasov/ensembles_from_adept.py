@@ -47,6 +47,13 @@ def from_adept(
     Raises:
         ValueError: missing variables or dims, uneven nodes, times that do not increase, or parameters that do not fit
             the runs.
+
+    Example:
+        >>> from hoam_plugin.adapters import vlasov
+        >>> grid = simulators.two_stream(solver="grid", n_x=32, n_v=64)
+        >>> ds = vlasov.from_adept(vlasov.to_adept(truth, grid), key=key, n_samples=32)
+        >>> ds["x"].sizes["sample"]
+        32
     """
     for name in filter(None, (f, e)):
         if name not in ds:

@@ -26,6 +26,12 @@ def to_adept(ensemble: xr.Dataset, solver: VlasovPoissonGrid | None = None) -> x
 
     Raises:
         ValueError: neither a recorded distribution nor a solver, or samples without x or v.
+
+    Example:
+        >>> from hoam_plugin.adapters import vlasov
+        >>> grid = simulators.two_stream(solver="grid", n_x=32, n_v=64)
+        >>> dict(vlasov.to_adept(truth, grid).sizes)
+        {'run': 3, 't': 5, 'x': 32, 'v': 64}
     """
     ensemble = ensembles.validate(ensemble)
     if "distribution" in ensemble and "electric_field" in ensemble:

@@ -25,6 +25,13 @@ def grid_state(solver: VlasovPoissonGrid, state: State, parameters: Parameters) 
 
     Raises:
         ValueError: a state without x or v.
+
+    Example:
+        >>> from hoam_plugin.adapters import vlasov
+        >>> grid = simulators.two_stream(solver="grid", n_x=32, n_v=64)
+        >>> on_grid = vlasov.grid_state(grid, state, {"mu": 1.4})
+        >>> on_grid.x.shape
+        (64,)
     """
     samples = {name: getattr(state, name) for name in ("x", "v") if getattr(state, name, None) is not None}
     missing = [name for name in ("x", "v") if name not in samples]
@@ -47,6 +54,12 @@ def in_place_of(surrogate: Surrogate, solver: VlasovPoissonGrid) -> Surrogate:
 
     Raises:
         ValueError: other variables, another box, other parameters, or other known physics than that of the training.
+
+    Example:
+        >>> from hoam_plugin.adapters import vlasov
+        >>> grid = simulators.two_stream(solver="grid", n_x=32, n_v=64)
+        >>> vlasov.in_place_of(model, grid).parameters
+        ('mu',)
     """
     required_stepper(require_stepper("solver", solver), surrogate.variables)
     own = {v.name: v.period for v in surrogate.variables}

@@ -1,4 +1,4 @@
-"""Draw the pictures of the problems' pages: `python docs/problems/pictures.py [name ...]`."""
+"""Draw the pictures of the problems' pages and of the gallery: `python docs/problems/pictures.py [name ...]`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from PIL import Image, ImageSequence
 
 import hoam_plugin as hoam
 from hoam_plugin import simulators
-from hoam_plugin.plots import new_figure
+from hoam_plugin.plots import animation, new_figure
 from hoam_plugin.steppers import Stepper
 
 FOLDER = Path(__file__).parent
@@ -179,6 +180,26 @@ def lennard_jones_quench() -> Figure:
     return figure
 
 
+def moving(ds: xr.Dataset, name: str) -> None:
+    """The density of x and v as an animation, in few colours and frames: pages have to stay light."""
+    path = animation(ds, None, FOLDER / f"{name}.gif", bins=64, n_frames=24, frames_per_second=8, overwrite=True)
+    with Image.open(path) as whole:
+        frames = [frame.convert("RGB").resize((380, 274)).quantize(40) for frame in ImageSequence.Iterator(whole)]
+        duration = whole.info["duration"]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def moving_two_stream() -> None:
+    """Vortices form and turn."""
+    moving(run(simulators.two_stream(), {"mu": [1.25]}, np.linspace(0, 40, 24), 200_000), "two_stream")
+
+
+def moving_duffing() -> None:
+    """The cloud falls in and is folded."""
+    moving(run(simulators.duffing(), {"mu": [0.2]}, np.linspace(0, 12, 24), 200_000), "duffing")
+
+
 PICTURES = (
     two_stream,
     bump_on_tail,
@@ -191,6 +212,7 @@ PICTURES = (
     yukawa_quench,
     lennard_jones_quench,
 )
+ANIMATIONS = (moving_two_stream, moving_duffing)
 
 
 if __name__ == "__main__":
@@ -198,3 +220,6 @@ if __name__ == "__main__":
         if not sys.argv[1:] or draw.__name__ in sys.argv[1:]:
             draw().savefig(FOLDER / f"{draw.__name__}.png", dpi=90)
             print(f"{draw.__name__}.png")
+    for write in ANIMATIONS:
+        if not sys.argv[1:] or write.__name__ in sys.argv[1:]:
+            write()

@@ -10,3 +10,7 @@ __all__ = [
     "SnapshotStepper",
     "fit_baseline",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -49,6 +49,10 @@ class CFM:
 
     Raises:
         ValueError: n_points below 1.
+
+    Example:
+        >>> from hoam_plugin.baselines import CFM
+        >>> method = CFM()
     """
 
     n_points: int = 100
@@ -94,6 +98,10 @@ class NCSM:
 
     Raises:
         ValueError: fewer than 2 levels, no step, a number that is not positive, or levels that do not decrease.
+
+    Example:
+        >>> from hoam_plugin.baselines import NCSM
+        >>> method = NCSM()
     """
 
     n_levels: int = 10

@@ -44,6 +44,11 @@ def frame(
         coordinates: values along the extra dimensions of variables and diagnostics.
         attributes: netCDF-safe attributes of the Dataset.
         n_runs: number of runs, needed where there are no parameters.
+
+    Example:
+        >>> empty = hoam.ensemble.frame([0.0, 1.0], {"mu": [1.2, 1.4]})
+        >>> dict(empty.sizes)
+        {'time': 2, 'run': 2}
     """
     coords: dict[str, _Described] = {
         "time": (("time",), np.asarray(times, np.float64), {"units": "1", "long_name": "time"}),
@@ -77,6 +82,13 @@ def build(
 
     Raises:
         ValueError: as `validate`.
+
+    Example:
+        >>> empty = hoam.ensemble.frame([0.0, 1.0], {"mu": [1.2, 1.4]})
+        >>> x = np.zeros((2, 2, 8), np.float32)
+        >>> ds = hoam.ensemble.build(empty, [hoam.Variable("x", units="m")], {"x": x})
+        >>> ds["x"].dims, ds["x"].attrs["units"]
+        (('run', 'time', 'sample'), 'm')
     """
     data: dict[str, _Described] = {v.name: ((*DIMS, *v.dims), samples[v.name], v.attributes()) for v in variables}
     for v in diagnostic_variables:

@@ -18,7 +18,12 @@ _BOOKKEEPING = """
 
 
 def variable_names(ds: xr.Dataset) -> list[str]:
-    """Names of the sample variables, in the Dataset's order; recorded rates (`rate_of` set) are not among them."""
+    """Names of the sample variables, in the Dataset's order; recorded rates (`rate_of` set) are not among them.
+
+    Example:
+        >>> hoam.ensemble.variable_names(truth)
+        ['x', 'v']
+    """
     return [name for name in recorded_names(ds) if "rate_of" not in ds.variables[name].attrs]
 
 
@@ -33,6 +38,10 @@ def parameter_names(ds: xr.Dataset) -> list[str]:
 
     An index called `run` is not one, nor is bookkeeping: whole numbers under a name such as `seed`, `index` or
     `member`. The attribute `role` of the coordinate, "parameter" or "label", overrules this.
+
+    Example:
+        >>> hoam.ensemble.parameter_names(truth)
+        ['mu']
     """
     return [name for name in run_columns(ds) if not is_label(ds[name])]
 

@@ -19,7 +19,14 @@ def parameters(ds: xr.Dataset) -> dict[str, np.ndarray]: ...
 @overload
 def parameters(ds: xr.Dataset, run: int) -> dict[str, float]: ...
 def parameters(ds: xr.Dataset, run: int | None = None) -> dict[str, np.ndarray] | dict[str, float]:
-    """Physics parameters as name to column over runs, or to the one value of `run`; truth values are 1 and 0."""
+    """Physics parameters as name to column over runs, or to the one value of `run`; truth values are 1 and 0.
+
+    Example:
+        >>> hoam.ensemble.parameters(truth)
+        {'mu': array([1.2, 1.4, 1.6])}
+        >>> hoam.ensemble.parameters(truth, 0)
+        {'mu': 1.2}
+    """
     columns = {name: np.asarray(ds[name].values, np.float64) for name in parameter_names(ds)}
     return columns if run is None else {name: float(column[run]) for name, column in columns.items()}
 
@@ -27,7 +34,14 @@ def parameters(ds: xr.Dataset, run: int | None = None) -> dict[str, np.ndarray] 
 def samples(
     ds: xr.Dataset, run: int, time: int | slice | np.ndarray = slice(None), rows: slice = slice(None)
 ) -> np.ndarray:
-    """The sample variables of one run side by side: shape (time, sample, D), or (sample, D) for one time index."""
+    """The sample variables of one run side by side: shape (time, sample, D), or (sample, D) for one time index.
+
+    Example:
+        >>> hoam.ensemble.samples(truth, 0).shape
+        (5, 64, 2)
+        >>> hoam.ensemble.samples(truth, 0, -1).shape
+        (64, 2)
+    """
     columns = []
     for name in variable_names(ds):
         array = ds.variables[name].isel(run=run, time=time, sample=rows)

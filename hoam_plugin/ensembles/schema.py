@@ -14,7 +14,12 @@ PlainAttributes = Mapping[str, Mapping[str, object]]
 
 
 def variables(ds: xr.Dataset) -> tuple[Variable, ...]:
-    """The sample variables, described from the attributes of the Dataset."""
+    """The sample variables, described from the attributes of the Dataset.
+
+    Example:
+        >>> [(v.name, v.period) for v in hoam.ensemble.variables(truth)]
+        [('x', 50.0), ('v', None)]
+    """
     return tuple(_variable(ds, name) for name in variable_names(ds))
 
 

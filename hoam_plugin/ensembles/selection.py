@@ -22,6 +22,10 @@ def sel_run(ds: xr.Dataset, **values: object) -> Ensemble:
 
     Raises:
         ValueError: an unknown parameter, a value that is no number, or no such run.
+
+    Example:
+        >>> hoam.ensemble.sel_run(truth, mu=1.4).sizes["run"]
+        1
     """
     mask = np.ones(ds.sizes["run"], bool)
     for name, value in values.items():
@@ -44,6 +48,10 @@ def subsample(ds: xr.Dataset, n_samples: int, *, key: Key) -> Ensemble:
     Raises:
         ValueError: more than there are.
         TypeError: `key` is no JAX random key.
+
+    Example:
+        >>> hoam.ensemble.subsample(truth, 16, key=key).sizes["sample"]
+        16
     """
     n_samples, key = positive_int("n_samples", n_samples), random_key(key)
     if n_samples > ds.sizes["sample"]:

@@ -32,6 +32,12 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
         ValueError: not a valid ensemble, or a name that no file can hold.
         FileExistsError: `path` exists and `overwrite` is false.
         ImportError: netCDF without the extra `netcdf`.
+
+    Example:
+        >>> import tempfile
+        >>> path = hoam.ensemble.save(truth, tempfile.mkdtemp() + "/truth.zarr")
+        >>> xr.open_zarr(path)["x"].dims
+        ('run', 'time', 'sample')
     """
     path = require_writable(path, overwrite=overwrite)
     if is_netcdf(path):
@@ -90,6 +96,12 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
         FileNotFoundError: there is nothing at `path`.
         ValueError: the content is not an ensemble.
         ImportError: netCDF without the extra `netcdf`.
+
+    Example:
+        >>> import tempfile
+        >>> path = hoam.ensemble.save(truth, tempfile.mkdtemp() + "/truth.zarr")
+        >>> hoam.ensemble.load(path).identical(truth)
+        True
     """
     path = as_path(path)
     if not path.exists():

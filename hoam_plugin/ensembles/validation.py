@@ -31,6 +31,14 @@ def validate(ds: object) -> Ensemble:
 
     Warns:
         UserWarning: a value that is probably a fill value.
+
+    Example:
+        >>> hoam.ensemble.validate(truth).sizes["sample"]
+        64
+        >>> hoam.ensemble.validate(truth.drop_vars("time"))
+        Traceback (most recent call last):
+            ...
+        ValueError: the ensemble has no coordinate 'time'; assign the saved times: ds.assign_coords(time=...)
     """
     if not isinstance(ds, xr.Dataset):
         raise TypeError(f"an ensemble must be an xarray.Dataset with dims {DIMS}, not {type(ds).__name__}")

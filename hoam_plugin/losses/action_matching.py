@@ -82,6 +82,12 @@ class ActionMatching(EntropicLoss):
     Raises:
         ValueError: a negative or non-finite epsilon, an unknown kind of Laplacian, samples or derivative, or no probe.
         TypeError: a quadrature that is not a rule.
+
+    Example:
+        >>> hoam.ActionMatching(epsilon=0.1).epsilon
+        0.1
+        >>> hoam.ActionMatching(quadrature=hoam.quadrature.gauss_legendre(64)).quadrature.n
+        64
     """
 
     quadrature: Rule | None = None

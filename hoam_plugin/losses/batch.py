@@ -122,7 +122,13 @@ class Nodes(NamedTuple):
 
 
 def rows_of(values: Float[Array, "T n ..."]) -> Float[Array, "N ..."]:
-    """A field of a batch with one row per sample, time after time."""
+    """A field of a batch with one row per sample, time after time.
+
+    Example:
+        >>> from hoam_plugin.losses import rows_of
+        >>> rows_of(jnp.zeros((4, 16, 2))).shape
+        (64, 2)
+    """
     return values.reshape(-1, *values.shape[2:])
 
 

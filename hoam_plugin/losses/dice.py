@@ -35,6 +35,10 @@ class DICE(EntropicLoss):
 
     Raises:
         ValueError: a negative or non-finite epsilon.
+
+    Example:
+        >>> hoam.DICE(epsilon=0.1).epsilon
+        0.1
     """
 
     compares_times: ClassVar[bool] = True

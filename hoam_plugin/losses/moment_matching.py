@@ -43,6 +43,10 @@ class MomentMatching(AbstractLoss):
 
     Raises:
         ValueError: no wave, frequencies that are not above 0 or do not increase, a negative energy.
+
+    Example:
+        >>> hoam.MomentMatching(n_waves=128).n_waves
+        128
     """
 
     n_waves: int = 256

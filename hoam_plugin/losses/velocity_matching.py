@@ -43,6 +43,10 @@ class VelocityMatching(AbstractLoss):
 
     Raises:
         ValueError: `relative` outside [0, 1].
+
+    Example:
+        >>> hoam.VelocityMatching(relative=0.0).relative
+        0.0
     """
 
     relative: float = 1.0
@@ -102,6 +106,10 @@ class TrajectoryMatching(VelocityMatching):
     of order h^2), and no more than one half of a period per h in periodic variables. For noisy dynamics the increments
     average to the velocity of the probability current, noise included, so the surrogate moves without noise. The first
     and the last saved time have no symmetric increment and are left out.
+
+    Example:
+        >>> hoam.TrajectoryMatching().structures
+        ('gradient', 'kinetic', 'field')
     """
 
     carries_noise: ClassVar[bool] = False
@@ -127,7 +135,12 @@ class TrajectoryMatching(VelocityMatching):
 
 
 def velocity_field() -> VectorField:
-    """The default network of velocity and trajectory matching; those of marginals resolve fewer harmonics."""
+    """The default network of velocity and trajectory matching; those of marginals resolve fewer harmonics.
+
+    Example:
+        >>> hoam.recipes.velocity_field().harmonics
+        4
+    """
     return VectorField(harmonics=4)
 
 

@@ -52,6 +52,10 @@ def electric_energy(ds: xr.Dataset, *, position: str = "x", n_modes: int = 64) -
 
     Raises:
         ValueError: nothing is recorded and `position` is no scalar variable with a period.
+
+    Example:
+        >>> hoam.diagnostics.electric_energy(truth, n_modes=4).dims
+        ('run', 'time')
     """
     if "electric_energy" in ds:
         return ds["electric_energy"]
@@ -88,6 +92,10 @@ def field_spectrum(
     Raises:
         ValueError: an unknown quantity, modes that are no positive whole numbers or too short for the recorded cells,
             no period, or a field that is neither recorded nor computable.
+
+    Example:
+        >>> dict(hoam.diagnostics.field_spectrum(truth, modes=[1, 2]).sizes)
+        {'run': 3, 'time': 5, 'mode': 2}
     """
     numbers = np.asarray([positive_int("modes", m) for m in np.atleast_1d(np.asarray(modes)).tolist()])
     if not numbers.size:
@@ -146,6 +154,13 @@ def growth_rate(spectrum: xr.Dataset | xr.DataArray, *, window: tuple[float, flo
     Raises:
         TypeError: neither a spectrum nor a signal over `time`.
         ValueError: a window of fewer than 8 saved times, or a signal that is not finite.
+
+    Example:
+        >>> times = np.linspace(0, 20, 201)
+        >>> wave = xr.DataArray(np.exp(-0.15 * times) * np.cos(1.4 * times), {"time": times}, ("time",))
+        >>> found = hoam.diagnostics.growth_rate(wave)
+        >>> round(float(found["rate"]), 3), round(float(found["frequency"]), 3)
+        (-0.15, 1.4)
     """
     signal = spectrum
     if isinstance(spectrum, xr.Dataset) and {"amplitude", "phase"} <= set(spectrum.data_vars):
@@ -186,6 +201,11 @@ def invariants(ds: xr.Dataset) -> xr.Dataset:
 
     Raises:
         ValueError: none of them is recorded or can be computed.
+
+    Example:
+        >>> drifts = hoam.diagnostics.invariants(truth)
+        >>> float(abs(drifts["total_energy_drift"]).max()) < 0.01
+        True
     """
     found = {name: ds[name] for name in INVARIANTS if name in ds and {"run", "time"} <= set(ds[name].dims)}
     squares: xr.DataArray | float = 0.0
@@ -244,6 +264,10 @@ def phase_space_density(
 
     Raises:
         ValueError: a missing or vector variable, bins below 1, or a range that is not increasing.
+
+    Example:
+        >>> dict(hoam.diagnostics.phase_space_density(truth, bins=(16, 8)).sizes)
+        {'run': 3, 'time': 5, 'x': 16, 'v': 8}
     """
     n_x, n_v = (positive_int("bins", n) for n in bins)
     x_range = _range(ds, position, position_range, "position_range")

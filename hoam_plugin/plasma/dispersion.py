@@ -77,6 +77,12 @@ def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) 
     Raises:
         ValueError: k, mu, a weight, width, mass or density that is not positive, anything that is not finite, or
             damping so strong that the result overflows.
+
+    Example:
+        >>> beams = [simulators.Beam(1.0, 0.0, 1.0)]
+        >>> omega = hoam.dispersion.least_damped(0.5, beams)
+        >>> bool(abs(hoam.dispersion.dielectric(omega, 0.5, beams)) < 1e-10)
+        True
     """
     populations = _Populations(beams)
     wavenumber = _positive_wavenumbers(k)
@@ -105,6 +111,10 @@ def roots(k: float, beams: Populations, mu: float = 1.0, *, n: int = 1) -> Compl
 
     Raises:
         ValueError: as `dielectric`, or so many roots that the last ones cannot be computed in double precision.
+
+    Example:
+        >>> hoam.dispersion.roots(0.5, [simulators.Beam(1.0, 0.0, 1.0)], n=3).shape
+        (3,)
     """
     populations = _Populations(beams)
     k, mu, n = positive_float("k", k), positive_float("mu", mu), positive_int("n", n)
@@ -133,6 +143,11 @@ def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | C
 
     Raises:
         ValueError: as `dielectric`.
+
+    Example:
+        >>> omega = hoam.dispersion.least_damped(0.5, [simulators.Beam(1.0, 0.0, 1.0)])
+        >>> round(omega.real, 4), round(omega.imag, 4)
+        (1.4157, -0.1534)
     """
     wavenumber = _positive_wavenumbers(k)
     found = [complex(roots(one, beams, mu=mu)[0]) for one in wavenumber.ravel().tolist()]
@@ -140,7 +155,12 @@ def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | C
 
 
 def growth_rate(k: Numbers, beams: Populations, mu: float = 1.0) -> float | Float[np.ndarray, ...]:
-    """Im omega of the `least_damped` root: the growth rate of the amplitude, negative for damping."""
+    """Im omega of the `least_damped` root: the growth rate of the amplitude, negative for damping.
+
+    Example:
+        >>> round(hoam.dispersion.growth_rate(0.5, [simulators.Beam(1.0, 0.0, 1.0)]), 4)
+        -0.1534
+    """
     return least_damped(k, beams, mu=mu).imag
 
 
@@ -158,6 +178,11 @@ def count_roots(
 
     Raises:
         ValueError: as `dielectric`, a range that is not increasing, or a root on the rectangle's edge.
+
+    Example:
+        >>> beams = [simulators.Beam(0.5, -3.0, 1.0), simulators.Beam(0.5, 3.0, 1.0)]
+        >>> hoam.dispersion.count_roots(0.2, beams, (-1.0, 1.0), (0.01, 1.0))
+        1
     """
     populations = _Populations(beams)
     k, mu = positive_float("k", k), positive_float("mu", mu)

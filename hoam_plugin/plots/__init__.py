@@ -18,3 +18,7 @@ __all__ = [
     "phase_space",
     "save_figure",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

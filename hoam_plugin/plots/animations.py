@@ -61,6 +61,11 @@ def animation(
         ValueError: ensembles that do not match, an unknown run or variable, or another file type.
         FileExistsError: `path` exists and `overwrite` is false.
         RuntimeError: an MP4 without ffmpeg.
+
+    Example:
+        >>> import tempfile
+        >>> hoam.plots.animation(truth, None, tempfile.mkdtemp() + "/truth.gif", n_frames=2).name
+        'truth.gif'
     """
     path = require_suffix(path, (".gif", ".mp4"))
     if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:

@@ -45,6 +45,9 @@ def clock(of: object) -> Figure:
     Raises:
         TypeError: anything else.
         ValueError: not a valid ensemble.
+
+    Example:
+        >>> figure = hoam.plots.clock(truth)
     """
     times = np.empty(0)
     if isinstance(of, xr.Dataset):

@@ -52,6 +52,9 @@ def phase_space(
 
     Raises:
         ValueError: ensembles that do not match, an unknown run or variable, or times outside the saved range.
+
+    Example:
+        >>> figure = hoam.plots.phase_space(truth, times=[0.0, 2.0])
     """
     truth, predictions = with_predictions(truth, prediction)
     run = run_index("run", run, truth)

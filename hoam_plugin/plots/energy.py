@@ -55,6 +55,9 @@ def energy_curves(
 
     Raises:
         ValueError: ensembles that do not match or carry no electric energy, or an unknown run.
+
+    Example:
+        >>> figure = hoam.plots.energy_curves(truth, runs=[0])
     """
     truth, predictions = with_predictions(truth, prediction)
     floor = None if floor is None else matched("floor", floor, truth)

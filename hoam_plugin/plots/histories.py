@@ -26,6 +26,9 @@ def loss_history(history: xr.Dataset) -> Figure:
 
     Raises:
         ValueError: no `loss` over `iteration`.
+
+    Example:
+        >>> figure = hoam.plots.loss_history(model.history)
     """
     if not isinstance(history, xr.Dataset) or "loss" not in history or history["loss"].dims != ("iteration",):
         shown = list(history) if isinstance(history, xr.Dataset) else type(history).__name__

@@ -55,6 +55,12 @@ def pair_distribution(
     Raises:
         ValueError: ensembles that do not match or are none of configurations, an unknown run, or times outside the
             saved range.
+
+    Example:
+        >>> points = np.random.default_rng(0).uniform(0, 4, (1, 2, 5, 16, 2)).astype(np.float32)
+        >>> dims = ("run", "time", "sample", "particle", "axis")
+        >>> gas = xr.Dataset({"x": (dims, points, {"period": 4.0})}, {"time": [0.0, 1.0]})
+        >>> figure = hoam.plots.pair_distribution(gas)
     """
     truth, predictions = with_predictions(truth, prediction)
     run = run_index("run", run, truth)

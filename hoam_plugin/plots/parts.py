@@ -46,7 +46,11 @@ _COLOUR_MAP = "magma"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, with a canvas of its own, that shows itself in notebooks."""
+    """An empty figure of a size in inches, with a canvas of its own, that shows itself in notebooks.
+
+    Example:
+        >>> panel = hoam.plots.new_figure(4.0, 3.0).subplots()
+    """
     from hoam_plugin.plots.figures import Picture
 
     return Picture(width, height)
@@ -70,6 +74,12 @@ def save_figure(
         ValueError: another file type.
         FileExistsError: `path` exists and `overwrite` is false.
         OSError: the folder does not exist or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> figure = hoam.plots.energy_curves(truth)
+        >>> hoam.plots.save_figure(figure, tempfile.mkdtemp() + "/energy.png").name
+        'energy.png'
     """
     path = require_writable(require_suffix(path, (".png", ".pdf", ".svg", ".jpg")), overwrite=overwrite)
     with written_aside(path) as aside:

@@ -33,6 +33,10 @@ class CoLoRA(ScalarPotential):
 
     Raises:
         ValueError: a size below 1 (depth and hyper_depth: below 2).
+
+    Example:
+        >>> hoam.CoLoRA(width=16, depth=3, rank=2).width
+        16
     """
 
     width: int = 32

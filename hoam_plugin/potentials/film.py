@@ -32,6 +32,10 @@ class FiLM(ScalarPotential):
 
     Raises:
         ValueError: a size below 1 (depth and hyper_depth: below 2).
+
+    Example:
+        >>> hoam.FiLM(width=16, depth=3).depth
+        3
     """
 
     width: int = 32

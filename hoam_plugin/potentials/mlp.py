@@ -25,6 +25,10 @@ class MLP(ScalarPotential):
 
     Raises:
         ValueError: a size below 1 (depth: below 2).
+
+    Example:
+        >>> hoam.MLP(width=16, depth=3).depth
+        3
     """
 
     width: int = 32

@@ -96,6 +96,10 @@ class Neighbours(NamedTuple):
         angular: highest power of the cosine between two neighbours that they depend on, at most 2; 0 for densities.
         density_degree: highest degree of their polynomials of the densities of neighbours, from 2 on.
         placed: as fields of `Neighbourhood`; `fit` finds them.
+
+    Example:
+        >>> hoam.Neighbours(n_shells=5, angular=0).n_shells
+        5
     """
 
     n_shells: int = 5

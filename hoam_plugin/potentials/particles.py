@@ -59,6 +59,10 @@ class ParticlePotential(ScalarPotential):
         n_particles: N; `fit` finds it, and the fields that follow.
         periods: of every axis, in normalised units.
         axis: where the splines of u lie, as fields of `RadialAxis`.
+
+    Example:
+        >>> hoam.ParticlePotential(cutoff=2.5, neighbours=hoam.Neighbours(n_shells=5)).cutoff
+        2.5
     """
 
     cutoff: float | None = None

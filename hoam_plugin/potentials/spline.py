@@ -55,6 +55,10 @@ class SplinePotential(ScalarPotential):
             where a weight of 1 counts both in standard deviations (of a period, as if samples filled it). It says which
             of all velocities is chosen that take one population to the next: with 4, fewer samples are moved around the
             period (of a plasma, along x) and more across it (along v).
+
+    Example:
+        >>> hoam.SplinePotential(n_splines=32).n_splines
+        32
     """
 
     n_splines: int | tuple[int, ...] | None = None

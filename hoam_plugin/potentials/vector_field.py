@@ -42,6 +42,10 @@ class VectorField:
     Raises:
         ValueError: a size below 1 (depth: below 2; time_harmonics, unseen: below 0).
         TypeError: unseen is no tuple.
+
+    Example:
+        >>> hoam.VectorField(width=16, depth=3, harmonics=2).harmonics
+        2
     """
 
     width: int = 96

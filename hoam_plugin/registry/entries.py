@@ -82,6 +82,11 @@ def register(
     Raises:
         TypeError: not a Stepper, or scores of another type.
         ValueError: a bad name, or `default` or scores for a simulator (it is what is returned without any surrogate).
+
+    Example:
+        >>> hoam.register("my_plasma", sim)
+        >>> hoam.register("my_plasma", model)
+        >>> hoam.registry.unregister("my_plasma")
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"name={name!r} must be an identifier such as 'two_stream'")
@@ -105,6 +110,10 @@ def unregister(name: str) -> None:
 
     Raises:
         ValueError: nothing is registered under the name.
+
+    Example:
+        >>> hoam.register("my_plasma", sim)
+        >>> hoam.registry.unregister("my_plasma")
     """
     with _lock:
         if name not in _entries:
@@ -113,14 +122,24 @@ def unregister(name: str) -> None:
 
 
 def names() -> list[str]:
-    """All names: registered ones, and those published under the entry-point group `hoam_plugin.steppers`."""
+    """All names: registered ones, and those published under the entry-point group `hoam_plugin.steppers`.
+
+    Example:
+        >>> "two_stream" in hoam.registry.names()
+        True
+    """
     with _lock:
         registered = tuple(_entries)
     return sorted({*registered, *published.entry_points()})
 
 
 def surrogates(name: str) -> tuple[Surrogate, ...]:
-    """The surrogates of a name, oldest first: those that distributions publish, then registered ones."""
+    """The surrogates of a name, oldest first: those that distributions publish, then registered ones.
+
+    Example:
+        >>> hoam.registry.surrogates("two_stream")
+        ()
+    """
     return tuple(map(_model, _surrogate_listings(name)))
 
 
@@ -128,6 +147,10 @@ def catalogue() -> list[Listing]:
     """Every stepper that the registry knows, by name: the simulator, then the surrogates as `surrogates` orders them.
 
     A stepper that cannot be built is listed with the reason.
+
+    Example:
+        >>> [entry.kind for entry in hoam.registry.catalogue() if entry.name == "duffing"]
+        ['simulator']
     """
     listings = []
     for name in names():
@@ -154,6 +177,13 @@ def stepper(
     Raises:
         ValueError: an unknown name (near ones are suggested), no surrogate where one is asked for, `parameters` that no
             surrogate covers, unless their `on_extrapolation` allows it, or `fallback` without a simulator.
+
+    Example:
+        >>> hoam.register("my_plasma", sim)
+        >>> hoam.register("my_plasma", model)
+        >>> hoam.stepper("my_plasma", surrogate=True) is model
+        True
+        >>> hoam.registry.unregister("my_plasma")
     """
     _require_known(name)
     if surrogate is None:
@@ -181,6 +211,16 @@ def use_surrogate(name: str, surrogate: Stepper | bool = True, *, fallback: bool
 
     Raises:
         ValueError: an unknown name, one without a surrogate, or `fallback` without a simulator.
+
+    Example:
+        >>> hoam.register("my_plasma", sim)
+        >>> hoam.register("my_plasma", model)
+        >>> with hoam.use_surrogate("my_plasma"):
+        ...     chosen = hoam.stepper("my_plasma")
+        ...
+        >>> chosen is model
+        True
+        >>> hoam.registry.unregister("my_plasma")
     """
     _require_known(name)
     chosen = _simulator(name) if surrogate is False else _resolved(name, surrogate, fallback)

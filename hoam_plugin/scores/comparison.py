@@ -141,6 +141,14 @@ def compare(
             `from_time` after the last saved time, a curve that an ensemble has not, other species; all before any work.
         TypeError: `sinkhorn` of another kind.
         ImportError: a Sinkhorn divergence without the extra `ot`.
+
+    Example:
+        >>> start = hoam.simulate(sim, {"mu": [1.3]}, truth["time"].values, key=key, n_samples=64, progress=False)
+        >>> predicted = hoam.simulate(model, {"mu": [1.3]}, truth["time"].values, key=key, n_samples=64, initial=start,
+        ...                           progress=False)
+        >>> scores = hoam.compare(start, predicted, training=truth)
+        >>> scores["sliced_wasserstein"].dims, scores["reference"].values.tolist()
+        (('reference', 'run'), ['surrogate', 'bootstrap', 'interpolation', 'gaussian', 'frozen'])
     """
     truth = in_order_of_names(valid("truth", truth))
     predictions = _all_matching("prediction", prediction, truth)

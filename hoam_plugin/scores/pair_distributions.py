@@ -59,6 +59,14 @@ def pair_distribution(
     Raises:
         TypeError, ValueError: not a valid ensemble, or none of configurations; `r_max` beyond half of the period;
             numbers out of their range.
+
+    Example:
+        >>> from hoam_plugin.scores import pair_distribution
+        >>> points = np.random.default_rng(0).uniform(0, 4, (1, 2, 5, 16, 2)).astype(np.float32)
+        >>> dims = ("run", "time", "sample", "particle", "axis")
+        >>> gas = xr.Dataset({"x": (dims, points, {"period": 4.0})}, {"time": [0.0, 1.0]})
+        >>> dict(pair_distribution(gas)["pair_distribution"].sizes)
+        {'run': 1, 'time': 2, 'r': 64}
     """
     ds = valid("ds", ds)
     n_rings, most_pairs = positive_int("n_rings", n_rings), positive_int("most_pairs", most_pairs)

@@ -42,6 +42,11 @@ class PaperSinkhorn:
         epsilon: regularisation, in squared raw units.
         max_iterations: of a transport problem.
         threshold: L1 error of the marginals below which a problem counts as converged.
+
+    Example:
+        >>> from hoam_plugin.scores import PaperSinkhorn
+        >>> PaperSinkhorn(n_samples=500).n_samples
+        500
     """
 
     n_samples: int | None = None

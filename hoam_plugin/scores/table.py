@@ -26,6 +26,12 @@ def verdict_table(scores: xr.Dataset) -> str:
 
     Args:
         scores: what `compare` returned.
+
+    Example:
+        >>> from hoam_plugin.scores import verdict_table
+        >>> table = verdict_table(hoam.compare(truth, truth, floor=truth))
+        >>> table.splitlines()[0].split()
+        ['score', 'run', 'surrogate', 'noise', 'floor', 'frozen']
     """
     own = {str(name): array for name, array in scores.data_vars.items() if not str(name).endswith(SPREAD)}
     runs = labels.runs(ensembles.parameters(scores), scores.sizes["run"])

@@ -45,6 +45,11 @@ def diagnostic_over_time(
     Raises:
         ValueError: times that are not increasing or start before the state's, no such diagnostic, or a dt that is not
             positive.
+
+    Example:
+        >>> from hoam_plugin.observables import diagnostic_over_time
+        >>> diagnostic_over_time(model, state, [0.0, 1.0], {"mu": 1.4}).shape
+        (2,)
     """
     saved = increasing_times("times", times)
     largest = positive_float("dt", stepper.dt if dt is None else dt)

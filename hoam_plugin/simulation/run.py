@@ -97,6 +97,13 @@ def simulate(
         FloatingPointError: a run produced a non-finite sample.
         RuntimeError: some of the runs of a store failed in another way.
         TypeError: a stepper that cannot be sent to the workers of `client`.
+
+    Example:
+        >>> ds = hoam.simulate(sim, {"mu": [1.3, 1.5]}, [0.0, 1.0], key=key, n_samples=64, progress=False)
+        >>> dict(ds.sizes)
+        {'run': 2, 'time': 2, 'sample': 64, 'cell': 32}
+        >>> ds["x"].dims
+        ('run', 'time', 'sample')
     """
     stepper = registry.stepper(stepper) if isinstance(stepper, str) else require_stepper("stepper", stepper)
     random_key(key)

@@ -112,7 +112,7 @@ class Abilities:
         tables: (n_samples) -> a quicker way for one run of so many samples, or None.
         at_equal_steps: (dt) -> the stepper whose steps are equal in time and no longer than dt, where its own are not.
         steps_between: (start, end) -> number of its own steps between two times, where they are not equal in time.
-        solve: (state, times, parameters, *, key, dt) -> states at all of the times, with a leading time axis.
+        solve: (state, times, parameters, key=, dt=) -> states at all of the times, with a leading time axis.
         state_from_samples: (samples by name, time) -> state, where `init` has not the structure of the states.
     """
 

@@ -68,6 +68,11 @@ def advanced(state: TimedT, dt: Scalar) -> TimedT:
     """The state with its time moved on by `dt`; nothing is lost if the state keeps remainders.
 
     Warns where it does not and, as far as is known while tracing, its time cannot resolve `dt`.
+
+    Example:
+        >>> from hoam_plugin.steppers import clock
+        >>> float(clock.advanced(state, 0.5).time)
+        0.5
     """
     dtype = _dtype(state)
     time, step = jnp.asarray(state.time, dtype), jnp.asarray(dt, dtype)

@@ -19,6 +19,11 @@ class Stepper(Protocol):
     """Anything that steps a population through time. Nothing to inherit; the object itself is a pytree.
 
     What a stepper can do beyond this is in `hoam_plugin.steppers.abilities`.
+
+    Example:
+        >>> from hoam_plugin.steppers import Stepper
+        >>> isinstance(sim, Stepper), isinstance(model, Stepper)
+        (True, True)
     """
 
     @property

@@ -26,6 +26,13 @@ class SampleLayout:
     Attributes:
         variables: in the order of the columns.
         shapes: shape of each variable of one sample.
+
+    Example:
+        >>> from hoam_plugin.steppers import SampleLayout
+        >>> arrays = {"x": state.x, "v": state.v}
+        >>> layout = SampleLayout.of(sim.variables, arrays)
+        >>> layout.names, layout.flattened(arrays).shape
+        (('x', 'v'), (64, 2))
     """
 
     variables: tuple[Variable, ...]

@@ -22,7 +22,14 @@ from hoam_plugin.steppers.contract import Stepper
 
 @functools.cache
 def state_type(names: tuple[str, ...]) -> StateClass:
-    """The State class with a field per name: `time`, the names in order, `aux`, `remainder`. Same names, same class."""
+    """The State class with a field per name: `time`, the names in order, `aux`, `remainder`. Same names, same class.
+
+    Example:
+        >>> from hoam_plugin.steppers import state_type
+        >>> State = state_type(("x",))
+        >>> State(jnp.zeros(()), jnp.ones(8)).x.shape
+        (8,)
+    """
     for name in names:
         require_field_name(name)
     optional = [(name, PyTree, dataclasses.field(default=())) for name in ("aux", "remainder")]

@@ -27,6 +27,12 @@ class Variable:
         scale: typical magnitude, by which scores make the variable dimensionless; None means its standard deviation.
         bounds: range in which the variable is expected, used for histograms and axes; None means the data's range.
         rate_of: name of the variable whose recorded time derivative this one is, or None.
+
+    Example:
+        >>> hoam.Variable("x", period=50.0, units="m").period
+        50.0
+        >>> hoam.Variable("v", velocity_of="x").velocity_of
+        'x'
     """
 
     name: str

@@ -24,6 +24,12 @@ def load(path: str | os.PathLike[str], *, replaces: Stepper | None = None) -> Su
         ValueError: it is truncated, damaged or no surrogate, or `replaces` lacks one of its variables, or the known
             drift or noise that it was trained around.
         TypeError: it holds float64 weights and JAX is in 32-bit mode, or `replaces` is no stepper.
+
+    Example:
+        >>> import tempfile
+        >>> path = model.save(tempfile.mkdtemp() + "/model.hoam")
+        >>> hoam.load(path).ranges
+        {'mu': (1.2, 1.6)}
     """
     if replaces is not None:
         require_stepper("replaces", replaces)

@@ -89,6 +89,11 @@ def log_prob(
     Raises:
         ValueError: a surrogate with noise, no initial density, one of the wrong shape, no key for random directions,
             or a concrete parameter or time outside its range under "raise" or "fallback".
+
+    Example:
+        >>> from hoam_plugin.log_density import log_prob
+        >>> log_prob(model, state, {"mu": 1.4}, initial_log_prob=lambda x: -x[:, 1] ** 2).shape
+        (64,)
     """
     initial = _initial_log_prob(surrogate.learned, initial_log_prob, parameters)
     start, change = _transported(surrogate, state, surrogate.trained.horizon[0], parameters, dt, key, trace)
@@ -121,6 +126,12 @@ def push_forward(
 
     Raises:
         ValueError: as `log_prob`.
+
+    Example:
+        >>> from hoam_plugin.log_density import push_forward
+        >>> later, log_p = push_forward(model, state, 1.0, {"mu": 1.4}, -(state.v**2))
+        >>> float(later.time), log_p.shape
+        (1.0, (64,))
     """
     moved, change = _transported(surrogate, state, time, parameters, dt, key, trace)
     learned = surrogate.learned

@@ -24,5 +24,10 @@ def default_training(loss: AbstractLoss) -> Training:
 
 
 def velocity_training(iterations: int = 8000) -> Training:
-    """The default training of velocity and trajectory matching: every iteration sees eight runs at 64 saved times."""
+    """The default training of velocity and trajectory matching: every iteration sees eight runs at 64 saved times.
+
+    Example:
+        >>> hoam.recipes.velocity_training(iterations=2000).iterations
+        2000
+    """
     return dataclasses.replace(default_training(VelocityMatching()), iterations=iterations)

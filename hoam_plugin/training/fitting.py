@@ -134,6 +134,14 @@ def fit(
         TrainingDivergedError: a non-finite or run-away loss, still after going back and halving the learning rate three
             times, before anything was learned. Else the best model is returned, with a warning.
         TrainingInterrupted: Ctrl-C (a KeyboardInterrupt); it holds the model so far, which was written to `checkpoint`.
+
+    Example:
+        >>> small, short = hoam.VectorField(width=8, depth=2), hoam.Training(iterations=2, n_samples=16)
+        >>> force = hoam.fit(truth, key=key, structure="kinetic", potential=small, training=short, progress=False)
+        >>> force.ranges
+        {'mu': (1.2, 1.6)}
+        >>> force.horizon
+        (0.0, 2.0)
     """
     random_key(key)
     devices = spreading.named_devices(mesh, training)

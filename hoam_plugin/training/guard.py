@@ -15,6 +15,10 @@ class TrainingDivergedError(FloatingPointError):
     """The loss became non-finite or ran away. `surrogate` has the last good weights, or is None if there were none.
 
     `reason` is the message of `fit` without what became of the model.
+
+    Example:
+        >>> issubclass(hoam.TrainingDivergedError, FloatingPointError)
+        True
     """
 
     reason: str = ""

@@ -34,6 +34,10 @@ class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C during `fit`. `surrogate` is the model so far, or None before the first block; `path` where it lies.
 
     `reason` is the message without what became of the model.
+
+    Example:
+        >>> issubclass(hoam.TrainingInterrupted, KeyboardInterrupt)
+        True
     """
 
     reason: str = ""

@@ -56,6 +56,10 @@ class Training:
 
     Raises:
         ValueError: a number out of its range.
+
+    Example:
+        >>> hoam.Training(iterations=500, n_samples=64).iterations
+        500
     """
 
     iterations: int = 8000

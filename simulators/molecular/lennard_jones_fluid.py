@@ -52,6 +52,10 @@ class LennardJonesQuench(ParticlesInBath):
             -1.38) in 2-D and 4e-3 (-2.85) in 3-D, and the error falls with dt^2.
         horizon: default time range.
         n_bins: shells of the pair distribution, up to half the box.
+
+    Example:
+        >>> simulators.LennardJonesQuench().parameters
+        ('kT',)
     """
 
     n_dimensions: int = 2
@@ -164,6 +168,10 @@ def lennard_jones_quench(
 
     Raises:
         ValueError: an attribute of `LennardJonesQuench` out of its range.
+
+    Example:
+        >>> simulators.lennard_jones_quench().parameters
+        ('kT',)
     """
     either("n_dimensions", n_dimensions, *_LIQUIDS)
     liquid_density, liquid_particles = _LIQUIDS[n_dimensions]

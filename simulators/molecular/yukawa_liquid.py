@@ -56,6 +56,10 @@ class YukawaQuench(ParticlesInBath):
             length 1) is kept within 1.4e-4, and the error falls with dt^2.
         horizon: default time range.
         n_bins: rings of the pair distribution, up to half the period.
+
+    Example:
+        >>> simulators.YukawaQuench().parameters
+        ('kT', 'screening_length')
     """
 
     n_particles: int = 512
@@ -146,5 +150,9 @@ def yukawa_quench(view: View = "one_body", n_particles: int = 512, **options: An
 
     Raises:
         ValueError: an attribute out of its range.
+
+    Example:
+        >>> simulators.yukawa_quench().parameters
+        ('kT', 'screening_length')
     """
     return YukawaQuench(view=view, n_particles=n_particles, **options)

@@ -19,7 +19,12 @@ _LARGEST_CUT = 1e-6
 
 
 class Beam(NamedTuple):
-    """A drifting Maxwellian: its share of the density, mean velocity and thermal width (standard deviation)."""
+    """A drifting Maxwellian: its share of the density, mean velocity and thermal width (standard deviation).
+
+    Example:
+        >>> simulators.Beam(0.8, 0.0, 1.0)
+        Beam(weight=0.8, drift=0.0, width=1.0)
+    """
 
     weight: float
     drift: float
@@ -27,7 +32,12 @@ class Beam(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A density tabulated at equally spaced points from `low` to `high`, linear in between; of any normalisation."""
+    """A density tabulated at equally spaced points from `low` to `high`, linear in between; of any normalisation.
+
+    Example:
+        >>> simulators.Table(-1.0, 1.0, (0.0, 1.0, 0.0)).high
+        1.0
+    """
 
     low: float
     high: float
@@ -56,6 +66,11 @@ def tabulate(
 
     Raises:
         ValueError: bounds that are not increasing, or a density that is negative, not finite or zero everywhere.
+
+    Example:
+        >>> table = simulators.tabulate(lambda v: jnp.exp(-(v**2) / 2), -6.0, 6.0)
+        >>> type(table).__name__
+        'Table'
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"the bounds {(low, high)!r} of {name} must be finite and increasing")

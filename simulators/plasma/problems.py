@@ -31,6 +31,11 @@ def two_stream(
 
     Raises:
         ValueError: an unknown solver, or an attribute out of its range.
+
+    Example:
+        >>> sim = simulators.two_stream(amplitude=0.01, n_cells=64)
+        >>> sim.parameters, [v.name for v in sim.variables]
+        (('mu',), ['x', 'v'])
     """
     beams = (Beam(0.5, -3.0, 1.0), Beam(0.5, 3.0, 1.0))
     own = {"beams": beams, "length": 50.0, "amplitude": amplitude, "start": start}
@@ -46,6 +51,10 @@ def bump_on_tail(
     """Bump-on-tail instability: 0.9 N(0, 1) + 0.1 N(4, 0.5^2) on a box of length 50; parameter `mu` in [1.3, 2.0].
 
     Arguments and errors as in `two_stream`. The width 0.5 is that of the authors' code (their text prints 1/sqrt 2).
+
+    Example:
+        >>> simulators.bump_on_tail(start="random").horizon
+        (0.0, 40.0)
     """
     beams = (Beam(0.9, 0.0, 1.0), Beam(0.1, 4.0, 0.5))
     own = {"beams": beams, "length": 50.0, "amplitude": amplitude, "start": start}
@@ -73,6 +82,11 @@ def landau_damping(
 
     Raises:
         ValueError: an unknown solver, a box that is no multiple of the wavelength, or an attribute out of its range.
+
+    Example:
+        >>> wave = simulators.landau_damping(k=0.5, solver="grid")
+        >>> round(wave.length / np.pi, 6)
+        4.0
     """
     own = {**_box(k, length), "amplitude": amplitude, "horizon": (0.0, 20.0)}
     return _one_dimensional(solver, own | options, n_cells=64, deposit="delta_f")
@@ -99,6 +113,10 @@ def strong_landau(
 
     Raises:
         ValueError: an unknown solver or number of dimensions, or an attribute out of its range.
+
+    Example:
+        >>> [v.name for v in simulators.strong_landau().variables]
+        ['x1', 'x2', 'x3', 'v1', 'v2', 'v3']
     """
     if dimensions == 1:
         own = {**_box(k, None), "amplitude": amplitude, "horizon": (0.0, 8.75), "velocity_scale": 1.0}

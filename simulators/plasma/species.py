@@ -34,6 +34,10 @@ class Species(NamedTuple):
         transverse_beams: distribution of the velocity across x, where there is one; of the forms of `beams`.
         initial_density: any density in x instead of the cosine wave: a callable, or values on a grid that spans the
             box with both ends; or None.
+
+    Example:
+        >>> simulators.Species("ion", charge=1.0, mass=100.0).mass
+        100.0
     """
 
     name: str

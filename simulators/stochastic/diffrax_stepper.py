@@ -25,12 +25,12 @@ class DiffraxStepper(ItoStepper):
     parameters enter them in the samples' dtype, of at least single precision: late times and positions far from 0 are
     rounded to it. Steps lose nothing by that, since states carry what rounding cuts off the time and the samples.
 
-        ou = DiffraxStepper(
-            drift=lambda time, x, parameters: -parameters["theta"] * x,
-            diffusion=0.5,
-            initial=lambda key, n, parameters: jax.random.normal(key, (n, 2)),
-            parameters=("theta",),
-        )
+    >>> ou = simulators.DiffraxStepper(
+    ...     drift=lambda time, x, parameters: -parameters["theta"] * x,
+    ...     diffusion=0.5,
+    ...     initial=lambda key, n, parameters: jax.random.normal(key, (n, 2)),
+    ...     parameters=("theta",),
+    ... )
 
     Attributes:
         drift: (time, x, parameters) -> (D,); x of shape (D,) holds the variables of one sample, flattened in order.

@@ -40,6 +40,10 @@ class Duffing(ItoStepper):
         horizon: default time range.
         solver: see `DiffraxStepper`.
         stepsize_controller: see `DiffraxStepper`.
+
+    Example:
+        >>> simulators.Duffing().parameters
+        ('mu',)
     """
 
     xi: float = 0.2
@@ -136,5 +140,11 @@ def duffing(xi: float = 0.2, omega: float = 1.0, **options: Any) -> Duffing:
 
     Raises:
         ValueError: an attribute out of its range.
+
+    Example:
+        >>> sim = simulators.duffing()
+        >>> state = sim.init(key, 8, {"mu": jnp.asarray(0.2)})
+        >>> float(sim.step(state, 0.5, {"mu": jnp.asarray(0.2)}, key).time)
+        0.5
     """
     return Duffing(xi=xi, omega=omega, **options)

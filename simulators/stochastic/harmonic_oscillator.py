@@ -40,6 +40,11 @@ class Oscillator:
         width: initial standard deviation of every position and velocity.
         dt: default time step; any other gives the same law.
         horizon: default time range.
+
+    Example:
+        >>> sim = simulators.Oscillator()
+        >>> sim.exact_mean([0.0, 0.5])["x"].shape
+        (2, 2)
     """
 
     omega: float = 8.0
@@ -192,5 +197,10 @@ def oscillator(omega: float = 8.0, sigma: float = 0.05, **options: Any) -> Oscil
 
     Raises:
         ValueError: an attribute out of its range.
+
+    Example:
+        >>> sim = simulators.oscillator()
+        >>> sim.init(key, 8, {}).x.shape
+        (8, 2)
     """
     return Oscillator(omega=omega, sigma=sigma, **options)

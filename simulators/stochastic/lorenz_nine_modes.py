@@ -51,6 +51,10 @@ class Lorenz9(ItoStepper):
         horizon: default time range.
         solver: see `DiffraxStepper`.
         stepsize_controller: see `DiffraxStepper`.
+
+    Example:
+        >>> simulators.Lorenz9().parameters
+        ('r',)
     """
 
     wave_number: float = 0.5
@@ -133,5 +137,9 @@ def lorenz9(sigma: float = 0.05, **options: Any) -> Lorenz9:
 
     Raises:
         ValueError: an attribute out of its range.
+
+    Example:
+        >>> simulators.lorenz9().init(key, 8, {"r": jnp.asarray(14.0)}).x.shape
+        (8, 9)
     """
     return Lorenz9(sigma=sigma, **options)

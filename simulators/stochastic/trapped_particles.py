@@ -43,6 +43,10 @@ class Trap(ItoStepper):
         horizon: default time range.
         solver: see `DiffraxStepper`.
         stepsize_controller: see `DiffraxStepper`.
+
+    Example:
+        >>> simulators.Trap().parameters
+        ('mu',)
     """
 
     n_particles: int = 50
@@ -118,5 +122,9 @@ def trap(n_particles: int = 50, **options: Any) -> Trap:
 
     Raises:
         ValueError: an attribute out of its range.
+
+    Example:
+        >>> simulators.trap().init(key, 8, {"mu": jnp.asarray(0.6)}).x.shape
+        (8, 50, 2)
     """
     return Trap(n_particles=n_particles, **options)

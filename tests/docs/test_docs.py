@@ -4,10 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-import toy
 from repository import ROOT
 
 from hoam_plugin import ensembles, registry, simulators
@@ -31,6 +29,19 @@ SMALLER = {
         "hoam.CoLoRA(width=8, depth=2), training=hoam.Training(iterations=2, n_samples=16, n_end_samples=16)"
     ),
     "subsample(truth, 1_000,": "subsample(truth, 64,",
+    'hoam.fit(particles, key=key, structure="kinetic")': (
+        'hoam.fit(particles, key=key, structure="kinetic", potential=hoam.VectorField(width=8, depth=2), '
+        "training=hoam.Training(iterations=2, n_samples=16))"
+    ),
+    "initial(key, 25_000,": "initial(key, 128,",
+    "iterations=400, n_samples=64": "iterations=2, n_samples=16",
+    "hoam.fit(truth, key=key, progress=False)": (
+        "hoam.fit(truth, key=key, progress=False, potential=hoam.CoLoRA(width=8, depth=2), "
+        "training=hoam.Training(iterations=2, n_samples=16))"
+    ),
+    "n_samples=4_000": "n_samples=128",
+    "sim.init(key, 2_000,": "sim.init(key, 64,",
+    "range(30)": "range(2)",
 }
 
 
@@ -52,8 +63,9 @@ def run(page: str, scope: dict[str, Any]) -> dict[str, Any]:
 def coarse_plasma(monkeypatch: pytest.MonkeyPatch) -> None:
     two_stream = simulators.two_stream
 
-    def coarse(**options: Any) -> simulators.VlasovPoissonPIC:
-        return two_stream(**({"n_cells": 64, "dt": 0.5} | options))
+    def coarse(**options: Any) -> simulators.VlasovPoissonPIC | simulators.VlasovPoissonGrid:
+        smaller = {} if options.get("solver") == "grid" else {"n_cells": 64, "dt": 0.5}
+        return two_stream(**(smaller | options))
 
     monkeypatch.setattr(simulators, "two_stream", coarse)
 
@@ -107,9 +119,8 @@ def test_docs_of_simulators() -> None:
 
 def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    truth = toy.small_plasma_ensemble(n_samples=128).assign_coords(mu=("run", [1.2, 1.4, 1.8]))
-    other = truth.hoam.pipe(lambda ds: ds.assign(x=(ds["x"] + 1) % ds["x"].attrs["period"]))
-    scope = run("docs/ensembles.md", {"truth": truth, "other": other, "key": jax.random.key(0)})
+    scope = run("docs/ensembles.md", {})
+    truth = scope["truth"]
     assert scope["one"].sizes["run"] == 1
     assert scope["few"].sizes["sample"] == 64
     assert scope["some"].sizes["run"] == 1
@@ -118,6 +129,50 @@ def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(scope["figure"].axes) > 1
     assert scope["samples"].sizes["component"] == 2
     assert scope["mean"]["v"].attrs == truth["v"].attrs
+
+
+def test_docs_of_my_codes_output() -> None:
+    scope = run("docs/howto/my_codes_output.md", {})
+    assert scope["truth"].sizes == {"run": 4, "time": 41, "sample": 2000}
+    np.testing.assert_array_equal(scope["new"]["x"][0, 0], scope["truth"]["x"][1, 0])
+    assert np.isfinite(scope["new"]["x"]).all()
+
+
+def test_docs_of_inference() -> None:
+    scope = run("docs/howto/infer_a_parameter.md", {})
+    assert 0.5 <= scope["theta"] <= 2
+    assert np.isfinite(scope["value"])
+
+
+@pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
+def test_docs_of_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope = run("docs/howto/run_on_a_cluster.md", {})
+    assert scope["truth"].sizes["run"] == 4
+    assert np.isfinite(scope["model"].history["loss"]).all()
+
+
+def test_docs_of_long_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope = run("docs/howto/long_trainings.md", {})
+    assert scope["checkpoint"].exists()
+    # Again, from where it was.
+    assert np.isfinite(run("docs/howto/long_trainings.md", {})["model"].history["loss"]).all()
+
+
+def test_docs_of_diffrax() -> None:
+    scope = run("docs/diffrax.md", {})
+    assert scope["sol"].ys.shape == (1, 1000, 1)
+    assert np.isfinite(scope["sol"].ys).all()
+    assert scope["paths"].sizes["sample"] == 10_000
+    assert np.isfinite(scope["log_p"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
+def test_docs_of_vlasov_adapters() -> None:
+    scope = run("docs/vlasov_adapters.md", {})
+    assert np.isfinite(scope["run"]["distribution"]).all()
+    assert scope["sol"].ys["electron"].shape[0] == 5
 
 
 def test_docs_of_parts_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +199,15 @@ def test_links_of_the_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_code_of_every_page_runs() -> None:
+    """Here, or in a test that names the page."""
+    tests = [*(ROOT / "tests" / "docs").glob("*.py"), ROOT / "tests" / "scores" / "test_table.py"]
+    sources = "\n".join(path.read_text() for path in tests)
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        if "```python" in page.read_text() and page.parent.name != "problems":
+            assert re.search(rf"\b{page.stem}\b", sources), f"no test runs {page.name}"
 
 
 PROBLEMS = sorted(page.stem for page in (ROOT / "docs" / "problems").glob("*.md") if page.stem != "README")

@@ -1,4 +1,4 @@
-"""The code of the page on jax-md runs."""
+"""The code of the pages on jax-md runs."""
 
 import re
 
@@ -10,6 +10,18 @@ from repository import ROOT
 from hoam_plugin.adapters.jax_md.jax_md_modules import usual_promotions
 
 PAGE = ROOT / "docs" / "jax_md.md"
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_docs_of_the_swap_in_jax_md():
+    page = ROOT / "docs" / "howto" / "swap_in_jax_md.md"
+    scope = {}
+    with usual_promotions():
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            exec(compile(block.replace("n_samples=16", "n_samples=4"), str(page), "exec"), scope)
+    assert scope["state"].position.shape == (16, 2)
+    # The program runs jax-md's own energy again.
+    assert not np.allclose(scope["program"](100).position, scope["state"].position)
 
 
 @pytest.mark.slow

@@ -126,11 +126,13 @@ def public_names(face: Module) -> set[str] | None:
 
 
 def is_import_or_list(node: ast.stmt) -> bool:
-    """Whether a statement may stand in the face of a room: the docstring, an import, `__all__`."""
+    """Whether a statement may stand in the face of a room: the docstring, an import, `__all__`, `__dir__`."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     if isinstance(node, ast.Assign):
         return ast.unparse(node.targets[0]) == "__all__"
+    if isinstance(node, ast.FunctionDef):
+        return node.name == "__dir__"
     return isinstance(node, ast.Import | ast.ImportFrom)
 
 

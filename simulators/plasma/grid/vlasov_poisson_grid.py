@@ -60,12 +60,10 @@ class VlasovPoissonGrid(GridPlasma):
     splitting (leapfrog). They do not act on the field, so an ensemble of any number of samples has a noise-free field.
     With several species, sample i belongs to species i modulo their number, as in `VlasovPoissonPIC`.
 
-    A grid cannot show structures finer than its cells: without collisions, filaments of free streaming return after
-    the recurrence time 2 pi / (k dv).
+    Structures finer than the cells cannot be shown: without collisions, free streaming returns after 2 pi / (k dv).
 
     Attributes:
-        beams: distribution of the electrons' velocities: Maxwellians as `Beam`s or their three numbers, a `Table`, or a
-            callable density.
+        beams: distribution of the electrons' velocities: `Beam`s or their three numbers, a `Table`, or a callable.
         length: period of the box.
         amplitude: relative density perturbation, |amplitude| < 1.
         mode: number of wavelengths of the perturbation in the box.
@@ -87,6 +85,9 @@ class VlasovPoissonGrid(GridPlasma):
         horizon: default time range.
         velocity_bounds: range in which the samples' velocities are expected (histograms, plots).
         velocity_scale: velocity by which scores make v dimensionless.
+
+    Example:
+        >>> grid = simulators.VlasovPoissonGrid((simulators.Beam(1.0, 0.0, 1.0),), length=4 * np.pi)
     """
 
     @property

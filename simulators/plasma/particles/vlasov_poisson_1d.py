@@ -76,6 +76,12 @@ class VlasovPoissonPIC(ParticlePlasma):
             close to its equilibrium (see `delta_f.py`); momentum is then kept to within noise only. It
             needs to know where samples come from: a state that is refreshed later than at the start of the horizon
             goes on with the plain deposit.
+
+    Example:
+        >>> beams = (simulators.Beam(0.9, 0.0, 1.0), simulators.Beam(0.1, 4.0, 0.5))
+        >>> plasma = simulators.VlasovPoissonPIC(beams=beams, length=50.0, n_cells=64)
+        >>> plasma.init(key, 64, {"mu": jnp.asarray(1.0)}).v.shape
+        (64,)
     """
 
     @property

@@ -54,6 +54,10 @@ class VlasovPoissonPIC3D(ParticlePlasma3D):
         velocity_scale: velocity by which scores make velocities dimensionless.
         shape: shape function of the particles: "linear", "quadratic" or "cubic".
         integrator: "leapfrog" (order 2) or "yoshida" (order 4 with cubic shapes, three field solves per step).
+
+    Example:
+        >>> simulators.VlasovPoissonPIC3D().parameters
+        ('mu',)
     """
 
     @property
