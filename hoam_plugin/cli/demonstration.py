@@ -108,14 +108,7 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
             models["force"].save(folder / DEMO_FILES[0])
             models["potential"].save(folder / "gradient.hoam")
 
-        console.print("\nScores (0 is perfect; the noise floor is what two runs of the simulator differ by)\n")
-        console.print(verdict_table(scores))
-        console.print(
-            "\nforce: from recorded accelerations, around exact kinematics; potential: HOAM, from samples alone"
-        )
-        console.print("\nEnergy at saturation, by the same call of the name before and after the swap\n")
-        console.print(_saturation_table(held, predictions))
-        console.print(f"\n{_in_one_sentence(scores)}")
+        _print_verdict(console, scores, held, predictions)
         console.print("\nWall time\n")
         console.print(_time_table(watch.seconds))
         if (memory := peak_memory()) is not None:
@@ -159,6 +152,16 @@ def _scores(
         for label, table in zip(predictions, tables, strict=True)
     ]
     return xr.concat([*own, tables[0].isel(reference=slice(1, None))], "reference", combine_attrs="override")
+
+
+def _print_verdict(console: Console, scores: xr.Dataset, held: xr.Dataset, predictions: dict[str, xr.Dataset]) -> None:
+    """Tables, and what they say in one sentence."""
+    console.print("\nScores (0 is perfect; the noise floor is what two runs of the simulator differ by)\n")
+    console.print(verdict_table(scores))
+    console.print("\nforce: from recorded accelerations, around exact kinematics; potential: HOAM, from samples alone")
+    console.print("\nEnergy at saturation, by the same call of the name before and after the swap\n")
+    console.print(_saturation_table(held, predictions))
+    console.print(f"\n{_in_one_sentence(scores)}")
 
 
 def _in_one_sentence(scores: xr.Dataset) -> str:
