@@ -26,6 +26,7 @@ from hoam_plugin.plots.parts import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 
@@ -104,23 +105,40 @@ def animation(
             mesh.set_array(shown.density(ds, run, time).T)
         heading.set_text(", ".join(filter(None, [run_label(truth, run), moments[time]])))
 
+    # Frames of the panels are drawn over what moves within them.
+    moving = [*meshes, *(spine for panel in panels for spine in panel.spines.values()), heading]
     with written_aside(path) as aside:
-        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(figure, draw, frames, aside, frames_per_second)
+        if path.suffix == ".mp4":
+            _write_mp4(figure, draw, frames, aside, frames_per_second)
+        else:
+            _write_gif(figure, draw, moving, frames, aside, frames_per_second)
     return path
 
 
 def _write_gif(
-    figure: Figure, draw: Callable[[int], None], frames: list[int], path: Path, frames_per_second: float
+    figure: Figure,
+    draw: Callable[[int], None],
+    moving: Sequence[Artist],
+    frames: list[int],
+    path: Path,
+    frames_per_second: float,
 ) -> None:
+    """Of every frame only what moves is drawn: ticks and their labels take most of the time."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
+    for artist in moving:
+        artist.set_animated(True)
+    canvas.draw()
+    rest = canvas.copy_from_bbox(figure.bbox)
     images = []
     for frame in frames:
         draw(frame)
-        canvas.draw()
+        canvas.restore_region(rest)
+        for artist in moving:
+            figure.draw_artist(artist)
         images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(128))
     # Not matplotlib's own writer: it takes the format from the suffix, which a file written aside does not have.
     duration = round(1000 / frames_per_second)

@@ -89,6 +89,7 @@ def _through_all_runs(
         # Only trials look at where samples were, and for all runs that is much.
         return marched._replace(densities=[])
 
+    runs.march.compile(runs.populations(0).start)
     while True:
         try:
             return smoothness, in_threads(through, range(runs.n))
@@ -135,6 +136,8 @@ def _chosen_smoothness(runs: MarchedRuns, advance: Callable[..., None]) -> tuple
     for run in sorted({(2 * i + 1) * runs.n // (2 * _TRIALS) for i in range(_TRIALS)}):
         half, *quarters = (runs.populations(run, rows) for rows in halves)
         trials.append(_Trial(half, (quarters[0], quarters[1])))
+
+    march.compile(trials[0].half.start)
 
     def tried(smoothness: float) -> Distances:
         try:
