@@ -55,12 +55,12 @@ class Marched(NamedTuple):
     Attributes:
         coefficients: of the potential during every step.
         energies: E|grad s|^2 / 2 of every step.
-        densities: of the model at the end of every step.
+        moments: of the model's density at the end of every step, a tenth of its size.
     """
 
     coefficients: Float[np.ndarray, "n k"]
     energies: Float[np.ndarray, " n"]
-    densities: list[Density]
+    moments: Float[np.ndarray, "n k"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class March:
         regular = self._floor + smoothness * self._roughness
         z = jnp.asarray(populations.start)
         density = space.density(populations.start)
-        coefficients, energies, densities = [], [], []
+        coefficients, energies, moments = [], [], []
         for h, target in zip(np.diff(self.taus), populations.densities, strict=True):
             own = space.energies((density + target) / 2)
             right = space.moments(target - density) / h
@@ -123,15 +123,15 @@ class March:
             # The work that is done on the moments is twice the energy, less what smoothness takes of it.
             energies.append(float(c @ space.by_coordinate(right)) / 2)
             coefficients.append(c)
-            densities.append(after)
+            moments.append(space.moments(after))
             density = after
             done()
-        return Marched(np.stack(coefficients), np.asarray(energies), densities)
+        return Marched(np.stack(coefficients), np.asarray(energies), np.stack(moments))
 
     def rolled_out(
         self, weights: Weights, start: Rows, parameters: Float[np.ndarray, " P"], norm: Normalisation
-    ) -> list[Density]:
-        """Densities of samples of any start and parameters at the end of every step.
+    ) -> Float[np.ndarray, "n k"]:
+        """Moments of the density of samples of any start and parameters at the end of every step.
 
         Raises:
             FloatingPointError: samples ran away.
@@ -142,14 +142,14 @@ class March:
         conditions = np.stack([2 * middles - 1, *(np.full(len(middles), value) for value in row)], axis=1)
         # On the host, as a loop through an array of JAX compiles the cuts.
         coefficients = np.asarray(jax.jit(self.potential.modulations)(weights, jnp.asarray(conditions, z.dtype)))
-        densities = []
+        moments = []
         for h, c in zip(np.diff(self.taus), coefficients, strict=True):
             z = _moved(self.potential, self.embedding, c, z, jnp.asarray(h, z.dtype))
             reached = np.asarray(z)
             if not np.isfinite(reached).all():
                 raise FloatingPointError("samples ran away between the runs")
-            densities.append(self.space.density(reached))
-        return densities
+            moments.append(self.space.moments(self.space.density(reached)))
+        return np.stack(moments)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

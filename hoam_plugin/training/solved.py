@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._internal.threads import in_threads
@@ -85,9 +86,7 @@ def _through_all_runs(
     """The marches, and the smoothness: more than was asked for, if a run needs more not to run away."""
 
     def through(run: int) -> Marched:
-        marched = runs.march.run(runs.populations(run), smoothness, lambda: advance(1))
-        # Only trials look at where samples were, and for all runs that is much.
-        return marched._replace(densities=[])
+        return runs.march.run(runs.populations(run), smoothness, lambda: advance(1))
 
     runs.march.compile(runs.populations(0).start)
     while True:
@@ -104,23 +103,25 @@ def _through_all_runs(
 
 @dataclasses.dataclass(frozen=True)
 class _Trial:
-    """A run, half of whose samples are marched with and whose other two quarters judge."""
+    """A run, half of whose samples are marched with and whose other two quarters judge.
+
+    Attributes:
+        half: what is marched with.
+        moments: of half and quarters at the end of every step.
+    """
 
     half: Populations
-    quarters: tuple[Populations, Populations]
+    moments: tuple[Float[np.ndarray, "n k"], ...]
 
     def distances(self, march: March, smoothness: float) -> Distances:
         """At every step.
 
         The products of the differences from two independent sets of samples have no noise of these in the mean.
         """
-        marched = march.run(self.half, smoothness)
-        moments = march.space.moments
-        start = moments(march.space.density(self.half.start))
-        populations = (marched.densities, self.half.densities, *(quarter.densities for quarter in self.quarters))
+        reached = march.run(self.half, smoothness).moments
+        start = march.space.moments(march.space.density(self.half.start))
         rows = []
-        for step in zip(*populations, strict=True):
-            model, own, one, other = (moments(density) for density in step)
+        for model, own, one, other in zip(reached, *self.moments, strict=True):
             rows.append([(of - one) @ (of - other) for of in (model, own, start)])
         return Distances(*np.asarray(rows).T)
 
@@ -135,7 +136,8 @@ def _chosen_smoothness(runs: MarchedRuns, advance: Callable[..., None]) -> tuple
     trials = []
     for run in sorted({(2 * i + 1) * runs.n // (2 * _TRIALS) for i in range(_TRIALS)}):
         half, *quarters = (runs.populations(run, rows) for rows in halves)
-        trials.append(_Trial(half, (quarters[0], quarters[1])))
+        parts = (np.stack([march.space.moments(density) for density in one.densities]) for one in (half, *quarters))
+        trials.append(_Trial(half, tuple(parts)))
 
     march.compile(trials[0].half.start)
 

@@ -122,7 +122,7 @@ def marched(smoothness: float, *, corrects: bool) -> float:
     space = march.space
     truth = [space.density(one) for one in rows]
     if corrects:
-        reached = march.run(Populations(start, truth[1:]), smoothness).densities[-1]
+        reached = march.run(Populations(start, truth[1:]), smoothness).moments[-1]
     else:
         # Every step from the truth instead of from what the steps before have made of it.
         z, density = start, truth[0]
@@ -131,8 +131,8 @@ def marched(smoothness: float, *, corrects: bool) -> float:
             c = one.run(Populations(before, [after]), smoothness).coefficients[0]
             z = np.asarray(marching._moved(potential, Embedding((None, None)), np.float32(c), z, np.float32(h)))
             density = space.density(z)
-        reached = density
-    off = space.moments(reached - truth[-1])
+        reached = space.moments(density)
+    off = reached - space.moments(truth[-1])
     gone = space.moments(truth[0] - truth[-1])
     return float(np.linalg.norm(off) / np.linalg.norm(gone))
 
