@@ -20,7 +20,7 @@ import hoam_plugin as hoam
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.registry.selection import SurrogateSelection
 from hoam_plugin.steppers import clock, state_from_samples
-from hoam_plugin.surrogates import TrainedRange
+from hoam_plugin.surrogates import TrainedRange, flow_tables
 
 KEY = jax.random.key(0)
 SPEEDS, TIMES = np.array([0.5, 1.0, 1.5]), np.linspace(0, 1, 9)
@@ -49,10 +49,10 @@ UNITS = {
 }
 
 
-def population(units: Units, *, kinetic: bool = False, dtype: str = "float32") -> xr.Dataset:
+def population(units: Units, *, kinetic: bool = False, dtype: str = "float32", n_samples: int = 256) -> xr.Dataset:
     """Clouds that move with the speed mu; kinetic ones carry their velocity."""
     rng = np.random.default_rng(0)
-    start = 0.5 * rng.standard_normal((len(SPEEDS), 1, 256))
+    start = 0.5 * rng.standard_normal((len(SPEEDS), 1, n_samples))
     x = start + 0.6 * SPEEDS[:, None, None] * TIMES[None, :, None]
     data = {"x": (("run", "time", "sample"), (units.x0 + units.x * x).astype(dtype))}
     if kinetic:
@@ -135,6 +135,39 @@ def test_kinetic_populations_move_alike() -> None:
         )
     for what, value in results[0].items():
         np.testing.assert_allclose(results[1][what], value, rtol=2e-2, err_msg=what)
+
+
+@pytest.fixture
+def tables_made(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Grids for few samples, and whether each table that was made was good enough."""
+    monkeypatch.setattr(flow_tables, "_SIDES", {2: (24,)})
+    made: list[bool] = []
+    call = flow_tables.FlowTables.__call__
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        result = call(self, *arguments)
+        made.append(result is not None)
+        return result
+
+    monkeypatch.setattr(flow_tables.FlowTables, "__call__", counted)
+    return made
+
+
+@pytest.mark.parametrize("name", [name for name in UNITS if name != "normalised"])
+def test_tables_of_the_flow_are_alike(name: str, tables_made: list[bool]) -> None:
+    results = []
+    for units in (Units(), UNITS[name]):
+        model = trained(population(units, kinetic=True), structure="gradient")
+        start = population(units, kinetic=True, n_samples=3000).isel(run=[1])
+        options = {"initial": start, "key": KEY, "n_samples": 3000, "progress": False}
+        tables_made.clear()
+        found = hoam.simulate(model, {"mu": start["mu"].values}, start["time"].values[[0, 4, 8]], **options)
+        assert tables_made
+        assert all(tables_made)
+        results.append(moved(found["x"].values[0, 0], found["x"].values[0], units))
+    lost = np.finfo(np.float32).eps * abs(UNITS[name].x0) / UNITS[name].x
+    np.testing.assert_allclose(results[1], results[0], atol=(5e-3 + 2 * lost) * abs(results[0]).max())
+    assert abs(results[0][-1]) > 0.1
 
 
 def test_noise_moves_alike() -> None:
