@@ -73,6 +73,17 @@ def is_tabulated(learned: LearnedDynamics, n_samples: int) -> bool:
     return len(seen) == 1 and tabulation.pays(n_samples, 1) and learned.normalisation.periods[seen[0]] is not None
 
 
+def flow_columns(learned: LearnedDynamics) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Columns that the motion is a function of, where the force `is_tabulated`, and those that the force takes part in.
+
+    All others are velocities that do not change, and positions that follow them.
+    """
+    kinematics = learned.structure.kinematics
+    (seen,) = _seen(learned)
+    pushed = [pair for pair in kinematics if pair[0] == seen or not _conserves(learned)]
+    return (seen, dict(kinematics)[seen]), tuple(sorted(column for pair in pushed for column in pair))
+
+
 def tables(
     learned: LearnedDynamics, starts: Float[Array, " S"], sizes: Float[Array, " S"], parameters: Parameters
 ) -> Float[Array, "S F Y"]:
