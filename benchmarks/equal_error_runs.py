@@ -96,9 +96,8 @@ def seconds_in_turn(runs: Sequence[Run], budget: float = 20.0) -> list[float]:
 
     for run in runs:
         jax.block_until_ready(run())
-    first = [spent(run) for run in runs]
-    found: list[list[float]] = [[] for _ in runs]
-    for _ in range(int(np.clip(budget / sum(first), 3, 25))):
+    found = [[spent(run)] for run in runs]
+    for _ in range(min(int(budget / sum(own[0] for own in found)), 25)):
         for own, run in zip(found, runs, strict=True):
             own.append(spent(run))
     return [statistics.median(own) for own in found]
