@@ -98,8 +98,8 @@ def heading() -> str:
         "jobs on the machine) and its simulated runs, at the default step, are earned back after so many runs between "
         "two saved times, against the simulator at equal error and at its default step.\n\n"
         "All errors of all steps are in the JSON lines beside this table. They are of the problem's own number of "
-        "samples. `oscillator`, `lorenz9` and `trap` are surrogates of `samples_alone`, whose runs' seconds are the number "
-        "of their steps times those of a step.\n\n"
+        "samples. `oscillator`, `lorenz9` and `trap` are surrogates of `samples_alone`, whose runs' seconds are the "
+        "number of their steps times those of a step.\n\n"
         f"{report.machine(['hoam-plugin', 'jax'])}\n\n{_WHY}\n\n## All problems"
     )
 
