@@ -251,3 +251,32 @@ def test_every_method_fills_its_row(method, tiny, tmp_path):
     (row,) = lines(tmp_path / "samples_alone.jsonl")
     assert np.isfinite(row["histogram_l1"]).all()
     assert jax.tree.leaves(row["sliced_wasserstein"])
+
+
+def test_steps_of_equal_error():
+    from benchmarks import equal_error
+
+    simulator = {(1, ""): 0.5, (2, ""): 0.1, (4, ""): 0.02, (8, ""): 0.004, (4, "coarse"): 0.03}
+    assert equal_error._cheapest(simulator, 0.1) == (2, "")
+    assert equal_error._cheapest(simulator, 0.03) == (4, "coarse")
+    # Where nothing is as good, the best.
+    assert equal_error._cheapest(simulator, 0.001) == (8, "")
+    errors = equal_error.Errors(0.0, {0: 0.02, 1: 0.3, 2: 0.024, 4: 0.02}, simulator, {})
+    # One step per interval is too bad; four steps of the simulator's are as good as two of the surrogate's.
+    assert equal_error._most_saving(errors, 6.0) == 2
+    assert equal_error._most_saving(errors._replace(surrogate={0: 0.02, 1: 0.3}), 6.0) == 0
+
+
+def test_runs_of_equal_error_land_on_the_saved_times():
+    from benchmarks.equal_error_runs import seconds_in_turn, simulator_run
+    from hoam_plugin import simulators
+
+    sim, times = simulators.two_stream(n_cells=16), np.linspace(0.0, 1.0, 3)
+    state = sim.init(jax.random.key(0), 32, {"mu": 1.5})
+    run = simulator_run(sim, state, times, {"mu": 1.5}, 0.25)
+    moved = state
+    for _ in range(4):
+        moved = sim.step(moved, 0.25, {"mu": 1.5})
+    assert run()["x"].shape == (2, 32)
+    np.testing.assert_allclose(run()["v"][-1], moved.v, atol=1e-5)
+    assert len(seconds_in_turn([run, run], budget=0.0)) == 2

@@ -74,6 +74,13 @@ def linear(
     table: Float[Array, "F Y"], q: Float[Array, " n"], low: Scalar, length: Scalar, *, periodic: bool
 ) -> Float[Array, "n Y"]:
     """Linear interpolation between the entries of a table that covers [low, low + length], both ends included."""
+    return jnp.stack(linear_columns(table, q, low, length, periodic=periodic), axis=-1)
+
+
+def linear_columns(
+    table: Float[Array, "F Y"], q: Float[Array, " n"], low: Scalar, length: Scalar, *, periodic: bool
+) -> list[Float[Array, " n"]]:
+    """The same column by column."""
     n_cells = table.shape[0] - 1
     place = (q - low) * (n_cells / length)
     if periodic:
@@ -85,7 +92,7 @@ def linear(
     for column in jax.lax.optimization_barrier(tuple(table.T)):
         left, right = _row(column, cell), _row(column, cell + 1)
         columns.append(left + offset * (right - left))
-    return jnp.stack(columns, axis=-1)
+    return columns
 
 
 @functools.cache

@@ -5,6 +5,10 @@ to the next, the points of a grid over the population are moved by the learned d
 interpolated between them. What a sample costs no longer depends on the network, its integrator, or the number of steps.
 Some samples are moved by themselves as well and tell the error; where it is too large tables of fewer steps are tried,
 then a finer grid, and at last no grid.
+
+Of a kinetic surrogate whose force sees one position, the flow is a function of this position and its velocity in any
+number of dimensions: along the others samples stream freely, and are pushed by what is read from the same tables. As
+its steps are cheap, tables pay there for very many samples and many steps at a time only.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ from jaxtyping import Array, Float
 
 from hoam_plugin._types import Key, Parameters, State, StateT
 from hoam_plugin.numerics import grid_functions
+from hoam_plugin.numerics.periodic import wrapped
 from hoam_plugin.steppers import clock
-from hoam_plugin.surrogates import pieces
+from hoam_plugin.surrogates import kinetic, pieces
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.schedule import substep
@@ -30,6 +35,10 @@ from hoam_plugin.surrogates.trained_range import TrainedRange
 _SIDES = {1: (128, 512), 2: (48, 64, 84, 128, 192), 3: (16, 24, 32, 48)}
 # A grid pays that has this many times fewer points than there are samples.
 _LEAST_GAIN = 3
+# From so many samples on, values are interpolated to a fine grid first.
+_MANY = 2 * grid_functions.FINE_SIDE**2
+# Steps of a kinetic surrogate that cost what a table costs.
+_LEAST_KINETIC_STEPS = 6
 # Root mean square over the whole horizon, in standard deviations of a coordinate: about what 10 000 samples scatter by.
 _LARGEST_ERROR = 1e-2
 _PROBES = 256
@@ -53,6 +62,9 @@ class FlowTables:
         if self._trained.policy == "raise":
             self._trained.enforce(parameters, clock.reading(state))
         total, done = int(n_steps), 0
+        least = _LEAST_KINETIC_STEPS if self._learned.structure.kind == "kinetic" else 1
+        if total < least:
+            return None
         allowed = _LARGEST_ERROR * float(dt) / self._learned.normalisation.duration
         while done < total and self._sides:
             count = min(self._most, total - done)
@@ -61,12 +73,12 @@ class FlowTables:
             if float(error) <= count * allowed:
                 state, done = moved, done + count
             else:
-                self._refine(count)
+                self._refine(count, least)
         return state if self._sides else None
 
-    def _refine(self, count: int) -> None:
-        if count > 1:
-            self._most = count // 2
+    def _refine(self, count: int, least: int) -> None:
+        if count >= 2 * least:
+            self._most = -(-count // 2)
         else:
             self._most = np.iinfo(np.int32).max
             del self._sides[0]
@@ -74,11 +86,14 @@ class FlowTables:
 
 def flow_tables(learned: LearnedDynamics, trained: TrainedRange, options: Options, n_samples: int) -> FlowTables | None:
     """Tables for one run of so many samples; None where they do not pay, or are not what moves the samples."""
-    n_dims = learned.layout.n_columns
-    if not options.tables:
+    if not options.tables or trained.policy == "fallback":
         return None
-    by_itself = not (learned.has_noise or learned.known_drift or learned.structure.kind == "kinetic")
-    if not by_itself or trained.policy == "fallback" or n_dims not in _SIDES:
+    if learned.structure.kind == "kinetic":
+        plain = options.integrator is None and not (learned.has_noise or learned.dynamics.has_driven_drift)
+        n_dims = 2 if plain and n_samples >= _MANY and kinetic.is_tabulated(learned, n_samples) else 0
+    else:
+        n_dims = 0 if learned.has_noise or learned.known_drift else learned.layout.n_columns
+    if n_dims not in _SIDES:
         return None
     sides = tuple(side for side in _SIDES[n_dims] if _LEAST_GAIN * (side + 4) ** n_dims <= n_samples)
     return FlowTables(learned, trained, options, sides) if sides else None
@@ -112,22 +127,55 @@ def _moved(
 ) -> tuple[StateT, Float[Array, ""]]:
     """The state after some steps, but for its time, which is that of the saved one, and the error."""
     norm, y = learned.normalisation, learned.centred(state)
+    columns = [y[:, d] for d in range(y.shape[1])]
     start, size = clock.elapsed(state, norm.horizon[0]).astype(y.dtype), steps.dt.astype(y.dtype)
+    everything = tuple(range(len(columns)))
+    own, pushed = kinetic.flow_columns(learned) if learned.structure.kind == "kinetic" else (everything, everything)
 
-    def ways(points: Float[Array, "m D"]) -> Float[Array, "m D"]:
+    def times(i: Array) -> tuple[Array, Array]:
+        return substep(norm, options.equal_in, start, size, steps.total, steps.first + i)
+
+    def ways(points: Float[Array, "m P"]) -> Float[Array, "m Y"]:
         def step(i: Array, moved: Float[Array, "m D"]) -> Float[Array, "m D"]:
-            now, own = substep(norm, options.equal_in, start, size, steps.total, steps.first + i)
-            return pieces.moved(learned, options.integrator, moved, now, own, parameters, jnp.zeros_like(moved))
+            return pieces.moved(learned, options.integrator, moved, *times(i), parameters, jnp.zeros_like(moved))
 
-        return jax.lax.fori_loop(0, steps.length, step, points) - points
+        first = jnp.zeros((len(points), len(columns)), points.dtype).at[:, np.asarray(own)].set(points)
+        return (jax.lax.fori_loop(0, steps.length, step, first) - first)[:, np.asarray(pushed)]
 
-    scale = norm.scale.astype(y.dtype)
-    periods = (None if p is None else p * scale[d] for d, p in enumerate(norm.periods))
-    axes = tuple(grid_functions.axis_of(y[:, d], period, side) for d, period in enumerate(periods))
-    table = ways(grid_functions.grid_of(axes))
-    probes = jax.random.choice(key, y, (min(_PROBES, len(y)),))
-    missed = grid_functions.interpolated(axes, table, probes) - ways(probes)
-    spread = jnp.maximum(jnp.std(y, axis=0), jnp.finfo(y.dtype).tiny)
+    periods = [None if p is None else p * norm.scale[d].astype(y.dtype) for d, p in enumerate(norm.periods)]
+    axes = tuple(grid_functions.axis_of(columns[d], periods[d], side) for d in own)
+    grid = grid_functions.grid_of(axes)
+    rows = jax.random.choice(key, len(y), (min(_PROBES, len(y)),))
+    probes = [column[rows] for column in columns]
+    # One after the other: what a step needs of the network is computed once for all of them.
+    moved_points = ways(jnp.concatenate([grid, jnp.stack([probes[d] for d in own], axis=-1)]))
+    table = moved_points[: len(grid)]
+    missed = jnp.stack(_read(axes, table, [probes[d] for d in own], len(y)), axis=-1) - moved_points[len(grid) :]
+    spread = jnp.maximum(jnp.std(jnp.stack([probes[d] for d in pushed]), axis=1), jnp.finfo(y.dtype).tiny)
     error = jnp.max(jnp.sqrt(jnp.mean(missed**2, axis=0)) / spread)
-    moved = norm.wrapped(y + grid_functions.interpolated(axes, table, y))
-    return learned.with_centred(state, moved), error
+
+    ends = times(steps.length - 1)
+    duration = ends[0] + ends[1] - times(jnp.zeros_like(steps.length))[0]
+    moved = dict(enumerate(columns))
+    for d, change in zip(pushed, _read(axes, table, [columns[d] for d in own], len(y)), strict=True):
+        moved[d] = moved[d] + change
+    for position, velocity in learned.structure.kinematics:
+        if position not in own:
+            # The tables are of samples that stand still there.
+            known = columns[velocity] if position in pushed else columns[velocity] + norm.origin(y.dtype)[velocity]
+            moved[position] = moved[position] + duration * known
+    inside = [moved[d] if period is None else wrapped(moved[d], period) for d, period in enumerate(periods)]
+    return learned.with_centred(state, jnp.stack(inside, axis=-1)), error
+
+
+def _read(
+    axes: tuple[grid_functions.Axis, ...],
+    table: Float[Array, "G Y"],
+    q: list[Float[Array, " m"]],
+    n_samples: int,
+) -> list[Float[Array, " m"]]:
+    """What samples are moved by, as so many of them read it."""
+    if n_samples >= _MANY and len(axes) <= 2:
+        return grid_functions.interpolated_finely(axes, table, q)
+    read = grid_functions.interpolated(axes, table, jnp.stack(q, axis=-1))
+    return [read[:, i] for i in range(read.shape[1])]

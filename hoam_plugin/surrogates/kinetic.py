@@ -22,8 +22,8 @@ from hoam_plugin.potentials import ParticlePotential, VectorField
 from hoam_plugin.surrogates.blocks import Blocks, through
 from hoam_plugin.surrogates.learned import LearnedDynamics, learned_drift_over_steps
 
-# Positions and velocities of all samples.
-Plane: TypeAlias = tuple[Float[Array, " n"], Float[Array, " n"]]
+# Positions and velocities of all samples, one vector for each axis, and the time that has gone by.
+Paths: TypeAlias = tuple[tuple[Float[Array, " n"], ...], tuple[Float[Array, " n"], ...], Float[Array, ""]]
 
 
 def drift_kick_drift(
@@ -33,7 +33,7 @@ def drift_kick_drift(
     dt: Scalar,
     parameters: Parameters,
     increment: Float[Array, "n D"],
-    table: Float[Array, "F 1"] | None = None,
+    table: Float[Array, "F Y"] | None = None,
 ) -> Float[Array, "n D"]:
     """Centred samples after one step with given noise; `elapsed` at its start, `table` is one of `tables`."""
     positions, velocities = (np.asarray(columns) for columns in zip(*learned.structure.kinematics, strict=True))
@@ -46,10 +46,10 @@ def drift_kick_drift(
     kick = learned.learned_drift(middle, parameters, y.dtype, (elapsed, dt))
     force = None
     if table is not None:
-        length = _length(learned, int(positions[0]), y.dtype)
-        force = tabulation.linear(table, y[:, positions[0]], 0.0, length, periodic=True)
+        (seen,) = _seen(learned)
+        force = tabulation.linear(table, y[:, seen], 0.0, _length(learned, seen, y.dtype), periodic=True)
     elif isinstance(learned.potential, VectorField | ParticlePotential):
-        force = _force(learned, kick, y, positions)
+        force = _force(learned, kick, y)
 
     def slope(v: Float[Array, "n Y"]) -> Float[Array, "n Y"]:
         moved = y.at[:, velocities].set(v)
@@ -67,30 +67,39 @@ def drift_kick_drift(
 
 def is_tabulated(learned: LearnedDynamics, n_samples: int) -> bool:
     """Whether the force of a step is a function of one periodic position, and reading it from a table costs less."""
-    structure = learned.structure
-    single = isinstance(learned.potential, VectorField) and len(structure.kinematics) == 1
-    if not (structure.kind == "kinetic" and single and tabulation.pays(n_samples, 1)):
+    if learned.structure.kind != "kinetic" or not isinstance(learned.potential, VectorField):
         return False
-    ((position, _),) = structure.kinematics
-    return learned.normalisation.periods[position] is not None
+    seen = _seen(learned)
+    return len(seen) == 1 and tabulation.pays(n_samples, 1) and learned.normalisation.periods[seen[0]] is not None
+
+
+def flow_columns(learned: LearnedDynamics) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Columns that the motion is a function of, where the force `is_tabulated`, and those that the force takes part in.
+
+    All others are velocities that do not change, and positions that follow them.
+    """
+    kinematics = learned.structure.kinematics
+    (seen,) = _seen(learned)
+    pushed = [pair for pair in kinematics if pair[0] == seen or not _conserves(learned)]
+    return (seen, dict(kinematics)[seen]), tuple(sorted(column for pair in pushed for column in pair))
 
 
 def tables(
     learned: LearnedDynamics, starts: Float[Array, " S"], sizes: Float[Array, " S"], parameters: Parameters
-) -> Float[Array, "S F 1"]:
-    """The force at the middle of some steps on tables of its one periodic position, where it `is_tabulated`.
+) -> Float[Array, "S F Y"]:
+    """The force at the middle of some steps on tables of the one periodic position, where it `is_tabulated`.
 
     Times are those since the start of the horizon. In one batch, the network costs a small part of what it costs step
     by step.
     """
-    ((position, _),) = learned.structure.kinematics
+    (seen,) = _seen(learned)
     dtype = starts.dtype
 
-    def at_all_times(q: Float[Array, "m 1"]) -> Float[Array, "N 1"]:
-        samples = jnp.zeros((len(q), len(learned.normalisation.periods)), dtype).at[:, position].set(q[:, 0])
+    def at_all_times(q: Float[Array, "m 1"]) -> Float[Array, "N Y"]:
+        samples = jnp.zeros((len(q), len(learned.normalisation.periods)), dtype).at[:, seen].set(q[:, 0])
         return learned_drift_over_steps(learned, samples, starts, sizes, parameters)
 
-    return tabulation.table_of_period(at_all_times, _length(learned, position, dtype), len(starts), dtype)
+    return tabulation.table_of_period(at_all_times, _length(learned, seen, dtype), len(starts), dtype)
 
 
 def moved_with_tables(
@@ -98,11 +107,13 @@ def moved_with_tables(
     y: Float[Array, "n D"],
     sizes: Float[Array, " S"],
     blocks: Blocks,
-    tables: Callable[[Int[Array, " K"]], Float[Array, "K F 1"]],
+    tables: Callable[[Int[Array, " K"]], Float[Array, "K F Y"]],
 ) -> list[Float[Array, "T n"]]:
     """The columns of the centred samples at the saved times, where force and kinematics are all that moves them.
 
-    Position and velocity are two plain vectors here, read and written once per step, and positions are wrapped once.
+    Positions and velocities are plain vectors here, read and written once per step. Only the position that the force
+    sees is wrapped in every step, and along axes without a force samples are moved from the start to a saved time at
+    once.
 
     Args:
         learned: what moves them.
@@ -111,21 +122,49 @@ def moved_with_tables(
         blocks: of the steps.
         tables: the forces at the middle of steps, by their numbers.
     """
-    ((position, velocity),) = learned.structure.kinematics
-    length, mean = _length(learned, position, y.dtype), learned.normalisation.origin(y.dtype)[velocity]
+    kinematics = learned.structure.kinematics
+    (seen,) = _seen(learned)
+    pushed = [axis for axis, (position, _) in enumerate(kinematics) if position == seen or not _conserves(learned)]
+    mean, length = learned.normalisation.origin(y.dtype), _length(learned, seen, y.dtype)
+    means, at = [mean[kinematics[axis][1]] for axis in pushed], [kinematics[axis][0] for axis in pushed].index(seen)
 
-    def advance(carry: Plane, row: tuple[Array, Array]) -> Plane:
-        q, v = carry
+    def advance(carry: Paths, row: tuple[Array, Array]) -> Paths:
+        q, v, gone = carry
         size, table = row
-        mean_drift = size / 2 * mean
-        middle = wrapped(q + (mean_drift + size / 2 * v), length)
-        v = v + size * tabulation.linear(table, middle, 0.0, length, periodic=False)[:, 0]
-        return middle + (mean_drift + size / 2 * v), v
+        middle = [x + (size / 2 * own + size / 2 * w) for x, own, w in zip(q, means, v, strict=True)]
+        middle[at] = wrapped(middle[at], length)
+        force = tabulation.linear_columns(table[:, np.asarray(pushed)], middle[at], 0.0, length, periodic=False)
+        v = tuple(w + size * f for w, f in zip(v, force, strict=True))
+        q = tuple(x + (size / 2 * own + size / 2 * w) for x, own, w in zip(middle, means, v, strict=True))
+        return q, v, gone + size
 
-    start = (y[:, position], y[:, velocity])
-    q, v = through(advance, lambda index: (sizes[index], tables(index)), start, blocks)
-    q = wrapped(q, length)
-    return [q, v] if position < velocity else [v, q]
+    start = (
+        tuple(y[:, kinematics[axis][0]] for axis in pushed),
+        tuple(y[:, kinematics[axis][1]] for axis in pushed),
+        jnp.zeros((), y.dtype),
+    )
+    q, v, gone = through(advance, lambda index: (sizes[index], tables(index)), start, blocks)
+    columns: dict[int, Float[Array, "T n"]] = {}
+    for axis, (position, velocity) in enumerate(kinematics):
+        if axis in pushed:
+            place, columns[velocity] = q[pushed.index(axis)], v[pushed.index(axis)]
+        else:
+            columns[velocity] = jnp.broadcast_to(y[None, :, velocity], (len(gone), len(y)))
+            place = y[None, :, position] + gone[:, None] * (mean[velocity] + y[None, :, velocity])
+        period = _period(learned, position, y.dtype)
+        columns[position] = place if period is None else wrapped(place, period)
+    return [columns[column] for column in range(y.shape[1])]
+
+
+def _seen(learned: LearnedDynamics) -> tuple[int, ...]:
+    """The columns of the positions that the force depends on."""
+    unseen = learned.potential.unseen if isinstance(learned.potential, VectorField) else ()
+    return tuple(position for position, _ in learned.structure.kinematics if position not in unseen)
+
+
+def _conserves(learned: LearnedDynamics) -> bool:
+    """Whether the force is a gradient, which has no part along positions that it does not see."""
+    return isinstance(learned.potential, VectorField) and learned.potential.conservative
 
 
 def _period(learned: LearnedDynamics, position: int, dtype: DTypeLike) -> Array | None:
@@ -141,16 +180,16 @@ def _length(learned: LearnedDynamics, position: int, dtype: DTypeLike) -> Array:
     return period
 
 
-def _force(
-    learned: LearnedDynamics, kick: Velocity, y: Float[Array, "n D"], positions: np.ndarray
-) -> Float[Array, "n Y"]:
+def _force(learned: LearnedDynamics, kick: Velocity, y: Float[Array, "n D"]) -> Float[Array, "n Y"]:
     """The force at the samples, from a table where it depends on one or two positions and that costs less."""
+    positions = _seen(learned)
     if not tabulation.pays(len(y), len(positions)):
         return kick(y)
-    periods = tuple(_period(learned, p, y.dtype) for p in positions.tolist())
+    periods = tuple(_period(learned, p, y.dtype) for p in positions)
+    columns = np.asarray(positions)
 
     def at_positions(q: Float[Array, "m P"]) -> Float[Array, "m Y"]:
-        # The force does not look at the velocities.
-        return kick(jnp.zeros((len(q), y.shape[1]), y.dtype).at[:, positions].set(q))
+        # The force looks neither at the velocities nor at other positions.
+        return kick(jnp.zeros((len(q), y.shape[1]), y.dtype).at[:, columns].set(q))
 
-    return tabulation.at_samples(at_positions, y[:, positions], periods)
+    return tabulation.at_samples(at_positions, y[:, columns], periods)

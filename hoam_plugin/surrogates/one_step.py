@@ -55,7 +55,7 @@ def moved(
     dt: Scalar,
     parameters: Parameters,
     increment: Float[Array, "n D"],
-    table: Float[Array, "F 1"] | None = None,
+    table: Float[Array, "F Y"] | None = None,
 ) -> Float[Array, "n D"]:
     """Samples after a step with given noise, not wrapped; each moves by itself.
 

@@ -24,7 +24,7 @@ def moved(
     dt: Scalar,
     parameters: Parameters,
     increment: Float[Array, "n D"],
-    table: Float[Array, "F 1"] | None = None,
+    table: Float[Array, "F Y"] | None = None,
 ) -> Float[Array, "n D"]:
     """`one_step.moved`, so many samples at a time as fit the cache; the reverse pass keeps nothing but samples."""
 

@@ -170,7 +170,7 @@ def _parts(
     tabulated = options.integrator is None and kinetic.is_tabulated(learned, len(first))
     plain = not any(learned.layout.shapes) and not learned.has_noise and not learned.dynamics.has_driven_drift
 
-    def tables(index: Int[Array, " K"]) -> Float[Array, "K F 1"]:
+    def tables(index: Int[Array, " K"]) -> Float[Array, "K F Y"]:
         return kinetic.tables(learned, starts[index], sizes[index], parameters)
 
     if tabulated and plain:

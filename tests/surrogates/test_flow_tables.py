@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import landau
 import numpy as np
 import pytest
 import xarray as xr
@@ -78,3 +79,41 @@ def test_tables_do_not_leave_the_trained_times(model: hoam.Surrogate, tables: li
     with pytest.raises(ValueError, match="-2"):
         _run(model, initial=early)
     assert not tables
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["free", "conservative"])
+def force_in_space(request: pytest.FixtureRequest) -> hoam.Surrogate:
+    return landau.fit_force(conservative=request.param)
+
+
+def test_flow_of_a_force_that_sees_one_of_three_positions(
+    force_in_space: hoam.Surrogate, tables: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_tables, "_MANY", 2000)
+    settings: dict[str, Any] = {"key": jax.random.key(4), "n_samples": N, "dt": 0.05, "progress": False}
+    times = np.asarray([0.0, 0.2, 2.0])
+    by_tables = hoam.simulate(force_in_space, {"mu": [1.0]}, times, **settings)
+    # From the first saved time to the second there are so few steps that they are taken.
+    assert tables
+    assert max(tables) == 36
+    by_steps = hoam.simulate(force_in_space.with_options(tables=False), {"mu": [1.0]}, times, **settings)
+    for variable in force_in_space.variables:
+        found, wanted = (ds[variable.name].values[0] for ds in (by_tables, by_steps))
+        assert np.abs(wanted[-1] - wanted[0]).max() > 0 or variable.name in ("v2", "v3")
+        np.testing.assert_array_equal(found[1], wanted[1])
+        missed = found[-1] - wanted[-1]
+        if variable.period is not None:
+            missed = missed - variable.period * np.round(missed / variable.period)
+            assert found.min() >= 0
+            assert found.max() < variable.period
+        assert np.sqrt(np.mean(missed**2)) < 2 * flow_tables._LARGEST_ERROR * wanted[-1].std()
+
+
+def test_kinetic_tables_are_for_many_samples_without_noise(force_in_space: hoam.Surrogate) -> None:
+    def made(model: hoam.Surrogate, n_samples: int) -> bool:
+        return flow_tables.flow_tables(model.learned, model.trained, model.options, n_samples) is not None
+
+    assert made(force_in_space, 1_000_000)
+    assert not made(force_in_space, 25_000)
+    assert not made(force_in_space.with_options(integrator="heun"), 1_000_000)
+    assert not made(force_in_space.with_options(on_extrapolation="fallback"), 1_000_000)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import landau
 import numpy as np
 import pytest
 import toy
@@ -117,3 +118,28 @@ def test_tables_outside_the_trained_range_and_in_double_precision(plasma_force: 
         moved = plasma_force.solve(wide, jnp.asarray([1.0]), {"mu": jnp.asarray(1.4)})
         assert moved.x.dtype == jnp.float64
         np.testing.assert_allclose(moved.v[0], outside[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("conservative", [False, True])
+def test_tables_along_the_one_position_that_a_force_in_space_sees(*, conservative: bool) -> None:
+    model = landau.fit_force(conservative=conservative)
+    parameters = {"mu": jnp.asarray(1.1)}
+    state = model.init(jax.random.key(0), 256, parameters)
+    names = [v.name for v in model.variables]
+    solved = model.solve(state, jnp.asarray([0.5, 1.0, 1.6]), parameters, dt=0.1)
+    few = dataclasses.replace(state, **{name: getattr(state, name)[:16] for name in names})
+    # So few samples ask the network itself; the tables of a single step are other code than those of a whole solve.
+    by_network, by_tables = few, state
+    for _ in range(16):
+        by_network, by_tables = (model.step(moved, 0.1, parameters) for moved in (by_network, by_tables))
+    assert float(jnp.abs(by_network.v1 - few.v1).max()) > 1e-2
+    for variable in model.variables:
+        found, stepped, wanted = (getattr(s, variable.name) for s in (solved, by_tables, by_network))
+        period = variable.period or 1e9
+        for off in (found[-1, :16] - wanted, stepped[:16] - wanted):
+            np.testing.assert_allclose(off - period * jnp.round(off / period), 0, atol=2e-4)
+        if variable.period is not None:
+            assert float(found.min()) >= 0
+            assert float(found.max()) < period
+    if conservative:
+        np.testing.assert_array_equal(solved.v2[-1], state.v2)
