@@ -135,9 +135,11 @@ class MomentDrift:
         """
         weights, own = self.weights(parameters), np.asarray(self.columns, np.int64)
         stretching = _unpacked(self.stretchings.at(fraction, weights), len(own)).astype(z.dtype)
-        centred = z[:, own] - self.means.at(fraction, weights).astype(z.dtype)[None, :]
+        # To pick out columns takes longer than all that is done with them.
+        everything = len(own) == z.shape[1]
+        centred = (z if everything else z[:, own]) - self.means.at(fraction, weights).astype(z.dtype)[None, :]
         velocity = centred @ stretching + self.means.rate(fraction, weights).astype(z.dtype)[None, :]
-        return jnp.zeros_like(z).at[:, own].set(velocity)
+        return velocity if everything else jnp.zeros_like(z).at[:, own].set(velocity)
 
 
 def _unpacked(triangle: Float[Array, " x"], n: int) -> Float[Array, "n n"]:

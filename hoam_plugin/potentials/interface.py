@@ -148,7 +148,8 @@ class ScalarPotential(abc.ABC):
             )
             return jnp.sum(self.propagate(weights, features, modulations, at_rest).value)
 
-        return jax.grad(total)(z)[:, np.asarray(driven)]
+        gradient = jax.grad(total)(z)
+        return gradient if embedding.driven is None else gradient[:, np.asarray(driven)]
 
     def drift_at_one_time(
         self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, ...]
@@ -158,7 +159,8 @@ class ScalarPotential(abc.ABC):
         def total(rows: Float[Array, "n D"]) -> Float[Array, ""]:
             return jnp.sum(self.value(weights, embedding.features(rows), modulation))
 
-        return jax.grad(total)(z)[:, np.asarray(embedding.gradient_coordinates)]
+        gradient = jax.grad(total)(z)
+        return gradient if embedding.driven is None else gradient[:, np.asarray(embedding.driven)]
 
 
 def modulations_and_rates(
