@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from hoam_plugin._internal.checks import positive_float, positive_int
 from hoam_plugin._internal.files import as_path
+from hoam_plugin.cli.messages import say
 from hoam_plugin.cli.parsing import (
     Location,
     Output,
@@ -211,4 +212,4 @@ def simulate(
                 raise KeyboardInterrupt(f"{output}: complete runs are kept, and --resume goes on") from interrupt
             raise
     sizes = " x ".join(f"{ds.sizes[dim]} {dim}s" for dim in ensembles.DIMS)
-    print(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")
+    say(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")

@@ -58,7 +58,7 @@ def test_help_is_quick_and_imports_no_jax() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for command in ("list", "simulate", "fit", "compare", "demo"):
+    for command in ("list", "info", "simulate", "fit", "compare", "demo", "--config", "--quiet", "--verbose"):
         assert command in done.stdout
 
 
