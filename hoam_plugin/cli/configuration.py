@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ from hoam_plugin._internal.files import written_aside
 
 if TYPE_CHECKING:
     from cyclopts import App, ArgumentCollection
+    from cyclopts.config._common import ConfigFromFile
 
-_READERS = {".toml": Toml, ".yaml": Yaml, ".yml": Yaml, ".json": Json}
+_READERS: dict[str, Callable[..., ConfigFromFile]] = {".toml": Toml, ".yaml": Yaml, ".yml": Yaml, ".json": Json}
 # What is done about files that exist is said anew for every run.
 _NOT_KEPT = ("overwrite", "resume")
 _FIRST_LINE = "# The options of a command of hoam, written by it"

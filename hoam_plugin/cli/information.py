@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hoam_plugin._internal.files import as_path
 from hoam_plugin.cli.documents import AsJson, print_document
-from hoam_plugin.cli.parsing import Location
+from hoam_plugin.cli.parsing import PRETRAINED
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,23 +21,38 @@ _VERSIONS = ("created_at", "creation_library", "creation_library_version", "jax_
 _LONG = ("configuration",)
 
 
-def info(file: Location, /, *, json: AsJson = False) -> None:
+def info(file: str, /, *, json: AsJson = False) -> None:
     """Say what a surrogate (.hoam) or an ensemble (a Zarr folder, or netCDF) is: ranges, sizes, settings, versions.
 
     Args:
-        file: a surrogate that `hoam fit` wrote, or an ensemble.
+        file: a surrogate that `hoam fit` wrote, an ensemble, or pretrained:two_stream for a surrogate that comes with
+            the package.
         json: print it as one JSON document, with all settings of the training.
     """
-    if not file.exists():
-        raise FileNotFoundError(
-            f"FILE={str(file)!r} does not exist; give a surrogate or an ensemble (hoam list shows names of steppers)"
-        )
-    about = {"file": str(file), "bytes": _size(file)}
-    about |= _surrogate(file) if _is_surrogate(file) else _ensemble(file)
+    if file.startswith(PRETRAINED):
+        about = _shipped(file.removeprefix(PRETRAINED))
+    else:
+        path = as_path(file)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"FILE={file!r} does not exist; give a surrogate or an ensemble (hoam list shows names of steppers)"
+            )
+        about = _surrogate(path) if _is_surrogate(path) else _ensemble(path)
+    about = {"file": file, **about}
     if json:
         print_document(about)
     else:
         print("\n".join(_lines({name: value for name, value in about.items() if name not in _LONG})))
+
+
+def _shipped(name: str) -> dict[str, object]:
+    """A surrogate that comes with the package, and how good it is."""
+    from hoam_plugin import shipped
+
+    with shipped.file_of(name) as path:
+        about = _surrogate(path)
+    found = shipped.measured(name)
+    return {**about, "held out": found["parameters"], "scores there": found["scores"]}
 
 
 def _is_surrogate(path: Path) -> bool:
@@ -61,6 +77,7 @@ def _surrogate(path: Path) -> dict[str, object]:
     variables = zip(given["variables"], given["shapes"], strict=True)
     return {
         "kind": "surrogate",
+        "bytes": _size(path),
         "variables": {v["name"]: _said({**v, "shape": shape}) for v, shape in variables},
         "parameters": {name: [low, high] for name, low, high in given["parameter_ranges"]},
         "times": given["normalisation"]["horizon"],
@@ -85,7 +102,7 @@ def _training(history: xr.Dataset | None) -> dict[str, object] | None:
         return None
     seconds = {"seconds": float(history["seconds"].sum())} if "seconds" in history else {}
     return {
-        "iterations": history.sizes["iteration"],
+        "iterations": int(history["iteration"][-1]) + 1,
         "loss": float(history["loss"][-1]),
         **seconds,
         **{str(name): value for name, value in history.attrs.items()},
@@ -101,6 +118,7 @@ def _ensemble(path: Path) -> dict[str, object]:
     times = ds["time"].values
     return {
         "kind": "ensemble",
+        "bytes": _size(path),
         "sizes": {str(dim): size for dim, size in ds.sizes.items()},
         "bytes in memory": ds.nbytes,
         "variables": {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import TYPE_CHECKING
 
 from hoam_plugin.cli.documents import AsJson, print_document
+from hoam_plugin.cli.parsing import PRETRAINED
 
 if TYPE_CHECKING:
     from hoam_plugin.registry import Listing
+
+# Of the many scores of a surrogate that comes with the package.
+_LISTED = ("electric_energy_error", "sliced_wasserstein")
 
 
 def list_steppers(*, json: AsJson = False) -> None:
@@ -18,11 +23,32 @@ def list_steppers(*, json: AsJson = False) -> None:
     """
     from hoam_plugin import registry
 
-    listings = registry.catalogue()
+    listings = [*registry.catalogue(), *_shipped()]
     if json:
         print_document([_described(listing) for listing in listings])
     else:
         _print_table(listings)
+
+
+def _shipped() -> list[Listing]:
+    """The surrogates that come with the package, under the names by which `hoam simulate` takes them."""
+    from hoam_plugin import shipped
+    from hoam_plugin.registry import Listing
+
+    origin = f"distribution hoam-plugin {importlib.metadata.version('hoam-plugin')}"
+    return [
+        Listing(f"{PRETRAINED}{name}", "surrogate", shipped.pretrained(name), origin, _worst(name))
+        for name in shipped.names()
+    ]
+
+
+def _worst(name: str) -> dict[str, float]:
+    """Scores at the worst of the parameters that were not trained on."""
+    from hoam_plugin import shipped
+
+    found = shipped.measured(name)["scores"]
+    own = {score: [value for value in by["surrogate"] if value is not None] for score, by in found.items()}
+    return {score: max(values) for score, values in own.items() if score in _LISTED and values}
 
 
 def _described(listing: Listing) -> dict[str, object]:

@@ -141,7 +141,8 @@ def simulate(
     """Run a stepper, a simulator by name or a saved surrogate, and write what its population did.
 
     Args:
-        stepper: a name (see `hoam list`) or the path of a saved surrogate, such as model.hoam.
+        stepper: a name (see `hoam list`), the path of a saved surrogate, such as model.hoam, or pretrained:two_stream
+            for a surrogate that comes with the package.
         output: where the ensemble goes: a Zarr folder, or netCDF if it ends in .nc, .nc4, .cdf or .h5.
         runs: which runs, see `Runs`.
         saved: when they are saved, see `Saved`.

@@ -33,6 +33,9 @@ def test_list_as_a_document(capsys: Captured) -> None:
     assert set(by_name) == set(registry.names())
     assert by_name["two_stream"]["parameters"] == {"mu": None}
     assert by_name["two_stream"]["times"] == [0, 40]
+    (force,) = (entry for entry in listed if entry["name"] == "pretrained:two_stream")
+    assert (force["kind"], force["parameters"]) == ("surrogate", {"mu": [1.2, 1.9]})
+    assert force["scores"]["sliced_wasserstein"] > 0
 
 
 def test_compare_as_a_document(folder: Path, capsys: Captured) -> None:
