@@ -42,9 +42,13 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(list_steppers, name="list")
-for command in (info, simulate, fit, compare, demo):
-    app.command(command)
+app.command(info)
+# They write results, beside which their options are kept.
+_WRITING = (simulate, fit, compare, demo)
+for writing in _WRITING:
+    app.command(writing)
 app.register_install_completion_command(help="Install completion of hoam's words for this shell (bash, zsh, fish).")
+app.meta.suppress_keyboard_interrupt = False
 _OF_ALL = Group("Options of all commands", sort_key=10)
 
 
@@ -80,7 +84,7 @@ def _with_options_kept(command: Callable[..., object], bound: inspect.BoundArgum
     """Run a command; where it writes a result, also one that is not complete, its options are written beside it."""
     bound.apply_defaults()
     output = bound.arguments.get("output")
-    if not isinstance(output, Path):
+    if command not in _WRITING or not isinstance(output, Path):
         command(*bound.args, **bound.kwargs)
         return
     place, before, options = configuration.required_place(output), _state_of(output), configuration.used_options(bound)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _READERS: dict[str, Callable[..., ConfigFromFile]] = {".toml": Toml, ".yaml": Yaml, ".yml": Yaml, ".json": Json}
 # What is done about files that exist is said anew for every run.
 _NOT_KEPT = ("overwrite", "resume")
-_FIRST_LINE = "# The options of a command of hoam, written by it"
+_FIRST_LINE = "# Written by hoam"
 ENDING = ".config.toml"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 
@@ -101,7 +101,7 @@ def used_options(bound: inspect.BoundArguments) -> dict[str, object]:
 def write_used(path: Path, command: str, options: Mapping[str, object]) -> None:
     """Write the options as a configuration file, aside first and then renamed."""
     lines = [
-        f"{_FIRST_LINE} {importlib.metadata.version('hoam-plugin')}: `hoam {command} --config FILE` runs it again.",
+        f"{_FIRST_LINE} {importlib.metadata.version('hoam-plugin')}; `hoam {command} --config FILE` runs it again.",
         f"[{command}]",
         *(f"{name} = {_as_toml(value)}" for name, value in options.items()),
     ]

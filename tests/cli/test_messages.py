@@ -56,6 +56,8 @@ def test_completion_is_installed_for_a_shell(tmp_path: Path) -> None:
         env=os.environ | {"HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
+    # Nothing but the script, and a line in the shell's own file, whose folder is another here.
+    assert {path.name for path in tmp_path.iterdir()} == {"hoam", ".bashrc"}
     script = (tmp_path / "hoam").read_text()
     for word in ("simulate", "fit", "--structure", "info"):
         assert word in script
