@@ -78,7 +78,7 @@ def required_place(output: Path) -> Path:
     Raises:
         FileExistsError: somebody else's file is there.
     """
-    path = output.with_name(f"{output.name}{ENDING}")
+    path = output.parent / f"{output.name}{ENDING}"
     if path.exists() and not (path.is_file() and path.read_text(errors="replace").startswith(_FIRST_LINE)):
         raise FileExistsError(f"{str(path)!r} is where the options would go, and hoam did not write it; move it away")
     return path

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from hoam_plugin._internal.checks import random_key
 from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.files import as_path, require_writable
-from hoam_plugin._internal.logs import say
+from hoam_plugin._internal.logs import LOGGER, say
 from hoam_plugin._internal.threads import linear_algebra_in_one_thread
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Kind, structure_of
@@ -162,6 +162,7 @@ def fit(
     choose = functools.partial(resolved, ensemble)
     # What is solved for has no training to go on with.
     choices = choose(may_solve=resume is None)
+    LOGGER.debug("fit: %r, %r, %r", choices.potential, choices.loss, choices.training)
     if progress and structure is None:
         _say_what_else(choices.runs)
     free = all(value is None for value in (potential, loss, training, validate, base, resume))

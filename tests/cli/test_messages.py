@@ -33,6 +33,17 @@ def test_quiet_and_verbose(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     assert "in" in lines[-1]
 
 
+def test_verbose_says_how_it_is_learned(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("hoam_plugin.training.fitting._trained", stopped)
+    assert hoam_command("fit", folder / "truth.zarr", "-o", tmp_path / "m.hoam", "--width", 8, "-v") == 2
+    assert "hoam: fit: CoLoRA(width=8" in capsys.readouterr().err
+
+
 def test_quiet_still_warns(tmp_path: Path, error: FailingCommand) -> None:
     assert "exclude" in error(*WORDS, "--nodes", "gauss:4", "-o", tmp_path / "d.zarr", "-q")
     assert "choose one" in error(*WORDS, "-o", tmp_path / "d.zarr", "-q", "-v")
