@@ -33,7 +33,7 @@ def run(session: nox.Session, *command: str) -> None:
 
 def built(session: nox.Session) -> Path:
     """The wheel, made from the source distribution, which is made from a copy of the sources."""
-    install(session, "build>=1.2", "setuptools>=77")
+    install(session, "build>=1.2", "setuptools>=77", "twine>=6.1")
     source, out = Path(session.create_tmp()) / "source", Path(session.create_tmp()) / "dist"
     for folder in (source, out):
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,6 +45,7 @@ def built(session: nox.Session) -> Path:
         else:
             shutil.copy(ROOT / name, source / name)
     session.run("python", "-m", "build", "--no-isolation", "--outdir", str(out), str(source), silent=True)
+    session.run("python", "-m", "twine", "check", "--strict", *map(str, sorted(out.iterdir())))
     (wheel,) = out.glob("*.whl")
     return wheel.resolve()
 
@@ -119,6 +120,8 @@ def wheel(session: nox.Session) -> None:
     with session.chdir(fresh):
         session.run(python, script, external=True)
         session.run(python, "-m", "hoam_plugin", "list", external=True, silent=True)
+        quick = ("demo", "--quick", "--quiet", "--overwrite", "--output", "demo")
+        session.run(python, "-m", "hoam_plugin", *quick, env={"MPLBACKEND": "Agg"}, external=True)
 
 
 @nox.session

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hoam_plugin.registry import stepper as stepper
     from hoam_plugin.registry import use_surrogate as use_surrogate
     from hoam_plugin.scores import compare as compare
+    from hoam_plugin.shipped import pretrained as pretrained
     from hoam_plugin.simulation import simulate as simulate
     from hoam_plugin.steppers import Variable as Variable
     from hoam_plugin.surrogates import Surrogate as Surrogate
@@ -70,6 +71,7 @@ _HOMES = {
     "keep_compiled_code": "compiled_code",
     "load": "surrogates",
     "plots": "",
+    "pretrained": "shipped",
     "quadrature": "",
     "recipes": "",
     "register": "registry",

@@ -1,4 +1,7 @@
-"""Progress bars: one for a piece of work, or one over several phases with an estimate of the time that is left."""
+"""Progress bars: one for a piece of work, or one over several phases with an estimate of the time that is left.
+
+Where standard error is no terminal they are lines in a log instead, see `hoam_plugin._internal.progress_lines`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from hoam_plugin._internal.logs import shows_progress
+from hoam_plugin._internal.progress_lines import ProgressLines
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # What an estimate believes in before anything is done, as a share of the whole.
 _PRIOR = 0.1
@@ -31,7 +40,7 @@ def progress_bar(label: str, total: int, *, show: bool) -> Iterator[Callable[...
 
     Within a `whole_bar` it is a part of that one.
     """
-    if not show:
+    if not (show and shows_progress()):
         yield lambda steps=1, note="": None
         return
     whole = _WHOLE.get()
@@ -39,6 +48,12 @@ def progress_bar(label: str, total: int, *, show: bool) -> Iterator[Callable[...
         yield whole.part(total)
         return
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not _draws(console):
+        with ProgressLines() as lines:
+            yield _counted(lines, label, total)
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
@@ -47,7 +62,7 @@ def progress_bar(label: str, total: int, *, show: bool) -> Iterator[Callable[...
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=console,
     ) as bar:
         task = bar.add_task(label, total=total, note="")
 
@@ -67,10 +82,17 @@ def whole_bar(phases: Mapping[str, Phase], *, show: bool) -> Iterator[Whole]:
         phases: in order.
         show: whether there is a bar.
     """
-    if not show:
+    if not (show and shows_progress()):
         yield Whole(phases)
         return
     from rich.console import Console
+
+    console, whole = Console(stderr=True), Whole(phases)
+    if not _draws(console):
+        with ProgressLines() as lines:
+            whole.tell = lambda name, note: lines.tell(name, whole.done / whole.total, note, whole.left)
+            yield from _within(whole)
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
@@ -79,20 +101,40 @@ def whole_bar(phases: Mapping[str, Phase], *, show: bool) -> Iterator[Whole]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[whole].left}"),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=console,
         # What is printed on a terminal goes above the bar, and what is piped elsewhere stays there.
         redirect_stdout=sys.stdout.isatty(),
     ) as bar:
-        whole = Whole(phases)
         task = bar.add_task("", total=whole.total, note="", whole=whole)
         whole.tell = lambda description, note: bar.update(
             task, completed=whole.done, description=description, note=note
         )
-        token = _WHOLE.set(whole)
-        try:
-            yield whole
-        finally:
-            _WHOLE.reset(token)
+        yield from _within(whole)
+
+
+def _within(whole: Whole) -> Iterator[Whole]:
+    token = _WHOLE.set(whole)
+    try:
+        yield whole
+    finally:
+        _WHOLE.reset(token)
+
+
+def _draws(console: Console) -> bool:
+    """Whether a bar can be drawn and drawn again: on a terminal, and in a notebook."""
+    return console.is_terminal or console.is_jupyter
+
+
+def _counted(lines: ProgressLines, label: str, total: int) -> Callable[..., None]:
+    """`advance` of a piece of work of so many steps, in lines."""
+    count, noted = 0, ""
+
+    def advance(steps: int = 1, note: str = "") -> None:
+        nonlocal count, noted
+        count, noted = count + steps, note or noted
+        lines.tell(label, min(count / max(total, 1), 1.0), noted)
+
+    return advance
 
 
 class Whole:

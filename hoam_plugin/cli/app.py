@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import inspect
+import logging
 import os
-import sys
 import traceback
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from hoam_plugin._internal.checks import detail_of
+from hoam_plugin._internal.logs import LOGGER, without_progress
+from hoam_plugin.cli import configuration
 from hoam_plugin.cli.compare import compare
 from hoam_plugin.cli.demo import demo
 from hoam_plugin.cli.fit import fit
+from hoam_plugin.cli.information import info
 from hoam_plugin.cli.listing import list_steppers
+from hoam_plugin.cli.messages import messages_on_stderr, say_failure, set_loudness
+from hoam_plugin.cli.parsing import Location
 from hoam_plugin.cli.simulate import simulate
 from hoam_plugin.compiled_code import keep_in_new_process
 
@@ -29,12 +37,73 @@ app = App(
     name="hoam",
     help="Learned population dynamics in a simulator's place: simulate, fit, compare. "
     "JAX's environment variables apply, such as JAX_ENABLE_X64=1 for double precision.",
+    version=lambda: importlib.metadata.version("hoam-plugin"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 app.command(list_steppers, name="list")
-for command in (simulate, fit, compare, demo):
-    app.command(command)
+app.command(info)
+# They write results, beside which their options are kept.
+_WRITING = (simulate, fit, compare, demo)
+for writing in _WRITING:
+    app.command(writing)
+app.register_install_completion_command(help="Install completion of hoam's words for this shell (bash, zsh, fish).")
+app.meta.suppress_keyboard_interrupt = False
+_OF_ALL = Group("Options of all commands", sort_key=10)
+
+
+@app.meta.default
+def run(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Location | None, Parameter(group=_OF_ALL)] = None,
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=(), group=_OF_ALL)] = False,
+    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), negative=(), group=_OF_ALL)] = False,
+) -> None:
+    """Run a command.
+
+    Args:
+        words: the command and its own options.
+        config: take options from this file (.toml, .yaml or .json) with a table for each command, such as a
+            RESULT.config.toml beside a result; options that are given here as well go before it.
+        quiet: say nothing but warnings, errors and results.
+        verbose: also say what was chosen, and show where in the code a fault of ours happened.
+    """
+    if quiet and verbose:
+        raise ValueError("--quiet and --verbose were both given; choose one")
+    set_loudness("quiet" if quiet else "verbose" if verbose else "normal")
+    app.config = () if config is None else (configuration.ConfigurationFile(config),)
+    try:
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    finally:
+        app.config = ()
+    with without_progress() if quiet else contextlib.nullcontext():
+        _with_options_kept(command, bound)
+
+
+def _with_options_kept(command: Callable[..., object], bound: inspect.BoundArguments) -> None:
+    """Run a command; where it writes a result, also one that is not complete, its options are written beside it."""
+    bound.apply_defaults()
+    output = bound.arguments.get("output")
+    if command not in _WRITING or not isinstance(output, Path):
+        command(*bound.args, **bound.kwargs)
+        return
+    place, before, options = configuration.required_place(output), _state_of(output), configuration.used_options(bound)
+    LOGGER.debug("%s: %s", command.__name__, ", ".join(f"{name} = {value}" for name, value in options.items()))
+    complete = False
+    try:
+        command(*bound.args, **bound.kwargs)
+        complete = True
+    finally:
+        if complete or _state_of(output) != before:
+            configuration.write_used(place, command.__name__, options)
+
+
+def _state_of(path: Path) -> tuple[int, int] | None:
+    """Changes when something else takes the path, or another file or folder is put into it."""
+    if not path.exists():
+        return None
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,35 +112,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `hoam`; those of the process by default.
     """
-    try:
-        with _one_line_warnings():
+    with messages_on_stderr(_with_remedy):
+        try:
             keep_in_new_process()
-            app(arguments, exit_on_error=False, print_error=False)
-    except (CycloptsError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        _say("error", _with_remedy(error))
-        return EXIT_ERROR
-    except MemoryError as error:
-        _say("error", f"out of memory: {error}; take fewer samples, times or runs")
-        return EXIT_ERROR
-    except Exception as error:
-        if TRACEBACK in os.environ:
-            traceback.print_exc()
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(at.filename)}, line {at.lineno}"
-        _say(
-            "fault",
-            f"{type(error).__name__}: {error} ({where}); this is a fault of hoam or of a stepper, which "
-            f"{TRACEBACK}=1 hoam ... shows in full",
-        )
-        return EXIT_FAULT
-    except KeyboardInterrupt as interrupt:
-        _say("interrupted", str(interrupt) or "nothing was written")
-        return EXIT_INTERRUPTED
-    return 0
-
-
-def _say(kind: str, message: str) -> None:
-    print(f"hoam: {kind}: {' '.join(message.split())}", file=sys.stderr)
+            app.meta(arguments, exit_on_error=False, print_error=False)
+        except (CycloptsError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+            say_failure("error", _with_remedy(error))
+            return EXIT_ERROR
+        except MemoryError as error:
+            say_failure("error", f"out of memory: {error}; take fewer samples, times or runs")
+            return EXIT_ERROR
+        except Exception as error:
+            if TRACEBACK in os.environ or LOGGER.isEnabledFor(logging.DEBUG):
+                traceback.print_exc()
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{os.path.basename(at.filename)}, line {at.lineno}"
+            say_failure(
+                "fault",
+                f"{type(error).__name__}: {error} ({where}); this is a fault of hoam or of a stepper, which "
+                f"hoam --verbose shows in full, as {TRACEBACK}=1 hoam ... does",
+            )
+            return EXIT_FAULT
+        except KeyboardInterrupt as interrupt:
+            say_failure("interrupted", str(interrupt) or "nothing was written")
+            return EXIT_INTERRUPTED
+        return 0
 
 
 def _with_remedy(problem: Exception) -> str:
@@ -81,13 +146,3 @@ def _with_remedy(problem: Exception) -> str:
         return str(problem)
     settings = " ".join(f"{name}={value}" for name, value in environment.items())
     return f"{problem} (on the command line: {settings} hoam ...)"
-
-
-@contextlib.contextmanager
-def _one_line_warnings() -> Iterator[None]:
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        _say("warning", message if isinstance(message, str) else _with_remedy(message))
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hoam_plugin.cli.documents import AsJson, print_document
 from hoam_plugin.cli.parsing import Location, Output, Overwrite, Whole, require_input, require_output
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _PICTURES = (".png", ".pdf", ".svg", ".jpg", ".gif")
 
@@ -45,16 +49,30 @@ class Picture:
         return self.plot is not None and self.plot.suffix == ".gif"
 
 
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """Which scores there are.
+
+    Attributes:
+        from_time: scores of curves (energy, mean, covariance) count times from here on only.
+        sinkhorn: also the Sinkhorn divergence (slower; needs the extra `ot`).
+        paper_sinkhorn: also the paper's Sinkhorn divergence, of all samples (very slow; needs the extra `ot`).
+    """
+
+    from_time: float | None = None
+    sinkhorn: Annotated[bool, Parameter(negative=())] = False
+    paper_sinkhorn: Annotated[bool, Parameter(negative=())] = False
+
+
 def compare(
     truth: Location,
     prediction: Location,
     /,
     *more: Location,
     references: Annotated[References, Parameter(name="*")] = References(),
-    from_time: float | None = None,
-    sinkhorn: Annotated[bool, Parameter(negative=())] = False,
-    paper_sinkhorn: Annotated[bool, Parameter(negative=())] = False,
+    scoring: Annotated[Scoring, Parameter(name="*")] = Scoring(),
     picture: Annotated[Picture, Parameter(name="*")] = Picture(),
+    json: AsJson = False,
     output: Output | None = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -68,10 +86,9 @@ def compare(
         more: further predictions that differ by chance only (surrogates of other seeds): scores are then means, with
             their spread. The picture shows the first.
         references: what the scores stand beside, see `References`.
-        from_time: scores of curves (energy, mean, covariance) count times from here on only.
-        sinkhorn: also the Sinkhorn divergence (slower; needs the extra `ot`).
-        paper_sinkhorn: also the paper's Sinkhorn divergence, of all samples (very slow; needs the extra `ot`).
+        scoring: which scores there are, see `Scoring`.
         picture: what is drawn, see `Picture`.
+        json: print the scores as one JSON document.
         output: write the scores to a Zarr folder, or to netCDF if it ends in .nc, .nc4, .cdf or .h5.
         overwrite: replace existing outputs.
     """
@@ -84,7 +101,7 @@ def compare(
     for argument, path in {"--plot": plot, "--output": output}.items():
         if path is not None:
             require_output(path, overwrite=overwrite, inputs=sources, argument=argument)
-    if sinkhorn and paper_sinkhorn:
+    if scoring.sinkhorn and scoring.paper_sinkhorn:
         raise ValueError("--sinkhorn and --paper-sinkhorn were both given; choose one")
     if plot is not None and plot.suffix not in _PICTURES:
         raise ValueError(f"--plot={str(plot)!r} must end in one of {', '.join(_PICTURES)}")
@@ -99,13 +116,34 @@ def compare(
         [other, *map(ensembles.load, more)],
         training=None if training is None else ensembles.load(training),
         floor=None if floor is None else ensembles.load(floor),
-        from_time=from_time,
-        sinkhorn="paper" if paper_sinkhorn else sinkhorn,
+        from_time=scoring.from_time,
+        sinkhorn="paper" if scoring.paper_sinkhorn else scoring.sinkhorn,
     )
-    print(scores.verdict_table(result))
+    if json:
+        print_document(_document(result))
+    else:
+        print(scores.verdict_table(result))
     if plot is not None and figure is not None:
         plots.save_figure(figure, plot, overwrite=overwrite)
     elif plot is not None:
         plots.animation(own, other, plot, run=picture.plot_run, overwrite=overwrite)
     if output is not None:
         ensembles.write(result, output)
+
+
+def _document(result: xr.Dataset) -> dict[str, object]:
+    """The scores by name, reference and run, with their spread over several predictions, and notes on them."""
+    from hoam_plugin import ensembles
+
+    references = [str(reference) for reference in result["reference"].values]
+
+    def numbers(array: xr.DataArray) -> dict[str, object]:
+        return {name: array.sel(reference=name).values for name in references}
+
+    table = {str(name): numbers(array) for name, array in result.data_vars.items()}
+    notes = {str(name): notes for name, array in result.data_vars.items() if (notes := _notes(array))}
+    return {"parameters": ensembles.parameters(result), "scores": table, "notes": {**_notes(result), **notes}}
+
+
+def _notes(described: xr.Dataset | xr.DataArray) -> dict[str, str]:
+    return {str(name): value for name, value in described.attrs.items() if isinstance(value, str)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,16 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from hoam_plugin.cli.messages import say
 from hoam_plugin.cli.parsing import Location, Output, Overwrite, Whole, require_input, require_output
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from hoam_plugin.losses import AbstractLoss
 
 # A larger training ensemble stays on disk.
 _LARGEST_IN_MEMORY = 1 << 30
 
 Structure = Literal["gradient", "kinetic", "field"]
 Recipe = Literal["quick", "quality", "paper"]
+Loss = Literal["action-matching", "dice", "moment-matching", "velocity-matching", "trajectory-matching"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Optimisation:
     """How it is learned; None takes what the recipe says.
 
     Attributes:
+        loss: what training minimises: action-matching or dice from samples alone, moment-matching from samples alone
+            for --structure field, velocity-matching from recorded rates, trajectory-matching from trajectories. By
+            default velocity-matching where force or field is learned and rates are recorded, else moment-matching for a
+            field and action-matching.
         iterations: steps of the optimiser.
         samples: samples per saved time and iteration.
         optimiser: muon, adam or another of `hoam_plugin.Training`; the best learning rate differs.
@@ -34,6 +43,7 @@ class Optimisation:
         epsilon: noise amplitude of the learned dynamics in normalised units; 0 gives an ODE.
     """
 
+    loss: Loss | None = None
     iterations: Whole | None = None
     samples: Whole | None = None
     optimiser: str | None = None
@@ -160,11 +170,12 @@ def fit(
 
     ds = ensembles.load(ensemble, lazy=True)
     kind = structure or "gradient"
-    started = _settings(ds, kind, recipe)
+    loss = None if optimisation.loss is None else _loss_of(optimisation.loss, recipe)
+    started = _settings(ds, kind, recipe, loss)
     settings = _changed(started, kind, optimisation, network, held_out)
-    if recipe == "quick" and kind == "gradient" and settings == started:
-        # Where nothing is said of how it is learned, the function chooses.
-        settings = {}
+    if recipe == "quick" and (kind == "gradient" or loss is not None) and settings == started:
+        # Where nothing is said of how it is learned, or no more than by which loss, the function chooses.
+        settings = {} if loss is None else {"loss": loss}
     if structure is not None:
         settings["structure"] = structure
     settings |= {name: given for name, given in dataclasses.asdict(frame).items() if given is not None}
@@ -189,24 +200,30 @@ def fit(
     model.save(output, overwrite=course.replaces)
     checkpoint.unlink(missing_ok=True)
     assert model.history is not None
-    loss = float(model.history["loss"][-100:].mean())
+    last = float(model.history["loss"][-100:].mean())
     n_done = model.history.sizes["iteration"]
-    print(f"{output}: {n_done} iterations in {time.perf_counter() - began:.1f} s, loss {loss:.5f}")
+    say(f"{output}: {n_done} iterations in {time.perf_counter() - began:.1f} s, loss {last:.5f}")
     if "converged" in model.history.attrs:  # not in what an older version trained to the end
-        print(f"{output}: {model.history.attrs['converged']}: {model.history.attrs['verdict']}")
+        say(f"{output}: {model.history.attrs['converged']}: {model.history.attrs['verdict']}")
 
 
-def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe) -> dict[str, Any]:
-    """The recipe as options of the function `fit`.
+def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe, loss: AbstractLoss | None) -> dict[str, Any]:
+    """The recipe, or what goes with a loss that is named, as options of the function `fit`.
 
     Raises:
-        ValueError: a recipe that does not go with the structure.
+        ValueError: a recipe that does not go with the structure, or a structure that the variables do not allow.
     """
-    from hoam_plugin import recipes
+    from hoam_plugin import ensembles, recipes
+    from hoam_plugin.dynamics import structure_of
     from hoam_plugin.losses import ActionMatching, has_rates, marginal_potential
     from hoam_plugin.potentials import VectorField
     from hoam_plugin.training import Training
 
+    if loss is not None:
+        variables = ensembles.variables(ds)
+        split = structure_of(kind, variables, [math.prod(ds[v.name].shape[3:]) for v in variables])
+        named = {"potential": loss.default_potential(split), "training": Training(**loss.default_training())}
+        return {**named, "loss": loss}
     if recipe != "quick":
         if kind != "gradient":
             raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {kind!r}")
@@ -216,6 +233,26 @@ def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe) -> dict[str, Any]
     if has_rates(ds):
         return {"potential": recipes.velocity_field(), "training": recipes.velocity_training()}
     return {"potential": VectorField(), "training": Training()}
+
+
+def _loss_of(name: Loss, recipe: Recipe) -> AbstractLoss:
+    """The loss of a name.
+
+    Raises:
+        ValueError: a recipe that brings its own.
+    """
+    from hoam_plugin import losses
+
+    if recipe != "quick":
+        raise ValueError(f"--recipe={recipe!r} has a loss of its own; leave it out, or --loss={name!r}")
+    kinds: dict[Loss, type[AbstractLoss]] = {
+        "action-matching": losses.ActionMatching,
+        "dice": losses.DICE,
+        "moment-matching": losses.MomentMatching,
+        "velocity-matching": losses.VelocityMatching,
+        "trajectory-matching": losses.TrajectoryMatching,
+    }
+    return kinds[name]()
 
 
 def _changed(

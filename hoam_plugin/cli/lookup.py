@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from typing import cast
 
-from hoam_plugin import quadrature, registry, surrogates
+from hoam_plugin import quadrature, registry, shipped, surrogates
 from hoam_plugin._internal.checks import suggestion
 from hoam_plugin._internal.files import as_path
+from hoam_plugin.cli.parsing import PRETRAINED
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.steppers import Stepper
-from hoam_plugin.surrogates import Policy
+from hoam_plugin.surrogates import Policy, Surrogate
 
 _RULES = {
     "gauss": quadrature.gauss_legendre,
@@ -45,13 +46,16 @@ def find_stepper(text: str, on_extrapolation: str | None = None) -> Stepper:
     """The stepper of a name, or the surrogate in a file.
 
     Args:
-        text: a published or registered name, or the path of a saved surrogate.
+        text: a published or registered name, the path of a saved surrogate, or `pretrained:two_stream` for one that
+            comes with the package.
         on_extrapolation: what the surrogate is to do outside its trained ranges.
 
     Raises:
         ValueError: an unknown name, not a surrogate file, or `on_extrapolation` for a simulator.
         FileNotFoundError: there is no such file.
     """
+    if text.startswith(PRETRAINED):
+        return _with_policy(shipped.pretrained(text.removeprefix(PRETRAINED)), on_extrapolation)
     is_path = text.endswith(".hoam") or os.sep in text or as_path(text).exists()
     if text in registry.names() or not is_path:
         if on_extrapolation is not None:
@@ -63,6 +67,9 @@ def find_stepper(text: str, on_extrapolation: str | None = None) -> Stepper:
         raise ValueError(
             f"{text!r} is a folder, not a surrogate; give the name of a stepper or a file such as model.hoam"
         )
-    model = surrogates.load(text)
+    return _with_policy(surrogates.load(text), on_extrapolation)
+
+
+def _with_policy(model: Surrogate, on_extrapolation: str | None) -> Surrogate:
     # `with_options` refuses what is no policy.
     return model if on_extrapolation is None else model.with_options(on_extrapolation=cast(Policy, on_extrapolation))

@@ -15,6 +15,9 @@ from hoam_plugin._internal.files import as_path, require_writable
 # By these a folder that `hoam demo` wrote is recognised.
 DEMO_FILES = ("model.hoam", "summary.txt")
 
+# Before the name of a surrogate that comes with the package, where a stepper or a file is asked for.
+PRETRAINED = "pretrained:"
+
 _LARGEST = 2**63
 
 

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from hoam_plugin._internal.checks import positive_float, positive_int
 from hoam_plugin._internal.files import as_path
+from hoam_plugin.cli.messages import say
 from hoam_plugin.cli.parsing import (
     Location,
     Output,
@@ -140,7 +141,8 @@ def simulate(
     """Run a stepper, a simulator by name or a saved surrogate, and write what its population did.
 
     Args:
-        stepper: a name (see `hoam list`) or the path of a saved surrogate, such as model.hoam.
+        stepper: a name (see `hoam list`), the path of a saved surrogate, such as model.hoam, or pretrained:two_stream
+            for a surrogate that comes with the package.
         output: where the ensemble goes: a Zarr folder, or netCDF if it ends in .nc, .nc4, .cdf or .h5.
         runs: which runs, see `Runs`.
         saved: when they are saved, see `Saved`.
@@ -211,4 +213,4 @@ def simulate(
                 raise KeyboardInterrupt(f"{output}: complete runs are kept, and --resume goes on") from interrupt
             raise
     sizes = " x ".join(f"{ds.sizes[dim]} {dim}s" for dim in ensembles.DIMS)
-    print(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")
+    say(f"{output}: {sizes} in {time.perf_counter() - began:.1f} s")

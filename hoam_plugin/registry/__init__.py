@@ -1,6 +1,7 @@
 """One name, a simulator and any number of surrogates."""
 
 from hoam_plugin.registry.entries import (
+    Listing,
     build,
     catalogue,
     names,
@@ -13,6 +14,7 @@ from hoam_plugin.registry.entries import (
 from hoam_plugin.steppers import rebuild_from_attribute, rebuild_stepper
 
 __all__ = [
+    "Listing",
     "build",
     "catalogue",
     "names",

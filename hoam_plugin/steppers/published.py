@@ -48,7 +48,7 @@ class EntryPoint:
 
     Attributes:
         name: of the stepper.
-        origin: the distribution and its version, as in "distribution hoam-plugin 0.1.0".
+        origin: the distribution and its version, as in "distribution hoam-plugin 0.2.0".
         own: whether this package publishes it.
         entry: what loads it.
         key: tells it from all others, also from those of another version or folder.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from jax.sharding import Mesh
 from hoam_plugin._internal.checks import random_key
 from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.files import as_path, require_writable
+from hoam_plugin._internal.logs import LOGGER, say
 from hoam_plugin._internal.threads import linear_algebra_in_one_thread
 from hoam_plugin._types import Key
 from hoam_plugin.dynamics import Kind, structure_of
@@ -59,8 +59,8 @@ def fit(
 
     The defaults are quick settings: for 8 runs of 256 nodes some four minutes on two processor cores, and one in one or
     two coordinates, where the potential is solved for. Where the ensemble carries enough for something more accurate
-    and no structure is named, one line on standard error says so; where recorded rates show that the learned drift
-    explains almost nothing of the motion, a warning does.
+    and no structure is named, one line on standard error says so, or in the log; where recorded rates show that the
+    learned drift explains almost nothing of the motion, a warning does.
 
     Args:
         ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
@@ -162,6 +162,7 @@ def fit(
     choose = functools.partial(resolved, ensemble)
     # What is solved for has no training to go on with.
     choices = choose(may_solve=resume is None)
+    LOGGER.debug("fit: %r, %r, %r", choices.potential, choices.loss, choices.training)
     if progress and structure is None:
         _say_what_else(choices.runs)
     free = all(value is None for value in (potential, loss, training, validate, base, resume))
@@ -265,7 +266,5 @@ def _say_what_else(runs: Runs) -> None:
     with contextlib.suppress(ValueError):
         structure_of("kinetic", layout.variables, layout.widths)
         rates = "; it records rates, which velocity matching then uses" if has_rates(runs.ensemble) else ""
-        print(
-            f"fit: this ensemble has velocities, so structure='kinetic' is open to it and is more accurate{rates}",
-            file=sys.stderr,
-        )
+        said = f"fit: this ensemble has velocities, so structure='kinetic' is open to it and is more accurate{rates}"
+        say(said)

@@ -8,14 +8,14 @@ import warnings
 import pytest
 from command_line import hoam_command
 
-from hoam_plugin import registry
+from hoam_plugin import registry, shipped
 from hoam_plugin._internal.checks import with_details
 
 
 def test_list_names_every_stepper_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert hoam_command("list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == registry.names()
+    assert [line.split()[0] for line in lines[1:]] == [*registry.names(), *(f"pretrained:{n}" for n in shipped.names())]
     assert any(line.split()[:2] == ["two_stream", "mu"] for line in lines)
 
 
@@ -58,7 +58,7 @@ def test_help_is_quick_and_imports_no_jax() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for command in ("list", "simulate", "fit", "compare", "demo"):
+    for command in ("list", "info", "simulate", "fit", "compare", "demo", "--config", "--quiet", "--verbose"):
         assert command in done.stdout
 
 

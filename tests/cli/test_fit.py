@@ -1,5 +1,6 @@
 """`hoam fit`: options, validation, and trainings that end early."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from command_line import ITERATIONS, FailingCommand, hoam_command, n_iterations
 
 import hoam_plugin as hoam
 from hoam_plugin.dynamics import PopulationClock, clock_attribute, clock_through
+from hoam_plugin.surrogates import provenance_of
 from hoam_plugin.training import iterations as training
 
 
@@ -51,7 +53,11 @@ def test_interrupted_fit_is_resumed(
         patch.setattr(training, "blocks", interrupted)
         assert hoam_command(*words) == 130
     assert n_iterations(model) == 100
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.hoam", "m.hoam.checkpoint"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "m.hoam",
+        "m.hoam.checkpoint",
+        "m.hoam.config.toml",
+    ]
     other = (*words[:3], tmp_path / "m2.hoam", *words[4:])
     model.unlink()
     assert "--resume" in error(*words)
@@ -64,7 +70,12 @@ def test_interrupted_fit_is_resumed(
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == kept
     assert hoam_command(*words, "--resume") == 0
     assert hoam_command(*other) == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.hoam", "m2.hoam"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "m.hoam",
+        "m.hoam.config.toml",
+        "m2.hoam",
+        "m2.hoam.config.toml",
+    ]
     resumed, whole = hoam.load(model), hoam.load(tmp_path / "m2.hoam")
     np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
 
@@ -75,6 +86,25 @@ def test_fit_validates(folder: Path, tmp_path: Path, error: FailingCommand) -> N
     assert "--validate='none.zarr'" in error(*words, "--validate", "none.zarr")
     assert hoam_command(*words, "--validate", truth, "--patience", 1000) == 0
     assert np.isfinite(hoam.load(model).history["validation"]).all()
+
+
+def test_losses_by_name(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
+    def loss_of(name: str, *words: object) -> object:
+        path = tmp_path / f"{name}.hoam"
+        sizes = ("--iterations", 2, "--width", 8, "--depth", 2, "--no-progress")
+        assert hoam_command("fit", folder / "truth.zarr", "-o", path, "--loss", name, *words, *sizes) == 0
+        return json.loads(provenance_of(hoam.load(path)).configuration)["loss"]["kind"]
+
+    assert loss_of("action-matching") == "ActionMatching"
+    assert loss_of("dice", "--epsilon", 0.1) == "DICE"
+    assert hoam.load(tmp_path / "dice.hoam").learned.epsilon == 0.1
+    assert loss_of("moment-matching", "--structure", "field") == "MomentMatching"
+    words = ("fit", folder / "truth.zarr", "-o", tmp_path / "m.hoam", "--loss")
+    assert "rates=True" in error(*words, "velocity-matching", "--structure", "kinetic")
+    assert "--recipe='paper' has a loss of its own" in error(*words, "dice", "--recipe", "paper")
+    assert "--epsilon=0.1 does not go with" in error(
+        *words, "moment-matching", "--structure", "field", "--epsilon", 0.1
+    )
 
 
 def test_float64_says_how_to_enable_it_on_the_command_line(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
@@ -136,4 +166,9 @@ def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path
     assert last_line.endswith(f"was written to {str(model)!r}; --resume goes on from there")
     assert "Traceback" not in log.read_text()
     assert n_iterations(model) % 100 == 0
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["log", "model.hoam", "model.hoam.checkpoint"]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == [
+        "log",
+        "model.hoam",
+        "model.hoam.checkpoint",
+        "model.hoam.config.toml",
+    ]

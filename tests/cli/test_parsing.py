@@ -89,7 +89,14 @@ def test_home_folder_in_every_path(folder: Path, tmp_path: Path, monkeypatch: py
         (tmp_path / name).symlink_to(folder / name)
     assert hoam_command("compare", "~/held.zarr", "~/pred.zarr", "--floor=~/held.zarr", "--output=~/scores.zarr") == 0
     assert hoam_command("simulate", "duffing", "-p", "mu=1.3", "--samples", 4, "--times", "0,1", "-o", "~/d.zarr") == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"held.zarr", "pred.zarr", "scores.zarr", "d.zarr"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "held.zarr",
+        "pred.zarr",
+        "scores.zarr",
+        "scores.zarr.config.toml",
+        "d.zarr",
+        "d.zarr.config.toml",
+    }
 
 
 def test_existing_output_needs_overwrite(
@@ -127,4 +134,4 @@ def test_overwrite_replaces_only_what_it_may(folder: Path, tmp_path: Path, error
     assert "did not write" in error(*words, tmp_path / "letters", "-p", "mu=1.3")
     assert "did not write" in error("demo", "--overwrite", "-o", tmp_path / "letters")
     assert "also an input" in error(*words, folder / "held.zarr", "--initial", folder / "held.zarr")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "some.zarr"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "some.zarr", "some.zarr.config.toml"]

@@ -1,6 +1,9 @@
 """The code in the README and the docs runs (at small size), and what they promise exists."""
 
+import dataclasses
+import inspect
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import pytest
 from repository import ROOT
 
 from hoam_plugin import ensembles, registry, simulators
+from hoam_plugin.cli.fit import fit
+from hoam_plugin.cli.simulate import simulate
 from hoam_plugin.registry import rebuild_stepper
 
 # Sizes only: everything else runs as written.
@@ -129,6 +134,24 @@ def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(scope["figure"].axes) > 1
     assert scope["samples"].sizes["component"] == 2
     assert scope["mean"]["v"].attrs == truth["v"].attrs
+
+
+def test_docs_of_the_command_line(tmp_path: Path) -> None:
+    scope = run("docs/howto/command_line.md", {})
+    assert scope["energy"].shape == (1, 5)
+    page = (ROOT / "docs" / "howto" / "command_line.md").read_text()
+    (campaign,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    tables = tomllib.loads(campaign)
+    # Every option is known to its command.
+    for name, command in {"simulate": simulate, "fit": fit}.items():
+        known = {*inspect.signature(command).parameters}
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            known |= (
+                {field.name for field in dataclasses.fields(parameter.default)}
+                if dataclasses.is_dataclass(parameter.default)
+                else set()
+            )
+        assert tables[name].keys() <= known
 
 
 def test_docs_of_my_codes_output() -> None:

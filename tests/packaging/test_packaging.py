@@ -1,5 +1,6 @@
 """The wheel: what is in it, that it imports away from the checkout, and that importing stays light."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,7 @@ from repository import ROOT
 
 import hoam_plugin as hoam
 
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 HEAVY = ("jax_md", "diffrax", "matplotlib", "ott", "zarr", "flax", "optax", "interpax", "netCDF4", "dask")
 
 
@@ -61,10 +63,25 @@ def python(code: str, *, path: Path, cwd: Path) -> str:
 
 def test_the_wheel_installs_one_top_level_module(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"hoam_plugin", "hoam_plugin-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"hoam_plugin", f"hoam_plugin-{VERSION}.dist-info"}
     assert {"hoam_plugin/py.typed", "hoam_plugin/simulators/__init__.py", "hoam_plugin/adapters/__init__.py"} <= set(
         names
     )
+
+
+def test_the_wheel_holds_the_surrogates_that_come_with_the_package(wheel, installed, tmp_path):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = {p.name for p in (ROOT / "hoam_plugin" / "shipped" / "models").iterdir()}
+    assert {"two_stream.hoam", "scores.json"} <= files
+    assert {f"hoam_plugin/shipped/models/{name}" for name in files} <= names
+    code = "import hoam_plugin as hoam; print(hoam.pretrained('two_stream').ranges)"
+    assert python(code, path=installed, cwd=tmp_path).strip() == "{'mu': (1.2, 1.9)}"
+
+
+def test_changelog_and_citation_have_the_version():
+    changelog, citation = (ROOT / "CHANGELOG.md").read_text(), (ROOT / "CITATION.cff").read_text()
+    assert re.search(rf"^## \[{re.escape(VERSION)}\]", changelog, re.MULTILINE)
+    assert f"\nversion: {VERSION}\n" in citation
 
 
 def modules() -> set[str]:
@@ -84,16 +101,15 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel):
 
 
 def test_the_wheel_declares_its_entry_points(wheel):
-    text = zipfile.ZipFile(wheel).read("hoam_plugin-0.1.0.dist-info/entry_points.txt").decode()
+    text = zipfile.ZipFile(wheel).read(f"hoam_plugin-{VERSION}.dist-info/entry_points.txt").decode()
     assert "hoam = hoam_plugin.cli:main" in text
     assert "two_stream = hoam_plugin.simulators:two_stream" in text
     assert "hoam = hoam_plugin.accessor:EnsembleEngine" in text
 
 
 def test_the_version_is_that_of_the_metadata(installed, tmp_path):
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert python("import hoam_plugin; print(hoam_plugin.__version__)", path=installed, cwd=tmp_path).strip() == wanted
-    assert hoam.__version__ == wanted  # editable
+    assert python("import hoam_plugin; print(hoam_plugin.__version__)", path=installed, cwd=tmp_path).strip() == VERSION
+    assert hoam.__version__ == VERSION  # editable
 
 
 def test_every_module_of_the_wheel_imports_away_from_the_checkout(installed, tmp_path):

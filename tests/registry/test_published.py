@@ -114,7 +114,7 @@ def test_a_published_surrogate_stands_beside_the_simulator(
     assert command(["list"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line.startswith("two_stream ")] == [
-        "two_stream mu x, v 0 to 40 0.05 simulator distribution hoam-plugin 0.1.0",
+        f"two_stream mu x, v 0 to 40 0.05 simulator distribution hoam-plugin {hoam.__version__}",
         "two_stream mu 1.2 to 1.8 x, v 0 to 4 0.032 surrogate distribution hoam-fast-plasma 2.1",
     ]
 

@@ -326,7 +326,10 @@ def test_the_same_key_gives_the_same_surrogate_whatever_the_cores(monkeypatch: p
     assert_same(corrected(choices, model), first)
 
 
-def test_runs_on_disk_and_a_bar_of_progress_change_nothing(tmp_path: Path, capsys: Any) -> None:
+def test_runs_on_disk_and_a_bar_of_progress_change_nothing(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hoam_plugin._internal.progress_lines.EVERY", 0.0)
     choices, model, first = put_right()
     hoam.ensemble.save(choices.runs.ensemble, tmp_path / "runs.zarr")
     lazy = dataclasses.replace(choices.runs, ensemble=hoam.ensemble.load(tmp_path / "runs.zarr", lazy=True))
