@@ -135,6 +135,10 @@ def lowest(session: nox.Session) -> None:
     script = str(ROOT / "tests" / "packaging" / "first_steps.py")
     with session.chdir(session.create_tmp()):
         run(session, "python", script)
+        words = ("two_stream", "-p", "mu=1.25", "--times", "0,1", "--samples", "64", "--overwrite", "-o", "first.zarr")
+        run(session, "hoam", "simulate", *words)
+        run(session, "hoam", "simulate", "--config", "first.zarr.config.toml", "--overwrite", "-o", "again.zarr")
+        session.run("hoam", "compare", "first.zarr", "again.zarr", "--json", silent=True)
 
 
 def lowest_versions() -> Iterator[str]:

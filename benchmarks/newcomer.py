@@ -31,8 +31,8 @@ rng, times, theta = np.random.default_rng(0), np.linspace(0.0, 2.0, 41), np.arra
 x = np.empty((theta.size, times.size, 2_000), np.float32)
 x[:, 0] = rng.normal(0.0, 0.5, (theta.size, 2_000))
 for i, dt in enumerate(np.diff(times)):
-    noise = 0.3 * np.sqrt(dt) * rng.normal(size=x[:, i].shape)
-    x[:, i + 1] = x[:, i] + (theta[:, None] * x[:, i] - x[:, i] ** 3) * dt + noise
+    force = theta[:, None] * x[:, i] - x[:, i] ** 3
+    x[:, i + 1] = x[:, i] + force * dt + 0.3 * np.sqrt(dt) * rng.normal(size=force.shape)
 np.savez("samples.npz", x=x, time=times, theta=theta)
 """
 

@@ -100,9 +100,11 @@ def _training(history: xr.Dataset | None) -> dict[str, object] | None:
     """How it was trained, and how that ended."""
     if history is None or not history.sizes.get("iteration"):
         return None
-    seconds = {"seconds": float(history["seconds"].sum())} if "seconds" in history else {}
+    iterations = int(history["iteration"][-1]) + 1
+    # Of a history that was thinned, too.
+    seconds = {"seconds": float(history["seconds"].mean()) * iterations} if "seconds" in history else {}
     return {
-        "iterations": int(history["iteration"][-1]) + 1,
+        "iterations": iterations,
         "loss": float(history["loss"][-1]),
         **seconds,
         **{str(name): value for name, value in history.attrs.items()},

@@ -42,6 +42,9 @@ def main(folder: Path) -> None:
     learned = hoam.simulate(model, {"mu": [1.2, 1.5]}, times, initial=truth, **runs)
     scores = hoam.compare(truth.isel(time=[0, 3, -1]).drop_vars("quadrature_weight"), learned)
     assert np.isfinite(scores["sliced_wasserstein"].sel(reference="surrogate")).all()
+    with hoam.use_surrogate("two_stream", hoam.pretrained("two_stream")):
+        shipped = hoam.simulate("two_stream", {"mu": [1.25]}, times, **runs)
+    assert np.isfinite(shipped["x"]).all()
 
 
 if __name__ == "__main__":
