@@ -44,4 +44,4 @@ def _noise(learned: LearnedDynamics, options: Options) -> str:
 def _trained(history: xr.Dataset | None) -> str:
     if history is None or not history.sizes.get("iteration"):
         return "unknown"
-    return f"{history.sizes['iteration']} iterations, last loss {float(history['loss'][-1]):.4g}"
+    return f"{int(history['iteration'][-1]) + 1} iterations, last loss {float(history['loss'][-1]):.4g}"
