@@ -20,12 +20,12 @@ def demo(
     progress: bool = True,
     sizes: Annotated[Sizes, Parameter(name="*", show=False)] = DEFAULT,
 ) -> None:
-    """Do all of it in one go on the two-stream instability, within five minutes on two cores, and print the verdict.
+    """Do all of it in one go on the two-stream instability, within two minutes on two cores, and print the verdict.
 
     Args:
         output: folder for ensembles, surrogate, scores and pictures.
         seed: seed of all random numbers.
-        quick: the same with fewer samples, runs, times and iterations, in a third of the time.
+        quick: the same with fewer samples, runs, times and iterations, in half of the time.
         overwrite: replace the folder of an earlier demo once the new one is complete.
         progress: show progress bars.
         sizes: how large it is, see `Sizes`.
