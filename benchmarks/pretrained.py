@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 
 import hoam_plugin as hoam
-from benchmarks import report
+from benchmarks import problems, report
+from benchmarks.problems import steps
 from hoam_plugin import simulators
 from hoam_plugin._internal.files import written_aside
 from hoam_plugin.quadrature import gauss_legendre
@@ -27,13 +28,7 @@ MOST_BYTES = 300_000
 # One of so many iterations stays in the history.
 THINNED = 100
 SEED = 0
-SCORES = {
-    "e.e.": "electric_energy_error",
-    "L1": "histogram_l1",
-    "SW": "sliced_wasserstein",
-    "mean": "mean_error",
-    "covariance": "covariance_error",
-}
+SCORES = {label: score for label, score in problems.SCORES.items() if label != "Sinkhorn"}
 
 
 class Case(NamedTuple):
@@ -56,22 +51,18 @@ class Case(NamedTuple):
     dt: float | None = None
 
 
-def _steps(first: float, last: float, n: int) -> list[float]:
-    return np.linspace(first, last, n).round(6).tolist()
-
-
 _FORCE: dict[str, Any] = {"structure": "kinetic"}
 # Of a force that does not depend on time.
 _STEADY: dict[str, Any] = _FORCE | {"potential": hoam.VectorField(time_harmonics=0)}
 CASES = {
-    "two_stream": Case(simulators.two_stream, {"mu": _steps(1.2, 1.9, 8)}, {"mu": [1.25, 1.85]}, 2000, _FORCE, dt=0.1),
+    "two_stream": Case(simulators.two_stream, {"mu": steps(1.2, 1.9, 8)}, {"mu": [1.25, 1.85]}, 2000, _FORCE, dt=0.1),
     "bump_on_tail": Case(
-        simulators.bump_on_tail, {"mu": _steps(1.3, 2.0, 8)}, {"mu": [1.35, 1.95]}, 2000, _FORCE, dt=0.1
+        simulators.bump_on_tail, {"mu": steps(1.3, 2.0, 8)}, {"mu": [1.35, 1.95]}, 2000, _FORCE, dt=0.1
     ),
     "duffing": Case(simulators.duffing, {"mu": [0.1, 0.15, 0.2, 0.25, 0.3]}, {"mu": [0.12, 0.28]}, 2000, _STEADY),
     "oscillator": Case(simulators.oscillator, {}, {}, 1000, _STEADY),
     "lorenz9": Case(
-        simulators.lorenz9, {"r": _steps(13.5, 14.2, 8)}, {"r": [13.65, 14.05]}, 3000, {"structure": "field"}
+        simulators.lorenz9, {"r": steps(13.5, 14.2, 8)}, {"r": [13.65, 14.05]}, 3000, {"structure": "field"}
     ),
 }
 

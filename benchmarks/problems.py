@@ -56,7 +56,8 @@ class Case(NamedTuple):
     clock: str = "physical"
 
 
-def _steps(first: float, last: float, n: int) -> list[float]:
+def steps(first: float, last: float, n: int) -> list[float]:
+    """Parameters at equal distances."""
     return np.linspace(first, last, n).round(6).tolist()
 
 
@@ -78,7 +79,7 @@ CASES = {
     ),
     "two_stream": Case(
         simulators.two_stream,
-        {"mu": _steps(1.2, 1.9, 8)},
+        {"mu": steps(1.2, 1.9, 8)},
         {"mu": [1.25, 1.85]},
         25_000,
         64,
@@ -89,7 +90,7 @@ CASES = {
     ),
     "bump_on_tail": Case(
         simulators.bump_on_tail,
-        {"mu": _steps(1.3, 2.0, 8)},
+        {"mu": steps(1.3, 2.0, 8)},
         {"mu": [1.35, 1.95]},
         25_000,
         64,
@@ -111,7 +112,7 @@ CASES = {
     ),
     "lorenz9": Case(
         simulators.lorenz9,
-        {"r": _steps(13.5, 14.2, 8)},
+        {"r": steps(13.5, 14.2, 8)},
         {"r": [13.65, 14.05]},
         25_000,
         96,
@@ -122,7 +123,7 @@ CASES = {
     ),
     "lorenz9, samples alone": Case(
         simulators.lorenz9,
-        {"r": _steps(13.5, 14.2, 8)},
+        {"r": steps(13.5, 14.2, 8)},
         {"r": [13.65, 14.05]},
         25_000,
         256,
