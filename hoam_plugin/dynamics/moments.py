@@ -245,8 +245,8 @@ def whitened(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
 
 def _moments(x: Float[np.ndarray, "t n d"]) -> tuple[Float[np.ndarray, "t d"], Float[np.ndarray, "t d d"]]:
     """Means and covariances over the samples, in float64."""
-    # A coordinate after the other, which is how products of them are fast.
-    wide = np.ascontiguousarray(x.swapaxes(1, 2), np.float64)
+    # A coordinate after the other, which is how products of them are fast; a copy, as it is changed below.
+    wide = np.array(x.swapaxes(1, 2), np.float64, order="C")
     means = wide.mean(axis=2)
     wide -= means[:, :, None]
     return means, wide @ wide.swapaxes(1, 2) / wide.shape[2]

@@ -268,7 +268,7 @@ def test_the_command_line_resumes(tmp_path, capsys):
     good = (*words[:3], "mu=0.1,0.2", *words[4:])
     for _ in range(2):
         assert hoam_command(*good, "--resume", "-o", tmp_path / "f.zarr") == 0
-    assert "2 runs x 2 times x 20 samples" in capsys.readouterr().out
+    assert "2 runs x 2 times x 20 samples" in capsys.readouterr().err
     for more in (("-o", tmp_path / "f.nc"), ("--overwrite", "-o", tmp_path / "f.zarr")):
         assert hoam_command(*good, "--resume", *more) == 2
     said = " ".join(capsys.readouterr().err.split())
