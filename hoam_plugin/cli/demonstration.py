@@ -88,7 +88,7 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
             console.print(f"Fitting: {label}")
             with phase(f"train: {label}"):
                 runs = truth
-                if structure == "kinetic" and sizes.samples > 1:
+                if structure == "kinetic":
                     # Enough for its iterations, and half as much to hold.
                     runs = ensembles.subsample(truth, math.ceil(sizes.samples / 2), key=keys[5])
                 models[label] = fit(runs, key=keys[3], structure=structure, training=training, progress=progress)

@@ -24,6 +24,7 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
+from hoam_plugin._types import DTypeLike
 from hoam_plugin.dynamics import Normalisation
 from hoam_plugin.potentials import Embedding, SplinePotential, Weights
 from hoam_plugin.training.coefficients import standardised, weights_of_steps
@@ -90,10 +91,10 @@ class March:
     def _floor(self) -> Float[np.ndarray, "q r"]:
         return _BACKGROUND * self.space.energies(self.space.uniform())
 
-    def compile(self, start: Rows) -> None:
+    def compile(self, n_samples: int, dtype: DTypeLike) -> None:
         """Once for so many samples; marches in several threads that begin together would each do it."""
-        none = np.zeros(self.space.n, start.dtype)
-        _moved(self.potential, self.embedding, jnp.asarray(none), jnp.asarray(start), jnp.zeros((), start.dtype))
+        none, z = jnp.zeros(self.space.n, dtype), jnp.zeros((n_samples, len(self.potential.placed)), dtype)
+        _moved(self.potential, self.embedding, none, z, jnp.zeros((), dtype))
 
     def run(self, populations: Populations, smoothness: float, done: Callable[[], None] = lambda: None) -> Marched:
         """March through one run.

@@ -88,7 +88,7 @@ def _through_all_runs(
     def through(run: int) -> Marched:
         return runs.march.run(runs.populations(run), smoothness, lambda: advance(1))
 
-    runs.march.compile(runs.populations(0).start)
+    runs.march.compile(runs.ensemble.sizes["sample"], runs.normalisation.scale.dtype)
     while True:
         try:
             return smoothness, in_threads(through, range(runs.n))
@@ -139,7 +139,7 @@ def _chosen_smoothness(runs: MarchedRuns, advance: Callable[..., None]) -> tuple
         parts = (np.stack([march.space.moments(density) for density in one.densities]) for one in (half, *quarters))
         trials.append(_Trial(half, tuple(parts)))
 
-    march.compile(trials[0].half.start)
+    march.compile(len(trials[0].half.start), trials[0].half.start.dtype)
 
     def tried(smoothness: float) -> Distances:
         try:
