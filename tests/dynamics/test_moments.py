@@ -109,6 +109,20 @@ def test_whitened_samples_of_correlated_ones() -> None:
     np.testing.assert_allclose(e.T @ e / 50, np.eye(3), atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_samples_are_left_as_they_were(n_dims: int, order: str, dtype: type) -> None:
+    z = np.asarray(np.random.default_rng(0).normal(3.0, 2.0, (50, n_dims)), dtype, order=order)
+    before = z.copy()
+    whitened(z)
+    np.testing.assert_array_equal(z, before)
+    array = ("run", "time", "sample"), np.asarray(z[:, 0]).reshape(1, 5, 10)
+    ds = xr.Dataset({"x": array}, {"time": np.linspace(0, 1, 5)})
+    moment_motion(ds, np.zeros(1), np.ones(1), [False])
+    np.testing.assert_array_equal(ds["x"].values.ravel(), before[:, 0])
+
+
 def test_derivative_of_the_exponential_at_equal_eigenvalues() -> None:
     rng = np.random.default_rng(0)
     for matrix in (np.zeros((3, 3)), np.diag([1.0, 1.0, -2.0]), np.diag([0.0, 8.0, -8.0])):

@@ -37,3 +37,15 @@ def test_subsamples_are_random_reproducible_and_without_replacement(ds):
 def test_a_number_is_no_random_key(ds, as_installed):
     with pytest.raises(TypeError, match=r"key=0 must be a JAX random key, such as jax\.random\.key\(0\)"):
         ensembles.subsample(ds, 3, key=0)
+
+
+@pytest.mark.parametrize("times", [None, [0], [2, 0], [1, 1]], ids=str)
+@pytest.mark.parametrize("rows", [slice(None), slice(1, None, 2), slice(0, 1)], ids=str)
+def test_pieces_of_some_times_and_samples_are_those_of_the_selected_ensemble(ds, tmp_path, times, rows):
+    ensembles.save(ds, tmp_path / "e.zarr")
+    chosen = range(ds.sizes["time"]) if times is None else times
+    wanted = ensembles.samples(ds.isel(time=list(chosen), sample=rows), 1)
+    for whole in (ds, ensembles.load(tmp_path / "e.zarr", lazy=True)):
+        pieces = list(ensembles.slabs(whole, 1, None if times is None else np.asarray(times), rows))
+        np.testing.assert_array_equal(np.concatenate([values for _, values in pieces]), wanted)
+        assert [i for span, _ in pieces for i in range(span.start, span.stop)] == list(range(len(wanted)))
