@@ -14,6 +14,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from hoam_plugin._internal import freed_memory
 from hoam_plugin._internal.checks import detail_of
 from hoam_plugin._internal.logs import LOGGER, without_progress
 from hoam_plugin.cli import configuration
@@ -114,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     with messages_on_stderr(_with_remedy):
         try:
+            freed_memory.keep_little()
             keep_in_new_process()
             app.meta(arguments, exit_on_error=False, print_error=False)
         except (CycloptsError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:

@@ -14,6 +14,7 @@ import xarray as xr
 from rich.console import Console
 
 from hoam_plugin import ensembles, plots, quadrature, registry
+from hoam_plugin._internal import freed_memory
 from hoam_plugin._internal.files import written_aside
 from hoam_plugin._internal.progress import Phase, whole_bar
 from hoam_plugin._internal.stopwatch import Stopwatch, peak_memory
@@ -69,6 +70,7 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
         def phase(name: str) -> Iterator[None]:
             with watch.phase(name), whole.phase(name):
                 yield
+            freed_memory.give_back()
 
         folder.mkdir()
         console.print(f"Simulating {sizes.runs} training runs and, with two seeds, {len(HELD_OUT)} held-out ones")
