@@ -50,7 +50,14 @@ COLUMNS = {
 }
 # By how much the surrogate's larger steps may raise its error.
 _AS_GOOD = 1.25
-_SCORES = ("electric_energy_error", "sliced_wasserstein", "histogram_l1", "mean_error", "covariance_error")
+_SCORES = (
+    "electric_energy_error",
+    "sliced_wasserstein",
+    "histogram_l1",
+    "mean_error",
+    "covariance_error",
+    "pair_distribution_error",
+)
 
 
 # What was measured beside the rows, on the same machine.

@@ -11,9 +11,10 @@ import xarray as xr
 import hoam_plugin as hoam
 from benchmarks import learning, problems
 from benchmarks.problems import CASES
+from hoam_plugin import simulators
 from hoam_plugin.quadrature import gauss_legendre
 
-ENERGY, DISTANCE = "electric_energy_error", "sliced_wasserstein"
+ENERGY, DISTANCE, PAIRS = "electric_energy_error", "sliced_wasserstein", "pair_distribution_error"
 
 
 class Case(NamedTuple):
@@ -92,6 +93,13 @@ def _force(potential: Any, iterations: int) -> Callable[[xr.Dataset, jax.Array],
     return fit
 
 
+def _pair_force(ds: xr.Dataset, key: jax.Array) -> hoam.Surrogate:
+    """The force of pairs that is learned from those that the simulator records."""
+    truth = simulators.lennard_jones_quench()
+    potential = hoam.ParticlePotential(cutoff=truth.cutoff)
+    return hoam.fit(ds, key=key, structure="kinetic", potential=potential, replaces=truth, progress=False)
+
+
 _PLAIN: dict[str, Any] = {"fit": _plain, "learned": "fit", "nodes": 256, "clock": "population"}
 _PLASMA: dict[str, Any] = {
     "intervals": 64,
@@ -158,5 +166,21 @@ EQUAL = {
         nodes=48,
         rates=True,
         counts=(8192, 32_768),
+    ),
+    # A sample is a replica of 64 particles: 100 of them, and as many as make 32 768 particles.
+    "lennard_jones_quench": Case(
+        problems.Case(
+            simulators.lennard_jones_quench, {"kT": [0.6, 0.7, 1.0, 1.3, 1.6]}, {"kT": [0.85]}, 100, 48, 6, {}
+        ),
+        5,
+        320,
+        (13, 16, 20, 27, 40, 80),
+        (13, 16, 20, 27, 40, 80),
+        _pair_force,
+        "pair force, rates",
+        PAIRS,
+        nodes=48,
+        rates=True,
+        counts=(100, 512),
     ),
 }
