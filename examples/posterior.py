@@ -23,11 +23,11 @@ import hoam_plugin as hoam
 NAME = "duffing"
 PARAMETERS = ("mu", "velocity")
 LOW, HIGH = np.asarray([0.12, -10.5], np.float32), np.asarray([0.28, -9.5], np.float32)
-TIMES = np.linspace(0.75, 6.0, 8)
-DT = 0.05
+TIMES = np.linspace(0.75, 4.5, 6)
+DT = 0.15
 # Positions are measured in this unit, in which those of the population are of order 1, with this noise of the means.
 LENGTH, INSTRUMENT = 5.0, 0.01
-N_PARTICLES, N_SAMPLES = 1_000, 500
+N_PARTICLES, N_SAMPLES = 1_000, 250
 
 
 class Setup(NamedTuple):

@@ -30,7 +30,7 @@ class PeriodicInterpolation(diffrax.AbstractLocalInterpolation):
     Example:
         >>> from hoam_plugin.adapters import adept
         >>> y0, change = {"x": jnp.asarray([49.0])}, {"x": jnp.asarray([2.0])}
-        >>> between = adept.PeriodicInterpolation(0.0, 1.0, y0, change, {"x": 50.0})
+        >>> between = adept.PeriodicInterpolation(0.0, 1.0, y0, change, {"x": jnp.asarray(50.0)})
         >>> between.evaluate(jnp.asarray(0.75))["x"].tolist()
         [0.5]
     """

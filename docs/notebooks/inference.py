@@ -112,7 +112,7 @@ of_model = np.sqrt((residuals**2).mean(axis=0))
 print(f"noise of the measurement {noise}, error of the curve by the surrogate {of_model.mean():.3f} on average")
 
 # %%
-grid = np.linspace(1.3, 1.45, 7 if small else 151)
+grid = np.linspace(1.355, 1.385, 7 if small else 121)
 on_grid = np.stack([np.asarray(curve(jnp.asarray(mu))) for mu in grid.tolist()])
 
 

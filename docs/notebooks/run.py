@@ -76,6 +76,10 @@ def tidy(outputs: list[NotebookNode]) -> list[NotebookNode]:
         if "image/png" in data:
             output.data, output.metadata = {"image/png": smaller(data["image/png"])}, {}
             kept.append(output)
+        elif output.get("name") == "stderr":
+            # Warnings by their text alone, without the place in the source.
+            output.text = "".join(f"{warning}\n" for warning in re.findall(r"\w*Warning: .*", output.text))
+            kept += [output] if output.text else []
         elif output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
             kept[-1].text += output.text
         elif "text/plain" in data and not data["text/plain"].startswith(("<matplotlib", "[<matplotlib", "Text(")):

@@ -96,8 +96,7 @@ plots.phase_space(held, learned, times=[0, 1, 2, 6])
 # %% [markdown]
 # ## What a surrogate is for
 #
-# The share of particles in the right well at the end, over $\theta$: 41 runs that the code would have to do one by one,
-# and its derivative, which the code could not give at all.
+# The share of particles in the right well at the end, over $\theta$: 41 runs that the code would have to do one by one.
 
 # %%
 start = learned.isel(time=[0])

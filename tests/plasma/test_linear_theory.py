@@ -62,7 +62,7 @@ def test_lines_end_where_the_recorded_energy_ends_to_grow_or_fall() -> None:
     np.testing.assert_allclose(wave.energy, start * np.exp(rate * wave.times))
     assert wave.energy[-1] <= 0.6 < wave.energy[-1] * np.exp(rate * 0.5)
     assert other is None
-    damped = np.maximum(np.exp(-0.3 * TIMES), 1e-3)
+    damped = np.maximum(np.exp(-0.3 * TIMES), 1e-4)
     wave = waves_of(of(simulators.landau_damping(), mu=(1.0,)), damped[None])[0]
     assert wave.rate == pytest.approx(-2 * 0.153359, abs=1e-5)
     assert 10 < wave.times[-1] < 30
