@@ -17,7 +17,7 @@ from examples.infer_mu import END, NAME, RANGE, infer, log_energy, observed, pop
 MU = 1.37
 NOISE = 0.05
 # The simulator at its default accuracy and at the largest step whose energy curve is still as accurate as the
-# surrogate's (see results/kinetic_speed.md).
+# surrogate's (see results/force_speed.md).
 _STEPS = {"surrogate": 0.25, "simulator, dt = 0.2": 0.2, "simulator, dt = 0.01": 0.01}
 _TARGET = "simulator, dt = 0.01"
 

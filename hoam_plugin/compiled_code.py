@@ -30,6 +30,9 @@ def keep_compiled_code(folder: str | os.PathLike[str] | None = None) -> Path | N
 
     Returns:
         The folder, or None where nothing is kept.
+
+    Example:
+        >>> folder = hoam.keep_compiled_code()  # doctest: +SKIP
     """
     import jax
     from jax.experimental.compilation_cache import compilation_cache

@@ -104,6 +104,9 @@ def _rule(kind: Kind, n: int, least: int) -> Rule:
 def gauss_legendre(n: int) -> Rule:
     """Gauss-Legendre rule, exact for polynomials up to degree 2n - 1.
 
+    Args:
+        n: number of nodes, at least 1.
+
     Example:
         >>> nodes, weights = hoam.quadrature.gauss_legendre(2).nodes_and_weights()
         >>> nodes.round(4), weights
@@ -114,6 +117,9 @@ def gauss_legendre(n: int) -> Rule:
 
 def simpson(n: int) -> Rule:
     """Composite Simpson rule on n equidistant nodes (n odd, at least 3), exact up to degree 3.
+
+    Args:
+        n: number of nodes.
 
     Raises:
         ValueError: `n` is even, below 3, or no whole number.
@@ -132,6 +138,9 @@ def simpson(n: int) -> Rule:
 def trapezoid(n: int) -> Rule:
     """Composite trapezoidal rule on n equidistant nodes (at least 2), exact up to degree 1.
 
+    Args:
+        n: number of nodes.
+
     Example:
         >>> hoam.quadrature.trapezoid(3).nodes_and_weights()[1]
         array([0.25, 0.5 , 0.25])
@@ -141,6 +150,9 @@ def trapezoid(n: int) -> Rule:
 
 def uniform_random(n: int) -> Rule:
     """Independent uniform times with equal weights: plain action matching.
+
+    Args:
+        n: number of times that an iteration draws, at least 1.
 
     Example:
         >>> rule = hoam.quadrature.uniform_random(8)
@@ -153,6 +165,9 @@ def uniform_random(n: int) -> Rule:
 def low_discrepancy(n: int) -> Rule:
     """The times of a randomly shifted Kronecker sequence with equal weights.
 
+    Args:
+        n: number of times that an iteration draws, at least 1.
+
     Example:
         >>> hoam.quadrature.low_discrepancy(8).draw(key).shape
         (8,)
@@ -162,6 +177,9 @@ def low_discrepancy(n: int) -> Rule:
 
 def trapezoid_weights(times: np.ndarray) -> np.ndarray:
     """Composite trapezoidal weights on arbitrary increasing times, scaled to sum to 1.
+
+    Args:
+        times: at least two, increasing, shape (T,).
 
     Example:
         >>> hoam.quadrature.trapezoid_weights(np.asarray([0.0, 1.0, 4.0]))

@@ -16,7 +16,12 @@ def __dir__() -> list[str]:
 
 
 class Settings(TypedDict):
-    """What `fit` takes by these names."""
+    """What `fit` takes by these names.
+
+    Example:
+        >>> sorted(hoam.recipes.paper())
+        ['loss', 'potential', 'training']
+    """
 
     potential: CoLoRA
     loss: ActionMatching
@@ -30,6 +35,10 @@ def paper(epsilon: float = 0.2, iterations: int = 25_000) -> Settings:
     `quadrature.gauss_legendre(256)` to have the paper's nodes as well. The authors search epsilon over 0, 1e-2 and 5e-2
     with coordinates scaled to [0, 1]; with ours scaled to standard deviation 1, 5e-2 is about 0.2. They take 50 000
     iterations for the chaotic problem. The time derivative acts on the network, as published.
+
+    Args:
+        epsilon: amplitude of the noise, in normalised units.
+        iterations: number of steps of the optimiser.
 
     Example:
         >>> settings = hoam.recipes.paper(epsilon=0.1)
@@ -56,6 +65,10 @@ def quality(epsilon: float = 0.5, iterations: int = 16_000) -> Settings:
 
     Half as wide again, twice the modulations from a larger hyper-network, two harmonics of periodic coordinates. Longer
     training exploits coarse quadrature rules: save the ensemble on `quadrature.gauss_legendre(256)`.
+
+    Args:
+        epsilon: amplitude of the noise, in normalised units.
+        iterations: number of steps of the optimiser.
 
     Example:
         >>> hoam.recipes.quality()["training"].n_samples

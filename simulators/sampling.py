@@ -53,6 +53,11 @@ def quiet_points(key: Key, n: int, n_dims: int = 2) -> Float[Array, "n d"]:
     is no power of two, this is quieter than the first `n` points of a Sobol sequence of as many dimensions: linear
     growth rates of a plasma (1e5 particles, amplitude 1e-4) scatter by 1 % from key to key instead of 5 %.
 
+    Args:
+        key: JAX random key.
+        n: number of points.
+        n_dims: coordinates of each.
+
     Raises:
         ValueError: `n_dims` outside 2 to 6.
 
@@ -108,6 +113,12 @@ def _to_unit(bits: UInt32[Array, " n"]) -> Float[Array, " n"]:
 def uniform_points(key: Key, n: int, n_dims: int, start: str) -> Float[Array, "n d"]:
     """Points in the unit cube for a "quiet" or a "random" start.
 
+    Args:
+        key: JAX random key.
+        n: number of points.
+        n_dims: coordinates of each.
+        start: "quiet" for `quiet_points`, "random" for independent ones.
+
     Example:
         >>> simulators.sampling.uniform_points(key, 1000, 3, "quiet").shape
         (1000, 3)
@@ -121,6 +132,12 @@ def cosine_density_quantile(
     """Positions x in [0, length) whose density is 1 + amplitude cos(2 pi mode x / length), |amplitude| < 1.
 
     Inverts the cumulative density x/L + a/(2 pi m) sin(2 pi m x/L) = u by safeguarded Newton steps.
+
+    Args:
+        u: points in [0, 1), shape (n,).
+        length: period L.
+        amplitude: a.
+        mode: wavelengths m in the period.
 
     Example:
         >>> x = simulators.sampling.cosine_density_quantile(jnp.asarray([0.25, 0.5]), 50.0, 0.0, 1)
@@ -142,6 +159,12 @@ def gaussian_mixture_quantile(
     u: Float[Array, " n"], weights: tuple[float, ...], means: tuple[float, ...], widths: tuple[float, ...]
 ) -> Float[Array, " n"]:
     """Samples of a mixture of normals: [0, 1] is cut in proportion to the weights, each piece mapped to its normal.
+
+    Args:
+        u: points in [0, 1), shape (n,).
+        weights: shares of the normals, of any sum.
+        means: of each normal.
+        widths: standard deviation of each.
 
     Example:
         >>> beams = {"weights": (0.5, 0.5), "means": (-3.0, 3.0), "widths": (1.0, 1.0)}

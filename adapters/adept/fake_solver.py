@@ -26,6 +26,13 @@ class PeriodicInterpolation(diffrax.AbstractLocalInterpolation):
         y0: entries at the start.
         change: their changes, the short way round.
         periods: of the entries that have one.
+
+    Example:
+        >>> from hoam_plugin.adapters import adept
+        >>> y0, change = {"x": jnp.asarray([49.0])}, {"x": jnp.asarray([2.0])}
+        >>> between = adept.PeriodicInterpolation(0.0, 1.0, y0, change, {"x": jnp.asarray(50.0)})
+        >>> between.evaluate(jnp.asarray(0.75))["x"].tolist()
+        [0.5]
     """
 
     t0: PyTree  # type: ignore[misc]

@@ -47,7 +47,7 @@ def from_terms(
         solver: name of a diffrax solver, or one as an object; see `DiffraxStepper`.
         stepsize_controller: None, (rtol, atol) or a diffrax controller; see `DiffraxStepper`.
         additive: whether the diffusion does not depend on y; None finds out.
-        known: (t, y, args) -> dy/dt, a part of the drift that a kinetic surrogate need not learn.
+        known: (t, y, args) -> dy/dt, a part of the drift that a learned force need not have.
 
     Raises:
         TypeError: terms of another kind or a function that makes them, one name in the place of a list, or an `initial`

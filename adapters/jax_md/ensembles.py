@@ -60,6 +60,11 @@ def nve(
             box, mass or shape of positions than trained, a missing parameter, a parameter or time outside its range (as
             `on_extrapolation` says; traced values give NaN, see `check`), or a changed parameter that was not trained.
         FloatingPointError: outside of compiled code, NaN from the surrogate.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.nve(liquid, shift, 0.02, parameters={"kT": 0.2})
+        >>> apply_fn(init_fn(key, places, 0.2)).position.shape
+        (16, 2)
     """
     return _pair("nve", surrogate, shift_fn, dt, {}, parameters, beyond, sim_kwargs)
 
@@ -92,6 +97,11 @@ def nvt_langevin(
 
     Raises:
         ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.nvt_langevin(liquid, shift, 0.02, 0.2, gamma=1.0)
+        >>> apply_fn(init_fn(key, places, mass=1.0)).position.shape
+        (16, 2)
     """
     return _pair("nvt_langevin", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond, sim_kwargs)
 
@@ -106,7 +116,22 @@ def brownian(
     parameters: Parameters | None = None,
     beyond: Beyond = "raise",
 ) -> Pair:
-    """`jax_md.simulate.brownian` with a surrogate of positions alone; arguments and errors as in `nvt_langevin`."""
+    """`jax_md.simulate.brownian` with a surrogate of positions alone; arguments and errors as in `nvt_langevin`.
+
+    Args:
+        surrogate: see `nve`; of positions alone.
+        shift_fn: see `nve`.
+        dt: time step.
+        kT: temperature: the surrogate's parameter of that name, if it has one.
+        gamma: friction: the surrogate's parameter of that name, if it has one.
+        parameters: see `nve`.
+        beyond: see `nve`.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.brownian(gas, shift, 0.02, 0.2)
+        >>> apply_fn(init_fn(key, places)).position.shape
+        (16, 2)
+    """
     return _pair("brownian", surrogate, shift_fn, dt, {"kT": kT, "gamma": gamma}, parameters, beyond, {})
 
 
@@ -144,6 +169,11 @@ def nvt_nose_hoover(
 
     Raises:
         ImportError, TypeError, ValueError, FloatingPointError: see `nve`.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.nvt_nose_hoover(liquid, shift, 0.02, 0.2)
+        >>> apply_fn(init_fn(key, places)).position.shape
+        (16, 2)
     """
     chain = (chain_length, dt * 100 if tau is None else tau)
     return _pair("nvt_nose_hoover", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond, sim_kwargs, chain)
@@ -162,6 +192,20 @@ def nvk(
     """`jax_md.simulate.nvk` with a surrogate; arguments and errors as in `nvt_langevin`.
 
     What the thermostat does is part of the learned dynamics, which keep the kinetic energy as well as that was learned.
+
+    Args:
+        surrogate: see `nve`.
+        shift_fn: see `nve`.
+        dt: time step.
+        kT: temperature: that of the initial momenta, and the surrogate's parameter of that name, if it has one.
+        parameters: see `nve`.
+        beyond: see `nve`.
+        sim_kwargs: see `nve`.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.nvk(liquid, shift, 0.02, 0.2)
+        >>> apply_fn(init_fn(key, places)).position.shape
+        (16, 2)
     """
     return _pair("nvk", surrogate, shift_fn, dt, {"kT": kT}, parameters, beyond, sim_kwargs)
 
@@ -190,6 +234,11 @@ def temp_rescale(
         parameters: see `nve`.
         beyond: see `nve`.
         sim_kwargs: ignored, as jax-md does.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.temp_rescale(liquid, shift, 0.02, 0.2, window=0.1, fraction=1.0)
+        >>> apply_fn(init_fn(key, places)).position.shape
+        (16, 2)
     """
     constants = {"kT": kT, "window": window, "fraction": fraction}
     return _pair("temp_rescale", surrogate, shift_fn, dt, constants, parameters, beyond, sim_kwargs)
@@ -217,6 +266,11 @@ def temp_berendsen(
         parameters: see `nve`.
         beyond: see `nve`.
         sim_kwargs: ignored, as jax-md does.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.temp_berendsen(liquid, shift, 0.02, 0.2, tau=1.0)
+        >>> apply_fn(init_fn(key, places)).position.shape
+        (16, 2)
     """
     return _pair("temp_berendsen", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond, sim_kwargs)
 
@@ -232,7 +286,23 @@ def temp_csvr(
     beyond: Beyond = "raise",
     **sim_kwargs: Any,
 ) -> Pair:
-    """`jax_md.simulate.temp_csvr` with a surrogate; arguments and errors as in `temp_berendsen`."""
+    """`jax_md.simulate.temp_csvr` with a surrogate; arguments and errors as in `temp_berendsen`.
+
+    Args:
+        surrogate: see `nve`.
+        shift_fn: see `nve`.
+        dt: time step.
+        kT: see `temp_berendsen`.
+        tau: see `temp_berendsen`.
+        parameters: see `nve`.
+        beyond: see `nve`.
+        sim_kwargs: see `nve`.
+
+    Example:
+        >>> init_fn, apply_fn = jax_md.temp_csvr(liquid, shift, 0.02, 0.2, tau=1.0)
+        >>> apply_fn(init_fn(key, places)).position.shape
+        (16, 2)
+    """
     return _pair("temp_csvr", surrogate, shift_fn, dt, {"kT": kT, "tau": tau}, parameters, beyond, sim_kwargs)
 
 

@@ -20,7 +20,12 @@ _GROWTH, _LEAST = 1.5, 2
 
 
 class NeighborListOverflowError(RuntimeError):
-    """A neighbour list had too little room for the neighbours that there were, so that the forces are wrong."""
+    """A neighbour list had too little room for the neighbours that there were, so that the forces are wrong.
+
+    Example:
+        >>> issubclass(jax_md.NeighborListOverflowError, RuntimeError)
+        True
+    """
 
 
 class CellSize:

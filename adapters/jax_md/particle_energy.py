@@ -63,6 +63,11 @@ def learned_energy(
             not known, or masses differ. From `energy_fn`: a missing parameter or, where forces depend on time, `t`; a
             parameter outside its range (as `on_extrapolation` says); another number of axes, or of particles than the
             species.
+
+    Example:
+        >>> energy_of = jax_md.learned_energy(liquid, displacement, parameters={"kT": 0.2})
+        >>> energy_of(places).shape
+        ()
     """
     return _Learned.of(surrogate, displacement_fn, gamma, mass, parameters).energy
 
@@ -78,6 +83,18 @@ def learned_force(
     """The forces of `learned_energy`, of shape (N, dim), at half the cost of its gradient; arguments are the same.
 
     For displacements in real coordinates, along which forces act.
+
+    Args:
+        surrogate: see `learned_energy`.
+        displacement_fn: see `learned_energy`.
+        gamma: see `learned_energy`.
+        mass: see `learned_energy`.
+        parameters: see `learned_energy`.
+
+    Example:
+        >>> force = jax_md.learned_force(liquid, displacement, parameters={"kT": 0.2})
+        >>> force(places).shape
+        (16, 2)
     """
     return _Learned.of(surrogate, displacement_fn, gamma, mass, parameters).force
 

@@ -46,6 +46,12 @@ def replacing(name: str, surrogate: Surrogate, **options: Any) -> Iterator[None]
         ImportError: without the extra `jax-md`.
         TypeError: not a surrogate, or a name that is no string.
         ValueError: another name, or variables that are not those of the ensemble.
+
+    Example:
+        >>> with jax_md.replacing("nvt_langevin", liquid):
+        ...     init_fn, apply_fn = simulate.nvt_langevin(energy_fn, shift, 0.02, 0.2, gamma=1.0)
+        >>> init_fn(key, places).position.shape
+        (16, 2)
     """
     if not isinstance(name, str):
         raise TypeError(f"name is a {type(name).__name__} and must be the name of an ensemble, such as 'nvt_langevin'")

@@ -88,6 +88,11 @@ def from_simulation(
             float64 positions without `jax_enable_x64`.
         ValueError: a simulation that is not supported, such as `npt_nose_hoover`, an argument that is missing or out of
             its range, several periods, a `box` that is not that of `shift_fn`, or no pressure to record.
+
+    Example:
+        >>> stepper = jax_md.from_simulation(simulate.brownian, energy_fn, shift, **spheres)
+        >>> stepper.parameters, [v.name for v in stepper.variables]
+        (('kT',), ['position'])
     """
     jax_md_simulate()
     takes = arguments.arguments_of_simulation(simulation)

@@ -37,6 +37,10 @@ class JaxMDStepper:
         system: functions, constants and particles.
         dt: default time step.
         horizon: default time range.
+
+    Example:
+        >>> type(fluid).__name__, fluid.parameters, fluid.period
+        ('JaxMDStepper', ('kT',), 4.0)
     """
 
     neighbors: PyTree

@@ -82,8 +82,16 @@ def _velocity(state: SystemState) -> jax.Array:
 def check(state: StateT) -> StateT:
     """The state, after checking that it is finite: to be called outside of compiled loops, which cannot raise.
 
+    Args:
+        state: of a surrogate in jax-md's place, or any pytree.
+
     Raises:
         FloatingPointError: it holds NaN or infinities.
+
+    Example:
+        >>> init_fn, _ = jax_md.nvt_langevin(liquid, shift, 0.02, 0.2, gamma=1.0)
+        >>> jax_md.check(init_fn(key, places)).position.shape
+        (16, 2)
     """
     for name in ("position", "momentum"):
         values = getattr(state, name, None)

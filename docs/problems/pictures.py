@@ -16,6 +16,7 @@ from PIL import Image, ImageSequence
 import hoam_plugin as hoam
 from hoam_plugin import simulators
 from hoam_plugin.plots import animation, new_figure
+from hoam_plugin.plots.parts import axis_label
 from hoam_plugin.steppers import Stepper
 
 FOLDER = Path(__file__).parent
@@ -35,8 +36,8 @@ def phase_space(ds: xr.Dataset, at: list[float], bounds: list[tuple[float, float
         snapshot = ds.isel(run=0).sel(time=t, method="nearest")
         panel.hist2d(snapshot["x"].values, snapshot["v"].values, bins=bins, range=bounds, cmap="magma", rasterized=True)
         panel.set_title(f"t = {t:g}")
-        panel.set_xlabel("x")
-    panels[0].set_ylabel("v")
+        panel.set_xlabel(axis_label(ds, "x"))
+    panels[0].set_ylabel(axis_label(ds, "v"))
     return figure
 
 
@@ -58,7 +59,8 @@ def landau_damping() -> Figure:
     figure = new_figure(8, 3)
     for panel, amplitude, title in zip(figure.subplots(1, 2), (1e-3, 0.5), ("weak", "strong"), strict=True):
         wave = simulators.landau_damping(k=0.5, amplitude=amplitude, solver="grid")
-        energy = run(wave, {"mu": [1.0]}, times, 10)["field_energy"].values[0]
+        ds = run(wave, {"mu": [1.0]}, times, 10)
+        energy = ds["field_energy"].values[0]
         panel.semilogy(times, energy, "k", linewidth=1)
         if amplitude < 0.1:
             panel.semilogy(
@@ -66,8 +68,8 @@ def landau_damping() -> Figure:
             )
             panel.legend(frameon=False)
         panel.set_title(f"amplitude {amplitude:g} ({title})")
-        panel.set_xlabel("t")
-    figure.axes[0].set_ylabel("field energy")
+        panel.set_xlabel(axis_label(ds, "time"))
+    figure.axes[0].set_ylabel("field energy per electron")
     return figure
 
 
@@ -79,7 +81,7 @@ def strong_landau() -> Figure:
     panel = figure.subplots()
     for mu, curve in zip(ds["mu"].values, ds["electric_energy"].values, strict=True):
         panel.semilogy(times, curve, label=f"mu = {mu:g}")
-    panel.set(xlabel="t", ylabel="electric energy")
+    panel.set(xlabel=axis_label(ds, "time"), ylabel="electric energy per particle")
     panel.legend(frameon=False)
     return figure
 

@@ -24,12 +24,20 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "mathml",
+    "notebooks",
     "repository_pages",
 ]
 
 # Pages lie where they are read in the repository.
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "benchmarks/**.md"]
+include_patterns = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/**.md",
+    "docs/notebooks/*.ipynb",
+    "benchmarks/**.md",
+]
 html_additional_pages = {"index": "to_the_landing_page.html"}
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]

@@ -4,7 +4,6 @@ import inspect
 import re
 
 from docutils import nodes
-from pygments.lexers.special import TextLexer
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -53,7 +52,6 @@ def public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.add_lexer("mermaid", TextLexer)  # drawn in the repository's web view; here its text can be read as it is
     app.connect("autodoc-process-docstring", as_written)
     app.connect("autodoc-process-signature", named_types)
     app.connect("missing-reference", public_name)

@@ -54,6 +54,13 @@ def fit_baseline(
         ValueError: not a valid ensemble, fewer than two times, a variable without spread, a conservative network, or no
             stepper that has the variables of the ensemble and starts at its first saved time.
         TrainingDivergedError: a non-finite loss.
+
+    Example:
+        >>> from hoam_plugin import baselines
+        >>> training = hoam.Training(iterations=2, n_samples=16)
+        >>> flow = baselines.fit_baseline(truth, baselines.CFM(), key=key, training=training, progress=False)
+        >>> type(flow).__name__, flow.parameters
+        ('SnapshotStepper', ('mu',))
     """
     network, training = VectorField() if network is None else network, Training() if training is None else training
     of_type("method", method, (CFM, NCSM))

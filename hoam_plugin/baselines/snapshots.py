@@ -51,6 +51,13 @@ class SnapshotStepper:
         trained: the ranges of parameters and times that it was trained on.
         provenance: the training configuration and history.
         snapshots: says that samples of different times are unrelated.
+
+    Example:
+        >>> from hoam_plugin import baselines
+        >>> training = hoam.Training(iterations=2, n_samples=16)
+        >>> flow = baselines.fit_baseline(truth, baselines.CFM(), key=key, training=training, progress=False)
+        >>> flow.snapshots
+        True
     """
 
     weights: Weights

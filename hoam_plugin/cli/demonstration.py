@@ -108,12 +108,12 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
             _draw(folder, held, predictions, floor, neighbours, models)
         with phase("write files"):
             ensembles_by_name = {"truth": held, "floor": floor}
-            ensembles_by_name |= {f"surrogate_{STRUCTURES[label]}": ds for label, ds in predictions.items()}
+            ensembles_by_name |= {f"surrogate_{label}": ds for label, ds in predictions.items()}
             for name, ds in ensembles_by_name.items():
                 ensembles.save(ds, folder / f"{name}.zarr")
             ensembles.write(scores, folder / "scores.zarr")
             models["force"].save(folder / DEMO_FILES[0])
-            models["potential"].save(folder / "gradient.hoam")
+            models["potential"].save(folder / "potential.hoam")
 
         _print_verdict(console, scores, held, predictions)
         console.print("\nWall time\n")
@@ -165,7 +165,7 @@ def _print_verdict(console: Console, scores: xr.Dataset, held: xr.Dataset, predi
     """Tables, and what they say in one sentence."""
     console.print("\nScores (0 is perfect; the noise floor is what two runs of the simulator differ by)\n")
     console.print(verdict_table(scores))
-    console.print("\nforce: from recorded accelerations, around exact kinematics; potential: HOAM, from samples alone")
+    console.print("\nforce: from recorded accelerations, around exact kinematics; potential: from samples alone")
     console.print("\nEnergy at saturation, by the same call of the name before and after the swap\n")
     console.print(_saturation_table(held, predictions))
     console.print(f"\n{_in_one_sentence(scores)}")
@@ -198,10 +198,10 @@ def _draw(
         plots.save_figure(plots.phase_space(held, predictions, run=run), folder / f"phase_space_mu_{mu:g}.png")
     figure = plots.energy_curves(held, predictions, floor=floor, training=training)
     plots.save_figure(figure, folder / "energy.png")
-    for label, structure in STRUCTURES.items():
+    for label in STRUCTURES:
         history = models[label].history
         assert history is not None
-        plots.save_figure(plots.loss_history(history), folder / f"loss_{structure}.png")
+        plots.save_figure(plots.loss_history(history), folder / f"loss_{label}.png")
     plots.animation(held, next(iter(predictions.values())), folder / "phase_space.gif")
 
 

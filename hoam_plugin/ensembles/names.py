@@ -20,6 +20,9 @@ _BOOKKEEPING = """
 def variable_names(ds: xr.Dataset) -> list[str]:
     """Names of the sample variables, in the Dataset's order; recorded rates (`rate_of` set) are not among them.
 
+    Args:
+        ds: an ensemble.
+
     Example:
         >>> hoam.ensemble.variable_names(truth)
         ['x', 'v']
@@ -38,6 +41,9 @@ def parameter_names(ds: xr.Dataset) -> list[str]:
 
     An index called `run` is not one, nor is bookkeeping: whole numbers under a name such as `seed`, `index` or
     `member`. The attribute `role` of the coordinate, "parameter" or "label", overrules this.
+
+    Args:
+        ds: an ensemble.
 
     Example:
         >>> hoam.ensemble.parameter_names(truth)

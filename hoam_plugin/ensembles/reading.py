@@ -21,6 +21,10 @@ def parameters(ds: xr.Dataset, run: int) -> dict[str, float]: ...
 def parameters(ds: xr.Dataset, run: int | None = None) -> dict[str, np.ndarray] | dict[str, float]:
     """Physics parameters as name to column over runs, or to the one value of `run`; truth values are 1 and 0.
 
+    Args:
+        ds: an ensemble.
+        run: index of a run; None for all of them.
+
     Example:
         >>> hoam.ensemble.parameters(truth)
         {'mu': array([1.2, 1.4, 1.6])}
@@ -35,6 +39,12 @@ def samples(
     ds: xr.Dataset, run: int, time: int | slice | np.ndarray = slice(None), rows: slice = slice(None)
 ) -> np.ndarray:
     """The sample variables of one run side by side: shape (time, sample, D), or (sample, D) for one time index.
+
+    Args:
+        ds: an ensemble.
+        run: index of a run.
+        time: index of a saved time, or a slice or an array of them.
+        rows: a slice of the samples.
 
     Example:
         >>> hoam.ensemble.samples(truth, 0).shape

@@ -16,6 +16,9 @@ PlainAttributes = Mapping[str, Mapping[str, object]]
 def variables(ds: xr.Dataset) -> tuple[Variable, ...]:
     """The sample variables, described from the attributes of the Dataset.
 
+    Args:
+        ds: an ensemble.
+
     Example:
         >>> [(v.name, v.period) for v in hoam.ensemble.variables(truth)]
         [('x', 50.0), ('v', None)]

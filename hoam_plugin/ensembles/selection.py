@@ -20,6 +20,10 @@ def sel_run(ds: xr.Dataset, **values: object) -> Ensemble:
 
     Values are equal that differ by round-off of single precision, and by far less than two values of the ensemble do.
 
+    Args:
+        ds: an ensemble.
+        values: numbers along `run` by name, such as `mu=1.4`.
+
     Raises:
         ValueError: an unknown parameter, a value that is no number, or no such run.
 
@@ -44,6 +48,11 @@ def sel_run(ds: xr.Dataset, **values: object) -> Ensemble:
 
 def subsample(ds: xr.Dataset, n_samples: int, *, key: Key) -> Ensemble:
     """A random subset of the samples (without replacement, the same in every run and at every time).
+
+    Args:
+        ds: an ensemble.
+        n_samples: how many to keep of every run.
+        key: JAX random key, which says which ones.
 
     Raises:
         ValueError: more than there are.

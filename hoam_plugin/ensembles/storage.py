@@ -28,6 +28,11 @@ def is_netcdf(path: str | os.PathLike[str]) -> bool:
 def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write an ensemble to Zarr (a folder) or, where `is_netcdf(path)`, to netCDF 4; written aside, then renamed.
 
+    Args:
+        ds: an ensemble.
+        path: a file or folder; its suffix says which of the two formats.
+        overwrite: replace what is there.
+
     Raises:
         ValueError: not a valid ensemble, or a name that no file can hold.
         FileExistsError: `path` exists and `overwrite` is false.

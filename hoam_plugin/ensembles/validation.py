@@ -24,6 +24,9 @@ def validate(ds: object) -> Ensemble:
     Its sample variables are ordered as (run, time, sample, ...), numbers are in the machine's byte order, and
     attributes that describe a variable are plain numbers and texts. Arrays on disk stay there.
 
+    Args:
+        ds: a Dataset that is to be an ensemble.
+
     Raises:
         TypeError: not a Dataset, or a sample variable or time that is not numeric.
         ValueError: a missing or empty dim, unsorted or repeated times, a non-finite value or the fill value of a file,

@@ -50,6 +50,11 @@ class AbstractLoss(abc.ABC):
         compares_times: whether its terms hold samples of neighbouring times (`Nodes.neighbours` and `Nodes.shares`).
             Where only some of the times take part in an iteration, the two ends then always do, with the weights of the
             trapezoidal rule on these times.
+
+    Example:
+        >>> from hoam_plugin.losses import AbstractLoss
+        >>> isinstance(hoam.DICE(), AbstractLoss)
+        True
     """
 
     structures: ClassVar[tuple[Kind, ...]] = ("gradient", "kinetic")

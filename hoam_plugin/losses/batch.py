@@ -124,6 +124,9 @@ class Nodes(NamedTuple):
 def rows_of(values: Float[Array, "T n ..."]) -> Float[Array, "N ..."]:
     """A field of a batch with one row per sample, time after time.
 
+    Args:
+        values: of n samples at each of T times, shape (T, n, ...).
+
     Example:
         >>> from hoam_plugin.losses import rows_of
         >>> rows_of(jnp.zeros((4, 16, 2))).shape

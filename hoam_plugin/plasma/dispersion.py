@@ -157,6 +157,11 @@ def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | C
 def growth_rate(k: Numbers, beams: Populations, mu: float = 1.0) -> float | Float[np.ndarray, ...]:
     """Im omega of the `least_damped` root: the growth rate of the amplitude, negative for damping.
 
+    Args:
+        k: a wavenumber, or an array of them.
+        beams: see `dielectric`.
+        mu: see `dielectric`.
+
     Example:
         >>> round(hoam.dispersion.growth_rate(0.5, [simulators.Beam(1.0, 0.0, 1.0)]), 4)
         -0.1534

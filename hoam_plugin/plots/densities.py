@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -28,7 +28,12 @@ from hoam_plugin.plots.parts import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
+
+# Bins of differences, in those of densities.
+_WIDER = 3
 
 
 def phase_space(
@@ -39,8 +44,12 @@ def phase_space(
     times: Sequence[float] | None = None,
     variables: Sequence[str] | None = None,
     bins: int | None = None,
+    difference: bool = True,
 ) -> Figure:
     """Density of the samples in a plane (or, for one coordinate, along a line) at several times, truth above surrogate.
+
+    Below follow the differences of the densities, surrogate less truth, on bins three times as wide, since those of
+    samples are mostly noise on narrow ones.
 
     Args:
         truth: an ensemble.
@@ -49,6 +58,7 @@ def phase_space(
         times: physical times, of which the nearest saved ones are drawn; by default four, evenly spread up to the last.
         variables: one or two names; the first two coordinates by default.
         bins: bins along each axis; 96 in a plane and 64 along a line by default.
+        difference: draw the differences, in a plane.
 
     Raises:
         ValueError: ensembles that do not match, an unknown run or variable, or times outside the saved range.
@@ -67,21 +77,57 @@ def phase_space(
         named = [(label, line) for (label, _), line in zip(rows, densities, strict=True)]
         return _lines(truth, run, shown, named, titles)
 
-    figure = new_figure(2.6 * len(indices) + 1.5, 2.4 * len(rows) + 0.8)
-    panels = figure.subplots(len(rows), len(indices), sharex=True, sharey=True, squeeze=False)
+    differences = _differences(shown, run, indices, truth, predictions if difference else {})
+    n_rows = len(rows) + len(differences)
+    figure = new_figure(2.6 * len(indices) + 1.5, 2.4 * n_rows + 0.8)
+    panels = figure.subplots(n_rows, len(indices), sharex=True, sharey=True, squeeze=False)
     top = brightest(densities[0])
-    for row, (label, _), line in zip(panels, rows, densities, strict=True):
+    for row, (label, _), line in zip(panels, rows, densities, strict=False):
         meshes = [shown.draw(panel, density, top) for panel, density in zip(row, line, strict=True)]
+        _name_row(row[0], label, "white")
+    _colour_bar(figure, meshes[-1], panels[: len(rows)], "probability density", "max")
+    if differences:
+        _draw_differences(panels[len(rows) :], shown, differences, top)
+    for row in panels:
         row[0].set_ylabel(axis_label(truth, shown.coordinates[1].name))
-        row[0].text(0.03, 0.96, label, color="white", weight="bold", va="top", transform=row[0].transAxes)
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set_title(title)
     for panel in panels[-1]:
         panel.set_xlabel(axis_label(truth, shown.coordinates[0].name))
-    figure.colorbar(meshes[-1], ax=panels, label="probability density", fraction=0.03, pad=0.015, extend="max")
     if label := run_label(truth, run):
         figure.suptitle(label)
     return figure
+
+
+def _differences(
+    shown: Plane, run: int, indices: Sequence[int], truth: xr.Dataset, predictions: Mapping[str, xr.Dataset]
+) -> dict[str, list[Float[np.ndarray, "bin bin"]]]:
+    """Density of every prediction less that of the truth at each time, on wider bins."""
+    wide = shown.widened(_WIDER)
+    own = [wide.density(truth, run, index) for index in indices]
+    return {
+        f"{name} \N{MINUS SIGN} truth": [wide.density(ds, run, i) - at for i, at in zip(indices, own, strict=True)]
+        for name, ds in predictions.items()
+    }
+
+
+def _draw_differences(
+    panels: Float[np.ndarray, ...], shown: Plane, differences: Mapping[str, list[np.ndarray]], top: float
+) -> None:
+    """Maps of the differences, white at 0, on the scale of the densities: one row per prediction."""
+    wide = shown.widened(_WIDER)
+    for row, (label, line) in zip(panels, differences.items(), strict=True):
+        meshes = [wide.draw_difference(panel, values, top / 2) for panel, values in zip(row, line, strict=True)]
+        _name_row(row[0], label, "black")
+    _colour_bar(row[0].figure, meshes[-1], panels, "difference", "both")
+
+
+def _name_row(panel: Axes, label: str, colour: str) -> None:
+    panel.text(0.03, 0.96, label, color=colour, weight="bold", va="top", transform=panel.transAxes)
+
+
+def _colour_bar(figure: Figure, mesh: QuadMesh, panels: np.ndarray, label: str, extend: Literal["max", "both"]) -> None:
+    figure.colorbar(mesh, ax=panels, label=label, fraction=0.03, pad=0.015, extend=extend)
 
 
 def _lines(

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
+from hoam_plugin.plasma import Wave, waves_of
 from hoam_plugin.plots.parts import (
     TRUTH_LINE,
     Line,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _ENERGY = "electric_energy"
 _FLOOR: Line = {"color": "#56B4E9", "alpha": 0.5, "linewidth": 1.0}
 _INTERPOLATION: Line = {"color": "0.45", "linestyle": ":", "linewidth": 1.0}
+_THEORY: Line = {"color": "#E69F00", "linestyle": (0, (3, 2)), "linewidth": 2.2}
 _MOST_PANELS = 6
 
 
@@ -44,6 +46,10 @@ def energy_curves(
     runs: Sequence[int] | None = None,
 ) -> Figure:
     """Electric energy over time on a logarithmic axis, one panel per run.
+
+    Where the ensemble's attributes name a Vlasov-Poisson stepper whose linear theory is known, a line shows the energy
+    of the wave that the start leaves after some time: how fast it grows or falls, from `hoam.dispersion`, and how high
+    it begins, with nothing fitted. Other waves beat with it at first.
 
     Args:
         truth: an ensemble with `electric_energy`.
@@ -65,6 +71,7 @@ def energy_curves(
     others = {name: _energy(name, ds) for name, ds in predictions.items()}
     floor_curves = None if floor is None else _energy("floor", floor)
     between = None if training is None else interpolated_curve(truth, training_for(training, truth), _ENERGY)
+    waves = waves_of(truth, own_curves)
     varied = ", ".join(ensembles.parameter_names(truth))
     chosen = (
         range(min(_MOST_PANELS, truth.sizes["run"])) if runs is None else [run_index("runs", r, truth) for r in runs]
@@ -82,6 +89,8 @@ def energy_curves(
         if floor_curves is not None:
             ratio = np.exp(np.abs(np.log(floor_curves[run] / own)))
             panel.fill_between(times, own / ratio, own * ratio, **_FLOOR, label="noise floor (second truth)")
+        if (wave := waves[run]) is not None:
+            _draw_wave(panel, wave)
         panel.plot(times, own, **TRUTH_LINE, label="truth")
         if between is not None and not isinstance(curve := between[run], str):
             panel.plot(times, _drawable(curve), **_INTERPOLATION, label=f"interpolation in {varied}")
@@ -98,9 +107,10 @@ def energy_curves(
         panel.set_xlabel(axis_label(truth, "time"))
         panel.tick_params(labelbottom=True)
     panels[0, 0].set_yscale("log")
-    units = truth[_ENERGY].attrs.get("units", "1")
+    attributes = truth[_ENERGY].attrs
+    label, units = attributes.get("long_name", _ENERGY).partition(",")[0], attributes.get("units", "1")
     for panel in panels[:, 0]:
-        panel.set_ylabel("electric energy" + ("" if units == "1" else f" [{units}]"))
+        panel.set_ylabel(label.replace("_", " ") + ("" if units == "1" else f" [{units}]"))
     legend_above(figure, panels.flat)
     return figure
 
@@ -116,6 +126,15 @@ def _energy(name: str, ds: xr.Dataset) -> Float[np.ndarray, "run time"]:
 def _drawable(curves: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
     """The curves without values of zero, which have no place on a logarithmic axis."""
     return np.where(curves > 0, curves, np.nan)
+
+
+def _draw_wave(panel: Axes, wave: Wave) -> None:
+    """The line of linear theory, under all others, and its slope in the upper corner that the curve leaves free."""
+    panel.plot(wave.times, wave.energy, **_THEORY, label="linear theory", zorder=1)
+    at, side = (0.03, "left") if wave.rate > 0 else (0.97, "right")
+    text = rf"linear theory: $e^{{{wave.rate:.3g}\,t}}$"
+    colour = _THEORY["color"]
+    panel.text(at, 0.97, text, transform=panel.transAxes, fontsize="small", color=colour, ha=side, va="top")
 
 
 def _write_reason(panel: Axes, reason: str) -> None:

@@ -40,7 +40,7 @@ def loss_history(history: xr.Dataset) -> Figure:
     figure = new_figure(6.4, 4.0)
     panel = figure.subplots()
     panel.plot(iteration, loss, **_LOSS, alpha=0.35, linewidth=0.6, label="loss of each iteration")
-    panel.plot(iteration, _running_median(loss, len(loss) // 100), **_LOSS, linewidth=1.6, label="running median")
+    panel.plot(iteration, _running_median(loss, _half_width(len(loss))), **_LOSS, linewidth=1.6, label="running median")
     drawn = loss[np.isfinite(loss)]
     if "validation" in history:
         known = history["validation"].dropna("iteration")
@@ -60,6 +60,11 @@ def loss_history(history: xr.Dataset) -> Figure:
         clock = panel.secondary_xaxis("top", functions=(lambda i: np.multiply(i, pace), lambda s: np.divide(s, pace)))
         clock.set_xlabel("wall time at the mean pace [s]")
     return figure
+
+
+def _half_width(n: int) -> int:
+    """One per cent of the iterations to either side, or of short trainings five where there are as many."""
+    return max(n // 100, min(5, n // 4))
 
 
 def _running_median(values: Float[np.ndarray, " n"], half_width: int) -> Float[np.ndarray, " n"]:

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from hoam_plugin import ensembles
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
 from hoam_plugin.numerics.tolerances import tolerance
+from hoam_plugin.plasma import units_of
 from hoam_plugin.scores import Coordinate, coordinates_of, histograms, labels, matched, valid
 
 if TYPE_CHECKING:
@@ -42,11 +43,15 @@ class Line(TypedDict, total=False):
 TRUTH_LINE: Line = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 _SURROGATE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
 _SURROGATE_STYLES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (2, 1)), (0, (8, 2)))
-_COLOUR_MAP = "magma"
+_COLOUR_MAP, _DIFFERENCES = "magma", "RdBu_r"
 
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches, with a canvas of its own, that shows itself in notebooks.
+
+    Args:
+        width: in inches.
+        height: in inches.
 
     Example:
         >>> panel = hoam.plots.new_figure(4.0, 3.0).subplots()
@@ -126,9 +131,22 @@ class Plane:
         cell = math.prod((c.high - c.low) / self.bins for c in self.coordinates)
         return histograms(samples, self.coordinates, self.bins).reshape((self.bins,) * len(self.columns)) / cell
 
+    def widened(self, times: int) -> Plane:
+        """The same plane on bins so many times as wide."""
+        return dataclasses.replace(self, bins=max(2, self.bins // times))
+
     def draw(self, panel: Axes, density: Float[np.ndarray, "bin bin"], top: float) -> QuadMesh:
         """A coloured map of a density, from 0 to `top`."""
-        mesh = panel.pcolormesh(*self.edges, density.T, cmap=_COLOUR_MAP, vmin=0.0, vmax=top, rasterized=True)
+        return self._map(panel, density, _COLOUR_MAP, 0.0, top)
+
+    def draw_difference(self, panel: Axes, values: Float[np.ndarray, "bin bin"], top: float) -> QuadMesh:
+        """A coloured map of a difference, from -`top` to `top`, white where there is none."""
+        return self._map(panel, values, _DIFFERENCES, -top, top)
+
+    def _map(
+        self, panel: Axes, values: Float[np.ndarray, "bin bin"], colours: str, low: float, high: float
+    ) -> QuadMesh:
+        mesh = panel.pcolormesh(*self.edges, values.T, cmap=colours, vmin=low, vmax=high, rasterized=True)
         # A fixed number of ticks: else the layout changes the ticks, whose wider labels then no longer fit.
         panel.locator_params(nbins=5)
         return mesh
@@ -209,9 +227,11 @@ def require_suffix(path: str | os.PathLike[str], known: Sequence[str]) -> Path:
 
 
 def axis_label(ds: xr.Dataset, name: str) -> str:
-    """Long name, name and, unless dimensionless, units."""
+    """Long name, name, and units; of dimensionless numbers what they count, where that is known."""
     attributes = ds[name].attrs
     long_name, units = attributes.get("long_name", name), attributes.get("units", "1")
+    if units == "1":
+        units = units_of(ds).get(name, units)
     label = name if long_name == name else f"{long_name} {name}"
     return label if units == "1" else f"{label} [{units}]"
 

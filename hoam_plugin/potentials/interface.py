@@ -111,6 +111,11 @@ class ScalarPotential(abc.ABC):
     Attributes:
         has_gauge: whether a function of (t, mu) may be added to the potential, which action matching then has to fix.
         has_components: whether the output is a vector field instead of a potential; see `VectorField`.
+
+    Example:
+        >>> from hoam_plugin.potentials import ScalarPotential
+        >>> isinstance(hoam.CoLoRA(), ScalarPotential)
+        True
     """
 
     has_gauge: ClassVar[bool] = True

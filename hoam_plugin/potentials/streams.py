@@ -45,7 +45,19 @@ class Streams(NamedTuple):
 
 
 def per_row(values: Float[Array, "T ..."], streams: Streams) -> Float[Array, "N ..."]:
-    """What belongs to each of T times, for each row of `streams`."""
+    """What belongs to each of T times, for each row of `streams`.
+
+    Args:
+        values: one entry per time, shape (T, ...).
+        streams: what is passed through a network: N rows, n per time.
+
+    Example:
+        >>> from hoam_plugin.potentials import per_row
+        >>> from hoam_plugin.potentials.streams import Streams
+        >>> rows = jnp.zeros(6)
+        >>> per_row(jnp.asarray([1.0, 2.0]), Streams(rows, rows[None], None, rows)).tolist()
+        [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+    """
     return jnp.repeat(values, len(streams.value) // len(values), axis=0)
 
 

@@ -1,4 +1,4 @@
-"""A network with a vector as output: the force of a kinetic surrogate, or a free drift."""
+"""A network with a vector as output: a force, or a free drift."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One name, a simulator and any number of surrogates."""
 
 from hoam_plugin.registry.entries import (
-    Listing,
     build,
     catalogue,
     names,
@@ -11,6 +10,7 @@ from hoam_plugin.registry.entries import (
     unregister,
     use_surrogate,
 )
+from hoam_plugin.registry.listing import Listing
 from hoam_plugin.steppers import rebuild_from_attribute, rebuild_stepper
 
 __all__ = [

@@ -21,38 +21,15 @@ from jax.typing import ArrayLike
 
 from hoam_plugin._internal.checks import parameter_table, suggestion
 from hoam_plugin.registry import published_surrogates
+from hoam_plugin.registry.listing import HERE, Listing
 from hoam_plugin.registry.selection import SurrogateSelection, chosen_among
 from hoam_plugin.steppers import NamedStepper, Stepper, abilities_of, published, require_stepper
 from hoam_plugin.surrogates import Surrogate
 
-HERE = "registered here"
 # What stands for the surrogates of a name.
 Chosen: TypeAlias = Surrogate | SurrogateSelection
 # Values of parameters, or sequences of them.
 Values: TypeAlias = Mapping[str, ArrayLike | Sequence[float]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """What the registry knows of one stepper.
-
-    Attributes:
-        name: under which it is found.
-        kind: "simulator" or "surrogate".
-        stepper: the stepper, or None where it cannot be built.
-        origin: `HERE`, or the distribution that publishes it and its version.
-        scores: of a surrogate: name to value.
-        default: whether `stepper(name)` returns it, or chooses among it and others.
-        error: why it cannot be built, or "".
-    """
-
-    name: str
-    kind: str
-    stepper: Stepper | None
-    origin: str = HERE
-    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    default: bool = False
-    error: str = ""
 
 
 @dataclasses.dataclass
@@ -108,6 +85,9 @@ def register(
 def unregister(name: str) -> None:
     """Forget what was registered under a name; published steppers stay.
 
+    Args:
+        name: of a stepper.
+
     Raises:
         ValueError: nothing is registered under the name.
 
@@ -135,6 +115,9 @@ def names() -> list[str]:
 
 def surrogates(name: str) -> tuple[Surrogate, ...]:
     """The surrogates of a name, oldest first: those that distributions publish, then registered ones.
+
+    Args:
+        name: of a stepper.
 
     Example:
         >>> hoam.registry.surrogates("two_stream")

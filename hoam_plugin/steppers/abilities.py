@@ -114,6 +114,12 @@ class Abilities:
         steps_between: (start, end) -> number of its own steps between two times, where they are not equal in time.
         solve: (state, times, parameters, key=, dt=) -> states at all of the times, with a leading time axis.
         state_from_samples: (samples by name, time) -> state, where `init` has not the structure of the states.
+
+    Example:
+        >>> from hoam_plugin.steppers import abilities_of
+        >>> able = abilities_of(sim)
+        >>> able.rates is not None, able.noise is None
+        (True, True)
     """
 
     known_drift: OfState | None = None

@@ -69,6 +69,10 @@ def advanced(state: TimedT, dt: Scalar) -> TimedT:
 
     Warns where it does not and, as far as is known while tracing, its time cannot resolve `dt`.
 
+    Args:
+        state: any state with a `time`.
+        dt: physical time.
+
     Example:
         >>> from hoam_plugin.steppers import clock
         >>> float(clock.advanced(state, 0.5).time)

@@ -6,7 +6,7 @@ interpolated between them. What a sample costs no longer depends on the network,
 Some samples are moved by themselves as well and tell the error; where it is too large tables of fewer steps are tried,
 then a finer grid, and at last no grid.
 
-Of a kinetic surrogate whose force sees one position, the flow is a function of this position and its velocity in any
+Of a learned force that sees one position, the flow is a function of this position and its velocity in any
 number of dimensions: along the others samples stream freely, and are pushed by what is read from the same tables. As
 its steps are cheap, tables pay there for very many samples and many steps at a time only.
 """
@@ -37,7 +37,7 @@ _SIDES = {1: (128, 512), 2: (48, 64, 84, 128, 192), 3: (16, 24, 32, 48)}
 _LEAST_GAIN = 3
 # From so many samples on, values are interpolated to a fine grid first.
 _MANY = 2 * grid_functions.FINE_SIDE**2
-# Steps of a kinetic surrogate that cost what a table costs.
+# Steps with a learned force that cost what a table costs.
 _LEAST_KINETIC_STEPS = 6
 # Root mean square over the whole horizon, in standard deviations of a coordinate: about what 10 000 samples scatter by.
 _LARGEST_ERROR = 1e-2

@@ -1,4 +1,4 @@
-"""Steps of a kinetic surrogate: positions drift, velocities are kicked by the learned force, positions drift again.
+"""Steps with a learned force: positions drift, velocities are kicked by the learned force, positions drift again.
 
 Strang splitting with one force per step, at the middle of the step: second order, time-reversible, and symplectic for a
 force that derives from a potential (Hairer, Lubich and Wanner 2006, section I.1.4). Where friction, noise or a force

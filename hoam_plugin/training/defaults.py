@@ -26,6 +26,9 @@ def default_training(loss: AbstractLoss) -> Training:
 def velocity_training(iterations: int = 8000) -> Training:
     """The default training of velocity and trajectory matching: every iteration sees eight runs at 64 saved times.
 
+    Args:
+        iterations: number of steps of the optimiser.
+
     Example:
         >>> hoam.recipes.velocity_training(iterations=2000).iterations
         2000

@@ -52,6 +52,12 @@ def bump_on_tail(
 
     Arguments and errors as in `two_stream`. The width 0.5 is that of the authors' code (their text prints 1/sqrt 2).
 
+    Args:
+        amplitude: as in `two_stream`.
+        start: as in `two_stream`.
+        solver: as in `two_stream`.
+        options: as in `two_stream`.
+
     Example:
         >>> simulators.bump_on_tail(start="random").horizon
         (0.0, 40.0)

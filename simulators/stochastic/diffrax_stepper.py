@@ -51,7 +51,7 @@ class DiffraxStepper(ItoStepper):
             less: at 1e-2 the variance of a geometric Brownian motion came out a tenth too small.
         additive: True declares that a diffusion given as a function does not depend on x, which allows for the solvers
             of additive noise and lets a surrogate know the noise.
-        known: (time, x, parameters) -> (D,), a part of the drift that a kinetic surrogate need not learn, or None.
+        known: (time, x, parameters) -> (D,), a part of the drift that a learned force need not learn, or None.
 
     Raises:
         ValueError: an argument out of its range, a variable's name that no State can hold, or a solver that does not

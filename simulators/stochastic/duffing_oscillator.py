@@ -23,8 +23,8 @@ class Duffing(ItoStepper):
     """Oscillators in a double well: dx = v dt, dv = (-2 xi omega v + omega^2 x - omega^2 mu x^3) dt + sigma dW.
 
     The defaults are the Duffing problem of arXiv:2410.12000, with the parameter `mu` > 0: wells at x = +-mu^(-1/2), and
-    a start far up their wall. The friction is a `known_drift` and sigma a known noise, so that a kinetic surrogate
-    learns the force alone.
+    a start far up their wall. The friction is a `known_drift` and sigma a known noise, so that only the force is left
+    to be learned.
 
     With the default step the stochastic Heun scheme keeps the error of means at 0.15 % of the standard deviation up to
     T = 12 (against steps of a tenth at mu = 0.2; Euler-Maruyama: 33 %), below the noise of 25k samples, 0.6 %.

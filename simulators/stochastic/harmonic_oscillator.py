@@ -31,7 +31,7 @@ class Oscillator:
 
     The defaults are the linear problem of arXiv:2410.12000. A step draws from the exact transition law (a rotation plus
     Gaussian noise that correlates x and v), so that the law of the population does not depend on the step size. The
-    spring is no `known_drift`: it is what a kinetic surrogate learns.
+    spring is no `known_drift`: it is the force to be learned.
 
     Attributes:
         omega: angular frequency.

@@ -21,9 +21,9 @@ def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for reference in ("force", "potential", "noise_floor"):
         assert f"{float(scores.sel(reference=reference).max()):.1%}" in verdict
     written = {path.name for path in output.iterdir()}
-    assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate_kinetic.zarr", "surrogate_gradient.zarr"} <= written
-    assert {"phase_space_mu_1.25.png", "energy.png", "loss_kinetic.png", "loss_gradient.png"} <= written
-    assert {"phase_space.gif", "model.hoam", "gradient.hoam", "scores.zarr"} <= written
+    assert {"training.zarr", "truth.zarr", "floor.zarr", "surrogate_force.zarr", "surrogate_potential.zarr"} <= written
+    assert {"phase_space_mu_1.25.png", "energy.png", "loss_force.png", "loss_potential.png"} <= written
+    assert {"phase_space.gif", "model.hoam", "potential.hoam", "scores.zarr"} <= written
     assert hoam.load(output / "model.hoam").learned.structure.kind == "kinetic"
     assert "histogram l1" in (output / "summary.txt").read_text()
     assert "noise_floor" in xr.open_zarr(output / "scores.zarr")["reference"].values.tolist()

@@ -207,10 +207,11 @@ def test_docs_of_parts_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_allclose(pushed, 0.125, atol=0.04)
 
 
-def test_readme_command_lines_are_known_to_the_command_line() -> None:
+def test_command_lines_of_pages_are_known_to_the_command_line() -> None:
     from hoam_plugin.cli.app import app
 
-    commands = re.findall(r"^hoam (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    pages = (ROOT / "README.md", ROOT / "docs" / "howto" / "command_line.md")
+    commands = re.findall(r"^hoam (\w+)", "\n".join(page.read_text() for page in pages), re.MULTILINE)
     assert {"list", "simulate", "fit", "compare"} <= set(commands)
     for command in commands:
         assert command in app

@@ -1,4 +1,4 @@
-"""A trapped particle with friction and noise that are known, and a kinetic surrogate of it."""
+"""A trapped particle with friction and noise that are known, and a learned force of it."""
 
 import dataclasses
 from typing import Any

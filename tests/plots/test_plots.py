@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from hoam_plugin import ensembles, plots
+from hoam_plugin import ensembles, plots, simulators
 from hoam_plugin.plots.parts import brightest, plane
 from hoam_plugin.steppers import Variable
 
@@ -42,12 +43,26 @@ def labels(axes) -> list[str]:
 
 def test_phase_space_shows_truth_above_surrogate_at_the_nearest_saved_times():
     figure = plots.phase_space(ensemble(), ensemble(seed=1), run=1, times=[2.1, 7.9])
-    panels = figure.axes[:4]
-    assert [panel.get_title() for panel in panels] == ["t = 2.00", "t = 8.00", "", ""]
-    assert [panel.texts[0].get_text() for panel in (panels[0], panels[2])] == ["truth", "surrogate"]
-    assert panels[2].get_xlabel() == "position x [m]"
+    panels = figure.axes[:6]
+    assert [panel.get_title() for panel in panels] == ["t = 2.00", "t = 8.00", "", "", "", ""]
+    rows = [panel.texts[0].get_text() for panel in panels[::2]]
+    assert rows == ["truth", "surrogate", "surrogate \N{MINUS SIGN} truth"]
+    assert panels[4].get_xlabel() == "position x [m]"
     assert panels[0].get_ylabel() == "velocity v"
     assert figure.get_suptitle() == "mu = 1.5"
+    without = plots.phase_space(ensemble(), ensemble(seed=1), times=[2.1, 7.9], difference=False)
+    assert len(without.axes) == 4 + 1
+
+
+def test_differences_are_those_of_the_densities_on_wider_bins():
+    truth, other = ensemble(), ensemble(seed=1)
+    figure = plots.phase_space(truth, {"one": other, "same": truth}, times=[8.0], bins=12)
+    one, same = (panel.collections[0].get_array() for panel in figure.axes[3:5])
+    wide = plane(truth, None, 4)
+    np.testing.assert_allclose(one, (wide.density(other, 0, 16) - wide.density(truth, 0, 16)).T)
+    np.testing.assert_array_equal(same, 0)
+    low, high = figure.axes[3].collections[0].get_clim()
+    assert low == -high
 
 
 def test_phase_space_of_one_coordinate_is_lines():
@@ -155,6 +170,20 @@ def test_energy_curves_beside_interpolation_in_any_number_of_parameters():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["truth", "interpolation in mu, nu"]
 
 
+def test_energy_curves_of_a_plasma_have_the_line_of_linear_theory_and_units():
+    stepper = simulators.two_stream()
+    name, arguments = stepper.describe()
+    attributes = {"stepper": json.dumps({"name": name, "arguments": arguments})}
+    figure = plots.energy_curves(ensemble().assign_attrs(attributes), ensemble(seed=1), runs=[0])
+    panel = figure.axes[0]
+    assert labels(panel) == ["linear theory", "truth", "surrogate"]
+    line = panel.get_lines()[0]
+    slope = np.diff(np.log(line.get_ydata())) / np.diff(line.get_xdata())
+    np.testing.assert_allclose(slope, 2 * 0.21485, rtol=1e-4)
+    assert panel.texts[0].get_text() == r"linear theory: $e^{0.43\,t}$"
+    assert panel.get_xlabel() == r"time [$1/\omega_p$ at $\mu$ = 1]"
+
+
 def test_energies_of_zero_leave_a_gap_and_the_axis_alone():
     ds = ensemble()
     ds["electric_energy"][0, 3] = 0.0
@@ -172,6 +201,15 @@ def test_running_median_does_not_end_on_the_last_value():
     assert np.abs(median + 1.04).max() < 0.3
     assert median[-1] == np.median(loss[-41:])
     assert median[2000] == np.median(loss[1960:2041])
+
+
+def test_the_median_of_a_short_training_does_not_end_on_the_last_value_either():
+    loss = np.asarray([1.0, 0.5, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3, 9.0])
+    history = xr.Dataset({"loss": ("iteration", loss)}, {"iteration": np.arange(9)})
+    median = plots.loss_history(history).axes[0].get_lines()[1].get_ydata()
+    assert median[-1] == pytest.approx(0.3)
+    one = xr.Dataset({"loss": ("iteration", loss[:1])}, {"iteration": [0]})
+    assert plots.loss_history(one).axes[0].get_lines()[1].get_ydata().tolist() == [1.0]
 
 
 def test_loss_history_draws_loss_median_and_validation():

@@ -1,4 +1,4 @@
-"""Steps of kinetic surrogates: second order, tables of the force, gradients; their files."""
+"""Steps with a learned force: second order, tables of the force, gradients; their files."""
 
 import dataclasses
 from typing import Any

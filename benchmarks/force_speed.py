@@ -1,4 +1,4 @@
-"""A kinetic surrogate against the particle-in-cell code that it replaces: time, error, and when it pays."""
+"""A learned force against the particle-in-cell code that it replaces: time, error, and when it pays."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def timed(run: Callable[[Any], Any], state: Any) -> float:
 
 
 def main() -> None:
-    """Write `results/kinetic_speed.md` and its picture."""
+    """Write `results/force_speed.md` and its picture."""
     problem = PROBLEMS["two_stream"]
     training = simulated(problem, problem.training, hoam.quadrature.gauss_legendre(64), 0, rates=True)
     begin = time.perf_counter()
@@ -108,14 +108,14 @@ def main() -> None:
         rows.append([f"break-even against dt = {label}, runs", "", *queries])
     _draw(cost, slow, coarse, best)
     report.write(
-        "kinetic_speed",
-        "# Kinetic surrogate against the simulator\n\n`python -m benchmarks.kinetic_speed`: `two_stream`, "
+        "force_speed",
+        "# The learned force against the simulator\n\n`python -m benchmarks.force_speed`: `two_stream`, "
         f"mu = {MU}, one run with {N_SAVED} saved times compiled into one call, seconds by number of particles "
         "(medians of 5). e.e.: error of the electric energy against the simulator at dt = 0.01 from the same 25 000 "
         "particles. Break-even: "
         f"runs after which {fitted:.0f} s of training and {training_runs:.0f} s for its eight runs of 25 000 particles "
         f"are earned back; never where the simulator is faster.\n\n{report.machine(['hoam-plugin', 'jax'])}\n\n"
-        f"![speed](kinetic_speed.png)\n\n"
+        f"![speed](force_speed.png)\n\n"
         f"{report.table(['', 'e.e.', *(f'N = {n:,}'.replace(',', ' ') for n in COUNTS)], rows)}",
     )
 
@@ -139,7 +139,7 @@ def _draw(cost: float, slow: list[float], coarse: list[float], best: list[float]
     right.set_xlabel("runs of 25 000 particles")
     right.set_ylabel("seconds in all")
     right.legend()
-    figure.savefig(report.RESULTS / "kinetic_speed.png", dpi=110)
+    figure.savefig(report.RESULTS / "force_speed.png", dpi=110)
 
 
 if __name__ == "__main__":
