@@ -326,8 +326,8 @@ def _propose_text(rows: list[dict[str, Any]]) -> str:
         lines.append([row["problem"], str(row["seed"]), *cells, points])
     return (
         "## Choice of runs\n\nSliced Wasserstein distance at 16 random held-out parameters, worst and mean, of "
-        "surrogates of runs that were chosen one by one (from 3 even ones in one parameter, the 4 corners in two) and of "
-        "evenly spread ones.\n\n" + report.table(header, lines)
+        "surrogates of runs that were chosen one by one (from 3 even ones in one parameter, the 4 corners in two) and "
+        "of evenly spread ones.\n\n" + report.table(header, lines)
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import hoam_plugin as hoam
+from hoam_plugin import simulators
 from hoam_plugin.training.side_by_side import SideBySide
 from hoam_plugin.trust import members_of
 
@@ -86,6 +87,17 @@ def test_a_gradient_committee_has_a_density(runs: xr.Dataset) -> None:
     )
     each = np.stack([velocities(member) for member in members_of(model)])
     np.testing.assert_allclose(velocities(model), each.mean(axis=0), rtol=1e-4, atol=1e-6)
+    # Over a step the density changes by the divergence of the mean drift, to first order.
+    start, h, mu = model.init(jax.random.key(2), 64, {"mu": 1.4}), 1e-2, {"mu": 1.4}
+    moved = model.step(start, h, mu)
+
+    def drift(z: Any, t: float) -> Any:
+        return model.velocity(z[None], t, mu)[0]
+
+    z = jnp.stack([moved.x, moved.v], axis=1)
+    divergence = jax.vmap(lambda row: jnp.trace(jax.jacfwd(drift)(row, h / 2)))(z)
+    change = model.log_prob(moved, mu) - simulators.two_stream().log_density(jnp.stack([start.x, start.v], axis=1), mu)
+    np.testing.assert_allclose(change, -h * divergence, rtol=0.1, atol=1e-4)
 
 
 @pytest.mark.parametrize(
