@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hoam_plugin import plots as plots
     from hoam_plugin import quadrature as quadrature
     from hoam_plugin import recipes as recipes
+    from hoam_plugin import trust as trust
     from hoam_plugin.compiled_code import keep_compiled_code as keep_compiled_code
     from hoam_plugin.losses import DICE as DICE
     from hoam_plugin.losses import ActionMatching as ActionMatching
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from hoam_plugin.training import TrainingDivergedError as TrainingDivergedError
     from hoam_plugin.training import TrainingInterrupted as TrainingInterrupted
     from hoam_plugin.training import fit as fit
+    from hoam_plugin.trust import cross_validate as cross_validate
+    from hoam_plugin.trust import propose as propose
 
 # Where each name is: in a room of the package, or a module of it itself.
 _HOMES = {
@@ -64,6 +67,7 @@ _HOMES = {
     "VectorField": "potentials",
     "VelocityMatching": "losses",
     "compare": "scores",
+    "cross_validate": "trust",
     "diagnostics": "",
     "dispersion": "",
     "ensemble": "",
@@ -72,11 +76,13 @@ _HOMES = {
     "load": "surrogates",
     "plots": "",
     "pretrained": "shipped",
+    "propose": "trust",
     "quadrature": "",
     "recipes": "",
     "register": "registry",
     "simulate": "simulation",
     "stepper": "registry",
+    "trust": "",
     "use_surrogate": "registry",
 }
 __all__ = sorted(_HOMES)

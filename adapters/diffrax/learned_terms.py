@@ -17,7 +17,7 @@ from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Key, PyTree, Scalar
 from hoam_plugin.dynamics import compute_dtype
 from hoam_plugin.steppers import ParameterRow, clock, default_float, row_of
-from hoam_plugin.surrogates import LearnedDynamics, Surrogate
+from hoam_plugin.surrogates import LearnedDynamics, Surrogate, noise_amplitude
 
 from ..packing import Packed, packed
 
@@ -53,7 +53,7 @@ class Diffusion(Packed):
         surrogate = self.surrogate
         elapsed, row = condition(surrogate, t, y, args, self.centred)
         flat = samples(surrogate.learned, y, self.centred).reshape(-1, y.shape[-1])
-        amplitude = surrogate.learned.noise_amplitude(flat, elapsed, row)
+        amplitude = noise_amplitude(surrogate.learned, flat, elapsed, row)
         return lineax.DiagonalLinearOperator(jnp.broadcast_to(amplitude, flat.shape).reshape(y.shape).astype(y.dtype))
 
 

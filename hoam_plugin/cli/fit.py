@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -24,6 +24,8 @@ _LARGEST_IN_MEMORY = 1 << 30
 
 Structure = Literal["gradient", "kinetic", "field"]
 Recipe = Literal["quick", "quality", "paper"]
+# Options of the function `fit` by name.
+Settings: TypeAlias = dict[str, Any]
 Loss = Literal["action-matching", "dice", "moment-matching", "velocity-matching", "trajectory-matching"]
 
 
@@ -79,10 +81,12 @@ class Frame:
             default the latter where hoam simulate --clock=population made the ensemble, and for gradients where the
             fastest phase is more than twice as fast as the mean.
         base: what moves samples where nothing was learned: none, or moments, the motion of mean and covariance.
+        members: so many networks are trained, whose mean moves samples: a committee, for hoam propose.
     """
 
     clock: Literal["physical", "population"] | None = None
     base: Literal["none", "moments"] | None = None
+    members: Whole | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,22 +173,17 @@ def fit(
     from hoam_plugin import ensembles, training
 
     ds = ensembles.load(ensemble, lazy=True)
-    kind = structure or "gradient"
-    loss = None if optimisation.loss is None else _loss_of(optimisation.loss, recipe)
-    started = _settings(ds, kind, recipe, loss)
-    settings = _changed(started, kind, optimisation, network, held_out)
-    if recipe == "quick" and (kind == "gradient" or loss is not None) and settings == started:
-        # Where nothing is said of how it is learned, or no more than by which loss, the function chooses.
-        settings = {} if loss is None else {"loss": loss}
-    if structure is not None:
-        settings["structure"] = structure
+    settings = options_of_fit(ds, structure, recipe, optimisation, network, held_out)
     settings |= {name: given for name, given in dataclasses.asdict(frame).items() if given is not None}
     if ds.nbytes <= _LARGEST_IN_MEMORY:
         ds = ds.load()
     began = time.perf_counter()
     if held_out.validate is not None:
         settings["validate"] = ensembles.load(held_out.validate)
-    settings |= course.checkpoint(checkpoint)
+    if frame.members in (None, 1):
+        settings |= course.checkpoint(checkpoint)
+    elif course.resume:
+        raise ValueError(f"--resume goes on with a checkpoint, which --members={frame.members} does not write")
     try:
         model = training.fit(ds, key=jax.random.key(seed), progress=course.progress, **settings)
     except (training.TrainingInterrupted, training.TrainingDivergedError) as stopped:
@@ -205,6 +204,31 @@ def fit(
     say(f"{output}: {n_done} iterations in {time.perf_counter() - began:.1f} s, loss {last:.5f}")
     if "converged" in model.history.attrs:  # not in what an older version trained to the end
         say(f"{output}: {model.history.attrs['converged']}: {model.history.attrs['verdict']}")
+
+
+def options_of_fit(
+    ds: xr.Dataset,
+    structure: Structure | None,
+    recipe: Recipe,
+    optimisation: Optimisation,
+    network: Network,
+    held_out: HeldOut,
+) -> Settings:
+    """What the function `fit` is told; nothing where it is to choose.
+
+    Raises:
+        ValueError: options that do not go together.
+    """
+    kind = structure or "gradient"
+    loss = None if optimisation.loss is None else _loss_of(optimisation.loss, recipe)
+    started = _settings(ds, kind, recipe, loss)
+    settings = _changed(started, kind, optimisation, network, held_out)
+    if recipe == "quick" and (kind == "gradient" or loss is not None) and settings == started:
+        # Where nothing is said of how it is learned, or no more than by which loss, the function chooses.
+        settings = {} if loss is None else {"loss": loss}
+    if structure is not None:
+        settings["structure"] = structure
+    return settings
 
 
 def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe, loss: AbstractLoss | None) -> dict[str, Any]:
@@ -257,7 +281,7 @@ def _loss_of(name: Loss, recipe: Recipe) -> AbstractLoss:
 
 def _changed(
     settings: Mapping[str, Any], kind: Structure, optimisation: Optimisation, network: Network, held_out: HeldOut
-) -> dict[str, Any]:
+) -> Settings:
     """The settings with what the options say in their place.
 
     Raises:

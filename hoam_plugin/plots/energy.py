@@ -53,7 +53,8 @@ def energy_curves(
 
     Args:
         truth: an ensemble with `electric_energy`.
-        prediction: another one of the same variables, runs and times, or several by name, or None.
+        prediction: another one of the same variables, runs and times, or several by name, or None. Where it has a band
+            (see `hoam_plugin.trust.with_bands`), that is shaded.
         floor: a second truth; the band around the truth reaches as far to both sides as the ratio of the two.
         training: the training runs, for the curve interpolated linearly between those around each run; a panel says
             why where it has none.
@@ -98,6 +99,7 @@ def energy_curves(
             _write_reason(panel, f"no interpolation: {between[run]}")
         for i, (name, curves) in enumerate(others.items()):
             panel.plot(times, curves[run], **line_of(i), label=name)
+            _shade_band(panel, predictions[name], run, line_of(i))
         panel.set_title(run_label(truth, run) or f"run {run}")
         panel.grid(alpha=0.25)
         panel.margins(x=0.01)
@@ -113,6 +115,14 @@ def energy_curves(
         panel.set_ylabel(label.replace("_", " ") + ("" if units == "1" else f" [{units}]"))
     legend_above(figure, panels.flat)
     return figure
+
+
+def _shade_band(panel: Axes, prediction: xr.Dataset, run: int, line: Line) -> None:
+    """What lies between the ends of a band, where the surrogate has one."""
+    low, high = (recorded_curve(prediction, f"{_ENERGY}_{end}") for end in ("low", "high"))
+    if low is not None and high is not None:
+        times = prediction["time"].values
+        panel.fill_between(times, low[run], high[run], color=line["color"], alpha=0.2, linewidth=0, label="its band")
 
 
 def _energy(name: str, ds: xr.Dataset) -> Float[np.ndarray, "run time"]:

@@ -2,6 +2,7 @@
 
 from hoam_plugin.potentials.catalogue import POTENTIALS, description, potential_from, required_potential
 from hoam_plugin.potentials.colora import CoLoRA
+from hoam_plugin.potentials.committee import Committee, committee_of
 from hoam_plugin.potentials.corrected import Corrected
 from hoam_plugin.potentials.embedding import Embedding
 from hoam_plugin.potentials.features import FeaturePotential
@@ -49,6 +50,7 @@ __all__ = [
     "POTENTIALS",
     "AxisFields",
     "CoLoRA",
+    "Committee",
     "Corrected",
     "Embedding",
     "FeaturePotential",
@@ -69,6 +71,7 @@ __all__ = [
     "VectorField",
     "Weights",
     "bound",
+    "committee_of",
     "core_and_power",
     "density_values",
     "description",

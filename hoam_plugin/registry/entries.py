@@ -73,7 +73,7 @@ def register(
     if not isinstance(stepper, Surrogate) and (default or scores is not None):
         given = "default=True selects" if default else "scores describe"
         raise ValueError(f"{given} a surrogate; a simulator is returned wherever none is selected")
-    numbers = _score_numbers(scores)
+    numbers = {} if scores is None else _score_numbers(scores)
     with _lock:
         entry = _entries.setdefault(name, _Entry())
         if isinstance(stepper, Surrogate):
@@ -313,11 +313,10 @@ def _covering(chosen: Stepper, parameters: Values) -> Stepper:
 
 def _score_numbers(scores: object) -> dict[str, float]:
     """Scores as numbers: of a Dataset of `compare` the surrogate's, means over the runs."""
-    if scores is None:
-        return {}
     if isinstance(scores, xr.Dataset):
         own = scores.sel(reference="surrogate") if "reference" in scores.dims else scores
-        return {str(n): float(a.mean()) for n, a in own.items() if not str(n).endswith("_spread")}
+        own = own.drop_vars([n for n, a in own.items() if "time" in a.dims or str(n).endswith("_spread")])
+        return {str(n): float(a.mean()) for n, a in own.items()}
     if isinstance(scores, Mapping):
         return {str(name): float(value) for name, value in scores.items()}
     raise TypeError(f"scores={scores!r} must be a Dataset of compare or a dict of name to number")

@@ -19,7 +19,7 @@ from hoam_plugin.scores.counted_times import curve_times, snapshots
 from hoam_plugin.scores.curves import USUAL, Curves, error_of, meaning_of_error, scored_curves
 from hoam_plugin.scores.distances import Coordinate
 from hoam_plugin.scores.interpolation import Interpolation
-from hoam_plugin.scores.matching import in_order_of_names, matched, training_for, valid
+from hoam_plugin.scores.matching import each_member, in_order_of_names, matched, training_for, valid
 from hoam_plugin.scores.moments_alone import MomentsAlone
 from hoam_plugin.scores.one_run import OneRun, Row, curve_scores
 from hoam_plugin.scores.pair_distributions import pair_score
@@ -120,7 +120,7 @@ def compare(
     Args:
         truth: what the simulator did.
         prediction: what is judged: an ensemble of the same variables, runs and times (sample counts may differ), or
-            several of them that differ by chance only.
+            several of them that differ by chance only, such as the members of a committee along a dim `member`.
         training: the ensemble that the surrogate was trained on; its times may differ (then its curves are interpolated
             in time as well, which is approximate).
         floor: a second truth with the same runs and times and another key, or several; without it there is no noise
@@ -246,7 +246,7 @@ def _long_names(curves: Iterable[str]) -> dict[str, str]:
 
 
 def _all_matching(name: str, given: xr.Dataset | Sequence[xr.Dataset], truth: xr.Dataset) -> list[xr.Dataset]:
-    ensembles_given = [given] if isinstance(given, xr.Dataset) else list(given)
+    ensembles_given = each_member(given) if isinstance(given, xr.Dataset) else list(given)
     if not ensembles_given:
         raise ValueError(f"{name}={given!r} is empty; give one ensemble or several")
     return [matched(name, ds, truth) for ds in ensembles_given]

@@ -55,6 +55,13 @@ def matched(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     return ds
 
 
+def each_member(ds: xr.Dataset) -> list[xr.Dataset]:
+    """The ensembles along a dim `member`, as `simulate(..., members=True)` makes one; else the one that is given."""
+    if "member" not in ds.dims:
+        return [ds]
+    return [ds.isel(member=i) for i in range(ds.sizes["member"])]
+
+
 def training_for(training: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """`training` with its sample variables in the truth's order, once its runs can be interpolated.
 

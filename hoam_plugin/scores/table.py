@@ -33,7 +33,11 @@ def verdict_table(scores: xr.Dataset) -> str:
         >>> table.splitlines()[0].split()
         ['score', 'run', 'surrogate', 'noise', 'floor', 'frozen']
     """
-    own = {str(name): array for name, array in scores.data_vars.items() if not str(name).endswith(SPREAD)}
+    own = {
+        str(name): array
+        for name, array in scores.data_vars.items()
+        if "reference" in array.dims and not str(name).endswith(SPREAD)
+    }
     runs = labels.runs(ensembles.parameters(scores), scores.sizes["run"])
     references_given = [str(reference) for reference in scores["reference"].values]
     names = [

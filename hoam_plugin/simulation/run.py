@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
 import jax
@@ -22,6 +22,7 @@ from hoam_plugin.quadrature import Rule
 from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
 from hoam_plugin.simulation.campaigns import request_of, require_same_store
+from hoam_plugin.simulation.committees import by_member
 from hoam_plugin.simulation.farming import Client, farm, n_at_once
 from hoam_plugin.simulation.pilots import Clock, clock_of_pilot
 from hoam_plugin.simulation.recorded_frame import attributes_of, frame_of_runs, recorded_variables
@@ -31,6 +32,7 @@ from hoam_plugin.simulation.sinks import MemorySink, StoreOptions, ZarrSink
 from hoam_plugin.simulation.spreading import spread_of
 from hoam_plugin.simulation.starts import replicas, start_of_runs
 from hoam_plugin.steppers import Stepper, abilities_of, require_stepper
+from hoam_plugin.surrogates import Surrogate, annotated, members_of
 
 
 def simulate(
@@ -49,6 +51,7 @@ def simulate(
     overwrite: bool = False,
     client: Client | None = None,
     mesh: Mesh | None = None,
+    members: bool = False,
     progress: bool = True,
 ) -> Ensemble:
     """Run `stepper` once per row of `parameters` and return an ensemble.
@@ -84,15 +87,19 @@ def simulate(
             (numbers of runs that they do not divide leave some idle in the end), or equal parts of the samples of a
             single run, where JAX sees to what steps have in common. The numbers are those of one device but for the
             order of sums. None takes all accelerators of this process for several runs, and the cores of CPUs.
+        members: run every member of a committee (`fit(..., members=4)`) by itself, from the same start: what is
+            returned has a leading dim `member`, over which `ds.isel(member=0)` is an ensemble, and which `compare`
+            takes as several predictions.
         progress: show a progress bar.
 
     Returns:
-        `xarray.Dataset` with dims (run, time, sample, ...); see `hoam_plugin.ensemble`.
+        `xarray.Dataset` with dims (run, time, sample, ...); see `hoam_plugin.ensemble`. Of a surrogate with bands
+        (`hoam_plugin.trust.with_bands`) also `<curve>_low` and `<curve>_high`, but not in a store.
 
     Raises:
         ValueError: bad parameters, times, n_samples, dt or initial population, given times with the clock of the
-            population, a mesh that does not go with the runs, or `resume` without a store or with other arguments
-            than before; before anything is run.
+            population, a mesh that does not go with the runs, `members` of what is no committee or with a store, or
+            `resume` without a store or with other arguments than before; before anything is run.
         FileExistsError: `store` exists, or is unfinished, and `resume` is false.
         FloatingPointError: a run produced a non-finite sample.
         RuntimeError: some of the runs of a store failed in another way.
@@ -108,6 +115,27 @@ def simulate(
     stepper = registry.stepper(stepper) if isinstance(stepper, str) else require_stepper("stepper", stepper)
     random_key(key)
     able = abilities_of(stepper)
+    if members:
+        each = _members(stepper, store)
+        return cast(
+            Ensemble,
+            by_member(
+                each,
+                lambda member: simulate(
+                    member,
+                    parameters,
+                    times,
+                    key=key,
+                    n_samples=n_samples,
+                    initial=initial,
+                    dt=dt,
+                    rates=rates,
+                    clock=clock,
+                    mesh=mesh,
+                    progress=progress,
+                ),
+            ),
+        )
     table = parameter_table(parameters, stepper.parameters)
     n_samples = positive_int("n_samples", n_samples)
     largest_step = positive_float("dt", stepper.dt if dt is None else dt)
@@ -173,7 +201,22 @@ def simulate(
         if failures:
             raise_failures(table, n_runs, failures, sink.keep())
         sink.finish()
-    return cast(Ensemble, sink.result())
+    result = sink.result()
+    return cast(Ensemble, result if store is not None else annotated(stepper, result))
+
+
+def _members(stepper: Stepper, store: str | os.PathLike[str] | None) -> Sequence[Stepper]:
+    """The members of a committee.
+
+    Raises:
+        ValueError: it is none, or its runs are to go into a store.
+    """
+    found = members_of(stepper) if isinstance(stepper, Surrogate) else ()
+    if len(found) < 2:
+        raise ValueError(f"members=True: {type(stepper).__name__} is no committee, as fit(..., members=4) returns one")
+    if store is not None:
+        raise ValueError(f"members=True keeps everything in memory, and store={str(store)!r}; leave one of them out")
+    return found
 
 
 def _require_options(

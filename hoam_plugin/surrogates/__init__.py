@@ -1,8 +1,9 @@
 """Learned dynamics in the place of a stepper, on disk and in motion."""
 
 from hoam_plugin.surrogates import file_format, one_step, trajectory
+from hoam_plugin.surrogates.bands import Band, Bands
 from hoam_plugin.surrogates.in_place import InPlaceOf, required_stepper
-from hoam_plugin.surrogates.learned import LearnedDynamics, require_known_physics
+from hoam_plugin.surrogates.learned import LearnedDynamics, noise_amplitude, require_known_physics
 from hoam_plugin.surrogates.loading import contents, load
 from hoam_plugin.surrogates.log_density import log_prob, push_forward
 from hoam_plugin.surrogates.options import Options
@@ -10,9 +11,19 @@ from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.schedule import Schedule
 from hoam_plugin.surrogates.surrogate import Surrogate
 from hoam_plugin.surrogates.trained_range import Policy, TrainedRange, react
-from hoam_plugin.surrogates.variants import in_place_of, provenance_of, with_learned, with_provenance
+from hoam_plugin.surrogates.variants import (
+    annotated,
+    in_place_of,
+    members_of,
+    provenance_of,
+    with_curve_bands,
+    with_learned,
+    with_provenance,
+)
 
 __all__ = [
+    "Band",
+    "Bands",
     "InPlaceOf",
     "LearnedDynamics",
     "Options",
@@ -21,11 +32,14 @@ __all__ = [
     "Schedule",
     "Surrogate",
     "TrainedRange",
+    "annotated",
     "contents",
     "file_format",
     "in_place_of",
     "load",
     "log_prob",
+    "members_of",
+    "noise_amplitude",
     "one_step",
     "provenance_of",
     "push_forward",
@@ -33,6 +47,7 @@ __all__ = [
     "require_known_physics",
     "required_stepper",
     "trajectory",
+    "with_curve_bands",
     "with_learned",
     "with_provenance",
 ]

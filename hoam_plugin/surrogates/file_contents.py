@@ -19,8 +19,9 @@ from hoam_plugin.dynamics import (
     drift_from,
     structure_from,
 )
-from hoam_plugin.potentials import bound, description, embedding_of, potential_from
+from hoam_plugin.potentials import bound, committee_of, description, embedding_of, potential_from
 from hoam_plugin.steppers import SampleLayout, Stepper, Variable, rebuild_from_attribute
+from hoam_plugin.surrogates.bands import Bands, bands_from
 from hoam_plugin.surrogates.file_format import Contents
 from hoam_plugin.surrogates.in_place import required_stepper
 from hoam_plugin.surrogates.learned import LearnedDynamics, require_known_physics
@@ -31,6 +32,7 @@ from hoam_plugin.surrogates.trained_range import TrainedRange
 _NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
 _CLOCK = "normalisation/clock/"
 _BASE = "base/"
+_BANDS = "bands/"
 
 
 def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Options, provenance: Provenance) -> Contents:
@@ -45,6 +47,7 @@ def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Option
         "epsilon": learned.epsilon,
         "known_noise": learned.known_noise,
         "known_drift": learned.known_drift,
+        "members": learned.members,
         "dt": options.dt,
         "on_extrapolation": trained.policy,
         "noise": options.noise,
@@ -59,6 +62,9 @@ def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Option
     if learned.base is not None:
         metadata["base"] = {"parameters": learned.base.weights.names, "columns": learned.base.columns}
         arrays |= {f"{_BASE}{name}": values for name, values in drift_arrays(learned.base).items()}
+    if provenance.bands is not None:
+        metadata["bands"] = provenance.bands.described()
+        arrays |= {f"{_BANDS}{name}": values for name, values in provenance.bands.arrays().items()}
     arrays |= {f"weights{_path_text(p)}": leaf for p, leaf in jax.tree_util.tree_leaves_with_path(learned.weights)}
     return Contents(metadata, arrays, provenance.history)
 
@@ -89,7 +95,7 @@ def parts_of(contents: Contents, replaces: Stepper | None) -> tuple[LearnedDynam
         require_known_physics(learned),
         TrainedRange(ranges, normalisation.horizon, metadata["on_extrapolation"]),
         Options(metadata["dt"], metadata["noise"], metadata.get("integrator")),
-        Provenance(metadata["configuration"], contents.history),
+        Provenance(metadata["configuration"], contents.history, _bands_of(contents)),
     )
 
 
@@ -104,7 +110,8 @@ def _learned(
     potential = potential_from(metadata["potential"])
     structure = structure_from(metadata["structure"])
     embedding = embedding_of(potential, normalisation, structure)
-    network = bound(potential, structure, embedding)
+    members = metadata.get("members", 1)
+    network = committee_of(bound(potential, structure, embedding), members)
     template = jax.eval_shape(
         lambda key: network.init(key, embedding.n_features, 1 + len(normalisation.parameters)), jax.random.key(0)
     )
@@ -122,6 +129,7 @@ def _learned(
         known_drift=metadata["known_drift"],
         stepper_attribute=attribute,
         base=_base_of(contents),
+        members=members,
     )
 
 
@@ -138,6 +146,15 @@ def _base_of(contents: Contents) -> MomentDrift | None:
         return None
     arrays = {n.removeprefix(_BASE): np.asarray(a) for n, a in contents.arrays.items() if n.startswith(_BASE)}
     return drift_from(arrays, described["parameters"], described["columns"])
+
+
+def _bands_of(contents: Contents) -> Bands | None:
+    """The bands in a file; most have none."""
+    described = contents.metadata.get("bands")
+    if described is None:
+        return None
+    arrays = {n.removeprefix(_BANDS): np.asarray(a) for n, a in contents.arrays.items() if n.startswith(_BANDS)}
+    return bands_from(described, arrays)
 
 
 def _variable_of(fields: Mapping[str, Any]) -> Variable:

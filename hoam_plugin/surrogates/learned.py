@@ -13,7 +13,16 @@ from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Parameters, Scalar, State, StateT
 from hoam_plugin.dynamics import Dynamics, MomentDrift, Normalisation, Structure, centred, with_centred
 from hoam_plugin.numerics.integrators import Velocity
-from hoam_plugin.potentials import Embedding, LearnedDrift, Potential, VectorField, Weights, bound, embedding_of
+from hoam_plugin.potentials import (
+    Embedding,
+    LearnedDrift,
+    Potential,
+    VectorField,
+    Weights,
+    bound,
+    committee_of,
+    embedding_of,
+)
 from hoam_plugin.steppers import SampleLayout, Stepper, abilities_of
 from hoam_plugin.surrogates.in_place import InPlaceOf
 
@@ -38,6 +47,7 @@ class LearnedDynamics:
         known_drift: whether its `known_drift` of the driven variables does.
         stepper_attribute: how to rebuild the replaced stepper, as in an ensemble's attributes, or "".
         base: a motion of all coordinates that the learned drift corrects, or None.
+        members: how many networks there are, whose mean is the drift; of several, weights lie along a leading axis.
     """
 
     weights: Weights
@@ -51,6 +61,7 @@ class LearnedDynamics:
     known_drift: bool
     stepper_attribute: str = ""
     base: MomentDrift | None = None
+    members: int = 1
 
     @property
     def has_noise(self) -> bool:
@@ -126,24 +137,7 @@ class LearnedDynamics:
     def network(self) -> tuple[Embedding, LearnedDrift]:
         """How samples enter, and the potential or field in the form that the structure gives it."""
         embedding = embedding_of(self.potential, self.normalisation, self.structure)
-        return embedding, bound(self.potential, self.structure, embedding)
-
-    def noise_amplitude(
-        self, y: Float[Array, "n D"], elapsed: Scalar, parameters: Parameters, dt: Scalar | None = None
-    ) -> Float[Array, "_ D"]:
-        """The sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples.
-
-        Args:
-            y: centred samples.
-            elapsed: time since the start of the horizon.
-            parameters: of one run.
-            dt: size of a step that begins then, over which the square of the entropic noise is averaged exactly.
-        """
-        if self.known_noise:
-            return self.dynamics.noise(y, elapsed, parameters)
-        norm = self.normalisation
-        at, size = jnp.asarray(elapsed, y.dtype), None if dt is None else jnp.asarray(dt, y.dtype)
-        return (norm.scale.astype(y.dtype) * (self.epsilon / norm.time_unit(at, size) ** 0.5))[None, :]
+        return embedding, committee_of(bound(self.potential, self.structure, embedding), self.members)
 
 
 def field_of_tau(learned: LearnedDynamics, tau: Scalar, parameters: Parameters, dtype: DTypeLike) -> Velocity:
@@ -175,6 +169,29 @@ def learned_drift_over_steps(
     return driven_rate(learned, dtype, units) * network.drift(
         weights, embedding, jnp.tile(norm.of_centred(y), (len(starts), 1)), modulations
     )
+
+
+def noise_amplitude(
+    learned: LearnedDynamics,
+    y: Float[Array, "n D"],
+    elapsed: Scalar,
+    parameters: Parameters,
+    dt: Scalar | None = None,
+) -> Float[Array, "_ D"]:
+    """The sigma in dX = drift dt + sigma dW, physical units; one row where it is the same for all samples.
+
+    Args:
+        learned: whose noise.
+        y: centred samples.
+        elapsed: time since the start of the horizon.
+        parameters: of one run.
+        dt: size of a step that begins then, over which the square of the entropic noise is averaged exactly.
+    """
+    if learned.known_noise:
+        return learned.dynamics.noise(y, elapsed, parameters)
+    norm = learned.normalisation
+    at, size = jnp.asarray(elapsed, y.dtype), None if dt is None else jnp.asarray(dt, y.dtype)
+    return (norm.scale.astype(y.dtype) * (learned.epsilon / norm.time_unit(at, size) ** 0.5))[None, :]
 
 
 def driven_rate(learned: LearnedDynamics, dtype: DTypeLike, unit: Scalar) -> Float[Array, "_ Y"]:

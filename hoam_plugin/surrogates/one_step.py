@@ -14,7 +14,7 @@ from hoam_plugin.numerics.integrators import Integrator, Velocity
 from hoam_plugin.numerics.normals import NORMALS, Noise
 from hoam_plugin.steppers import ParameterRow, clock
 from hoam_plugin.surrogates import kinetic
-from hoam_plugin.surrogates.learned import LearnedDynamics, field_of_tau
+from hoam_plugin.surrogates.learned import LearnedDynamics, field_of_tau, noise_amplitude
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.schedule import substep
 from hoam_plugin.surrogates.trained_range import TrainedRange
@@ -44,7 +44,7 @@ def increment(
         return jnp.zeros_like(y)
     assert key is not None  # callers have seen to it
     normals = NORMALS[noise](key, learned.normalisation.of_centred(y))
-    return jnp.sqrt(dt) * learned.noise_amplitude(y, elapsed, parameters, dt) * normals
+    return jnp.sqrt(dt) * noise_amplitude(learned, y, elapsed, parameters, dt) * normals
 
 
 def moved(

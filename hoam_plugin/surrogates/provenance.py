@@ -6,6 +6,8 @@ import dataclasses
 
 import xarray as xr
 
+from hoam_plugin.surrogates.bands import Bands
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Provenance:
@@ -14,7 +16,9 @@ class Provenance:
     Attributes:
         configuration: of the training, as JSON.
         history: the training history over `iteration`, or None where it is not known.
+        bands: how far curves of its populations are off, or None where nobody has looked.
     """
 
     configuration: str = "{}"
     history: xr.Dataset | None = None
+    bands: Bands | None = None

@@ -239,8 +239,8 @@ class Surrogate:
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write one self-describing file (no pickle), aside first and then renamed; `hoam_plugin.load` reads it."""
-        contents = contents_of(self.learned, self.trained, self.options, self._provenance)
-        return file_format.save(path, contents, overwrite=overwrite)
+        parts = (self.learned, self.trained, self.options, self._provenance)
+        return file_format.save(path, contents_of(*parts), overwrite=overwrite)
 
     def __abilities__(self) -> Abilities:
         """What `simulate` needs beyond the contract."""

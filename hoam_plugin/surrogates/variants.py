@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
+import xarray as xr
+
 from hoam_plugin.steppers import Stepper
+from hoam_plugin.surrogates.bands import Bands
 from hoam_plugin.surrogates.in_place import required_stepper
 from hoam_plugin.surrogates.learned import require_known_physics
 from hoam_plugin.surrogates.provenance import Provenance
@@ -29,9 +33,38 @@ def in_place_of(model: Surrogate, stepper: Stepper) -> Surrogate:
     return dataclasses.replace(model, learned=require_known_physics(learned))
 
 
+def members_of(model: Surrogate) -> tuple[Surrogate, ...]:
+    """The members of a committee, each a surrogate by itself; a surrogate that is none is its only member.
+
+    Example:
+        >>> from hoam_plugin.trust import members_of
+        >>> members_of(model) == (model,)
+        True
+    """
+    n = model.learned.members
+    if n == 1:
+        return (model,)
+
+    def member(i: int) -> Surrogate:
+        return with_learned(model, weights=jax.tree.map(lambda leaf: leaf[i], model.learned.weights), members=1)
+
+    return tuple(map(member, range(n)))
+
+
 def provenance_of(model: Surrogate) -> Provenance:
     """How a surrogate was trained."""
     return model._provenance
+
+
+def annotated(model: object, ds: xr.Dataset) -> xr.Dataset:
+    """What a stepper simulated, with the ends of the bands where it is a surrogate that has some."""
+    bands = model._provenance.bands if isinstance(model, Surrogate) else None
+    return ds if bands is None else bands.annotated(ds)
+
+
+def with_curve_bands(model: Surrogate, bands: Bands) -> Surrogate:
+    """The surrogate with bands around curves of its populations."""
+    return with_provenance(model, dataclasses.replace(provenance_of(model), bands=bands))
 
 
 def with_provenance(model: Surrogate, provenance: Provenance) -> Surrogate:

@@ -2,7 +2,7 @@
 
 from hoam_plugin.training import fitting
 from hoam_plugin.training.defaults import velocity_training
-from hoam_plugin.training.fitting import fit
+from hoam_plugin.training.fitting import fit, options_of_training
 from hoam_plugin.training.guard import TrainingDivergedError
 from hoam_plugin.training.iterations import OptimiserState, Setup, apply_gradient, start_of
 from hoam_plugin.training.run import TrainingInterrupted
@@ -19,6 +19,7 @@ __all__ = [
     "apply_gradient",
     "fit",
     "fitting",
+    "options_of_training",
     "start_of",
     "velocity_training",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import warnings
@@ -24,16 +25,20 @@ from hoam_plugin.losses import AbstractLoss, has_rates
 from hoam_plugin.potentials import ParticlePotential, Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
-from hoam_plugin.training import checkpoints, feedback, held_out, moments_alone, solved, spreading, step_size
+from hoam_plugin.training import checkpoints, committees, feedback, moments_alone, solved, spreading, step_size
 from hoam_plugin.training.choices import Base, Choices, Clock, resolve
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained, warn_of_unexplained_forces
 from hoam_plugin.training.guard import TrainingDivergedError
-from hoam_plugin.training.judge import judge_of
+from hoam_plugin.training.judge import samples_and_judge
 from hoam_plugin.training.particle_fitting import solve_particles
 from hoam_plugin.training.run import TrainingRun
 from hoam_plugin.training.settings import Training
-from hoam_plugin.training.windows import TrainingSamples
+
+# What `fit` resolves.
+_CHOSEN = ("structure", "potential", "loss", "training", "replaces", "validate", "clock", "base")
+# With options by name.
+_resolve: Callable[..., Choices] = resolve
 
 
 @linear_algebra_in_one_thread()
@@ -49,6 +54,7 @@ def fit(
     validate: xr.Dataset | None = None,
     clock: Clock | None = None,
     base: Base | None = None,
+    members: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -95,6 +101,10 @@ def fit(
             coordinates that are not periodic move as those of the ensemble, interpolated in time and parameters (about
             D^2 numbers for every run and saved time; for many coordinates that is most of what samples tell), or
             "none".
+        members: of several, as many networks are trained side by side that differ in how they begin and in what they
+            draw: a committee. Their mean moves samples, and what they disagree in is what the runs leave open; see
+            `simulate(..., members=True)` and `hoam_plugin.trust`. A potential is then trained and not solved for, and
+            not corrected in the end. A committee has no checkpoints, and stays on the devices of this process.
         checkpoint: file that the model so far is written to now and then (see `Training.checkpoint_seconds`), when
             training is interrupted (Ctrl-C) or runs away, and at the end. `load` reads it at any time. The one before
             lies beside it as `*.previous` until the end.
@@ -126,7 +136,8 @@ def fit(
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.
         ValueError: not a valid ensemble, fewer than two times, a rule that does not match them, a variable without
             spread while epsilon > 0, an unknown structure or one that the variables do not allow, a loss or potential
-            that does not go with it, missing rates, `replaces` without a variable of the ensemble, or a mesh without
+            that does not go with it, missing rates, several members of a potential that is solved for or with
+            checkpoints or a mesh, `replaces` without a variable of the ensemble, or a mesh without
             an axis for samples, with devices of some processes, or that does not divide the samples.
         FloatingPointError: a `SplinePotential` that was asked for, under which samples run away.
         FileExistsError: `checkpoint` exists and `overwrite` is False.
@@ -160,11 +171,14 @@ def fit(
         base=base,
     )
     choose = functools.partial(resolved, ensemble)
+    committees.require_members(members, potential, checkpoint=checkpoint, resume=resume, mesh=mesh)
     # What is solved for has no training to go on with.
-    choices = choose(may_solve=resume is None)
+    choices = choose(may_solve=resume is None and members == 1)
     LOGGER.debug("fit: %r, %r, %r", choices.potential, choices.loss, choices.training)
     if progress and structure is None:
         _say_what_else(choices.runs)
+    if members > 1:
+        return committees.trained(choices, key, members, progress=progress)
     free = all(value is None for value in (potential, loss, training, validate, base, resume))
     if free and choices.dynamics.structure.kind == "gradient":
         moved = _by_moments_alone(resolved, choices.runs.ensemble, key)
@@ -208,6 +222,26 @@ def fit(
     return _trained(choices, key, path, resume, devices, progress=progress)
 
 
+def options_of_training(ensemble: xr.Dataset, **options: object) -> Training | None:
+    """The settings of the training that `fit` would do with these options; None where it has none, or may have none.
+
+    Potentials that are solved for take no iterations. Which of both it is, and whether moments alone do, is up to what
+    is found, where nothing is said of it.
+    """
+    given: dict[str, object] = dict.fromkeys(_CHOSEN)
+    given |= {name: value for name, value in options.items() if name in _CHOSEN}
+    if given["structure"] in (None, "gradient") and given["training"] is None:
+        return None
+    choices = _resolve(ensemble, may_solve=options.get("members", 1) == 1, **given)
+    solved_for = isinstance(choices.potential, SplinePotential | ParticlePotential)
+    return None if solved_for else dataclasses.replace(choices.training, held_out=_held_out_of(given["training"]))
+
+
+def _held_out_of(training: object) -> int | None:
+    """As it was asked for; what is chosen depends on the runs."""
+    return training.held_out if isinstance(training, Training) else None
+
+
 def _by_moments_alone(resolved: Callable[..., Choices], ds: xr.Dataset, key: Key) -> Surrogate | None:
     def around_moments(runs: xr.Dataset, loss: AbstractLoss) -> Choices:
         with warnings.catch_warnings():
@@ -230,11 +264,7 @@ def _trained(
     """The surrogate of a network; arguments and errors are those of `fit`."""
     runs, setup = choices.runs, choices.setup
     devices = spreading.devices_of_training(named, choices)
-    training_rows, judging_rows = None, None
-    if setup.training.held_out:
-        training_rows, judging_rows = held_out.split(runs.ensemble, setup.training.held_out, jax.random.fold_in(key, 3))
-    samples = TrainingSamples(runs, setup.training, jax.random.fold_in(key, 1), rows=training_rows, devices=devices)
-    judge = judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2), devices)
+    samples, judge = samples_and_judge(choices, key, devices)
 
     def completed(model: Surrogate) -> Surrogate:
         model = step_size.resolved(model, runs.ensemble, jax.random.fold_in(key, 4))

@@ -142,14 +142,18 @@ def threads(setup: Setup, data: TrainingData) -> int:
 # The length is no static argument of either kind of block, so that the last, shorter one compiles nothing.
 
 
-@functools.partial(jax.jit, static_argnames="setup")
-def _block(
+def block_of(
     setup: Setup, state: OptimiserState, data: TrainingData, key: Key, length: Scalar
 ) -> tuple[OptimiserState, Float[Array, "2 block"]]:
+    """So many iterations, for compiled code; also returns the losses and their quadratic parts."""
+
     def gradient(state: OptimiserState) -> LossesAndGradient:
         return _gradient(setup, state.weights, _batch(setup, data, key, state.iteration))
 
     return _iterated(setup, state, gradient, length, data.points.dtype)
+
+
+_block = jax.jit(block_of, static_argnames="setup")
 
 
 @functools.partial(jax.jit, static_argnames=("setup", "devices"))

@@ -185,6 +185,22 @@ def judge_of(
     return Judge(setup, _thinned(data, plan.stride if each_by_itself else 1), plan.interval, on, times, devices)
 
 
+def samples_and_judge(choices: Choices, key: Key, devices: Devices | None = None) -> tuple[TrainingSamples, Judge]:
+    """What a training draws from, and what judges it.
+
+    Args:
+        choices: what is learned, and from which runs.
+        key: JAX random key of the training.
+        devices: that the samples are spread over, if they are.
+    """
+    runs, training = choices.runs, choices.setup.training
+    training_rows, judging_rows = None, None
+    if training.held_out:
+        training_rows, judging_rows = held_out.split(runs.ensemble, training.held_out, jax.random.fold_in(key, 3))
+    samples = TrainingSamples(runs, training, jax.random.fold_in(key, 1), rows=training_rows, devices=devices)
+    return samples, judge_of(choices, samples, judging_rows, jax.random.fold_in(key, 2), devices)
+
+
 def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:
     """How often and on how many samples a training can be judged at a small share of its cost.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -28,6 +28,8 @@ from hoam_plugin.training.windows import TrainingSamples
 _MOST_HALVINGS = 3
 
 MakeSurrogate = Callable[[Weights, xr.Dataset], Surrogate]
+# As `iterations.blocks`.
+Blocks = Callable[..., Iterator[BlockRecord]]
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -57,6 +59,7 @@ class TrainingRun:
         judge: tells how good a model is.
         completed: what is done to the surrogate at the end.
         devices: that samples are spread over, if they are; of several processes, the first one writes.
+        blocks: what runs the iterations in the place of `iterations.blocks`.
     """
 
     def __init__(
@@ -69,8 +72,9 @@ class TrainingRun:
         judge: Judge,
         completed: Callable[[Surrogate], Surrogate],
         devices: Devices | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
-        self._judge, self._completed, self._devices = judge, completed, devices
+        self._judge, self._completed, self._devices, self._blocks = judge, completed, devices, blocks
         self._setup, self._samples, self._make_surrogate = setup, samples, make_surrogate
         self._path = path if devices is None or devices.first else None
         init_key, self._key = jax.random.split(key)
@@ -204,7 +208,8 @@ class TrainingRun:
         """One attempt; False when the guard ended it and training has gone back."""
         trail = self._trail
         try:
-            for record in iterations.blocks(self._setup, trail.latest, self._samples.at, self._key, self._devices):
+            blocks = self._blocks or iterations.blocks
+            for record in blocks(self._setup, trail.latest, self._samples.at, self._key, self._devices):
                 self._guard.check(record.loss, record.quadratic)
                 trail.append(record, self._judged(record))
                 advance_bar(len(record.loss), note=f"loss {np.mean(record.loss):.5f}")

@@ -127,6 +127,11 @@ class TrainingSamples:
             self._look_ahead(block)
         return self._data
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all samples are held at once, so that what `at` returns does not depend on the iteration."""
+        return self._n_windows == 1
+
     def with_reference(self, reference: Float[Array, "k D"]) -> TrainingData:
         """The first windows, with the reference points of another ensemble."""
         return dataclasses.replace(self._data, reference=reference)

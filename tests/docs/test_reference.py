@@ -41,6 +41,7 @@ NAMESPACES = (
     "recipes",
     "simulators",
     "simulators.sampling",
+    "trust",
 )
 # Names of types that annotations show and nobody calls.
 TYPES = {"hoam_plugin.quadrature.Kind"}

@@ -1,0 +1,355 @@
+"""Cross-validation, bands, committees and the choice of runs, measured. `python -m benchmarks.trust PART`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+import hoam_plugin as hoam
+from benchmarks import report
+from hoam_plugin import trust
+from hoam_plugin.simulators import Beam
+
+PROBLEMS = ("two_stream", "bump_on_tail")
+RANGE = (1.2, 1.9)
+N_NODES, N_SAMPLES, N_RUNS, ITERATIONS = 128, 4000, 10, 1000
+CACHE = report.RESULTS / "trust.jsonl"
+SCORES = ("electric_energy_error", "mean_error", "covariance_error", "histogram_l1", "sliced_wasserstein")
+
+
+def runs_of(problem: str, mu: Sequence[float], seed: int, *, rates: bool = True) -> xr.Dataset:
+    """Runs of the true simulator."""
+    return hoam.simulate(
+        hoam.stepper(problem, surrogate=False),
+        {"mu": list(mu)},
+        hoam.quadrature.gauss_legendre(N_NODES),
+        key=jax.random.key(seed),
+        n_samples=N_SAMPLES,
+        dt=0.1,
+        rates=rates,
+        progress=False,
+    )
+
+
+def options(iterations: int = ITERATIONS) -> dict[str, Any]:
+    """Of `fit`."""
+    training = hoam.recipes.velocity_training(iterations)
+    return {"structure": "kinetic", "training": training, "progress": False}
+
+
+def predicted_of(model: hoam.Surrogate, truth: xr.Dataset, **more: Any) -> xr.Dataset:
+    """What the surrogate makes of the same starts."""
+    return hoam.simulate(
+        model,
+        {"mu": truth["mu"].values},
+        truth["time"].values,
+        key=jax.random.key(1),
+        n_samples=N_SAMPLES,
+        initial=truth,
+        progress=False,
+        **more,
+    )
+
+
+def own_scores(truth: xr.Dataset, predicted: xr.Dataset) -> xr.Dataset:
+    """Scores of the prediction alone."""
+    return hoam.compare(truth, predicted).sel(reference="surrogate")
+
+
+def keep(row: dict[str, Any]) -> None:
+    """Add a row to the results."""
+    with CACHE.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row, flush=True)
+
+
+def validation(problem: str, seed: int = 0) -> None:
+    """Cross-validated against true held-out errors, the time of folds, and bands over 20 new runs."""
+    truth = runs_of(problem, np.linspace(*RANGE, N_RUNS), seed)
+    key = jax.random.key(seed)
+    begin = time.perf_counter()
+    model = hoam.fit(truth, key=key, **options())
+    first = time.perf_counter() - begin
+    begin = time.perf_counter()
+    left_out = hoam.cross_validate(truth, key=key, curves=["electric_energy", "variance_v", "mode_1_x"], **options())
+    folds = time.perf_counter() - begin
+    new_mu = np.random.default_rng(seed).uniform(*RANGE, 20)
+    new = runs_of(problem, new_mu, seed + 100, rates=False)
+    banded = trust.with_bands(model, left_out, level=0.8)
+    predicted = predicted_of(banded, new)
+    errors = own_scores(new, predicted)["electric_energy_error"].values
+    own = left_out["electric_energy_error"].sel(reference="surrogate").values
+    row = {
+        "part": "validation",
+        "problem": problem,
+        "seed": seed,
+        "left_out": own.tolist(),
+        "held_out": errors.tolist(),
+        "verdict": left_out.attrs["verdict"],
+        "fit_seconds": first,
+        "folds": len(own),
+        "fold_seconds": folds,
+    }
+    for name in ("electric_energy", "variance_v", "mode_1_x"):
+        true = hoam.scores.curve_of_ensemble(new, name)
+        central = hoam.scores.curve_of_ensemble(predicted, name)
+        low, high = predicted[f"{name}_low"].values, predicted[f"{name}_high"].values
+        inside = ((low <= true) & (true <= high))[:, 1:]
+        half, off = (high - low)[:, 1:] / 2, np.abs(central - true)[:, 1:]
+        size = np.abs(true)[:, 1:]
+        row[name] = {
+            "coverage": float(inside.all(axis=1).mean()),
+            "of_times": float(inside.mean()),
+            "relative_half_width": float(np.median(half / size)),
+            "relative_error": float(np.median(off / size)),
+            "relative_largest_error": float(np.median((off / size).max(axis=1))),
+        }
+    keep(row)
+
+
+def committee(problem: str, seed: int = 0, n: int = 4) -> None:
+    """The time of a committee, and its scores against those of its members."""
+    truth = runs_of(problem, np.linspace(*RANGE, 8), seed)
+    new = runs_of(problem, np.random.default_rng(seed).uniform(*RANGE, 5), seed + 100, rates=False)
+    key, seconds = jax.random.key(seed), {}
+    hoam.fit(truth, key=key, **options(100))
+    for members in (1, n):
+        begin = time.perf_counter()
+        model = hoam.fit(truth, key=key, members=members, **options())
+        seconds[members] = time.perf_counter() - begin
+    mean = own_scores(new, predicted_of(model, new))
+    each = [own_scores(new, predicted_of(member, new)) for member in trust.members_of(model)]
+    keep(
+        {
+            "part": "committee",
+            "problem": problem,
+            "seed": seed,
+            "seconds": seconds,
+            "mean": {name: float(mean[name].mean()) for name in SCORES},
+            "members": {name: [float(one[name].mean()) for one in each] for name in SCORES},
+        }
+    )
+
+
+class OfMu:
+    """Two streams that hardly grow at one end of the range, and strongly at the other."""
+
+    name = "two_stream, mu"
+    low, high = (0.8,), (2.8,)
+    n_even = ((6,), (8,))
+    first = ((0.0,), (0.5,), (1.0,))
+
+    def runs(self, points: np.ndarray, seed: int, *, rates: bool = True, times: Any = None) -> xr.Dataset:
+        """Runs of the true simulator at rows of parameters."""
+        sim = hoam.simulators.two_stream(horizon=(0.0, 30.0))
+        return _simulated(sim, {"mu": points[:, 0]}, seed, rates=rates, times=times)
+
+
+class OfMuAndDrift:
+    """The same with the speed of the beams as a second parameter, over fewer speeds of growth."""
+
+    name = "two_stream, mu and drift"
+    low, high = (1.0, 2.4), (2.2, 3.6)
+    n_even = ((2, 3), (2, 4))
+    first = ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))
+
+    def runs(self, points: np.ndarray, seed: int, *, rates: bool = True, times: Any = None) -> xr.Dataset:
+        """Runs of the true simulator at rows of parameters; of each drift by a simulator of its own."""
+        each = []
+        for mu, drift in points.tolist():
+            beams = (Beam(0.5, -drift, 1.0), Beam(0.5, drift, 1.0))
+            sim = hoam.simulators.two_stream(beams=beams, horizon=(0.0, 30.0))
+            each.append(_simulated(sim, {"mu": [mu]}, seed, rates=rates, times=times))
+        ds = xr.concat(each, dim="run", data_vars="minimal", coords="minimal", compat="override", join="override")
+        # No simulator is that of all runs.
+        attributes = {name: value for name, value in ds.attrs.items() if name != "stepper"}
+        own = ds.drop_vars("electric_energy").assign_coords(drift=("run", points[:, 1])).copy()
+        own.attrs = attributes
+        return own
+
+
+def _simulated(sim: Any, columns: dict[str, Any], seed: int, *, rates: bool, times: Any) -> xr.Dataset:
+    return hoam.simulate(
+        sim,
+        columns,
+        hoam.quadrature.gauss_legendre(64) if times is None else times,
+        key=jax.random.key(seed),
+        n_samples=N_SAMPLES,
+        dt=0.1,
+        rates=rates,
+        progress=False,
+    )
+
+
+def _grid(problem: Any, counts: Sequence[int]) -> np.ndarray:
+    axes = [np.linspace(a, b, n) for a, b, n in zip(problem.low, problem.high, counts, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(counts))
+
+
+def _worst(problem: Any, runs: xr.Dataset, held: xr.Dataset, key: jax.Array, iterations: int) -> dict[str, float]:
+    """The worst and the mean distance of populations of a surrogate of these runs at held-out parameters."""
+    model = hoam.fit(runs, key=key, **options(iterations)).with_options(on_extrapolation="ignore")
+    columns = {name: held[name].values for name in model.parameters}
+    predicted = hoam.simulate(
+        model, columns, held["time"].values, key=key, n_samples=N_SAMPLES, initial=held, progress=False
+    )
+    distances = own_scores(held, predicted)["sliced_wasserstein"].values
+    return {"worst": float(distances.max()), "mean": float(distances.mean())}
+
+
+def propose(problem: Any, seed: int, *, n_chosen: int = 6, iterations: int = 800, members: int = 3) -> None:
+    """Runs that are chosen one by one against runs that are evenly spread."""
+    key = jax.random.key(seed)
+    low, high = np.asarray(problem.low), np.asarray(problem.high)
+    held_points = low + (high - low) * np.random.default_rng(seed).uniform(size=(16, len(low)))
+    held = problem.runs(held_points, seed + 50, rates=False)
+    row: dict[str, Any] = {"part": "propose", "problem": problem.name, "seed": seed}
+    for counts in problem.n_even:
+        even = problem.runs(_grid(problem, counts), seed)
+        row[f"even {int(np.prod(counts))}"] = _worst(problem, even, held, key, iterations)
+    candidates = _grid(problem, (41,) if len(low) == 1 else (9, 9))
+    starts = problem.runs(candidates, seed, rates=False, times=[0.0])
+    points = low + (high - low) * np.asarray(problem.first)
+    while len(points) < n_chosen:
+        key, own = jax.random.split(key)
+        runs = problem.runs(points, seed)
+        named = {name: candidates[:, i] for i, name in enumerate(hoam.ensemble.parameter_names(runs))}
+        found = hoam.propose(runs, named, key=own, initial=starts, members=members, **options(iterations // 2))
+        points = np.concatenate([points, [[float(found[name][0]) for name in named]]])
+    row[f"chosen {n_chosen}"] = _worst(problem, problem.runs(points, seed), held, jax.random.key(seed), iterations)
+    row["points"] = points[len(problem.first) :].tolist()
+    keep(row)
+
+
+def table() -> None:
+    """Write `results/trust.md`."""
+    rows = [json.loads(line) for line in CACHE.read_text().splitlines()]
+    parts = {part: [row for row in rows if row["part"] == part] for part in ("validation", "committee", "propose")}
+    text = [
+        "# Trust: cross-validation, bands, committees, choice of runs",
+        "`python -m benchmarks.trust PART --problems ... --seeds ...`, then `python -m benchmarks.trust table`.",
+        report.machine(["hoam-plugin", "jax"]),
+        _validation_text(parts["validation"]),
+        _band_text(parts["validation"]),
+        _committee_text(parts["committee"]),
+        _propose_text(parts["propose"]),
+    ]
+    report.write("trust", "\n\n".join(text))
+
+
+def _validation_text(rows: list[dict[str, Any]]) -> str:
+    header = [
+        "problem",
+        "seed",
+        "left-out median",
+        "held-out median",
+        "ratio",
+        "fit s",
+        "folds",
+        "all folds s",
+        "ratio",
+    ]
+    lines = []
+    for row in rows:
+        left, held = np.median(row["left_out"]), np.median(row["held_out"])
+        seconds = row["fit_seconds"], row["fold_seconds"]
+        cells = [f"{left:.4f}", f"{held:.4f}", f"{left / held:.2f}", f"{seconds[0]:.1f}", str(row["folds"])]
+        lines.append([row["problem"], str(row["seed"]), *cells, f"{seconds[1]:.1f}", f"{seconds[1] / seconds[0]:.2f}"])
+    return (
+        f"## Cross-validation\n\nKinetic, {N_RUNS} runs of {N_SAMPLES} samples on {N_NODES} nodes, mu in {RANGE}, "
+        f"{ITERATIONS} iterations, folds of half as many (`effort=0.5`). Electric energy error, left-out against "
+        "that of the surrogate of all runs at 20 new mu. Times on one core, with compilation, simulation and scores of "
+        "the folds.\n\n" + report.table(header, lines)
+    )
+
+
+def _band_text(rows: list[dict[str, Any]]) -> str:
+    header = ["problem", "seed", "curve", "whole curves inside", "times inside", "half width", "error", "largest error"]
+    lines = []
+    for row in rows:
+        for name in ("electric_energy", "variance_v", "mode_1_x"):
+            own = row[name]
+            shares = [f"{own['coverage']:.2f}", f"{own['of_times']:.3f}"]
+            sizes = [f"{own[k]:.4f}" for k in ("relative_half_width", "relative_error", "relative_largest_error")]
+            lines.append([row["problem"], str(row["seed"]), name, *shares, *sizes])
+    return (
+        "## Bands\n\nNominal 80 % (8 left-out runs: the 8th of 9 ranks, 0.89), over the 20 new runs. Half widths and "
+        "errors relative to the curve: medians over runs and times, and the median over runs of the largest over "
+        "time.\n\n" + report.table(header, lines)
+    )
+
+
+def _committee_text(rows: list[dict[str, Any]]) -> str:
+    header = [
+        "problem",
+        "seed",
+        "score",
+        "mean drift",
+        "best member",
+        "mean of members",
+        "worst member",
+        "s (1)",
+        "s (4)",
+    ]
+    lines = []
+    for row in rows:
+        for name in SCORES:
+            each, seconds = row["members"][name], [f"{s:.1f}" for s in row["seconds"].values()]
+            cells = [f"{value:.4f}" for value in (row["mean"][name], min(each), float(np.mean(each)), max(each))]
+            lines.append([row["problem"], str(row["seed"]), name, *cells, *seconds])
+    return "## Committees\n\nFour members, 8 runs; scores at 5 new mu.\n\n" + report.table(header, lines)
+
+
+def _propose_text(rows: list[dict[str, Any]]) -> str:
+    header = [
+        "problem",
+        "seed",
+        "worst, 6 chosen",
+        "worst, 6 even",
+        "worst, 8 even",
+        "mean, 6 chosen",
+        "mean, 8 even",
+        "chosen",
+    ]
+    lines = []
+    for row in rows:
+        kinds = "chosen 6", "even 6", "even 8"
+        cells = [f"{row[kind]['worst']:.4f}" for kind in kinds] + [f"{row[k]['mean']:.4f}" for k in kinds[::2]]
+        points = "; ".join(", ".join(f"{value:.3g}" for value in point) for point in row["points"])
+        lines.append([row["problem"], str(row["seed"]), *cells, points])
+    return (
+        "## Choice of runs\n\nSliced Wasserstein distance at 16 random held-out parameters, worst and mean, of "
+        "surrogates of runs that were chosen one by one (from 3 even ones in one parameter, the 4 corners in two) and "
+        "of evenly spread ones.\n\n" + report.table(header, lines)
+    )
+
+
+def main() -> None:
+    """Measure one part, or write `results/trust.md` of all that was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["validation", "committee", "propose", "propose2", "table"])
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS, help="of validation and committee")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    arguments = parser.parse_args()
+    if arguments.part == "table":
+        table()
+        return
+    for seed in arguments.seeds:
+        if arguments.part == "propose":
+            propose(OfMu(), seed)
+        elif arguments.part == "propose2":
+            propose(OfMuAndDrift(), seed)
+        else:
+            for problem in arguments.problems:
+                (validation if arguments.part == "validation" else committee)(problem, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Bands around curves from runs that were left out, by split conformal prediction of whole curves.
+
+For each left-out run, the largest error over time, in units of how large errors are at that time, is one number. Of n
+such numbers and that of a new run, if all are exchangeable, the new one is no larger than the k-th smallest with
+probability at least k / (n + 1) (Vovk, Gammerman and Shafer 2005; for curves Diquigiovanni, Fontana and Vantini 2022,
+doi:10.1016/j.jmva.2021.104879). Here the left-out runs have surrogates of their own, and how large errors are at a time
+is told by the other left-out runs, as in the jackknife+ (Barber et al. 2021, doi:10.1214/20-AOS1965).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from hoam_plugin._internal.checks import refusal
+from hoam_plugin.surrogates import Band, Bands, Surrogate, provenance_of, with_curve_bands
+from hoam_plugin.trust.validation import LEFT_OUT, TRUTH
+
+# Of the root mean square of errors over all times: at no time are they taken for smaller than that.
+_LEAST_SHARE = 0.1
+# Errors at a time are averaged over as large a share of the times to either side.
+_SMOOTHING = 1 / 32
+
+
+def with_bands(model: Surrogate, validation: xr.Dataset, *, level: float = 0.8) -> Surrogate:
+    """The surrogate with a band around every curve of a cross-validation, which it keeps, also on disk.
+
+    `simulate` then adds `<curve>_low` and `<curve>_high` to what it returns, and `plots.energy_curves` shades what lies
+    between them. Promised is that the true curve of a new run lies between both ends at *all* saved times with
+    probability `level`, if the new run and those that were left out are exchangeable: drawn alike from the same range,
+    and the surrogate as good as those of the folds, which have learned from fewer runs. With n left-out runs no level
+    above n / (n + 1) can be promised.
+
+    Args:
+        model: the surrogate of all runs.
+        validation: what `cross_validate` returned for the same runs.
+        level: between 0 and 1.
+
+    Raises:
+        ValueError: a level out of range, or one that so few left-out runs cannot promise, or no curve.
+
+    Example:
+        >>> left_out = truth["electric_energy"].isel(run=[0, 1, 2])
+        >>> validation = xr.Dataset({"electric_energy_truth": left_out, "electric_energy_left_out": 1.1 * left_out})
+        >>> with_band = hoam.trust.with_bands(model, validation, level=0.7)
+        >>> predicted = hoam.simulate(with_band, {"mu": [1.3]}, truth["time"].values, key=key, n_samples=64,
+        ...                           progress=False)
+        >>> bool((predicted["electric_energy_low"] <= predicted["electric_energy_high"]).all())
+        True
+    """
+    if not 0 < level < 1:
+        raise refusal(ValueError, "level", level, "between 0 and 1")
+    names = [str(name).removesuffix(TRUTH) for name in validation.data_vars if str(name).endswith(TRUTH)]
+    if not names:
+        raise ValueError("validation has no curves; pass curves= to cross_validate, such as ['electric_energy']")
+    n = validation.sizes["run"]
+    if math.ceil((n + 1) * level) > n:
+        raise ValueError(
+            f"level={level:g} cannot be promised by {n} left-out runs, but at most {n / (n + 1):.2g}; leave out more, "
+            "or lower the level"
+        )
+    times = validation["time"].values.astype(np.float64)
+    curves = {}
+    for name in names:
+        truth, predicted = (
+            validation[name + ending].transpose("run", "time").values.astype(np.float64) for ending in (TRUTH, LEFT_OUT)
+        )
+        curves[name] = _band(times, truth, predicted, level)
+    return with_curve_bands(model, Bands(float(level), int(n), curves))
+
+
+def band_around(
+    model: Surrogate, name: str, curve: Float[np.ndarray, "run time"], times: Float[np.ndarray, " time"]
+) -> tuple[Float[np.ndarray, "run time"], Float[np.ndarray, "run time"]]:
+    """Lower and upper end of the band around a curve that is a function of the user's own.
+
+    Args:
+        model: with bands.
+        name: of the curve in `cross_validate(..., curves={name: function})`.
+        curve: what the function gives for an ensemble of the surrogate.
+        times: of the ensemble, physical.
+
+    Raises:
+        ValueError: no band of this name.
+
+    Example:
+        >>> ends = xr.Dataset({"speed_truth": (("run", "time"), np.ones((4, 2))),
+        ...                    "speed_left_out": (("run", "time"), np.full((4, 2), 0.5))}, {"time": [0.0, 2.0]})
+        >>> banded = hoam.trust.with_bands(model, ends, level=0.8)
+        >>> low, high = hoam.trust.band_around(banded, "speed", np.ones((1, 3)), np.asarray([0.0, 1.0, 2.0]))
+        >>> low.round(3).tolist(), high.round(3).tolist()
+        ([[0.5, 0.5, 0.5]], [[2.0, 2.0, 2.0]])
+    """
+    bands = provenance_of(model).bands
+    if bands is None or name not in bands.curves:
+        known = [] if bands is None else list(bands.curves)
+        raise ValueError(f"name={name!r} is no curve that the surrogate has a band around; it has {known!r}")
+    return bands.curves[name].around(np.asarray(curve, np.float64), np.asarray(times, np.float64))
+
+
+def _band(
+    times: Float[np.ndarray, " T"],
+    truth: Float[np.ndarray, "n T"],
+    predicted: Float[np.ndarray, "n T"],
+    level: float,
+) -> Band:
+    """The band from the curves of left-out runs; of curves that are positive, in units of their logarithm."""
+    positive = bool((truth > 0).all() and (predicted > 0).all())
+    errors = np.log(predicted) - np.log(truth) if positive else predicted - truth
+    n = len(errors)
+    squares = _smoothed(errors**2)
+    largest = [
+        float(np.max(np.abs(errors[i]) / _spread(np.delete(squares, i, axis=0) if n > 1 else squares)))
+        for i in range(n)
+    ]
+    k = math.ceil((n + 1) * level)
+    return Band(times, np.sort(largest)[k - 1] * _spread(squares), "log" if positive else "linear")
+
+
+def _spread(squares: Float[np.ndarray, "n T"]) -> Float[np.ndarray, " T"]:
+    """How large errors are at every time."""
+    mean = squares.mean(axis=0)
+    return np.sqrt(np.maximum(mean + _LEAST_SHARE**2 * mean.mean(), np.finfo(np.float64).tiny))
+
+
+def _smoothed(values: Float[np.ndarray, "n T"]) -> Float[np.ndarray, "n T"]:
+    """Means over neighbouring times."""
+    reach = max(1, round(values.shape[1] * _SMOOTHING))
+    padded = np.pad(values, ((0, 0), (reach, reach)), mode="edge")
+    sums = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
+    width = 2 * reach + 1
+    return np.maximum(sums[:, width:] - sums[:, :-width], 0.0) / width
