@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from hoam_plugin._internal.checks import detail_of
 from hoam_plugin._internal.logs import LOGGER, without_progress
 from hoam_plugin.cli import configuration
+from hoam_plugin.cli.check import check
 from hoam_plugin.cli.compare import compare
 from hoam_plugin.cli.demo import demo
 from hoam_plugin.cli.fit import fit
@@ -43,6 +44,7 @@ app = App(
 )
 app.command(list_steppers, name="list")
 app.command(info)
+app.command(check)
 # They write results, beside which their options are kept.
 _WRITING = (simulate, fit, compare, demo)
 for writing in _WRITING:
