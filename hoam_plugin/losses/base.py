@@ -50,14 +50,12 @@ class AbstractLoss(abc.ABC):
         compares_times: whether its terms hold samples of neighbouring times (`Nodes.neighbours` and `Nodes.shares`).
             Where only some of the times take part in an iteration, the two ends then always do, with the weights of the
             trapezoidal rule on these times.
-        follows_trajectories: whether a sample has to be the same one at all times.
     """
 
     structures: ClassVar[tuple[Kind, ...]] = ("gradient", "kinetic")
     bounded: ClassVar[bool] = False
     carries_noise: ClassVar[bool] = True
     compares_times: ClassVar[bool] = False
-    follows_trajectories: ClassVar[bool] = False
 
     # What it is of.
 

@@ -114,7 +114,6 @@ class TrajectoryMatching(VelocityMatching):
     """
 
     carries_noise: ClassVar[bool] = False
-    follows_trajectories: ClassVar[bool] = True
 
     def require_ensemble(self, ds: xr.Dataset, driven: Sequence[str]) -> None:
         """Raise ValueError where samples are no trajectories, or there are not three equally spaced times or more."""
@@ -139,6 +138,11 @@ class TrajectoryMatching(VelocityMatching):
         weights = np.ones(len(times))
         weights[[0, -1]] = 0
         return weights / weights.sum()
+
+
+def follows_trajectories(loss: AbstractLoss) -> bool:
+    """Whether a sample has to be the same one at all times for a loss."""
+    return isinstance(loss, TrajectoryMatching)
 
 
 def velocity_field() -> VectorField:

@@ -12,7 +12,7 @@ from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Kind, structure_of
 from hoam_plugin.ensembles import Checkup
 from hoam_plugin.inspection import look_at
-from hoam_plugin.losses import has_rates
+from hoam_plugin.losses import description, follows_trajectories, has_rates
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import SplinePotential
 from hoam_plugin.training.choices import Choices, resolve
@@ -76,7 +76,7 @@ def _of_structure(ds: xr.Dataset, kind: Kind) -> str:
         "gradient": "a potential whose gradient moves all variables",
         "kinetic": "the force, while positions move with their velocities",
     }[kind]
-    how = f"{type(choices.potential).__name__}, {type(choices.loss).__name__}"
+    how = f"{type(choices.potential).__name__}, {description(choices.loss)['kind']}"
     return f"{who}: learns {what} ({how}), {'; '.join(_reasons(ds, choices))}"
 
 
@@ -91,7 +91,7 @@ def _reasons(ds: xr.Dataset, choices: Choices) -> list[str]:
         )
     if choices.dynamics.structure.knows_dynamics and has_rates(ds):
         reasons.append("from recorded rates")
-    elif choices.loss.follows_trajectories:
+    elif follows_trajectories(choices.loss):
         reasons.append("from differences of trajectories, as samples are the same at all, equally spaced, times")
     else:
         reasons.append("from samples of each time alone")

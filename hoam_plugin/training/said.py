@@ -9,7 +9,7 @@ import xarray as xr
 from hoam_plugin import ensembles
 from hoam_plugin._internal.logs import say
 from hoam_plugin.dynamics import Kind, structure_of
-from hoam_plugin.losses import AbstractLoss, has_rates
+from hoam_plugin.losses import AbstractLoss, follows_trajectories, has_rates
 from hoam_plugin.training.choices import Choices
 
 
@@ -30,10 +30,10 @@ def one_ensemble(runs: xr.Dataset | xr.DataTree, *, progress: bool) -> xr.Datase
 def say_what_is_learned_from(choices: Choices, structure: Kind | None, loss: AbstractLoss | None) -> None:
     """One line about what was chosen for an ensemble, or about what it would also allow."""
     ds, layout = choices.runs.ensemble, choices.dynamics.layout
-    if loss is None and choices.loss.follows_trajectories:
+    if loss is None and follows_trajectories(choices.loss):
         say(
             "fit: samples are the same ones at all times, which are equally spaced, so that the learned part is "
-            f"matched to their differences ({type(choices.loss).__name__}); loss=ActionMatching() takes samples alone"
+            "matched to their differences (TrajectoryMatching); loss=ActionMatching() takes samples alone"
         )
     if structure is not None or not any(v.velocity_of for v in layout.variables):
         return
