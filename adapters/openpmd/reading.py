@@ -58,8 +58,8 @@ def read(
     Raises:
         ImportError: without the extra `openpmd`.
         FileNotFoundError: a run that does not exist.
-        ValueError: a file that cannot be read, an iteration without the species, its weights or particles, unknown axes,
-            or errors of `from_snapshots`; the sentence names the file.
+        ValueError: a file that cannot be read, an iteration without the species, its weights or particles, unknown
+            axes, or errors of `from_snapshots`; the sentence names the file.
     """
     api = required("openpmd_api", "openpmd")
     either("motion", motion, "velocity", "momentum", "none")

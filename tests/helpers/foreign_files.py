@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,43 +86,3 @@ def _write_field(api, step, length: float) -> None:
     component.position = [0.5]
     component.reset_dataset(api.Dataset(np.dtype("float64"), [8]))
     component.make_constant(0.0)
-
-
-def write_sdf(path: Path, time: float, species: Mapping[str, Mapping[str, np.ndarray]]) -> Path:
-    """A file like those of EPOCH: SDF 1.4, which no library for Python writes.
-
-    Args:
-        path: of the file.
-        time: in s.
-        species: name to particles with x (m), p (kg m/s), weights and, perhaps, ids.
-    """
-    blocks: list[bytes] = []
-    position = 112
-
-    def add(name: str, blocktype: int, datatype: int, ndims: int, info: bytes, data: bytes) -> None:
-        nonlocal position
-        length = 136 + len(info)
-        head = struct.pack("<qq32sqiii64si", position + length + len(data), position + length, _text(name, 32), len(data), blocktype, datatype, ndims, _text(name, 64), length)
-        blocks.append(head + info + data)
-        position += length + len(data)
-
-    for name, particles in species.items():
-        n, x = len(particles["x"]), particles["x"].astype(np.float64)
-        grid = f"Grid/Particles/{name}"
-        info = struct.pack("<d32s32si2dq32s", 1.0, _text("X", 32), _text("m", 32), 1, x.min(), x.max(), n, _text(name, 32))
-        add(grid, 2, 4, 1, info, x.tobytes())
-        columns = {"Px": ("p", "kg.m/s"), "Weight": ("weights", ""), "ID": ("ids", "")}
-        for label, (key, unit) in columns.items():
-            if key not in particles:
-                continue
-            values = particles[key].astype(np.int64 if key == "ids" else np.float64)
-            info = struct.pack("<d32s32sq32s", 1.0, _text(unit, 32), _text(grid, 32), n, _text(name, 32))
-            add(f"Particles/{label}/{name}", 4, 2 if key == "ids" else 4, 1, info, values.tobytes())
-    header = struct.pack("<4siii32sqqiiiidiiiicc6x", b"SDF1", 16911887, 1, 4, _text("Epoch1d", 32), 112, 0, 0, len(blocks), 136, 0, time, 1, 1, 64, 1, b"\0", b"\0")
-    assert len(header) == 112
-    path.write_bytes(header + b"".join(blocks))
-    return path
-
-
-def _text(text: str, length: int) -> bytes:
-    return text.encode().ljust(length, b"\0")[:length]
