@@ -16,7 +16,7 @@ from xarray.backends import BackendEntrypoint
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hoam_plugin.ensembles import Ensemble
+    from hoam_plugin.ensembles import Checkup, Ensemble
 else:
     Ensemble = xr.Dataset
 
@@ -48,6 +48,27 @@ class EnsembleAccessor:
         from hoam_plugin import ensembles
 
         return ensembles.sel_run(self._ds, **values)
+
+    def check(self) -> Checkup:
+        """What the ensemble is taken for, what is suspicious in it, and what `fit` will do with it and why.
+
+        Recognised are variables, velocities, periods, parameters (and what was not taken as one), saved times, whether
+        samples are trajectories, spreads, and what the precision resolves. Suspicious are, among others, wrapped
+        positions without a period, undeclared velocities or ones in other units, several runs without parameters,
+        constant or collinear parameters, jumps, outliers, and rates that do not depend on a sample's own variables.
+        What is no ensemble gives its `error`.
+
+        Example:
+            >>> found = truth.hoam.check()
+            >>> found.error, len(found.plan)
+            ('', 2)
+            >>> print(found)  # doctest: +ELLIPSIS
+            ensemble:
+              3 runs, 5 times, 64 samples, ...
+        """
+        from hoam_plugin import training
+
+        return training.check(self._ds)
 
     def compare(self, other: xr.Dataset | Sequence[xr.Dataset], **options: Any) -> xr.Dataset:
         """Scores of `other` with this ensemble as the truth; options as of `hoam_plugin.compare`."""

@@ -12,16 +12,20 @@ from hoam_plugin.ensembles import (
     save,
     sel_run,
     subsample,
+    tree,
     validate,
     variable_names,
     variables,
 )
+from hoam_plugin.importing import from_arrays, from_snapshots
 
 __all__ = [
     "DIMS",
     "Ensemble",
     "build",
     "frame",
+    "from_arrays",
+    "from_snapshots",
     "load",
     "parameter_names",
     "parameters",
@@ -29,6 +33,7 @@ __all__ = [
     "save",
     "sel_run",
     "subsample",
+    "tree",
     "validate",
     "variable_names",
     "variables",

@@ -19,7 +19,7 @@ ARROWS = architecture.graph(MODULES)
 # Anybody imports their modules directly: small helpers without a common face.
 WITHOUT_FACE = ("_internal", "numerics")
 # Public verbs, whose parameters are the interface.
-VERBS = {"fit", "simulate", "from_simulation", "from_terms", "nvt_nose_hoover"}
+VERBS = {"fit", "from_snapshots", "read", "simulate", "from_simulation", "from_terms", "nvt_nose_hoover"}
 
 
 def where(module: Module, line: int) -> str:

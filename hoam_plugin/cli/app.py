@@ -18,9 +18,11 @@ from hoam_plugin._internal import freed_memory
 from hoam_plugin._internal.checks import detail_of
 from hoam_plugin._internal.logs import LOGGER, without_progress
 from hoam_plugin.cli import configuration
+from hoam_plugin.cli.check import check
 from hoam_plugin.cli.compare import compare
 from hoam_plugin.cli.demo import demo
 from hoam_plugin.cli.fit import fit
+from hoam_plugin.cli.import_runs import import_runs
 from hoam_plugin.cli.information import info
 from hoam_plugin.cli.listing import list_steppers
 from hoam_plugin.cli.messages import messages_on_stderr, say_failure, set_loudness
@@ -45,6 +47,8 @@ app = App(
 )
 app.command(list_steppers, name="list")
 app.command(info)
+app.command(check)
+app.command(import_runs, name="import")
 # They write results, beside which their options are kept.
 _WRITING = (simulate, fit, compare, validate, propose, demo)
 for writing in _WRITING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, runtime_chec
 import xarray as xr
 
 from hoam_plugin._types import Scalar
+from hoam_plugin.ensembles.checkup import Checkup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +59,10 @@ class EnsembleMethods(Protocol):
 
     def sel_run(self, **values: Scalar) -> Ensemble:
         """The runs with these parameters."""
+        ...
+
+    def check(self) -> Checkup:
+        """What the ensemble is taken for, what is suspicious in it, and what `fit` will do with it."""
         ...
 
     def compare(self, other: xr.Dataset | Sequence[xr.Dataset], **options: object) -> xr.Dataset:

@@ -9,6 +9,9 @@ DIMS = ("run", "time", "sample")
 # The attribute of a coordinate along `run` that says what it is, where its name and dtype do not.
 ROLE = "role"
 PARAMETER, LABEL = "parameter", "label"
+# The attribute of an ensemble that says what samples of different times have to do with one another.
+SAMPLING = "sampling"
+TRAJECTORIES, SNAPSHOTS = "trajectories", "snapshots"
 # Whole numbers under these names tell runs apart and do not say what was simulated.
 _BOOKKEEPING = """
     attempt batch case case_id ensemble ensemble_member id idx index job job_id jobid key member number pid process

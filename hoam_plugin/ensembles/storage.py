@@ -111,6 +111,11 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
     path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such ensemble")
+    if _holds_a_tree(path):
+        raise ValueError(
+            f"path={str(path)!r} holds runs of different times, as a tree; xarray.open_datatree reads it, and fit "
+            "takes it"
+        )
     if _is_surrogate(path):
         raise ValueError(f"path={str(path)!r} is a surrogate, not an ensemble; hoam_plugin.load reads it")
     try:
@@ -133,6 +138,20 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
         return cast(Ensemble, ds)
     with ds:
         return validate(ds.load())
+
+
+def load_runs(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble | xr.DataTree:
+    """As `load`, also of runs of different times, which are a tree with a node each; errors as of `load`."""
+    if not _holds_a_tree(as_path(path)):
+        return load(path, lazy=lazy)
+    found = xr.open_datatree(as_path(path), engine="zarr", consolidated=False, decode_times=False)
+    nodes = {node.path: _as_written(node.to_dataset(inherit=False)) for node in found.subtree}
+    runs = xr.DataTree.from_dict(nodes)
+    return runs if lazy else runs.load()
+
+
+def _holds_a_tree(path: Path) -> bool:
+    return path.is_dir() and any(path.glob("*/zarr.json")) and any(path.glob("*/*/zarr.json"))
 
 
 def require_netcdf() -> None:

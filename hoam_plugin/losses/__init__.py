@@ -8,8 +8,13 @@ from hoam_plugin.losses.catalogue import LOSSES, description, required_loss, wit
 from hoam_plugin.losses.dice import DICE
 from hoam_plugin.losses.evaluation import loss_and_gradient, loss_value
 from hoam_plugin.losses.moment_matching import MomentMatching
-from hoam_plugin.losses.targets import Targets, has_rates, targets_from
-from hoam_plugin.losses.velocity_matching import TrajectoryMatching, VelocityMatching, velocity_field
+from hoam_plugin.losses.targets import Targets, has_rates, rate_names, targets_from
+from hoam_plugin.losses.velocity_matching import (
+    TrajectoryMatching,
+    VelocityMatching,
+    follows_trajectories,
+    velocity_field,
+)
 from hoam_plugin.losses.weak_form import MomentTargets
 
 __all__ = [
@@ -30,11 +35,13 @@ __all__ = [
     "VelocityMatching",
     "cells",
     "description",
+    "follows_trajectories",
     "has_rates",
     "if_there",
     "loss_and_gradient",
     "loss_value",
     "marginal_potential",
+    "rate_names",
     "required_loss",
     "rows_of",
     "targets_from",

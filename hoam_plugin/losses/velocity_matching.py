@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from hoam_plugin import ensembles
 from hoam_plugin.dynamics import Dynamics, Kind, Structure
 from hoam_plugin.losses.base import AbstractLoss, TrainingDefaults
 from hoam_plugin.losses.batch import Nodes, rows_of
@@ -115,7 +116,12 @@ class TrajectoryMatching(VelocityMatching):
     carries_noise: ClassVar[bool] = False
 
     def require_ensemble(self, ds: xr.Dataset, driven: Sequence[str]) -> None:
-        """Raise ValueError where there are fewer than three times, or they are not equally spaced."""
+        """Raise ValueError where samples are no trajectories, or there are not three equally spaced times or more."""
+        if ds.attrs.get(ensembles.SAMPLING) == ensembles.SNAPSHOTS:
+            raise ValueError(
+                "TrajectoryMatching needs trajectories, and the attribute 'sampling' of the ensemble says 'snapshots': "
+                "samples of different times have nothing to do with one another; use ActionMatching or DICE"
+            )
         gaps = np.diff(ds["time"].values.astype(np.float64))
         if len(gaps) < 2 or np.ptp(gaps) > 1e-3 * gaps.mean():
             raise ValueError(
@@ -132,6 +138,11 @@ class TrajectoryMatching(VelocityMatching):
         weights = np.ones(len(times))
         weights[[0, -1]] = 0
         return weights / weights.sum()
+
+
+def follows_trajectories(loss: AbstractLoss) -> bool:
+    """Whether a sample has to be the same one at all times for a loss."""
+    return isinstance(loss, TrajectoryMatching)
 
 
 def velocity_field() -> VectorField:

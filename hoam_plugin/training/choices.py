@@ -59,7 +59,6 @@ from hoam_plugin.training.settings import Training
 from hoam_plugin.training.solvable import Base
 from hoam_plugin.training.time_resolution import resolved
 from hoam_plugin.training.time_weights import weights_of_loss
-from hoam_plugin.training.trajectories import are_trajectories
 
 # What normalised time goes evenly with.
 Clock = Literal["physical", "population"]
@@ -195,7 +194,7 @@ def resolve(
     dynamics = Dynamics(normalisation, replaced, split, layout)
     if isinstance(potential, SplinePotential):
         potential = spline_places.placed(potential, ds, normalisation)
-    loss = loss.settled(dynamics, potential, trajectories=are_trajectories(ds, dynamics))
+    loss = loss.settled(dynamics, potential, trajectories=ensembles.are_trajectories(ds))
     dynamics = dataclasses.replace(dynamics, base=_base_of(base, ds, dynamics, loss))
     node_weights = weights_of_loss(loss, ds, loss.quadrature, normalisation.clock)
     if isinstance(potential, VectorField) and potential.time_harmonics is None:

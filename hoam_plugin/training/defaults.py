@@ -7,14 +7,25 @@ import dataclasses
 import xarray as xr
 
 from hoam_plugin.dynamics import Structure
-from hoam_plugin.losses import AbstractLoss, ActionMatching, MomentMatching, VelocityMatching, has_rates
+from hoam_plugin.losses import (
+    AbstractLoss,
+    ActionMatching,
+    MomentMatching,
+    TrajectoryMatching,
+    VelocityMatching,
+    has_rates,
+)
+from hoam_plugin.training.differences import are_rates
 from hoam_plugin.training.settings import Training
 
 
 def default_loss(structure: Structure, ds: xr.Dataset) -> AbstractLoss:
-    """The best loss that the structure and the ensemble allow without trajectories."""
-    if structure.knows_dynamics and has_rates(ds):
-        return VelocityMatching()
+    """The best loss that the structure and the ensemble allow."""
+    if structure.knows_dynamics:
+        if has_rates(ds):
+            return VelocityMatching()
+        if are_rates(ds, structure):
+            return TrajectoryMatching()
     return MomentMatching() if structure.kind == "field" else ActionMatching()
 
 

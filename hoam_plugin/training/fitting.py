@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -17,22 +16,23 @@ from jax.sharding import Mesh
 from hoam_plugin._internal.checks import random_key
 from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.files import as_path, require_writable
-from hoam_plugin._internal.logs import LOGGER, say
+from hoam_plugin._internal.logs import LOGGER
 from hoam_plugin._internal.threads import linear_algebra_in_one_thread
 from hoam_plugin._types import Key
-from hoam_plugin.dynamics import Kind, structure_of
-from hoam_plugin.losses import AbstractLoss, has_rates
+from hoam_plugin.dynamics import Kind
+from hoam_plugin.inspection import short_form
+from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.potentials import ParticlePotential, Potential, SplinePotential, VectorField
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import checkpoints, committees, feedback, moments_alone, solved, spreading, step_size
 from hoam_plugin.training.choices import Base, Choices, Clock, resolve
-from hoam_plugin.training.data import Runs
 from hoam_plugin.training.explained_motion import warn_of_unexplained, warn_of_unexplained_forces
 from hoam_plugin.training.guard import TrainingDivergedError
 from hoam_plugin.training.judge import samples_and_judge
 from hoam_plugin.training.particle_fitting import solve_particles
 from hoam_plugin.training.run import TrainingRun
+from hoam_plugin.training.said import one_ensemble, say_what_is_learned_from
 from hoam_plugin.training.settings import Training
 
 # What `fit` resolves.
@@ -43,7 +43,7 @@ _resolve: Callable[..., Choices] = resolve
 
 @linear_algebra_in_one_thread()
 def fit(
-    ensemble: xr.Dataset,
+    ensemble: xr.Dataset | xr.DataTree,
     *,
     key: Key,
     structure: Kind | None = None,
@@ -70,6 +70,7 @@ def fit(
 
     Args:
         ensemble: the training runs, with saved times where the quadrature wants them (`simulate` on a rule does that).
+            Runs of different times, lengths or numbers of samples are a tree with a node each (`ensemble.tree`).
         key: JAX random key; the same key gives the same surrogate.
         structure: what is learned. "gradient" (the default): all variables move along the gradient of the learned
             potential.
@@ -84,9 +85,10 @@ def fit(
             whose force depends on them as well; for "field" a `VectorField`.
         loss: how the learned part follows from the samples: `ActionMatching` or `DICE` from marginals,
             `MomentMatching` from marginals for free fields as well, `VelocityMatching` from recorded rates,
-            `TrajectoryMatching` from trajectories. By default `ActionMatching()`, but `VelocityMatching()` for
-            "kinetic" and "field" where the ensemble records rates, and `MomentMatching()` for "field" without. A loss
-            of one's own derives from `hoam_plugin.losses.AbstractLoss`.
+            `TrajectoryMatching` from trajectories. By default `ActionMatching()`, but for "kinetic" and "field"
+            `VelocityMatching()` where the ensemble records rates, else `TrajectoryMatching()` where samples are the
+            same ones at all times, and these are equally spaced and resolve how the samples move; else
+            `MomentMatching()` for "field". A loss of one's own derives from `hoam_plugin.losses.AbstractLoss`.
         training: `Training()` by default, `recipes.velocity_training()` for velocity and trajectory matching.
         replaces: the stepper whose place the surrogate takes; by default rebuilt from the ensemble's attributes.
         validate: held-out runs with the same variables and parameters, inside the trained ranges or not. Training is
@@ -155,6 +157,7 @@ def fit(
         (0.0, 2.0)
     """
     random_key(key)
+    ensemble = one_ensemble(ensemble, progress=progress)
     devices = spreading.named_devices(mesh, training)
     first = devices is None or devices.first
     progress = progress and first
@@ -175,8 +178,9 @@ def fit(
     # What is solved for has no training to go on with.
     choices = choose(may_solve=resume is None and members == 1)
     LOGGER.debug("fit: %r, %r, %r", choices.potential, choices.loss, choices.training)
-    if progress and structure is None:
-        _say_what_else(choices.runs)
+    LOGGER.info("fit: %s", short_form(choices.runs.ensemble))
+    if progress:
+        say_what_is_learned_from(choices, structure, loss)
     if members > 1:
         return committees.trained(choices, key, members, progress=progress)
     free = all(value is None for value in (potential, loss, training, validate, base, resume))
@@ -286,15 +290,3 @@ def _checkpoint_path(
     if resume is not None and (checkpoint is None or as_path(checkpoint, "checkpoint") == as_path(resume, "resume")):
         return require_writable(resume, overwrite=True, name="resume")
     return None if checkpoint is None else require_writable(checkpoint, overwrite=overwrite, name="checkpoint")
-
-
-def _say_what_else(runs: Runs) -> None:
-    """One line about what the ensemble would also allow."""
-    layout = runs.dynamics.layout
-    if not any(v.velocity_of for v in layout.variables):
-        return
-    with contextlib.suppress(ValueError):
-        structure_of("kinetic", layout.variables, layout.widths)
-        rates = "; it records rates, which velocity matching then uses" if has_rates(runs.ensemble) else ""
-        said = f"fit: this ensemble has velocities, so structure='kinetic' is open to it and is more accurate{rates}"
-        say(said)

@@ -1,0 +1,138 @@
+"""What an import has drawn so far, on disk, so that one that was killed goes on: a file per run and snapshot.
+
+Beside the store `truth.zarr`, the folder `truth.zarr.import` holds them, each written aside and renamed, and what was
+asked for. It is removed once the store is complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hoam_plugin.importing.drawing import Population
+
+_REQUEST = "request.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What is kept of one snapshot.
+
+    Attributes:
+        time: in physical units.
+        variables: name to (sample, ...).
+        ids: of the particles that the samples are, or None.
+        population: of all particles, or None without ids.
+        n: particles.
+        total: weight of all of them.
+        effective: number of particles of equal weight that say as much.
+        followed: whether the samples are the particles of the first snapshot of the run.
+    """
+
+    time: float
+    variables: Mapping[str, np.ndarray]
+    ids: np.ndarray | None
+    population: Population | None
+    n: int
+    total: float
+    effective: float
+    followed: bool
+
+
+class Shelf:
+    """Keeps the records of an import in memory, or on disk."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[int, int], Record] = {}
+
+    def get(self, run: int, index: int) -> Record | None:
+        """The record, if there is one."""
+        return self._records.get((run, index))
+
+    def put(self, run: int, index: int, record: Record) -> None:
+        """Keep one."""
+        self._records[run, index] = record
+
+    def clear(self) -> None:
+        """The store is complete."""
+        self._records.clear()
+
+
+class DiskShelf(Shelf):
+    """The same on disk.
+
+    Args:
+        store: what is imported into.
+        request: what a later call must have in common with this one to go on with it.
+
+    Raises:
+        ValueError: what is there was asked for otherwise.
+    """
+
+    def __init__(self, store: Path, request: Mapping[str, object]) -> None:
+        super().__init__()
+        self._folder = store.absolute().with_name(f"{store.name}.import")
+        asked = self._folder / _REQUEST
+        text = json.dumps(request, indent=1, sort_keys=True)
+        if asked.is_file():
+            kept = json.loads(asked.read_text())
+            for name, value in json.loads(text).items():
+                if kept.get(name) != value:
+                    raise ValueError(
+                        f"store={str(store)!r} was begun with another {name}: {kept.get(name)!r}, not {value!r}; go on "
+                        f"with what it was begun with, or remove {str(self._folder)!r} to begin anew"
+                    )
+            return
+        self._folder.mkdir(exist_ok=True)
+        aside = asked.with_suffix(".partial")
+        aside.write_text(text)
+        os.replace(aside, asked)
+
+    def get(self, run: int, index: int) -> Record | None:
+        """See `Shelf`."""
+        path = self._path(run, index)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path) as kept:
+                arrays = dict(kept)
+        except (OSError, ValueError, zipfile.BadZipFile):  # of a machine that went down as the file was written
+            return None
+        about = json.loads(str(arrays.pop("about")))
+        ids = arrays.pop("ids", None)
+        population = None if about["population"] is None else Population(*about["population"])
+        variables = {name: arrays[f"variable {name}"] for name in about["variables"]}
+        numbers = {name: about[name] for name in ("time", "n", "total", "effective", "followed")}
+        return Record(variables=variables, ids=ids, population=population, **numbers)
+
+    def put(self, run: int, index: int, record: Record) -> None:
+        """See `Shelf`."""
+        path = self._path(run, index)
+        path.parent.mkdir(exist_ok=True)
+        about = {
+            "variables": list(record.variables),
+            "population": record.population,
+            **{name: getattr(record, name) for name in ("time", "n", "total", "effective", "followed")},
+        }
+        arrays = {f"variable {name}": values for name, values in record.variables.items()}
+        if record.ids is not None:
+            arrays["ids"] = record.ids
+        aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        with aside.open("wb") as file:
+            np.savez(file, allow_pickle=False, about=np.asarray(json.dumps(about)), **arrays)
+        os.replace(aside, path)
+
+    def clear(self) -> None:
+        """See `Shelf`."""
+        shutil.rmtree(self._folder)
+
+    def _path(self, run: int, index: int) -> Path:
+        return self._folder / f"run_{run}" / f"{index}.npz"
