@@ -9,7 +9,7 @@ from hoam_plugin.scores.interpolation import interpolated_curve
 from hoam_plugin.scores.matching import matched, training_for, valid
 from hoam_plugin.scores.pair_distributions import pair_distribution
 from hoam_plugin.scores.paper_sinkhorn import PaperSinkhorn
-from hoam_plugin.scores.table import verdict_table
+from hoam_plugin.scores.table import footnotes, references_with_scores, verdict_table
 
 __all__ = [
     "Coordinate",
@@ -17,12 +17,14 @@ __all__ = [
     "compare",
     "configurations_of",
     "coordinates_of",
+    "footnotes",
     "histograms",
     "interpolated_curve",
     "labels",
     "matched",
     "pair_distribution",
     "recorded_curve",
+    "references_with_scores",
     "training_for",
     "valid",
     "verdict_table",

@@ -1,6 +1,7 @@
 """Learned dynamics in the place of a stepper, on disk and in motion."""
 
 from hoam_plugin.surrogates import file_format, one_step, trajectory
+from hoam_plugin.surrogates.file_contents import run_parameters
 from hoam_plugin.surrogates.in_place import InPlaceOf, required_stepper
 from hoam_plugin.surrogates.learned import LearnedDynamics, require_known_physics
 from hoam_plugin.surrogates.loading import contents, load
@@ -10,7 +11,15 @@ from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.schedule import Schedule
 from hoam_plugin.surrogates.surrogate import Surrogate
 from hoam_plugin.surrogates.trained_range import Policy, TrainedRange, react
-from hoam_plugin.surrogates.variants import in_place_of, provenance_of, with_learned, with_provenance
+from hoam_plugin.surrogates.training_runs import TrainingRuns, physical_points, runs_at
+from hoam_plugin.surrogates.variants import (
+    in_place_of,
+    provenance_of,
+    runs_of,
+    summary,
+    with_learned,
+    with_provenance,
+)
 
 __all__ = [
     "InPlaceOf",
@@ -21,17 +30,23 @@ __all__ = [
     "Schedule",
     "Surrogate",
     "TrainedRange",
+    "TrainingRuns",
     "contents",
     "file_format",
     "in_place_of",
     "load",
     "log_prob",
     "one_step",
+    "physical_points",
     "provenance_of",
     "push_forward",
     "react",
     "require_known_physics",
     "required_stepper",
+    "run_parameters",
+    "runs_at",
+    "runs_of",
+    "summary",
     "trajectory",
     "with_learned",
     "with_provenance",

@@ -9,6 +9,7 @@ from hoam_plugin.surrogates.in_place import required_stepper
 from hoam_plugin.surrogates.learned import require_known_physics
 from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.surrogate import Surrogate
+from hoam_plugin.surrogates.training_runs import TrainingRuns
 
 
 def with_learned(model: Surrogate, **changes: object) -> Surrogate:
@@ -32,6 +33,16 @@ def in_place_of(model: Surrogate, stepper: Stepper) -> Surrogate:
 def provenance_of(model: Surrogate) -> Provenance:
     """How a surrogate was trained."""
     return model._provenance
+
+
+def runs_of(model: Surrogate) -> TrainingRuns | None:
+    """Where its training runs lie among the parameters; None where that is not known."""
+    return model._runs
+
+
+def summary(model: Surrogate) -> dict[str, str]:
+    """What its `repr` says, by name."""
+    return model._rows()
 
 
 def with_provenance(model: Surrogate, provenance: Provenance) -> Surrogate:
