@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING
 
+from hoam_plugin._internal import provided as _provided
 from hoam_plugin._internal import xarray_arrival as _xarray_arrival
 
 if TYPE_CHECKING:
@@ -105,5 +106,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+# `Surrogate.report` calls `simulate` and `compare`, and stands below them.
+_provided.provide("report", "hoam_plugin.reports")
 # It registers itself.
 _xarray_arrival.when_imported(lambda: importlib.import_module("hoam_plugin.accessor"))

@@ -27,6 +27,7 @@ from hoam_plugin.cli.information import info
 from hoam_plugin.cli.listing import list_steppers
 from hoam_plugin.cli.messages import messages_on_stderr, say_failure, set_loudness
 from hoam_plugin.cli.parsing import Location
+from hoam_plugin.cli.report import report
 from hoam_plugin.cli.simulate import simulate
 from hoam_plugin.cli.trust import propose, validate
 from hoam_plugin.compiled_code import keep_in_new_process
@@ -50,7 +51,7 @@ app.command(info)
 app.command(check)
 app.command(import_runs, name="import")
 # They write results, beside which their options are kept.
-_WRITING = (simulate, fit, compare, validate, propose, demo)
+_WRITING = (simulate, fit, compare, validate, propose, report, demo)
 for writing in _WRITING:
     app.command(writing)
 app.register_install_completion_command(help="Install completion of hoam's words for this shell (bash, zsh, fish).")

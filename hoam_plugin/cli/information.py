@@ -69,7 +69,7 @@ def _size(path: Path) -> int:
 
 
 def _surrogate(path: Path) -> dict[str, object]:
-    from hoam_plugin.surrogates import file_format
+    from hoam_plugin.surrogates import file_format, run_parameters
 
     contents = file_format.read(path)
     given, history = contents.metadata, contents.history
@@ -82,6 +82,8 @@ def _surrogate(path: Path) -> dict[str, object]:
         "parameters": {name: [low, high] for name, low, high in given["parameter_ranges"]},
         "times": given["normalisation"]["horizon"],
         "clock": "population" if any("/clock/" in name for name in contents.arrays) else "physical",
+        "learned from": given.get("training_sizes") or None,
+        "training runs": run_parameters(contents),
         "in the place of": json_format.loads(given["stepper"]) if given["stepper"] else None,
         "structure": given["structure"]["kind"],
         "potential": given["potential"],

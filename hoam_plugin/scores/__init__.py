@@ -12,7 +12,7 @@ from hoam_plugin.scores.matching import matched, training_for, valid
 from hoam_plugin.scores.named_curves import NamedCurves, curve_of_ensemble, curve_values
 from hoam_plugin.scores.pair_distributions import pair_distribution
 from hoam_plugin.scores.paper_sinkhorn import PaperSinkhorn
-from hoam_plugin.scores.table import verdict_table
+from hoam_plugin.scores.table import footnotes, references_with_scores, verdict_table
 
 __all__ = [
     "USUAL_CURVES",
@@ -24,6 +24,7 @@ __all__ = [
     "coordinates_of",
     "curve_of_ensemble",
     "curve_values",
+    "footnotes",
     "histograms",
     "interpolated_curve",
     "interpolation_weights",
@@ -32,6 +33,7 @@ __all__ = [
     "mean_sliced_wasserstein",
     "pair_distribution",
     "recorded_curve",
+    "references_with_scores",
     "training_for",
     "valid",
     "verdict_table",

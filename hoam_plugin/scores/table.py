@@ -33,16 +33,8 @@ def verdict_table(scores: xr.Dataset) -> str:
         >>> table.splitlines()[0].split()
         ['score', 'run', 'surrogate', 'noise', 'floor', 'frozen']
     """
-    own = {
-        str(name): array
-        for name, array in scores.data_vars.items()
-        if "reference" in array.dims and not str(name).endswith(SPREAD)
-    }
+    own, names = _own_scores(scores), references_with_scores(scores)
     runs = labels.runs(ensembles.parameters(scores), scores.sizes["run"])
-    references_given = [str(reference) for reference in scores["reference"].values]
-    names = [
-        name for name in references_given if any(array.sel(reference=name).notnull().any() for array in own.values())
-    ]
     lines = [["score", "run", *(name.replace("_", " ") for name in names)]]
     for score, array in own.items():
         spread = scores.get(f"{score}{SPREAD}", xr.full_like(array, np.nan))
@@ -56,11 +48,20 @@ def verdict_table(scores: xr.Dataset) -> str:
         [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]
         for line in [lines[0], rule, *lines[1:]]
     )
-    return "\n".join([*("  ".join(row).rstrip() for row in rows), *_footnotes(scores, own, names)])
+    notes = [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in footnotes(scores)]
+    return "\n".join([*("  ".join(row).rstrip() for row in rows), *notes])
 
 
-def _footnotes(scores: xr.Dataset, own: dict[str, xr.DataArray], names: list[str]) -> list[str]:
+def references_with_scores(scores: xr.Dataset) -> list[str]:
+    """The references of which there is any score."""
+    own = _own_scores(scores).values()
+    given = [str(reference) for reference in scores["reference"].values]
+    return [name for name in given if any(array.sel(reference=name).notnull().any() for array in own)]
+
+
+def footnotes(scores: xr.Dataset) -> list[str]:
     """What a bootstrap is, and why scores are missing."""
+    own, names = _own_scores(scores), references_with_scores(scores)
     notes = []
     if "bootstrap" in names:
         said = scores.attrs.get("bootstrap", "no noise floor")
@@ -77,7 +78,15 @@ def _footnotes(scores: xr.Dataset, own: dict[str, xr.DataArray], names: list[str
         elif note != CURVES_ONLY and (reference == "interpolation" or (reference == "gaussian" and note not in told)):
             notes.append(f"no {reference}: {note}")
         told.add(note)
-    return [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes]
+    return notes
+
+
+def _own_scores(scores: xr.Dataset) -> dict[str, xr.DataArray]:
+    return {
+        str(name): array
+        for name, array in scores.data_vars.items()
+        if "reference" in array.dims and not str(name).endswith(SPREAD)
+    }
 
 
 def _cell(value: float, spread: float) -> str:

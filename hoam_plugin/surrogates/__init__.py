@@ -2,6 +2,7 @@
 
 from hoam_plugin.surrogates import file_format, one_step, trajectory
 from hoam_plugin.surrogates.bands import Band, Bands
+from hoam_plugin.surrogates.file_contents import run_parameters
 from hoam_plugin.surrogates.in_place import InPlaceOf, required_stepper
 from hoam_plugin.surrogates.learned import LearnedDynamics, noise_amplitude, require_known_physics
 from hoam_plugin.surrogates.loading import contents, load
@@ -11,11 +12,14 @@ from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.schedule import Schedule
 from hoam_plugin.surrogates.surrogate import Surrogate
 from hoam_plugin.surrogates.trained_range import Policy, TrainedRange, react
+from hoam_plugin.surrogates.training_runs import TrainingRuns, physical_points, runs_at
 from hoam_plugin.surrogates.variants import (
     annotated,
     in_place_of,
     members_of,
     provenance_of,
+    runs_of,
+    summary,
     with_curve_bands,
     with_learned,
     with_provenance,
@@ -32,6 +36,7 @@ __all__ = [
     "Schedule",
     "Surrogate",
     "TrainedRange",
+    "TrainingRuns",
     "annotated",
     "contents",
     "file_format",
@@ -41,11 +46,16 @@ __all__ = [
     "members_of",
     "noise_amplitude",
     "one_step",
+    "physical_points",
     "provenance_of",
     "push_forward",
     "react",
     "require_known_physics",
     "required_stepper",
+    "run_parameters",
+    "runs_at",
+    "runs_of",
+    "summary",
     "trajectory",
     "with_curve_bands",
     "with_learned",

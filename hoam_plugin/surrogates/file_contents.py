@@ -28,14 +28,22 @@ from hoam_plugin.surrogates.learned import LearnedDynamics, require_known_physic
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.trained_range import TrainedRange
+from hoam_plugin.surrogates.training_runs import TrainingRuns, physical_points, runs_at
 
 _NORMALISATION_ARRAYS = ("shift", "scale", "parameter_shift", "parameter_scale")
 _CLOCK = "normalisation/clock/"
 _BASE = "base/"
 _BANDS = "bands/"
+_RUNS = "runs/parameters"
 
 
-def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Options, provenance: Provenance) -> Contents:
+def contents_of(
+    learned: LearnedDynamics,
+    trained: TrainedRange,
+    options: Options,
+    provenance: Provenance,
+    runs: TrainingRuns | None,
+) -> Contents:
     """The contents of a surrogate's file."""
     norm = learned.normalisation
     metadata = {
@@ -54,11 +62,14 @@ def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Option
         "integrator": options.integrator,
         "stepper": learned.stepper_attribute,
         "configuration": provenance.configuration,
+        "training_sizes": dict(provenance.sizes),
         "normalisation": {"periods": norm.periods, "horizon": norm.horizon, "parameters": norm.parameters},
     }
     arrays = {f"normalisation/{name}": getattr(norm, name) for name in _NORMALISATION_ARRAYS}
     if norm.clock is not None:
         arrays |= {f"{_CLOCK}{name}": np.asarray(values, np.float32) for name, values in norm.clock.fields().items()}
+    if runs is not None:
+        arrays[_RUNS] = physical_points(runs, norm)
     if learned.base is not None:
         metadata["base"] = {"parameters": learned.base.weights.names, "columns": learned.base.columns}
         arrays |= {f"{_BASE}{name}": values for name, values in drift_arrays(learned.base).items()}
@@ -69,7 +80,9 @@ def contents_of(learned: LearnedDynamics, trained: TrainedRange, options: Option
     return Contents(metadata, arrays, provenance.history)
 
 
-def parts_of(contents: Contents, replaces: Stepper | None) -> tuple[LearnedDynamics, TrainedRange, Options, Provenance]:
+def parts_of(
+    contents: Contents, replaces: Stepper | None
+) -> tuple[LearnedDynamics, TrainedRange, Options, Provenance, TrainingRuns | None]:
     """The parts of the surrogate in a file: the inverse of `contents_of`.
 
     Args:
@@ -95,8 +108,19 @@ def parts_of(contents: Contents, replaces: Stepper | None) -> tuple[LearnedDynam
         require_known_physics(learned),
         TrainedRange(ranges, normalisation.horizon, metadata["on_extrapolation"]),
         Options(metadata["dt"], metadata["noise"], metadata.get("integrator")),
-        Provenance(metadata["configuration"], contents.history, _bands_of(contents)),
+        Provenance(
+            metadata["configuration"], contents.history, metadata.get("training_sizes", {}), _bands_of(contents)
+        ),
+        _runs_of(contents, normalisation),
     )
+
+
+def run_parameters(contents: Contents) -> dict[str, np.ndarray] | None:
+    """The parameters of the training runs by name; files of before do not say them."""
+    if _RUNS not in contents.arrays:
+        return None
+    columns = np.asarray(contents.arrays[_RUNS], np.float64).T
+    return dict(zip(contents.metadata["normalisation"]["parameters"], columns, strict=True))
 
 
 def _learned(
@@ -137,6 +161,12 @@ def _clock_of(contents: Contents) -> PopulationClock | None:
     """The clock in a file; those of before have none."""
     fields = {n.removeprefix(_CLOCK): np.asarray(a) for n, a in contents.arrays.items() if n.startswith(_CLOCK)}
     return clock_from({name: values.tolist() for name, values in fields.items()}) if fields else None
+
+
+def _runs_of(contents: Contents, normalisation: Normalisation) -> TrainingRuns | None:
+    """Where the training runs lie."""
+    columns = run_parameters(contents)
+    return None if columns is None else runs_at(columns, normalisation)
 
 
 def _base_of(contents: Contents) -> MomentDrift | None:

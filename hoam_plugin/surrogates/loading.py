@@ -9,7 +9,7 @@ from hoam_plugin.steppers import Stepper, require_stepper
 from hoam_plugin.surrogates import file_format
 from hoam_plugin.surrogates.file_contents import contents_of, parts_of
 from hoam_plugin.surrogates.surrogate import Surrogate
-from hoam_plugin.surrogates.variants import provenance_of
+from hoam_plugin.surrogates.variants import provenance_of, runs_of
 
 
 def load(path: str | os.PathLike[str], *, replaces: Stepper | None = None) -> Surrogate:
@@ -38,4 +38,4 @@ def load(path: str | os.PathLike[str], *, replaces: Stepper | None = None) -> Su
 
 def contents(model: Surrogate) -> file_format.Contents:
     """What `Surrogate.save` writes."""
-    return contents_of(model.learned, model.trained, model.options, provenance_of(model))
+    return contents_of(model.learned, model.trained, model.options, provenance_of(model), runs_of(model))

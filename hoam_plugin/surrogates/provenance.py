@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import xarray as xr
 
@@ -16,9 +17,11 @@ class Provenance:
     Attributes:
         configuration: of the training, as JSON.
         history: the training history over `iteration`, or None where it is not known.
+        sizes: of the training ensemble by dim, such as "run"; empty where they are not known.
         bands: how far curves of its populations are off, or None where nobody has looked.
     """
 
     configuration: str = "{}"
     history: xr.Dataset | None = None
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     bands: Bands | None = None

@@ -11,9 +11,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from hoam_plugin._internal.checks import finite_float, one_of, positive_float, random_key
 from hoam_plugin._internal.static import pytree
@@ -22,18 +21,20 @@ from hoam_plugin.dynamics import compute_dtype
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.numerics.integrators import Integrator
 from hoam_plugin.numerics.normals import NORMALS, Noise
-from hoam_plugin.steppers import Abilities, InParts, OfState, ParameterRow, Variable, clock, default_float, row_of
-from hoam_plugin.surrogates import description, file_format, flow_tables, log_density, one_step, threads, trajectory
+from hoam_plugin.steppers import Abilities, InParts, OfState, ParameterRow, Variable, clock, row_of
+from hoam_plugin.surrogates import file_format, flow_tables, log_density, one_step, threads, trajectory
+from hoam_plugin.surrogates.described import Described
 from hoam_plugin.surrogates.file_contents import contents_of
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options, require_integrator
 from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.trained_range import POLICIES, Policy, TrainedRange
+from hoam_plugin.surrogates.training_runs import TrainingRuns
 
 
 # Without provenance as a pytree, so that surrogates that differ only in it share compiled code.
-@pytree(data=("learned",), dropped=("_provenance",), eq=False, repr=False)
-class Surrogate:
+@pytree(data=("learned", "_runs"), dropped=("_provenance",), eq=False, repr=False)
+class Surrogate(Described):
     """A learned drift that moves samples so that the population follows the physics.
 
     dX = grad_x s(X, t, mu) dt + epsilon dW in normalised units (arXiv:2410.12000, equation 5), or, around known
@@ -44,7 +45,8 @@ class Surrogate:
     Attributes:
         learned: the learned dynamics: weights, units, structure, and the stepper whose place is taken.
         trained: the ranges that it was trained on, and what is done outside of them. Traced values cannot raise: there
-            "raise" gives NaN.
+            "raise" gives NaN. Of concrete values in a hole among the training runs (see `in_range`) all policies but
+            "ignore" warn.
         options: how it steps.
     """
 
@@ -52,10 +54,7 @@ class Surrogate:
     trained: TrainedRange
     options: Options
     _provenance: Provenance = dataclasses.field(default_factory=Provenance)
-
-    def __repr__(self) -> str:
-        """What it is, in ten lines; the weights are left out."""
-        return description.in_words(self.learned, self.trained, self.options, self.history)
+    _runs: TrainingRuns | None = None
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -71,24 +70,6 @@ class Surrogate:
     def dt(self) -> float:
         """Default (largest) time step, physical units."""
         return self.options.dt
-
-    @property
-    def horizon(self) -> tuple[float, float]:
-        """The trained time range, physical units."""
-        return self.trained.horizon
-
-    @property
-    def ranges(self) -> dict[str, tuple[float, float]]:
-        """The trained range of each physics parameter."""
-        return self.trained.by_name
-
-    @property
-    def history(self) -> xr.Dataset | None:
-        """The training history over `iteration`: loss, quadratic part, seconds.
-
-        None where it is not known: a surrogate that comes out of compiled code or of `jax.tree.map` has none.
-        """
-        return self._provenance.history
 
     def with_options(
         self,
@@ -147,11 +128,6 @@ class Surrogate:
         """The replaced stepper's diagnostics of the learned population; None where it has none."""
         return self.learned.in_place.diagnostics
 
-    def in_range(self, parameters: Parameters, time: ArrayLike) -> Bool[Array, ""]:
-        """Whether parameters and time (physical units) lie in the trained ranges; traceable."""
-        elapsed = clock.since(time, self.horizon[0], default_float())
-        return self.trained.inside(row_of(parameters, self.parameters), elapsed)
-
     def velocity(self, x: Float[ArrayLike, "... D"], time: ArrayLike, parameters: Parameters) -> Float[Array, "... D"]:
         """Learned drift dx/dt (without the noise) of samples x, the variables flattened in order; physical units.
 
@@ -190,7 +166,7 @@ class Surrogate:
         if clock.is_known(state):
             now = clock.reading(state)
             times = [now] if isinstance(dt, jax.core.Tracer) else [now, now + finite_float("dt", dt)]
-        self.trained.enforce(parameters, times)
+        self._enforce(parameters, times)
         clock.warn_if_unresolved(state, dt)
         return _step(self.learned, self.trained, self.options, state, dt, row, key)
 
@@ -218,7 +194,7 @@ class Surrogate:
         largest_step = positive_float("dt", self.dt if dt is None else dt)
         row = row_of(parameters, self.parameters)
         saved = trajectory.require_times(state, times, largest_step)
-        self.trained.enforce(parameters, saved)
+        self._enforce(parameters, saved)
         options = self.options if dt is None else self._at_equal_steps(largest_step).options
         return trajectory.solve(self.learned, self.trained, options, state, saved, row, key, largest_step)
 
@@ -239,8 +215,8 @@ class Surrogate:
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write one self-describing file (no pickle), aside first and then renamed; `hoam_plugin.load` reads it."""
-        parts = (self.learned, self.trained, self.options, self._provenance)
-        return file_format.save(path, contents_of(*parts), overwrite=overwrite)
+        contents = contents_of(self.learned, self.trained, self.options, self._provenance, self._runs)
+        return file_format.save(path, contents, overwrite=overwrite)
 
     def __abilities__(self) -> Abilities:
         """What `simulate` needs beyond the contract."""
@@ -263,7 +239,7 @@ class Surrogate:
 
     def _check_domain(self, parameters: Mapping[str, np.ndarray], times: np.ndarray) -> None:
         """Apply the extrapolation policy to a whole table of parameters and times; `simulate` calls it first."""
-        self.trained.enforce(parameters, times)
+        self._enforce(parameters, times)
 
     def _parameter_row(self, parameters: Parameters) -> ParameterRow:
         """The parameters of one run with all of their digits, which the methods above take as well."""
@@ -307,7 +283,7 @@ class Surrogate:
         """Some steps of `n_parts` parts of the samples on the threads of `pool`; not for compiled code."""
         row = row_of(parameters, self.parameters)
         if self.trained.policy == "raise":
-            self.trained.enforce(parameters, clock.reading(state))
+            self._enforce(parameters, clock.reading(state))
         return threads.advance(self.learned, self.options, state, jnp.asarray(dt), n_steps, row, key, pool, n_parts)
 
     def _require_key(self, key: object) -> None:

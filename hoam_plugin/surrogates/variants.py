@@ -13,6 +13,7 @@ from hoam_plugin.surrogates.in_place import required_stepper
 from hoam_plugin.surrogates.learned import require_known_physics
 from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.surrogate import Surrogate
+from hoam_plugin.surrogates.training_runs import TrainingRuns
 
 
 def with_learned(model: Surrogate, **changes: object) -> Surrogate:
@@ -65,6 +66,16 @@ def annotated(model: object, ds: xr.Dataset) -> xr.Dataset:
 def with_curve_bands(model: Surrogate, bands: Bands) -> Surrogate:
     """The surrogate with bands around curves of its populations."""
     return with_provenance(model, dataclasses.replace(provenance_of(model), bands=bands))
+
+
+def runs_of(model: Surrogate) -> TrainingRuns | None:
+    """Where its training runs lie among the parameters; None where that is not known."""
+    return model._runs
+
+
+def summary(model: Surrogate) -> dict[str, str]:
+    """What its `repr` says, by name."""
+    return model._rows()
 
 
 def with_provenance(model: Surrogate, provenance: Provenance) -> Surrogate:

@@ -50,7 +50,15 @@ from hoam_plugin.steppers import (
     require_field_name,
     require_representable,
 )
-from hoam_plugin.surrogates import LearnedDynamics, Options, Provenance, Surrogate, TrainedRange, required_stepper
+from hoam_plugin.surrogates import (
+    LearnedDynamics,
+    Options,
+    Provenance,
+    Surrogate,
+    TrainedRange,
+    required_stepper,
+    runs_at,
+)
 from hoam_plugin.training import particle_places, solvable, spline_places
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.defaults import default_training
@@ -125,6 +133,10 @@ class Choices:
             "seed": np.asarray(jax.random.key_data(key)).tolist(),
         }
 
+        ds = self.runs.ensemble
+        sizes = {dim: ds.sizes[dim] for dim in ensembles.DIMS}
+        runs = runs_at(ensembles.parameters(ds), norm)
+
         def surrogate(weights: Weights, history: xr.Dataset) -> Surrogate:
             learned = LearnedDynamics(
                 weights=weights,
@@ -143,7 +155,8 @@ class Choices:
                 learned,
                 TrainedRange(self.parameter_ranges, norm.horizon),
                 Options(norm.duration / _STEPS_PER_HORIZON),
-                Provenance(json.dumps(configuration), history),
+                Provenance(json.dumps(configuration), history, sizes),
+                runs,
             )
 
         return surrogate

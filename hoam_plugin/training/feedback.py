@@ -13,6 +13,7 @@ any number of coordinates.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
 from hoam_plugin.potentials import Weights
-from hoam_plugin.surrogates import Provenance, Surrogate, provenance_of, with_learned, with_provenance
+from hoam_plugin.surrogates import Surrogate, provenance_of, with_learned, with_provenance
 from hoam_plugin.training.data import Runs
 from hoam_plugin.training.feedback_march import FeedbackMarch, march_around
 from hoam_plugin.training.left_out import run_in_the_middle
@@ -152,7 +153,8 @@ def _with_note(model: Surrogate, said: str, astray: str) -> Surrogate:
             "population moves fast), more samples or a longer training would help",
             stacklevel=4,
         )
-    return with_provenance(model, Provenance(provenance.configuration, provenance.history.assign_attrs(attributes)))
+    history = provenance.history.assign_attrs(attributes)
+    return with_provenance(model, dataclasses.replace(provenance, history=history))
 
 
 def _judged(march: FeedbackMarch, coefficients: list[Float[np.ndarray, "n k"]]) -> Distances:
