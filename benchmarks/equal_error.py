@@ -159,8 +159,11 @@ class Study:
             "resolution": resolution,
             "default_dt": default,
             "surrogate_dt": case.gap / own if own else model.dt,
-            "surrogate_errors": {str(k): v for k, v in errors.surrogate.items()},
-            "simulator_errors": {f"{k} {name}".strip(): v for (k, name), v in errors.simulator.items()},
+            # Those with which it blows up have none.
+            "surrogate_errors": {str(k): v for k, v in errors.surrogate.items() if math.isfinite(v)},
+            "simulator_errors": {
+                f"{k} {name}".strip(): v for (k, name), v in errors.simulator.items() if math.isfinite(v)
+            },
             "scores": errors.others,
             "saved": case.intervals,
             **cost,
