@@ -170,7 +170,7 @@ panels[1].set_yticks([0.01, 0.02, 0.05, 0.1, 0.2], ["0.01", "0.02", "0.05", "0.1
 panels[1].minorticks_off()
 for panel in panels:
     panel.grid(alpha=0.25)
-figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False)
+figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
 figure
 
 # %%
@@ -217,14 +217,4 @@ figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center"
 figure
 
 # %% [markdown]
-# ## What came out
-#
-# - With equal work per iteration, the loss of AM fluctuates about sixty times as much as that of HOAM. Both learn the
-#   mean, HOAM twice as accurately. The spread is less than a hundredth of the loss: AM misses the focusing altogether,
-#   HOAM follows it but does not reach the narrow waists, where its spread is up to four times too large. In trials, a
-#   larger hyper-network (`hyper_width=32`) with larger steps ran away on 256 nodes.
-# - With velocities in the ensemble the same loss recovers the force within half a per cent, and within 0.05 % with
-#   coupled samples; mean and spread are then as close to the exact ones as those of another run of the simulator.
-#   (The coupled loss fluctuates more, since all nodes share their samples; its minimiser fluctuates less.)
-# - So where velocities are known, use them. From positions alone, the learned field has to change fast with time; the
-#   force does not depend on time at all.
+# TEXT

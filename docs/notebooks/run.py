@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.py") if path != Path(__file__)))
 LARGEST_PICTURE, LARGEST_NOTEBOOK = 500_000, 1_000_000
 # Of a picture in the palette of a PNG.
-COLOURS = 128
+COLOURS = 256
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},

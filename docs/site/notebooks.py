@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from docutils import nodes
 from myst_parser.parsers.sphinx_ import MystParser
@@ -51,8 +52,7 @@ class NotebookParser(MystParser):
 
     def parse(self, inputstring: str, document: nodes.document) -> None:
         """Called by Sphinx."""
-        name = self.env.docname.rpartition("/")[2]
-        super().parse(markdown(json.loads(inputstring), name), document)
+        super().parse(markdown(json.loads(inputstring), Path(document["source"]).stem), document)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
