@@ -123,6 +123,6 @@ def test_files_in_other_dimensions(tmp_path: Path) -> None:
     again.iterations[0].particles["electrons"]["position"].unit_dimension = {api.Unit_Dimension.T: 1.0}
     again.close()
     with pytest.raises(
-        ValueError, match=r"has 'position' with the unitDimension \(0, 0, 1, 0, 0, 0, 0\), and it must be"
+        ValueError, match=r"has 'position' with the unitDimension \(1, 0, 1, 0, 0, 0, 0\), and it must be"
     ):
         openpmd.read(folder, **OPTIONS)

@@ -19,12 +19,14 @@ DOCUMENTED = [
 # Names without an example of their own, and the page that shows them at work.
 SHOWN_ELSEWHERE = {
     "NeighborListOverflowError": "docs/jax_md.md",
+    "Checkup": "docs/ensembles.md",
     "brownian": "docs/jax_md.md",
     "check": "docs/jax_md.md",
     "from_simulation": "docs/jax_md.md",
     "learned_energy": "docs/jax_md.md",
     "learned_force": "docs/jax_md.md",
     "nve": "docs/jax_md.md",
+    "read": "docs/howto/my_codes_output.md",
     "nvk": "docs/jax_md.md",
     "nvt_langevin": "docs/jax_md.md",
     "nvt_nose_hoover": "docs/jax_md.md",
@@ -49,6 +51,8 @@ NAMESPACES = (
     "adapters.adept",
     "adapters.diffrax",
     "adapters.jax_md",
+    "adapters.mdanalysis",
+    "adapters.openpmd",
     "adapters.vlasov",
     "baselines",
     "diagnostics",
