@@ -240,7 +240,7 @@ def _split(ds: xr.Dataset, kind: Structure) -> DynamicsStructure:
     return structure_of(kind, variables, [math.prod(ds[v.name].shape[3:]) for v in variables])
 
 
-def _of_loss(loss: AbstractLoss, split: DynamicsStructure) -> dict[str, Any]:
+def _of_loss(loss: AbstractLoss, split: DynamicsStructure) -> dict[str, object]:
     """The potential and the settings that a loss takes by default."""
     from hoam_plugin.training import Training
 

@@ -28,7 +28,8 @@ def require_same_units(argument: str, ds: xr.Dataset, other: str, reference: xr.
         if name not in ds.variables:
             continue
         own, wanted = (str(each[name].attrs.get("units", "")).strip() for each in (ds, reference))
-        if own in _UNSAID or wanted in _UNSAID or powers(own) == powers(wanted):
+        same = own == wanted or (powers(own) is not None and powers(own) == powers(wanted))
+        if own in _UNSAID or wanted in _UNSAID or same:
             continue
         factor = _factor(own, wanted)
         if factor == 1.0:
@@ -40,8 +41,8 @@ def require_same_units(argument: str, ds: xr.Dataset, other: str, reference: xr.
         )
 
 
-def powers(units: str) -> dict[str, int] | str:
-    """Units as powers by name, such as {"m": 1, "s": -1}; the text itself where it is of another form."""
+def powers(units: str) -> dict[str, int] | None:
+    """Units as powers by name, such as {"m": 1, "s": -1}; None for a text of another form."""
     found: dict[str, int] = {}
     sign = 1
     for token in re.findall(r"/|[^\s/.]+", units.replace("**", "^").replace("*", " ")):
@@ -50,7 +51,7 @@ def powers(units: str) -> dict[str, int] | str:
             continue
         match = _POWER.match(token)
         if match is None:
-            return units
+            return None
         found[match[1]] = found.get(match[1], 0) + sign * int(match[2] or 1)
         sign = 1
     return {name: power for name, power in found.items() if power}
@@ -62,9 +63,12 @@ def _factor(own: str, wanted: str) -> float | None:
         import pint
     except ImportError:
         return None
-    registry = pint.UnitRegistry()
+    registry: pint.UnitRegistry = pint.UnitRegistry()
     try:
-        one, other = (registry.Unit(" * ".join(f"{n}**{p}" for n, p in dict(powers(u)).items())) for u in (own, wanted))
+        one, other = (
+            registry.Unit(" * ".join(f"{name}**{power}" for name, power in (powers(text) or {text: 1}).items()))
+            for text in (own, wanted)
+        )
         return float(registry.Quantity(1.0, one).to(other).magnitude)
     except (pint.errors.PintError, ValueError, TypeError, AttributeError):
         return None

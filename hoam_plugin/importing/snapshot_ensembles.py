@@ -92,7 +92,7 @@ def from_snapshots(
         ...     [run(1.0), run(2.0)], n_samples=256, key=key, parameters={"mu": [1.0, 2.0]}, progress=False
         ... )
         >>> dict(ds.sizes), ds.attrs["sampling"]
-        ({'time': 3, 'run': 2, 'sample': 256}, 'snapshots')
+        ({'run': 2, 'time': 3, 'sample': 256}, 'snapshots')
     """
     described = Description(parameters, period, velocity_of, units)
     path = None if store is None else require_writable(store, overwrite=overwrite, name="store")

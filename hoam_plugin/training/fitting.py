@@ -166,8 +166,8 @@ def fit(
     # What is solved for has no training to go on with.
     choices = choose(may_solve=resume is None)
     LOGGER.debug("fit: %r, %r, %r", choices.potential, choices.loss, choices.training)
-    LOGGER.info("fit: %s", short_form(choices.runs.ensemble))
     if progress:
+        LOGGER.info("fit: %s", short_form(choices.runs.ensemble))
         say_what_is_learned_from(choices, structure, loss)
     free = all(value is None for value in (potential, loss, training, validate, base, resume))
     if free and choices.dynamics.structure.kind == "gradient":

@@ -13,7 +13,7 @@ from hoam_plugin.adapters import mdanalysis
 
 N, STEPS, BOX = 40, 6, np.asarray([10.0, 12.0, 9.0])
 RNG = np.random.default_rng(0)
-START, SPEED = RNG.uniform(0, 1, (N, 3)) * BOX, RNG.normal(size=(N, 3)) * 0.01
+START, SPEED = RNG.uniform(0, 1, (N, 3)) * BOX, RNG.normal(size=(N, 3)) * 0.004
 # Of a LAMMPS dump in the style real.
 DUMP = {"lammps_units": "real", "timestep": 2.0, "progress": False}
 
