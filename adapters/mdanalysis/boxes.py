@@ -47,8 +47,8 @@ class Unwrapped:
         self._free = np.empty(0)
 
     def __call__(
-        self, positions: Float[np.ndarray, "n 3"], box: Float[np.ndarray, " 3"] | None, where: str
-    ) -> Float[np.ndarray, "n 3"]:
+        self, positions: Float[np.ndarray, "n A"], box: Float[np.ndarray, " A"] | None, where: str
+    ) -> Float[np.ndarray, "n A"]:
         """The positions of the next frame.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -10,9 +10,21 @@ from jaxtyping import Float, Shaped
 if TYPE_CHECKING:
     import openpmd_api
 
-    from .iterations import Species
-
 _LIGHT = 299_792_458.0
+
+
+@runtime_checkable
+class Records(Protocol):
+    """Records of single particles of a species."""
+
+    @property
+    def momentum_axes(self) -> list[str]:
+        """Of the momenta."""
+        ...
+
+    def per_particle(self, record: str, axis: str | None, rows: slice) -> Float[np.ndarray, " n"]:
+        """A record in SI units."""
+        ...
 
 
 class Component:
@@ -58,7 +70,7 @@ class Position:
 class Momenta:
     """Momenta of single particles and what follows of them, of all axes at a time."""
 
-    def __init__(self, species: Species) -> None:
+    def __init__(self, species: Records) -> None:
         self._species = species
         self._rows, self._kept = slice(0, 0), np.empty((0, 0))
 

@@ -17,6 +17,7 @@ from hoam_plugin.cli.parsing import Location, Output, Overwrite, Whole, require_
 if TYPE_CHECKING:
     import xarray as xr
 
+    from hoam_plugin.dynamics import Structure as DynamicsStructure
     from hoam_plugin.losses import AbstractLoss
 
 # A larger training ensemble stays on disk.
@@ -36,8 +37,8 @@ class Optimisation:
     Attributes:
         loss: what training minimises: action-matching or dice from samples alone, moment-matching from samples alone
             for --structure field, velocity-matching from recorded rates, trajectory-matching from trajectories. By
-            default velocity-matching where force or field is learned and rates are recorded, else moment-matching for a
-            field and action-matching.
+            default velocity-matching where force or field is learned and rates are recorded, trajectory-matching where
+            samples are the same ones at equally spaced times, else moment-matching for a field and action-matching.
         iterations: steps of the optimiser.
         samples: samples per saved time and iteration.
         optimiser: muon, adam or another of `hoam_plugin.Training`; the best learning rate differs.
@@ -172,7 +173,9 @@ def fit(
 
     from hoam_plugin import ensembles, training
 
-    ds = ensembles.load(ensemble, lazy=True)
+    ds, said = ensembles.one_of_tree(ensembles.load_runs(ensemble, lazy=True))
+    if said:
+        say(said)
     settings = options_of_fit(ds, structure, recipe, optimisation, network, held_out)
     settings |= {name: given for name, given in dataclasses.asdict(frame).items() if given is not None}
     if ds.nbytes <= _LARGEST_IN_MEMORY:
@@ -223,7 +226,7 @@ def options_of_fit(
     loss = None if optimisation.loss is None else _loss_of(optimisation.loss, recipe)
     started = _settings(ds, kind, recipe, loss)
     settings = _changed(started, kind, optimisation, network, held_out)
-    if recipe == "quick" and (kind == "gradient" or loss is not None) and settings == started:
+    if recipe == "quick" and settings == started:
         # Where nothing is said of how it is learned, or no more than by which loss, the function chooses.
         settings = {} if loss is None else {"loss": loss}
     if structure is not None:
@@ -237,26 +240,35 @@ def _settings(ds: xr.Dataset, kind: Structure, recipe: Recipe, loss: AbstractLos
     Raises:
         ValueError: a recipe that does not go with the structure, or a structure that the variables do not allow.
     """
-    from hoam_plugin import ensembles, recipes
-    from hoam_plugin.dynamics import structure_of
-    from hoam_plugin.losses import ActionMatching, has_rates, marginal_potential
-    from hoam_plugin.potentials import VectorField
-    from hoam_plugin.training import Training
+    from hoam_plugin import recipes
+    from hoam_plugin.losses import ActionMatching, marginal_potential
+    from hoam_plugin.training import Training, default_loss
 
     if loss is not None:
-        variables = ensembles.variables(ds)
-        split = structure_of(kind, variables, [math.prod(ds[v.name].shape[3:]) for v in variables])
-        named = {"potential": loss.default_potential(split), "training": Training(**loss.default_training())}
-        return {**named, "loss": loss}
+        return {**_of_loss(loss, _split(ds, kind)), "loss": loss}
     if recipe != "quick":
         if kind != "gradient":
             raise ValueError(f"--recipe={recipe!r} goes with --structure=gradient; leave it out for {kind!r}")
         return dict(recipes.quality() if recipe == "quality" else recipes.paper())
     if kind == "gradient":
         return {"potential": marginal_potential(), "loss": ActionMatching(), "training": Training()}
-    if has_rates(ds):
-        return {"potential": recipes.velocity_field(), "training": recipes.velocity_training()}
-    return {"potential": VectorField(), "training": Training()}
+    split = _split(ds, kind)
+    return _of_loss(default_loss(split, ds), split)
+
+
+def _split(ds: xr.Dataset, kind: Structure) -> DynamicsStructure:
+    from hoam_plugin import ensembles
+    from hoam_plugin.dynamics import structure_of
+
+    variables = ensembles.variables(ds)
+    return structure_of(kind, variables, [math.prod(ds[v.name].shape[3:]) for v in variables])
+
+
+def _of_loss(loss: AbstractLoss, split: DynamicsStructure) -> dict[str, object]:
+    """The potential and the settings that a loss takes by default."""
+    from hoam_plugin.training import Training
+
+    return {"potential": loss.default_potential(split), "training": Training(**loss.default_training())}
 
 
 def _loss_of(name: Loss, recipe: Recipe) -> AbstractLoss:

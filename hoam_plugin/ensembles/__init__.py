@@ -3,7 +3,7 @@
 from hoam_plugin.ensembles.building import build, creation_attributes, frame
 from hoam_plugin.ensembles.checkup import Checkup
 from hoam_plugin.ensembles.chunking import cut
-from hoam_plugin.ensembles.common_times import with_common_times
+from hoam_plugin.ensembles.common_times import one_of_tree, with_common_times
 from hoam_plugin.ensembles.dataset_type import Ensemble, EnsembleMethods
 from hoam_plugin.ensembles.identity import are_trajectories, moves_with_velocities
 from hoam_plugin.ensembles.names import (
@@ -31,6 +31,7 @@ from hoam_plugin.ensembles.storage import (
     write_zarr,
 )
 from hoam_plugin.ensembles.trees import tree, write_tree
+from hoam_plugin.ensembles.units import require_same_units
 from hoam_plugin.ensembles.validation import validate
 
 __all__ = [
@@ -55,11 +56,13 @@ __all__ = [
     "moments",
     "moves_with_velocities",
     "native",
+    "one_of_tree",
     "order_attribute",
     "parameter_names",
     "parameters",
     "require_netcdf",
     "require_parameters_declared",
+    "require_same_units",
     "samples",
     "save",
     "sel_run",

@@ -68,6 +68,11 @@ def with_common_times(runs: xr.DataTree) -> Common:
     return Common(validate(common), said)
 
 
+def one_of_tree(runs: xr.Dataset | xr.DataTree) -> tuple[xr.Dataset, str]:
+    """The ensemble, of a tree at common times, and what was done to it; errors as of `with_common_times`."""
+    return (runs, "") if isinstance(runs, xr.Dataset) else with_common_times(runs)
+
+
 def _grid(nodes: dict[str, Ensemble], first: float, last: float) -> Float[np.ndarray, " T"]:
     grids = {}
     for name, ds in nodes.items():

@@ -5,12 +5,11 @@ from hoam_plugin.importing.collecting import Run
 from hoam_plugin.importing.described import Description
 from hoam_plugin.importing.run_parameters import parameters_of_paths, parameters_of_table
 from hoam_plugin.importing.snapshot_ensembles import drawing_of, from_snapshots, imported
-from hoam_plugin.importing.snapshots import Column, Given
+from hoam_plugin.importing.snapshots import Column
 
 __all__ = [
     "Column",
     "Description",
-    "Given",
     "Run",
     "drawing_of",
     "from_arrays",

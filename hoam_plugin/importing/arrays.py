@@ -94,7 +94,7 @@ def from_arrays(
             own = {name: of_runs[run][index] for name, of_runs in parts.items()}
             yield {"time": moment, "where": f"run {run}, time index {index}", **own}
 
-    drawing = drawing_of(least if n_samples is None else n_samples, key)
+    drawing = drawing_of(max(least, 1) if n_samples is None else n_samples, key)
     return cast(Ensemble, imported([snapshots(run) for run in range(n_runs)], drawing, described, None, progress=False))
 
 

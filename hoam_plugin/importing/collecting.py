@@ -10,10 +10,10 @@ import numpy as np
 from hoam_plugin.importing.drawing import draw, follow
 from hoam_plugin.importing.precision import in_precision
 from hoam_plugin.importing.shelf import Record, Shelf
-from hoam_plugin.importing.snapshots import Given, Snapshot, checked
+from hoam_plugin.importing.snapshots import Snapshot, checked
 
-# One run: its snapshots in order of time.
-Run = Iterable[Given]
+# One run: its snapshots in order of time, in the forms that `checked` takes.
+Run = Iterable[object]
 
 
 @dataclasses.dataclass(frozen=True)

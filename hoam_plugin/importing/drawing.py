@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Num, UInt64
 
 from hoam_plugin.importing.resampling import Points, Weight
 from hoam_plugin.importing.snapshots import Snapshot
@@ -111,7 +111,7 @@ def population_of(snapshot: Snapshot, weight: Weight) -> Population | None:
     return Population(snapshot.n, mark, weight.total, moment)
 
 
-def _scrambled(ids: Int[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+def _scrambled(ids: Num[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     """A permutation of 64-bit numbers (splitmix64), so that sums of different sets hardly ever agree."""
     z = np.asarray(ids).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

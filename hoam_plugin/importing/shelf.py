@@ -102,7 +102,7 @@ class DiskShelf(Shelf):
         if not path.is_file():
             return None
         try:
-            with np.load(path) as kept:
+            with path.open("rb") as file, np.load(file) as kept:
                 arrays = dict(kept)
         except (OSError, ValueError, zipfile.BadZipFile):  # of a machine that went down as the file was written
             return None

@@ -23,7 +23,6 @@ from hoam_plugin.ensembles import SAMPLING, Ensemble
 from hoam_plugin.importing.collecting import Drawing, Run, collect
 from hoam_plugin.importing.described import Description
 from hoam_plugin.importing.shelf import DiskShelf, Record, Shelf
-from hoam_plugin.importing.snapshots import Given
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.simulation import MemorySink, StoreOptions, ZarrSink
 from hoam_plugin.steppers import Variable, default_float
@@ -37,7 +36,7 @@ _COUNTS = (
 
 
 def from_snapshots(
-    snapshots: Iterable[Given] | Iterable[Run],
+    snapshots: Iterable[object],
     *,
     n_samples: int,
     key: Key,
@@ -93,7 +92,7 @@ def from_snapshots(
         ...     [run(1.0), run(2.0)], n_samples=256, key=key, parameters={"mu": [1.0, 2.0]}, progress=False
         ... )
         >>> dict(ds.sizes), ds.attrs["sampling"]
-        ({'time': 3, 'run': 2, 'sample': 256}, 'snapshots')
+        ({'run': 2, 'time': 3, 'sample': 256}, 'snapshots')
     """
     described = Description(parameters, period, velocity_of, units)
     path = None if store is None else require_writable(store, overwrite=overwrite, name="store")
@@ -154,9 +153,9 @@ def imported(
     return result
 
 
-def _runs(snapshots: Iterable[Given] | Iterable[Run]) -> list[Run]:
+def _runs(snapshots: Iterable[object]) -> list[Run]:
     """The runs, of which one may be given as it is."""
-    if isinstance(snapshots, Mapping) or not isinstance(snapshots, Iterable):
+    if isinstance(snapshots, Mapping):
         raise TypeError(
             f"snapshots is {type(snapshots).__name__}; it must be a list of snapshots, or of runs, each a list of them"
         )

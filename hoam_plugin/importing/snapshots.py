@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -27,12 +27,6 @@ class Column(Protocol):
         ...
 
     def __getitem__(self, rows: slice, /) -> np.ndarray: ...
-
-
-# What a snapshot is given as: "time", variables by name, and "weights" and "ids" where there are some.
-Mapped = Mapping[str, object]
-# Or what reads it, so that what need not be read is not.
-Given = Mapped | Callable[[], Mapped]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +79,13 @@ class Snapshot:
         return found.weight
 
 
-def checked(given: Given, where: str) -> Snapshot:
-    """The snapshot, read if it is a function.
+def checked(given: object, where: str) -> Snapshot:
+    """The snapshot of a mapping, or of a function that reads one, so that what need not be read is not.
+
+    Args:
+        given: with "time", variables by name, and "weights" and "ids" where there are some. "where" is what it is
+            called instead.
+        where: what it is called in errors.
 
     Raises:
         TypeError: neither a mapping nor a function that returns one.

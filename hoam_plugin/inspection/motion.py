@@ -70,7 +70,8 @@ def _box(variable: Variable, array: xr.DataArray, *, followed: bool) -> tuple[fl
 
 def _is_cut_off(values: Float[np.ndarray, " n"], low: float, high: float) -> bool:
     counts, _ = np.histogram(values, _BINS, (low, high))
-    return len(values) >= 10 * _BINS and min(counts[0], counts[-1]) > _CUT_OFF * len(values) / _BINS
+    least = float(min(counts[0], counts[-1]))
+    return len(values) >= 10 * _BINS and least > _CUT_OFF * len(values) / _BINS
 
 
 def _jumps(variable: Variable, array: xr.DataArray) -> list[str]:

@@ -34,6 +34,7 @@ def matched(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
         TypeError, ValueError: an invalid ensemble, or other variables, parameters, runs or times.
     """
     ds = _same_variables(argument, valid(argument, ds), truth)
+    ensembles.require_same_units(argument, ds, "truth", truth)
     for name, column in ensembles.parameters(truth).items():
         other = ensembles.parameters(ds)[name]
         if not all_same(column, other):

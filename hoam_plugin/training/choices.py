@@ -291,6 +291,7 @@ def _validation_runs(training_runs: xr.Dataset, validate: xr.Dataset) -> xr.Data
             raise ValueError(
                 f"validate has the {what} {find(ds)!r}; they must be those of the ensemble, {find(training_runs)!r}"
             )
+    ensembles.require_same_units("validate", ds, "the ensemble", training_runs)
     first, last = (float(training_runs["time"][i]) for i in (0, -1))
     if np.abs(ds["time"].values[[0, -1]] - [first, last]).max() > tolerances.overshoot(first, last):
         raise ValueError(

@@ -178,8 +178,8 @@ def fit(
     # What is solved for has no training to go on with.
     choices = choose(may_solve=resume is None and members == 1)
     LOGGER.debug("fit: %r, %r, %r", choices.potential, choices.loss, choices.training)
-    LOGGER.info("fit: %s", short_form(choices.runs.ensemble))
     if progress:
+        LOGGER.info("fit: %s", short_form(choices.runs.ensemble))
         say_what_is_learned_from(choices, structure, loss)
     if members > 1:
         return committees.trained(choices, key, members, progress=progress)

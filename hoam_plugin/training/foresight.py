@@ -32,15 +32,12 @@ def check(ensemble: xr.Dataset | xr.DataTree) -> Checkup:
     Raises:
         ValueError: a tree without two times that all runs have in common.
     """
-    said = []
-    if isinstance(ensemble, xr.DataTree):
-        ensemble, brought = ensembles.with_common_times(ensemble)
-        said.append(brought)
+    ensemble, said = ensembles.one_of_tree(ensemble) if isinstance(ensemble, xr.DataTree) else (ensemble, "")
     found = look_at(ensemble)
     if found.error:
         return found
     ds = ensembles.validate(ensemble)
-    return dataclasses.replace(found, plan=(*said, *_plan(ds)))
+    return dataclasses.replace(found, plan=(*filter(None, [said]), *_plan(ds)))
 
 
 def _plan(ds: xr.Dataset) -> list[str]:

@@ -19,10 +19,8 @@ def one_ensemble(runs: xr.Dataset | xr.DataTree, *, progress: bool) -> xr.Datase
     Raises:
         ValueError: runs of a tree that have no times in common.
     """
-    if isinstance(runs, xr.Dataset):
-        return runs
-    common, said = ensembles.with_common_times(runs)
-    if progress:
+    common, said = ensembles.one_of_tree(runs)
+    if said and progress:
         say(f"fit: {said}")
     return common
 

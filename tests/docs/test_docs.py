@@ -154,7 +154,8 @@ def test_docs_of_the_command_line(tmp_path: Path) -> None:
         assert tables[name].keys() <= known
 
 
-def test_docs_of_my_codes_output() -> None:
+def test_docs_of_my_codes_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     scope = run("docs/howto/my_codes_output.md", {})
     assert scope["truth"].sizes == {"run": 4, "time": 41, "sample": 2000}
     np.testing.assert_array_equal(scope["new"]["x"][0, 0], scope["truth"]["x"][1, 0])

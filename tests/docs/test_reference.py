@@ -20,6 +20,8 @@ DOCUMENTED = [
 ]
 # Names without an example of their own, and the page that shows them at work.
 SHOWN_ELSEWHERE = {
+    "Checkup": "docs/ensembles.md",
+    "read": "docs/howto/my_codes_output.md",
     "Surrogate": "docs/api/surrogates.md",
     "Ensemble": "docs/ensembles.md",
 }
@@ -29,6 +31,8 @@ NAMESPACES = (
     "adapters.adept",
     "adapters.diffrax",
     "adapters.jax_md",
+    "adapters.mdanalysis",
+    "adapters.openpmd",
     "adapters.vlasov",
     "baselines",
     "diagnostics",

@@ -1,0 +1,110 @@
+"""`ensemble.from_snapshots`: one snapshot in memory at a time, stores that go on, runs of other times."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+
+import hoam_plugin as hoam
+from hoam_plugin.ensemble import from_snapshots
+from hoam_plugin.importing import parameters_of_paths, parameters_of_table
+
+OPTIONS = {"n_samples": 64, "key": jax.random.key(0), "progress": False}
+
+
+def snapshot(time: float, n: int = 500) -> dict[str, object]:
+    rng = np.random.default_rng(int(10 * time))
+    return {"time": time, "x": rng.normal(time, 1.0, n), "weights": rng.uniform(0.01, 1.0, n)}
+
+
+def test_one_run_and_several() -> None:
+    one = from_snapshots((snapshot(t) for t in (0.0, 0.5)), **OPTIONS)
+    assert dict(one.sizes) == {"run": 1, "time": 2, "sample": 64}
+    two = from_snapshots([[snapshot(0.0)], [snapshot(0.0)]], parameters={"mu": [1.0, 2.0]}, **OPTIONS)
+    assert two.sizes["run"] == 2
+    assert (two["x"][0] != two["x"][1]).any(), "runs are drawn independently"
+
+
+def test_what_needs_no_reading_is_not_read(tmp_path: Path) -> None:
+    read: list[float] = []
+
+    def reading(time: float, fails: bool = False) -> Callable[[], dict[str, object]]:
+        def read_it() -> dict[str, object]:
+            if fails:
+                raise KeyboardInterrupt
+            read.append(time)
+            return snapshot(time)
+
+        return read_it
+
+    times, store = [0.0, 0.5, 1.0, 1.5], tmp_path / "truth.zarr"
+    whole = from_snapshots([reading(t) for t in times], **OPTIONS)
+    read.clear()
+    with pytest.raises(KeyboardInterrupt):
+        from_snapshots([reading(t, fails=t == 1.0) for t in times], store=store, **OPTIONS)
+    assert not store.exists()
+    with pytest.raises(ValueError, match=r"was begun with another n_samples: 64, not 65; .* or remove '.*\.import'"):
+        from_snapshots([reading(t) for t in times], store=store, **{**OPTIONS, "n_samples": 65})
+    damaged = tmp_path / "truth.zarr.import" / "run_0" / "1.npz"
+    damaged.write_bytes(damaged.read_bytes()[:99])
+    read.clear()
+    resumed = from_snapshots([reading(t) for t in times], store=store, **OPTIONS)
+    assert read == [0.5, 1.0, 1.5], "the damaged one, and those that were not reached"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["truth.zarr"]
+    xr.testing.assert_equal(resumed.load().drop_attrs(), whole.drop_attrs())
+    with pytest.raises(FileExistsError, match="exists; choose another path or pass overwrite=True"):
+        from_snapshots([snapshot(0.0)], store=store, **OPTIONS)
+
+
+def test_runs_of_other_times_become_a_tree(tmp_path: Path) -> None:
+    runs = [[snapshot(t) for t in times] for times in ((0.0, 0.5, 1.0), (0.0, 0.4, 0.8, 1.2))]
+    for store in (None, tmp_path / "runs.zarr"):
+        tree = from_snapshots(runs, parameters={"mu": [1.0, 2.0]}, store=store, **OPTIONS)
+        assert isinstance(tree, xr.DataTree)
+        assert [node.sizes["time"] for node in tree.children.values()] == [3, 4]
+        assert [float(node["mu"][0]) for node in tree.children.values()] == [1.0, 2.0]
+    with pytest.raises(ValueError, match="holds runs of different times, as a tree"):
+        hoam.ensemble.load(tmp_path / "runs.zarr")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "sentence"),
+    [
+        ([], ValueError, "snapshots is empty"),
+        ([[]], ValueError, "run 0 has no snapshots"),
+        (snapshot(0.0), TypeError, "snapshots is dict; it must be a list"),
+        ([[3.0]], TypeError, "run 0, snapshot 0 is float; it must be a mapping"),
+        ([{"x": np.ones(3)}], ValueError, r"run 0, snapshot 0 has no 'time', only \['x'\]"),
+        ([{"time": 0.0}], ValueError, "run 0, snapshot 0 has no variables"),
+        (
+            [{"time": 0.0, "x": np.ones(3), "v": np.ones(4)}],
+            ValueError,
+            "arrays of different lengths, {'x': 3, 'v': 4}",
+        ),
+        ([{"time": 0.0, "x": np.asarray(["a"])}], TypeError, "'x' has dtype <U1; it must hold numbers"),
+        ([snapshot(1.0), snapshot(0.5)], ValueError, "has the time 0.5, after 1; times must increase"),
+        ([snapshot(0.0), {"time": 1.0, "y": np.ones(9)}], ValueError, "has the variables y, but those before have x"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(given, kind, sentence) -> None:
+    with pytest.raises(kind, match=sentence):
+        from_snapshots(given, **OPTIONS)
+
+
+def test_parameters_from_a_table_and_from_paths(tmp_path: Path) -> None:
+    runs = ["out/run_b0.5/diags", "out/run_b1e-2/diags"]
+    table = tmp_path / "runs.csv"
+    table.write_text("run,b,note\nrun_b1e-2,0.01,late\nrun_b0.5,0.5,early\n")
+    assert {n: c.tolist() for n, c in parameters_of_table(table, runs).items()} == {"b": [0.5, 0.01]}
+    assert parameters_of_paths("run_b{b}", runs)["b"].tolist() == [0.5, 0.01]
+    table.write_text("b\n0.5\n")
+    with pytest.raises(ValueError, match="has 1 rows, and there are 2 runs"):
+        parameters_of_table(table, runs)
+    table.write_text("run,b\nrun_b0.5,1\n")
+    with pytest.raises(ValueError, match="has no row for the run 'out/run_b1e-2/diags' in its column 'run'"):
+        parameters_of_table(table, runs)
+    with pytest.raises(ValueError, match=r"pattern='a\{a\}' does not occur in 'out/run_b0.5/diags'"):
+        parameters_of_paths("a{a}", runs)
