@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 import warnings
 import zipfile
 from collections.abc import Iterable
@@ -14,9 +15,11 @@ import xarray as xr
 
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
 from hoam_plugin.ensembles.dataset_type import Ensemble
+from hoam_plugin.ensembles.untrusted import require_no_code, require_on_disk
 from hoam_plugin.ensembles.validation import validate
 
 _ORDER = "variable_order"
+_LONGEST_REASON = 300
 _NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf", ".hdf5")
 
 
@@ -113,11 +116,12 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
             require_netcdf()
             ds = xr.open_dataset(path, engine="netcdf4", decode_times=False)
         else:
+            require_no_code(path)
             ds = _as_written(xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False))
     except ImportError:
         raise
     except Exception as error:
-        raise ValueError(f"path={str(path)!r} is not a readable Zarr or netCDF ensemble: {error}") from error
+        raise _unreadable(path, error) from error
     if "reference" in ds.dims and "sample" not in ds.dims:
         how = "xarray.open_dataset" if path.is_file() else "xarray.open_zarr"
         ds.close()
@@ -127,7 +131,18 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
     if lazy:
         return cast(Ensemble, ds)
     with ds:
-        return validate(ds.load())
+        try:
+            require_on_disk(ds, path)
+            whole = ds.load()
+        except Exception as error:
+            raise _unreadable(path, error) from error
+        return validate(whole)
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    said = str(error) or type(error).__name__
+    shown = textwrap.shorten(said, _LONGEST_REASON, placeholder=" ...")
+    return ValueError(f"path={str(path)!r} is not a readable Zarr or netCDF ensemble: {shown}")
 
 
 def require_netcdf() -> None:
@@ -156,5 +171,8 @@ def _of_fixed_width(texts: xr.Variable) -> xr.Variable:
 def _is_surrogate(path: Path) -> bool:
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return "metadata.npy" in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "metadata.npy" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
