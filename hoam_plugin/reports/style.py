@@ -32,7 +32,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
 caption { text-align: left; color: var(--quiet); padding-bottom: 0.4rem; font-size: 0.93rem; }
 th, td { padding: 0.32rem 0.85rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child { text-align: left; padding-left: 0; } thead th { color: var(--quiet); font-weight: 600; }
+th:first-child { text-align: left; padding-left: 0; }
+thead th { color: var(--quiet); font-weight: 600; white-space: normal; vertical-align: bottom; }
 tbody th { font-weight: 500; } tbody th.group { font-weight: 600; padding-top: 0.9rem; }
 .badge { display: inline-block; padding: 0 0.5em; border-radius: 999px; font-size: 0.9em; }
 .badge.good { color: var(--good); background: var(--good-back); }

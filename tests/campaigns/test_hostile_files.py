@@ -134,7 +134,9 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 def test_names_are_no_paths(tmp_path: Path) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
-    names = {f"{start}escaped.npy": npy(np.zeros(1)) for start in ("../", "/tmp/../", "..\\", "weights/../../")}
+    names = {
+        f"{start}escaped.npy": npy(np.zeros(1, np.float32)) for start in ("../", "/tmp/../", "..\\", "weights/../../")
+    }
     hoam.load(written(inside / "model.hoam", {**members(), **names}))
     assert [path.name for path in tmp_path.rglob("*")] == ["inside", "model.hoam"]
 
