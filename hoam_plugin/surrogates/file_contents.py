@@ -154,13 +154,13 @@ def _learned(
     )
 
 
-def _require_few_layers(described: Mapping[str, Any], contents: Contents) -> None:
+def _require_few_layers(described: Mapping[str, object], contents: Contents) -> None:
     """Raise ValueError for more layers than there are arrays of weights; to build them would take for ever."""
     n_arrays = sum(name.startswith("weights") for name in contents.arrays)
     for name, value in described.items():
         if isinstance(value, Mapping):
             _require_few_layers(value, contents)
-        elif name == "depth" and value > n_arrays:
+        elif name == "depth" and isinstance(value, int) and value > n_arrays:
             raise ValueError(f"its potential has depth={value!r}, and the file {n_arrays} arrays of weights")
 
 

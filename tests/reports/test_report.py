@@ -59,7 +59,6 @@ def test_the_page_has_everything_that_there_is(page: Page) -> None:
 def test_what_lies_outside_is_said_and_does_not_stop_the_report(page: Page) -> None:
     assert "Outside the trained ranges, or in a hole among the training runs: mu = 2.5." in page.words
     assert "No second run of the truth was given" in page.words
-    assert "Training ended as" in page.words
 
 
 def test_without_a_truth_and_a_stepper_there_is_still_a_page(tmp_path: Path) -> None:
@@ -78,10 +77,13 @@ def test_texts_are_escaped(tmp_path: Path) -> None:
     history = provenance.history.assign_attrs(verdict=bad, converged="<b>")
     nasty = with_provenance(model, type(provenance)(f'{{"{bad}": "{bad}"}}', history))
     text = nasty.report(tmp_path / "report.html").read_text(encoding="utf-8")
-    assert bad in self_contained(text).words
+    words = self_contained(text).words
+    assert bad in words
+    assert "Training ended as '<b>'" in words
     assert "<script" not in text
 
 
+@pytest.mark.usefixtures("as_installed")
 def test_what_is_refused(tmp_path: Path, held: xr.Dataset) -> None:
     model = toy.gaussian_surrogate()
     with pytest.raises(ValueError, match=r"must end in \.html"):
@@ -93,7 +95,7 @@ def test_what_is_refused(tmp_path: Path, held: xr.Dataset) -> None:
         model.report(tmp_path / "report.html", floor=held)
     with pytest.raises(ValueError, match=r"held|truth|variables|initial"):
         model.report(tmp_path / "report.html", held)
-    with pytest.raises(TypeError, match="truth="):
+    with pytest.raises(TypeError, match="truth"):
         model.report(tmp_path / "report.html", "held.zarr")  # type: ignore[arg-type]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there.html"]
     assert (tmp_path / "there.html").read_text() == "mine"
