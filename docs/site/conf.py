@@ -29,7 +29,7 @@ extensions = [
 
 # Pages lie where they are read in the repository.
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "benchmarks/**.md"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**.md", "benchmarks/**.md"]
 html_additional_pages = {"index": "to_the_landing_page.html"}
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
