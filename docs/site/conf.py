@@ -34,6 +34,7 @@ include_patterns = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "docs/**.md",
     "docs/notebooks/*.ipynb",
     "benchmarks/**.md",

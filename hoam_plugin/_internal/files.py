@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hoam_plugin._internal import leftovers
 from hoam_plugin._internal.unfinished import Unfinished
 
 
@@ -37,7 +37,8 @@ def require_writable(path: str | os.PathLike[str], *, overwrite: bool, name: str
         raise FileExistsError(f"{name}={str(path)!r} exists; choose another path or pass overwrite=True (--overwrite)")
     if not parent.is_dir():
         raise FileNotFoundError(f"{name}={str(path)!r} cannot be written: its folder {str(parent)!r} does not exist")
-    probe = parent / f".{path.name}.{uuid.uuid4().hex[:8]}.probe"
+    leftovers.clear(path.absolute())
+    probe = leftovers.name_aside(path.absolute(), "probe")
     try:
         probe.touch()
         probe.unlink()
@@ -52,9 +53,11 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Works for files and folders; an existing `path` is replaced only after the new content is complete. Nothing is left
     beside it where a signal ends the process, as far as Python hears of it; see `hoam_plugin._internal.unfinished`.
+    What one that was killed has left goes at the next call for the same path.
     """
     path = as_path(path).absolute()
-    aside = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
+    leftovers.clear(path)
+    aside = leftovers.name_aside(path, "partial")
     with Unfinished(path, aside) as unfinished:
         yield aside
         unfinished.finish()

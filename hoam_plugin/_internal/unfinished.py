@@ -10,6 +10,7 @@ like others, and one that returns wants the work to go on.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -21,6 +22,8 @@ from types import FrameType
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # A folder into which other threads are still writing is not empty at once.
 _ATTEMPTS, _PAUSE_SECONDS = 50, 0.02
+# Of Linux: absolute paths, and the flag of renameat2.
+_HERE, _RENAME_EXCHANGE = -100, 2
 # A dict as an ordered set: its changes are atomic, which a lock within a signal handler would not be.
 _open: dict[Unfinished, None] = {}
 
@@ -48,9 +51,11 @@ class Unfinished:
         if self._ended:
             raise InterruptedError(f"{str(self._path)!r} is not written: the process is being ended")
         if self._path.exists() and (self._path.is_dir() or self._aside.is_dir()):
-            # A folder cannot be replaced in one rename; the old one stays beside until the new one is in place.
-            os.rename(self._path, self._old)
-            os.rename(self._aside, self._path)
+            # A folder cannot be replaced in one rename, but be exchanged where system and disk know how; else the old
+            # one stays beside until the new one is in place.
+            if not _exchange(self._aside, self._path):
+                os.rename(self._path, self._old)
+                os.rename(self._aside, self._path)
         else:
             os.replace(self._aside, self._path)
 
@@ -74,6 +79,15 @@ class Unfinished:
                     _remove(self._gone)
                     os.rename(self._aside, self._gone)
                 self._aside.touch(exist_ok=False)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step; False where that is not to be had."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _RENAME_EXCHANGE) == 0
 
 
 def _remove(path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
@@ -14,9 +15,11 @@ import xarray as xr
 
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
 from hoam_plugin.ensembles.dataset_type import Ensemble
+from hoam_plugin.ensembles.untrusted import require_all_arrays, require_no_code, require_on_disk, require_whole
 from hoam_plugin.ensembles.validation import validate
 
 _ORDER = "variable_order"
+_LONGEST_REASON = 300
 _NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf", ".hdf5")
 
 
@@ -73,7 +76,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
     with written_aside(path) as aside:
         if is_netcdf(path):
             require_netcdf()
-            ds.to_netcdf(aside, engine="netcdf4")
+            ds.to_netcdf(aside, engine="netcdf4", encoding=_netcdf_checksums(ds))
         else:
             write_zarr(ds, aside)
 
@@ -87,7 +90,29 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     with warnings.catch_warnings():
         # Without consolidated metadata open_zarr warns the reader, with it zarr warns the writer.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        ds.to_zarr(folder, mode=mode, consolidated=True)
+        ds.to_zarr(folder, mode=mode, consolidated=True, encoding=_zarr_checksums(ds))
+
+
+def _zarr_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
+    """The usual compression with a checksum, without which bits that turn over are other numbers."""
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    # The older format knows no such option.
+    if zarr.config.get("default_zarr_format") != 3:
+        return {}
+    return {name: {"compressors": [ZstdCodec(level=0, checksum=True)]} for name in ds.variables}
+
+
+def _netcdf_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
+    """A checksum of every piece of every array of numbers."""
+    numbers = [n for n, v in ds.variables.items() if v.ndim and v.size and v.dtype.kind in "fiub"]
+    return {name: {**_kept(ds[name].encoding), "fletcher32": True} for name in numbers}
+
+
+def _kept(encoding: Mapping[str, object]) -> dict[str, object]:
+    """What a variable says of how it is to be written, which what is given beside it would replace."""
+    return {name: value for name, value in encoding.items() if name in ("dtype", "_FillValue", "units", "calendar")}
 
 
 def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
@@ -121,13 +146,17 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
     try:
         if path.is_file():
             require_netcdf()
+            require_whole(path)
             ds = xr.open_dataset(path, engine="netcdf4", decode_times=False)
         else:
-            ds = _as_written(xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False))
+            require_no_code(path)
+            ds = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False)
+            require_all_arrays(ds, path)
+            ds = _as_written(ds)
     except ImportError:
         raise
     except Exception as error:
-        raise ValueError(f"path={str(path)!r} is not a readable Zarr or netCDF ensemble: {error}") from error
+        raise _unreadable(path, error) from error
     if "reference" in ds.dims and "sample" not in ds.dims:
         how = "xarray.open_dataset" if path.is_file() else "xarray.open_zarr"
         ds.close()
@@ -137,7 +166,18 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
     if lazy:
         return cast(Ensemble, ds)
     with ds:
-        return validate(ds.load())
+        try:
+            require_on_disk(ds, path)
+            whole = ds.load()
+        except Exception as error:
+            raise _unreadable(path, error) from error
+        return validate(whole)
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    said = str(error) or type(error).__name__
+    shown = textwrap.shorten(said, _LONGEST_REASON, placeholder=" ...")
+    return ValueError(f"path={str(path)!r} is not a readable Zarr or netCDF ensemble: {shown}")
 
 
 def load_runs(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble | xr.DataTree:
@@ -180,5 +220,8 @@ def _of_fixed_width(texts: xr.Variable) -> xr.Variable:
 def _is_surrogate(path: Path) -> bool:
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return "metadata.npy" in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "metadata.npy" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False

@@ -36,16 +36,20 @@ def facts(rows: Mapping[str, Cell]) -> Markup:
 
 
 def table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], caption: str) -> Markup:
-    """A table that scrolls sideways by itself where the page is narrower."""
+    """A table that scrolls sideways by itself where the page is narrower; rows of one cell are headings."""
     top = "".join(f'<th scope="col">{markup_of(cell)}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{markup_of(row[0])}</th>{"".join(f"<td>{markup_of(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
+    body = "".join(f"<tr>{_row(row, len(head))}</tr>" for row in rows)
     return Markup(
         f'<div class="table" tabindex="0" role="region" aria-label="{html.escape(caption)}"><table>'
         f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _row(row: Sequence[Cell], n_columns: int) -> str:
+    first, *rest = map(markup_of, row)
+    if not rest:
+        return f'<th scope="rowgroup" class="group" colspan="{n_columns}">{first}</th>'
+    return f'<th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}'
 
 
 def listing(items: Iterable[Cell]) -> Markup:

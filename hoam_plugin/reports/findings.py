@@ -37,7 +37,8 @@ def share_of_floor(value: float, floor: float) -> Markup | str:
     if not (math.isfinite(value) and math.isfinite(floor) and floor > 0):
         return "-"
     times = value / floor
-    return badge(f"{times:.2g} times", "good" if times <= _GOOD else "fair" if times <= _FAIR else "poor")
+    told = f"{times:.0f}" if times >= 10 else f"{times:.2g}"
+    return badge(told, "good" if times <= _GOOD else "fair" if times <= _FAIR else "poor")
 
 
 def verdict(material: Material) -> str:
@@ -86,7 +87,7 @@ def limits(material: Material) -> list[str]:
         f"on_extrapolation={model.trained.policy!r} says."
     )
     if runs_of(model) is None and model.parameters:
-        found.append("Where its training runs lie among the parameters is not known (a file of before version 0.3).")
+        found.append("Where its training runs lie among the parameters is not known (a file of version 0.2 or before).")
     found.append(
         "It reproduces the marginals of the population at every time, and averages over them. Single samples do not "
         "follow the paths of the simulator, and correlations between two times are not learned."

@@ -65,17 +65,19 @@ def _scores(material: Material) -> Section | None:
     reference = findings.floor_of(scores)
     shown = references_with_scores(scores)
     runs = labels.runs(ensembles.parameters(scores), scores.sizes["run"])
-    head: list[Cell] = ["score", "run", *(name.replace("_", " ") for name in shown)]
+    head: list[Cell] = ["run", *(name.replace("_", " ") for name in shown)]
     if reference is not None:
-        head.append(f"surrogate / {reference.replace('_', ' ')}")
-    rows = []
+        head.insert(2, f"times the {reference.replace('_', ' ')}")
+    rows: list[list[Cell]] = []
     for name, array in scores.data_vars.items():
+        rows.append([str(name).replace("_", " ")])
         for run, text in enumerate(runs[:_MOST_RUNS]):
             values = {key: float(array.sel(reference=key).values[run]) for key in shown}
-            row: list[Cell] = [str(name).replace("_", " ") if run == 0 else "", text, *map(_number, values.values())]
+            row: list[Cell] = [text, *map(_number, values.values())]
             if reference is not None:
-                row.append(findings.share_of_floor(values["surrogate"], values[reference]))
+                row.insert(2, findings.share_of_floor(values["surrogate"], values[reference]))
             rows.append(row)
+    meanings = {str(n).replace("_", " "): str(a.attrs.get("long_name", "")) for n, a in scores.data_vars.items()}
     told = paragraph(
         "0 is perfect. The noise floor is what two runs of the truth differ by; interpolation is what training runs "
         "give between them without a surrogate, gaussian what their mean and covariance alone give, frozen what the "
@@ -83,7 +85,12 @@ def _scores(material: Material) -> Section | None:
         "note",
     )
     notes = [paragraph(note, "note") for note in footnotes(scores)]
-    return "Scores", [told, table(head, rows, "How far the surrogate is from the truth, run by run"), *notes]
+    return "Scores", [
+        told,
+        table(head, rows, "How far the surrogate is from the truth, run by run"),
+        *notes,
+        folded("What the scores are", facts(dict(meanings))),
+    ]
 
 
 def _curves(material: Material) -> Section | None:

@@ -25,6 +25,8 @@ _SIDE = 61
 _RUNS, _HELD = "#0072B2", "#D55E00"
 _LOW, _HIGH = "_low", "_high"
 _MOST_PANELS = 6
+# Curves that fall below this share of others are drawn over a logarithmic axis.
+_LOGARITHMIC = 0.05
 
 
 def png(figure: Figure) -> bytes:
@@ -110,7 +112,9 @@ def coverage(material: Material) -> bytes | None:
 
 def bands(material: Material) -> list[tuple[str, bytes]]:
     """Every curve that has a band, with the truth and the surrogate."""
-    held, prediction, truth = material.bands, material.prediction, material.truth
+    prediction, truth = material.prediction, material.truth
+    # A surrogate with bands of its own says them with what it does.
+    held = prediction if material.bands is None else material.bands
     if held is None:
         return []
     names = [str(name).removesuffix(_LOW) for name in held.data_vars if str(name).endswith(_LOW)]
@@ -120,7 +124,7 @@ def bands(material: Material) -> list[tuple[str, bytes]]:
 def _band(name: str, held: xr.Dataset, truth: xr.Dataset | None, prediction: xr.Dataset | None) -> Figure:
     n_runs = min(_MOST_PANELS, held.sizes["run"])
     figure = plots.new_figure(3.9 * min(3, n_runs) + 0.6, 2.8 * -(-n_runs // 3) + 0.8)
-    panels = figure.subplots(-(-n_runs // 3), min(3, n_runs), sharex=True, squeeze=False)
+    panels = figure.subplots(-(-n_runs // 3), min(3, n_runs), sharex=True, sharey=True, squeeze=False)
     for run, panel in zip(range(n_runs), panels.flat, strict=False):
         low, high = (held[f"{name}{end}"].isel(run=run) for end in (_LOW, _HIGH))
         panel.fill_between(held["time"].values, low.values, high.values, color=_HELD, alpha=0.25, label="band")
@@ -131,6 +135,9 @@ def _band(name: str, held: xr.Dataset, truth: xr.Dataset | None, prediction: xr.
         panel.grid(alpha=0.25)
     for panel in panels.flat[n_runs:]:
         panel.set_visible(False)
+    lowest, highest = (float(held[f"{name}{end}"].isel(run=slice(n_runs)).min()) for end in (_LOW, _HIGH))
+    if 0 < lowest < highest * _LOGARITHMIC:
+        panels[0, 0].set_yscale("log")
     panels[0, 0].set_ylabel(name.replace("_", " "))
     panels[0, 0].legend(fontsize="small")
     return figure

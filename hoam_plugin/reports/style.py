@@ -32,14 +32,17 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
 caption { text-align: left; color: var(--quiet); padding-bottom: 0.4rem; font-size: 0.93rem; }
 th, td { padding: 0.32rem 0.85rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child { text-align: left; padding-left: 0; } thead th { color: var(--quiet); font-weight: 600; }
-tbody th { font-weight: 500; }
+th:first-child { text-align: left; padding-left: 0; }
+thead th { color: var(--quiet); font-weight: 600; white-space: normal; vertical-align: bottom; }
+tbody th { font-weight: 500; } tbody th.group { font-weight: 600; padding-top: 0.9rem; }
 .badge { display: inline-block; padding: 0 0.5em; border-radius: 999px; font-size: 0.9em; }
 .badge.good { color: var(--good); background: var(--good-back); }
 .badge.fair { color: var(--fair); background: var(--fair-back); }
 .badge.poor { color: var(--poor); background: var(--poor-back); }
-figure { margin: 0 0 1.2rem; } figcaption { color: var(--quiet); font-size: 0.93rem; padding-top: 0.4rem; }
-img { display: block; max-width: 100%; height: auto; border-radius: 8px; background: white; padding: 4px; }
+figure { margin: 0 0 1.2rem; overflow-x: auto; }
+figcaption { color: var(--quiet); font-size: 0.93rem; padding-top: 0.4rem; }
+img { display: block; max-width: 100%; min-width: min(40rem, 170%); height: auto; border-radius: 8px;
+  background: white; padding: 4px; }
 @media (prefers-color-scheme: dark) { .lines img { filter: invert(0.89) hue-rotate(180deg); }
   .areas img { filter: brightness(0.92); } }
 summary { cursor: pointer; color: var(--accent); padding: 0.2rem 0; }
@@ -50,6 +53,7 @@ li { margin: 0.25rem 0; max-width: 60rem; }
   --accent: black; --good: #0a6b4b; --good-back: white; --fair: #7a5200; --fair-back: white; --poor: #9a2f12;
   --poor-back: white; } body { font-size: 10.5pt; } .page { max-width: none; padding: 0; } nav { display: none; }
   section { border: 0; padding: 0.4rem 0; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
-  .table { overflow: visible; } img { filter: none !important; padding: 0; } th, td { white-space: normal; }
+  .table { overflow: visible; } img { filter: none !important; padding: 0; min-width: 0; }
+  th, td { white-space: normal; }
   details:not([open])::details-content { content-visibility: visible; display: block; height: auto; } }
 """

@@ -13,6 +13,7 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import textwrap
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeGuard, cast, runtime_checkable
@@ -119,9 +120,15 @@ def rebuild_from_attribute(text: str) -> Stepper | None:
     """As `rebuild_stepper`, from the text of the attribute `stepper`."""
     if not text:
         return None
-    description = json.loads(text)
-    arguments = {name: _tuples(value) for name, value in description["arguments"].items()}
-    return build(description["name"], arguments)
+    try:
+        described = json.loads(text)
+        name, arguments = str(described["name"]), {n: _tuples(v) for n, v in described["arguments"].items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"the attribute stepper={textwrap.shorten(text, 80)!r} does not describe a stepper: it wants JSON with "
+            "'name' and 'arguments'; delete it, and pass replaces= instead"
+        ) from error
+    return build(name, arguments)
 
 
 def simulator_origin(name: str) -> str:

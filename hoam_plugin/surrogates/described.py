@@ -71,7 +71,7 @@ class Described:
             parameters: of one run, physical units.
 
         Returns:
-            The distance, 0 without parameters; NaN where the runs are not known (files of before version 0.3).
+            The distance, 0 without parameters; NaN where the runs are not known (files of version 0.2 and before).
 
         Raises:
             ValueError: an unknown or a missing parameter.

@@ -131,6 +131,7 @@ def _learned(
     replaces: Stepper | None,
 ) -> LearnedDynamics:
     metadata = contents.metadata
+    _require_few_layers(metadata["potential"], contents)
     potential = potential_from(metadata["potential"])
     structure = structure_from(metadata["structure"])
     embedding = embedding_of(potential, normalisation, structure)
@@ -139,10 +140,16 @@ def _learned(
     template = jax.eval_shape(
         lambda key: network.init(key, embedding.n_features, 1 + len(normalisation.parameters)), jax.random.key(0)
     )
+
+    def weight(place: Sequence[object], expected: jax.ShapeDtypeStruct) -> jax.Array:
+        name = f"weights{_path_text(place)}"
+        found = contents.arrays[name]
+        if found.shape != expected.shape:
+            raise ValueError(f"the array {name!r} has the shape {found.shape}; its potential needs {expected.shape}")
+        return jnp.asarray(found)
+
     return LearnedDynamics(
-        weights=jax.tree_util.tree_map_with_path(
-            lambda p, _: jnp.asarray(contents.arrays[f"weights{_path_text(p)}"]), template
-        ),
+        weights=jax.tree_util.tree_map_with_path(weight, template),
         normalisation=normalisation,
         replaces=required_stepper(rebuild_from_attribute(attribute) if replaces is None else replaces, variables),
         potential=potential,
@@ -155,6 +162,16 @@ def _learned(
         base=_base_of(contents),
         members=members,
     )
+
+
+def _require_few_layers(described: Mapping[str, object], contents: Contents) -> None:
+    """Raise ValueError for more layers than there are arrays of weights; to build them would take for ever."""
+    n_arrays = sum(name.startswith("weights") for name in contents.arrays)
+    for name, value in described.items():
+        if isinstance(value, Mapping):
+            _require_few_layers(value, contents)
+        elif name == "depth" and isinstance(value, int) and value > n_arrays:
+            raise ValueError(f"its potential has depth={value!r}, and the file {n_arrays} arrays of weights")
 
 
 def _clock_of(contents: Contents) -> PopulationClock | None:

@@ -5,11 +5,12 @@ A NumPy `.npz` archive of arrays and of one JSON text.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-import zipfile
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from hoam_plugin._internal.checks import with_details
 from hoam_plugin._internal.files import require_writable, written_aside
 from hoam_plugin.ensembles import creation_attributes
 from hoam_plugin.steppers import default_float
+from hoam_plugin.surrogates.archive import DAMAGE, arrays_in
 
 _FORMAT = "hoam-surrogate"
 _VERSION = 3
 _HISTORY = "history/"
+# Honest ones have some thousand bytes; parsed JSON takes some twenty times as much memory as its text.
+_LONGEST_METADATA = 1 << 20
+_LONGEST_REASON = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +84,16 @@ def read(path: Path) -> Contents:
     """
     if not path.exists():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such surrogate file")
-    try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            arrays = {name: archive[name] for name in archive.files}
-        metadata = json.loads(arrays.pop("metadata").tobytes().decode())
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"path={str(path)!r} is not a surrogate file, or is truncated: {error}") from error
+    with damage_named(path):
+        arrays = arrays_in(path)
+        text = arrays.pop("metadata")
+        if text.nbytes > _LONGEST_METADATA:
+            raise ValueError(
+                f"its metadata have {text.nbytes} bytes, of which no more than {_LONGEST_METADATA} are read"
+            )
+        metadata = json.loads(text.tobytes().decode())
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its metadata are a {type(metadata).__name__}")
     if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
         found = (metadata.get("format"), metadata.get("version"))
         raise ValueError(f"path={str(path)!r} has format {found!r}; this version reads {(_FORMAT, _VERSION)!r}")
@@ -99,7 +105,27 @@ def read(path: Path) -> Contents:
             f"path={str(path)!r} holds float64 weights; call jax.config.update('jax_enable_x64', True) at start-up"
         )
         raise with_details(refused, environment={"JAX_ENABLE_X64": "1"})
-    return _separated(metadata, arrays)
+    with damage_named(path):
+        return _separated(metadata, arrays)
+
+
+@contextlib.contextmanager
+def damage_named(path: Path, *, own_words: bool = False) -> Iterator[None]:
+    """Within the block, what shows that a file is damaged is one sentence that names it.
+
+    Args:
+        path: of the file.
+        own_words: errors that say what is wrong (ValueError) stay as they are.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        if own_words and isinstance(error, ValueError):
+            raise
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        # Some have many lines.
+        shown = textwrap.shorten(said, _LONGEST_REASON, placeholder=" ...")
+        raise ValueError(f"path={str(path)!r} is not a surrogate file, or is truncated: {shown}") from error
 
 
 def _separated(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> Contents:

@@ -33,7 +33,10 @@ def load(path: str | os.PathLike[str], *, replaces: Stepper | None = None) -> Su
     """
     if replaces is not None:
         require_stepper("replaces", replaces)
-    return Surrogate(*parts_of(file_format.read(as_path(path)), replaces))
+    path = as_path(path)
+    found = file_format.read(path)
+    with file_format.damage_named(path, own_words=True):
+        return Surrogate(*parts_of(found, replaces))
 
 
 def contents(model: Surrogate) -> file_format.Contents:

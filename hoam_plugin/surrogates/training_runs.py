@@ -45,7 +45,7 @@ class TrainingRuns:
 
     def distance(self, at: Float[Array, " P"]) -> Float[Array, ""]:
         """Of standardised parameters from the nearest run, in spacings; traceable, and differentiable."""
-        away = (at - self.points) / self.spacing
+        away = (at[None] - self.points) / self.spacing[None]
         squared = jnp.min(jnp.sum(away**2, axis=1))
         # The root has no derivative at 0.
         return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)

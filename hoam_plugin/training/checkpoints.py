@@ -124,7 +124,8 @@ def read(path: Path, configuration: str, data: str) -> TrainingState | Path:
                 raise
             warnings.warn(f"{error}; resuming from the checkpoint before it", stacklevel=2)
             continue
-        return _state_of(candidate, held, configuration, data)
+        with file_format.damage_named(candidate, own_words=True):
+            return _state_of(candidate, held, configuration, data)
     raise AssertionError
 
 

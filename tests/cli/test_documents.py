@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ITERATIONS, SAMPLES, FailingCommand, hoam_command
+from pages import self_contained
 from repository import ROOT
 
 import hoam_plugin as hoam
@@ -63,6 +64,8 @@ def test_info_of_a_surrogate(folder: Path, capsys: Captured) -> None:
     assert found["variables"]["v"]["velocity_of"] == "x"
     assert found["weights"]["count"] > 0
     assert found["configuration"]
+    assert found["learned from"] == {"run": 2, "time": 10, "sample": SAMPLES}
+    np.testing.assert_allclose(found["training runs"]["mu"], [1.2, 1.9], rtol=1e-6)
     assert hoam_command("info", folder / "model.hoam") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["structure:", "gradient"] in lines
@@ -88,3 +91,16 @@ def test_what_info_refuses(tmp_path: Path, error: FailingCommand) -> None:
     assert "is not a surrogate file" in error("info", tmp_path / "text.hoam")
     (tmp_path / "folder").mkdir()
     assert "folder" in error("info", tmp_path / "folder")
+
+
+def test_a_report_of_a_surrogate(folder: Path, tmp_path: Path, capsys: Captured, error: FailingCommand) -> None:
+    page = tmp_path / "report.html"
+    held = folder / "held.zarr"
+    options = ("--truth", held, "--training", folder / "truth.zarr", "--floor", held, "-o", page)
+    assert hoam_command("report", folder / "model.hoam", *options) == 0
+    assert "report: wrote" in capsys.readouterr().err
+    assert "noise floor" in self_contained(page.read_text(encoding="utf-8")).words
+    assert (tmp_path / "report.config.toml").exists() or (tmp_path / "report.html.config.toml").exists()
+    assert "exists" in error("report", folder / "model.hoam", "-o", page)
+    assert "is a simulator" in error("report", "two_stream", "-o", tmp_path / "other.html")
+    assert "--truth='none.zarr' does not exist" in error("report", "m", "--truth", "none.zarr", "-o", "other.html")

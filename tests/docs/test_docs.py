@@ -184,6 +184,14 @@ def test_docs_of_long_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert np.isfinite(run("docs/howto/long_trainings.md", {})["model"].history["loss"]).all()
 
 
+@pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
+def test_docs_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = run("docs/howto/report.md", {})["page"].read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "times the noise floor" in page
+
+
 def test_docs_of_diffrax() -> None:
     scope = run("docs/diffrax.md", {})
     assert scope["sol"].ys.shape == (1, 1000, 1)

@@ -1,0 +1,164 @@
+"""Processes that are killed, or run out of disk, between any two operations on files.
+
+    python tests/campaigns/kills.py kill store
+
+saves an ensemble over an older one again and again, and kills the process before its first, second, ... operation on
+files (opening to write, renaming, removing, making a folder, fsync), until one comes through. After each the path must
+hold the old content or the new one, whole, and after the next save nothing else may lie beside it. `full` lets writing
+fail from a byte on, for a hundred places, in place of killing. Prints what happened as JSON.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from hoam_plugin import ensembles
+from hoam_plugin.surrogates import file_format
+
+_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "shutil.rmtree"}
+_PLACES = 100
+
+
+def small_ensemble(level: float) -> xr.Dataset:
+    samples = level + np.random.default_rng(0).standard_normal((3, 4, 2000)).astype(np.float32)
+    return xr.Dataset(
+        {"y": (("run", "time", "sample"), samples)}, {"time": [0.0, 0.5, 1.0, 2.0], "mu": ("run", [1, 2, 3.0])}
+    )
+
+
+def contents(level: float) -> file_format.Contents:
+    return file_format.Contents({"level": level}, {"weights": np.full(20_000, level, np.float32)})
+
+
+def save_model(path: Path, level: float) -> None:
+    file_format.save(path, contents(level), overwrite=True)
+
+
+def level_of_model(path: Path) -> float:
+    found = file_format.read(path)
+    (level,) = np.unique(found.arrays["weights"]).tolist()
+    assert level == found.metadata["level"]
+    return float(level)
+
+
+def save_ensemble(path: Path, level: float) -> None:
+    ensembles.save(small_ensemble(level), path, overwrite=True)
+
+
+def level_of_ensemble(path: Path) -> float:
+    ds = ensembles.load(path)
+    (level,) = (level for level in (1.0, 2.0, 3.0) if ds.equals(ensembles.validate(small_ensemble(level))))
+    return level
+
+
+Save = Callable[[Path, float], None]
+KINDS: dict[str, tuple[str, Save, Callable[[Path], float]]] = {
+    "model": ("model.hoam", save_model, level_of_model),
+    "store": ("truth.zarr", save_ensemble, level_of_ensemble),
+    "netcdf": ("truth.nc", save_ensemble, level_of_ensemble),
+}
+
+
+def die_before_operation(n: int) -> None:
+    """Kill this process before its n-th operation on files."""
+    done = 0
+
+    def count(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if done == n:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in _EVENTS:
+            count()
+
+    synchronise = os.fsync
+
+    def counted(descriptor: int) -> None:
+        count()
+        synchronise(descriptor)
+
+    os.fsync = counted  # type: ignore[assignment]
+    sys.addaudithook(hook)
+
+
+def in_a_child(work: Callable[[], None]) -> int:
+    """Do something in a fork, and how it ended: 0, 3 after an OSError of one line, or the signal, negative."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except OSError as error:
+            os._exit(3 if "\n" not in str(error) else 4)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(5)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill(kind: str, folder: Path) -> dict[str, object]:
+    """Kill before every operation, one after the other, until a save comes through."""
+    name, save, level_of = KINDS[kind]
+    path, found = folder / name, collections.Counter[str]()
+    n, ended = 0, -signal.SIGKILL
+    while ended == -signal.SIGKILL:
+        n += 1
+        assert in_a_child(lambda: save(path, 1.0)) == 0
+        assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers after the next save"
+
+        def work(n: int = n) -> None:
+            die_before_operation(n)
+            save(path, 2.0)
+
+        ended = in_a_child(work)
+        assert ended in (0, -signal.SIGKILL), ended
+        found[checked(lambda: level_of(path))] += 1
+    return {"what": "kill", "kind": kind, "operations": n - 1, **found}
+
+
+def full(kind: str, folder: Path) -> dict[str, object]:
+    """Let writing to files fail from a byte on, as on a full disk."""
+    name, save, level_of = KINDS[kind]
+    path, found = folder / name, collections.Counter[str]()
+    assert in_a_child(lambda: save(path, 1.0)) == 0
+    size = max(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else [path]))
+    for i in range(_PLACES):
+
+        def work(limit: int = i * size // _PLACES) -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            save(path, 2.0)
+
+        ended = in_a_child(work)
+        assert ended == 3, ended
+        found[checked(lambda: level_of(path))] += 1
+        assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers"
+    assert set(found) == {"old"}, found
+    return {"what": "full", "kind": kind, "places": _PLACES, **found}
+
+
+def checked(level_of: Callable[[], float]) -> str:
+    """Whether the old or the new content is there, whole; read in a child, since threads do not outlive a fork."""
+    names = {1.0: 0, 2.0: 10}
+    code = in_a_child(lambda: os._exit(20 + names[level_of()]))
+    return {20: "old", 30: "new"}[code]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        what = {"kill": kill, "full": full}[sys.argv[1]]
+        print(json.dumps(what(sys.argv[2], Path(temporary))))
