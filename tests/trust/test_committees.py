@@ -82,6 +82,7 @@ def test_a_gradient_committee_has_a_density(runs: xr.Dataset) -> None:
         key=jax.random.key(1),
         members=2,
         potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+        loss=hoam.ActionMatching(epsilon=0.0),
         training=hoam.Training(iterations=20, n_samples=16, block=10),
         progress=False,
     )
