@@ -1,7 +1,7 @@
 """Learned dynamics in the place of a stepper, on disk and in motion."""
 
 from hoam_plugin.surrogates import file_format, one_step, trajectory
-from hoam_plugin.surrogates.bands import Band, Bands
+from hoam_plugin.surrogates.bands import SCALES, Band, Bands, Scale
 from hoam_plugin.surrogates.in_place import InPlaceOf, required_stepper
 from hoam_plugin.surrogates.learned import LearnedDynamics, noise_amplitude, require_known_physics
 from hoam_plugin.surrogates.loading import contents, load
@@ -22,6 +22,7 @@ from hoam_plugin.surrogates.variants import (
 )
 
 __all__ = [
+    "SCALES",
     "Band",
     "Bands",
     "InPlaceOf",
@@ -29,6 +30,7 @@ __all__ = [
     "Options",
     "Policy",
     "Provenance",
+    "Scale",
     "Schedule",
     "Surrogate",
     "TrainedRange",

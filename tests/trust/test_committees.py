@@ -76,6 +76,7 @@ def test_one_program_for_all_members_gives_the_same(
     np.testing.assert_allclose(velocities(together), velocities(committee), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_gradient_committee_has_a_density(runs: xr.Dataset) -> None:
     model = hoam.fit(
         runs,
