@@ -58,9 +58,9 @@ def cross_validate(
     """How well runs are predicted that take no part: leave some out, `fit` the others, `simulate`, `compare`.
 
     Every run that lies between others is left out once, by default by itself (runs of equal parameters together). Its
-    surrogate has fewer runs to learn from, with a gap twice as wide, so that scores are rather too high than too low for
-    a surrogate of all runs. Folds have equal shapes and share what is compiled; on CPUs as many are trained at a time as
-    there are cores.
+    surrogate has fewer runs to learn from, with a gap twice as wide, so that scores are rather too high than too low
+    for a surrogate of all runs. Folds have equal shapes and share what is compiled; on CPUs as many are trained at a
+    time as there are cores.
 
     Args:
         ensemble: the runs, as `fit` takes them.
