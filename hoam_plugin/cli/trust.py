@@ -41,7 +41,7 @@ class LeftOut:
     folds: Whole | None = None
     curve: tuple[str, ...] = ()
     floor: Location | None = None
-    effort: float = 0.5
+    effort: float = 1.0
     store: Location | None = None
 
 

@@ -1,7 +1,7 @@
 """Learned dynamics in the place of a stepper, on disk and in motion."""
 
 from hoam_plugin.surrogates import file_format, one_step, trajectory
-from hoam_plugin.surrogates.bands import Band, Bands
+from hoam_plugin.surrogates.bands import SCALES, Band, Bands, Scale
 from hoam_plugin.surrogates.file_contents import run_parameters
 from hoam_plugin.surrogates.in_place import InPlaceOf, required_stepper
 from hoam_plugin.surrogates.learned import LearnedDynamics, noise_amplitude, require_known_physics
@@ -26,6 +26,7 @@ from hoam_plugin.surrogates.variants import (
 )
 
 __all__ = [
+    "SCALES",
     "Band",
     "Bands",
     "InPlaceOf",
@@ -33,6 +34,7 @@ __all__ = [
     "Options",
     "Policy",
     "Provenance",
+    "Scale",
     "Schedule",
     "Surrogate",
     "TrainedRange",

@@ -2,21 +2,21 @@
 
 For each left-out run, the largest error over time, in units of how large errors are at that time, is one number. Of n
 such numbers and that of a new run, if all are exchangeable, the new one is no larger than the k-th smallest with
-probability at least k / (n + 1) (Vovk, Gammerman and Shafer 2005; for curves Diquigiovanni, Fontana and Vantini 2022,
-doi:10.1016/j.jmva.2021.104879). Here the left-out runs have surrogates of their own, and how large errors are at a time
-is told by the other left-out runs, as in the jackknife+ (Barber et al. 2021, doi:10.1214/20-AOS1965).
+probability k / (n + 1) (Vovk, Gammerman and Shafer 2005; for curves Diquigiovanni, Fontana and Vantini 2022,
+doi:10.1016/j.jmva.2021.104879). For levels between two such probabilities the numbers are interpolated. Here the
+left-out runs have surrogates of their own, as in the jackknife+ (Barber et al. 2021, doi:10.1214/20-AOS1965), and tell
+as well how large errors are at a time, so that the promise holds approximately.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin._internal.checks import refusal
-from hoam_plugin.surrogates import Band, Bands, Surrogate, provenance_of, with_curve_bands
+from hoam_plugin.numerics.tolerances import ROUND_OFF
+from hoam_plugin.surrogates import SCALES, Band, Bands, Scale, Surrogate, provenance_of, with_curve_bands
 from hoam_plugin.trust.validation import LEFT_OUT, TRUTH
 
 # Of the root mean square of errors over all times: at no time are they taken for smaller than that.
@@ -57,7 +57,7 @@ def with_bands(model: Surrogate, validation: xr.Dataset, *, level: float = 0.8) 
     if not names:
         raise ValueError("validation has no curves; pass curves= to cross_validate, such as ['electric_energy']")
     n = validation.sizes["run"]
-    if math.ceil((n + 1) * level) > n:
+    if (n + 1) * level > n * (1 + ROUND_OFF):
         raise ValueError(
             f"level={level:g} cannot be promised by {n} left-out runs, but at most {n / (n + 1):.2g}; leave out more, "
             "or lower the level"
@@ -107,17 +107,30 @@ def _band(
     predicted: Float[np.ndarray, "n T"],
     level: float,
 ) -> Band:
-    """The band from the curves of left-out runs; of curves that are positive, in units of their logarithm."""
+    """The band from the curves of left-out runs, on the scale on which it is narrower around them."""
     positive = bool((truth > 0).all() and (predicted > 0).all())
-    errors = np.log(predicted) - np.log(truth) if positive else predicted - truth
+    found = [_on_scale(times, truth, predicted, level, scale) for scale in (SCALES if positive else ("linear",))]
+
+    def width(band: Band) -> float:
+        low, high = band.around(predicted, times)
+        return float(np.median((high - low) / np.maximum(np.abs(predicted), np.finfo(np.float64).tiny)))
+
+    return min(found, key=width)
+
+
+def _on_scale(
+    times: Float[np.ndarray, " T"],
+    truth: Float[np.ndarray, "n T"],
+    predicted: Float[np.ndarray, "n T"],
+    level: float,
+    scale: Scale,
+) -> Band:
+    errors = np.log(predicted) - np.log(truth) if scale == "log" else predicted - truth
     n = len(errors)
-    squares = _smoothed(errors**2)
-    largest = [
-        float(np.max(np.abs(errors[i]) / _spread(np.delete(squares, i, axis=0) if n > 1 else squares)))
-        for i in range(n)
-    ]
-    k = math.ceil((n + 1) * level)
-    return Band(times, np.sort(largest)[k - 1] * _spread(squares), "log" if positive else "linear")
+    spread = _spread(_smoothed(errors**2))
+    largest = np.sort(np.max(np.abs(errors) / spread[None, :], axis=1))
+    factor = float(np.interp((n + 1) * level, np.arange(1, n + 1), largest))
+    return Band(times, factor * spread, scale)
 
 
 def _spread(squares: Float[np.ndarray, "n T"]) -> Float[np.ndarray, " T"]:

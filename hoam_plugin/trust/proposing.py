@@ -59,7 +59,7 @@ def propose(
 
     - `disagreement`: how far the populations of the members of a committee come apart there, as the mean over times and
       pairs of members of the sliced 2-Wasserstein distance (dimensionless, see `compare`);
-    - `distance`: to the nearest known run, in units of half the largest gap between neighbouring runs;
+    - `distance`: to the nearest known run, in units of half the largest distance of a run to the nearest other one;
     - `error`: with a `validation`, the left-out error nearby relative to its mean, else 1.
 
     Of several, each is chosen as if the ones before were known runs: `distance` is then to those as well.
@@ -220,7 +220,7 @@ def _reasons(ranked: xr.Dataset, apart: Float[np.ndarray, " C"], validated: bool
         row = ranked.isel(candidate=i)
         parts = [
             f"members come {float(row['disagreement']) / median:.2g} times as far apart as at the median candidate",
-            f"the nearest run is {float(row['distance']):.2g} half gaps away",
+            f"the nearest run is {float(row['distance']):.2g} times half the spacing of the runs away",
         ]
         if validated:
             parts.append(f"left-out errors nearby are {float(row['error']):.2g} times their mean")

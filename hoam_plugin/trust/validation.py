@@ -50,7 +50,7 @@ def cross_validate(
     folds: int | Sequence[Sequence[int]] | None = None,
     curves: NamedCurves | None = None,
     floor: xr.Dataset | None = None,
-    effort: float = 0.5,
+    effort: float = 1.0,
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
     **options: object,
@@ -58,9 +58,9 @@ def cross_validate(
     """How well runs are predicted that take no part: leave some out, `fit` the others, `simulate`, `compare`.
 
     Every run that lies between others is left out once, by default by itself (runs of equal parameters together). Its
-    surrogate has fewer runs to learn from, with a gap twice as wide, and trainings of half the iterations, so that the
-    scores are rather too high than too low for a surrogate of all runs. Folds have equal shapes and share what is
-    compiled; on CPUs as many are trained at a time as there are cores.
+    surrogate has fewer runs to learn from, with a gap twice as wide, so that scores are rather too high than too low
+    for a surrogate of all runs. Folds have equal shapes and share what is compiled; on CPUs as many are trained at a
+    time as there are cores.
 
     Args:
         ensemble: the runs, as `fit` takes them.
@@ -71,8 +71,8 @@ def cross_validate(
             "mean_x" and "variance_x" of a variable x, "mode_1_x" of a periodic one, or a dict of names to functions
             from an ensemble to one number per run and time. By default the recorded ones that `compare` scores.
         floor: a second truth of the same runs and times, for the noise floor of `compare`.
-        effort: share of the iterations of a training that the training of each fold takes. What is solved for is always
-            solved for in full.
+        effort: share of the iterations of a training that the training of each fold takes: less is quicker, and makes
+            the scores higher. What is solved for is always solved for in full.
         store: a folder that folds are kept in as they are done; called again with the same arguments, what is there is
             read instead of computed.
         progress: show a progress bar over the folds.

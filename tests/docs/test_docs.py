@@ -28,6 +28,14 @@ SMALLER = {
         'hoam.fit(truth, key=key, structure="kinetic", potential=hoam.VectorField(width=8, depth=2), '
         "training=hoam.Training(iterations=2, n_samples=16))"
     ),
+    'key=key, structure="kinetic", store="folds"': (
+        'key=key, structure="kinetic", store=folder / "folds", potential=hoam.VectorField(width=8, depth=2), '
+        "training=hoam.Training(iterations=2, n_samples=16)"
+    ),
+    'key=key, structure="kinetic", members=4': (
+        'key=key, structure="kinetic", members=2, potential=hoam.VectorField(width=8, depth=2), '
+        "training=hoam.Training(iterations=2, n_samples=16)"
+    ),
     "np.linspace(0, 40, 129)": "np.linspace(0, 40, 5)",
     "model.init(key, 1_000,": "model.init(key, 16,",
     "hoam.CoLoRA(), training=hoam.Training(iterations=8_000)": (
@@ -264,3 +272,10 @@ def test_problem_pages_run_and_show_a_picture(name: str) -> None:
 def test_every_problem_has_a_page() -> None:
     solvers = {"vlasov_poisson_pic", "vlasov_poisson_3d", "vlasov_poisson_grid"}
     assert set(PROBLEMS) == set(registry.names()) - solvers
+
+
+@pytest.mark.slow
+def test_the_page_on_trust(tmp_path: Path) -> None:
+    scope = run("docs/trust.md", {"folder": tmp_path})
+    assert scope["left_out"].sizes["run"] == 6
+    assert scope["ranked"].sizes["candidate"] == 29

@@ -76,12 +76,14 @@ def test_one_program_for_all_members_gives_the_same(
     np.testing.assert_allclose(velocities(together), velocities(committee), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_gradient_committee_has_a_density(runs: xr.Dataset) -> None:
     model = hoam.fit(
         runs,
         key=jax.random.key(1),
         members=2,
         potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+        loss=hoam.ActionMatching(epsilon=0.0),
         training=hoam.Training(iterations=20, n_samples=16, block=10),
         progress=False,
     )

@@ -105,7 +105,7 @@ def test_folds_that_are_done_are_kept(
     with pytest.raises(ValueError, match="other ensemble"):
         hoam.cross_validate(runs.isel(run=[0, 1, 2, 3]), **arguments)
     with pytest.raises(ValueError, match="other training"):
-        hoam.cross_validate(runs, **{**arguments, "effort": 1.0})
+        hoam.cross_validate(runs, **{**arguments, "effort": 0.5})
 
 
 def test_a_folder_of_something_else_is_left_alone(runs: xr.Dataset, tmp_path: Path) -> None:
