@@ -33,7 +33,7 @@ from hoam_plugin import plots, quadrature, simulators
 small = os.environ.get("HOAM_NOTEBOOK_SIZE") == "small"
 n_samples, n_times = (256, 21) if small else (10_000, 201)
 n_nodes, n_force_nodes, n_dense = (8, 8, 33) if small else (512, 128, 2049)
-iterations, force_iterations = (10, 10) if small else (4000, 3000)
+iterations, force_iterations = (10, 10) if small else (2500, 1500)
 sim = simulators.oscillator()
 keys = dict(zip(["runs", "held", "fit", "roll"], jax.random.split(jax.random.key(0), 4), strict=True))
 
