@@ -184,6 +184,15 @@ def test_energy_curves_of_a_plasma_have_the_line_of_linear_theory_and_units():
     assert panel.get_xlabel() == r"time [$1/\omega_p$ at $\mu$ = 1]"
 
 
+def test_legends_of_many_predictions_fit():
+    named = {f"potential number {i}": ensemble(seed=i + 1) for i in range(6)}
+    figure = plots.energy_curves(ensemble(), named, runs=[0])
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+
+
 def test_energies_of_zero_leave_a_gap_and_the_axis_alone():
     ds = ensemble()
     ds["electric_energy"][0, 3] = 0.0
