@@ -102,7 +102,7 @@ def parts_of(
         require_known_physics(learned),
         TrainedRange(ranges, normalisation.horizon, metadata["on_extrapolation"]),
         Options(metadata["dt"], metadata["noise"], metadata.get("integrator")),
-        Provenance(metadata["configuration"], contents.history, metadata.get("training_sizes", {})),
+        Provenance(metadata["configuration"], contents.history, sizes=metadata.get("training_sizes", {})),
         _runs_of(contents, normalisation),
     )
 
