@@ -109,7 +109,10 @@ def parts_of(
         TrainedRange(ranges, normalisation.horizon, metadata["on_extrapolation"]),
         Options(metadata["dt"], metadata["noise"], metadata.get("integrator")),
         Provenance(
-            metadata["configuration"], contents.history, metadata.get("training_sizes", {}), _bands_of(contents)
+            metadata["configuration"],
+            contents.history,
+            sizes=metadata.get("training_sizes", {}),
+            bands=_bands_of(contents),
         ),
         _runs_of(contents, normalisation),
     )

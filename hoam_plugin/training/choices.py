@@ -155,7 +155,7 @@ class Choices:
                 learned,
                 TrainedRange(self.parameter_ranges, norm.horizon),
                 Options(norm.duration / _STEPS_PER_HORIZON),
-                Provenance(json.dumps(configuration), history, sizes),
+                Provenance(json.dumps(configuration), history, sizes=sizes),
                 runs,
             )
 
