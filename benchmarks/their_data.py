@@ -188,7 +188,7 @@ def in_other_units() -> list[list[str]]:
         "natural": {"length": 1.0, "time_unit": 1.0},
         "nm and fs": {"length": 1e-9, "time_unit": 1e-15},
         "a clock from 5e6": {"length": 1.0, "time_unit": 1.0, "late": 5e6},
-        "Planck lengths": {"length": 1e-35, "time_unit": 1e-30},
+        "1e-20 and 1e-25": {"length": 1e-20, "time_unit": 1e-25},
         "light years": {"length": 1e16, "time_unit": 1e9},
     }
     rows, first = [], 0.0
