@@ -37,6 +37,9 @@ def in_place_of(model: Surrogate, stepper: Stepper) -> Surrogate:
 def members_of(model: Surrogate) -> tuple[Surrogate, ...]:
     """The members of a committee, each a surrogate by itself; a surrogate that is none is its only member.
 
+    Args:
+        model: a committee, or any other surrogate.
+
     Example:
         >>> from hoam_plugin.trust import members_of
         >>> members_of(model) == (model,)
