@@ -135,10 +135,11 @@ def full(kind: str, folder: Path) -> dict[str, object]:
     name, save, level_of = KINDS[kind]
     path, found = folder / name, collections.Counter[str]()
     assert in_a_child(lambda: save(path, 1.0)) == 0
+    # Both contents have about as many bytes; up to nine tenths of them, so that the new one never fits.
     size = max(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else [path]))
     for i in range(_PLACES):
 
-        def work(limit: int = i * size // _PLACES) -> None:
+        def work(limit: int = i * size * 9 // (10 * _PLACES)) -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             save(path, 2.0)
