@@ -1,6 +1,7 @@
 """The learned functions: networks, how samples enter them, and their forms for each structure."""
 
 from hoam_plugin.potentials.catalogue import POTENTIALS, description, potential_from, required_potential
+from hoam_plugin.potentials.coefficients import coefficients_fit, shape_fits
 from hoam_plugin.potentials.colora import CoLoRA
 from hoam_plugin.potentials.committee import Committee, committee_of
 from hoam_plugin.potentials.corrected import Corrected
@@ -71,6 +72,7 @@ __all__ = [
     "VectorField",
     "Weights",
     "bound",
+    "coefficients_fit",
     "committee_of",
     "core_and_power",
     "density_values",
@@ -91,4 +93,5 @@ __all__ = [
     "radial_splines",
     "radial_value",
     "required_potential",
+    "shape_fits",
 ]

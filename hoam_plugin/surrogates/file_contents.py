@@ -19,7 +19,15 @@ from hoam_plugin.dynamics import (
     drift_from,
     structure_from,
 )
-from hoam_plugin.potentials import bound, committee_of, description, embedding_of, potential_from
+from hoam_plugin.potentials import (
+    bound,
+    coefficients_fit,
+    committee_of,
+    description,
+    embedding_of,
+    potential_from,
+    shape_fits,
+)
 from hoam_plugin.steppers import SampleLayout, Stepper, Variable, rebuild_from_attribute
 from hoam_plugin.surrogates.bands import Bands, bands_from
 from hoam_plugin.surrogates.file_format import Contents
@@ -147,12 +155,15 @@ def _learned(
     def weight(place: Sequence[object], expected: jax.ShapeDtypeStruct) -> jax.Array:
         name = f"weights{_path_text(place)}"
         found = contents.arrays[name]
-        if found.shape != expected.shape:
+        if not shape_fits([str(getattr(key, "key", key)) for key in place], found.shape, expected.shape):
             raise ValueError(f"the array {name!r} has the shape {found.shape}; its potential needs {expected.shape}")
         return jnp.asarray(found)
 
+    weights = jax.tree_util.tree_map_with_path(weight, template)
+    if not coefficients_fit(weights):
+        raise ValueError("its coefficients are not of the runs that stand beside them")
     return LearnedDynamics(
-        weights=jax.tree_util.tree_map_with_path(weight, template),
+        weights=weights,
         normalisation=normalisation,
         replaces=required_stepper(rebuild_from_attribute(attribute) if replaces is None else replaces, variables),
         potential=potential,
