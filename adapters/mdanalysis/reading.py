@@ -47,7 +47,7 @@ def read(
     time.
 
     Args:
-        runs: trajectory files, of which each is a run, or `MDAnalysis.Universe`s.
+        runs: trajectory files, of which each is a run, or `MDAnalysis.Universe` objects.
         topology: of all runs, or of each, where the format has none, as DCD and XTC.
         parameters: name to one value per run.
         select: atoms that are taken, in MDAnalysis' language, such as "type 1".
