@@ -44,7 +44,7 @@ TRUTH_LINE: Line = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 _SURROGATE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
 _SURROGATE_STYLES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (2, 1)), (0, (8, 2)))
 # Of an entry of a legend: what goes before its text, and its letters, on average.
-_INCHES_OF_LINE, _INCHES_OF_LETTER = 0.6, 0.078
+_INCHES_OF_LINE, _INCHES_OF_LETTER, _INCHES_OF_ROW = 0.6, 0.078, 0.21
 _COLOUR_MAP, _DIFFERENCES = "magma", "RdBu_r"
 
 
@@ -104,13 +104,15 @@ def line_of(index: int) -> Line:
 
 
 def legend_above(figure: Figure, panels: Iterable[Axes], title: str | None = None) -> None:
-    """One legend of all that any of the panels shows, in as many columns as fit."""
+    """One legend of all that any of the panels shows, in as many columns as fit; its further rows make room above."""
     named: dict[str, Artist] = {}
     for panel in panels:
         handles, texts = panel.get_legend_handles_labels()
         named |= dict(zip(texts, handles, strict=True))
     column = _INCHES_OF_LINE + _INCHES_OF_LETTER * max(map(len, named), default=0)
     columns = max(1, min(len(named), int(figure.get_figwidth() / column)))
+    more_rows = math.ceil(len(named) / columns) - 1
+    figure.set_figheight(figure.get_figheight() + _INCHES_OF_ROW * max(more_rows, 0))
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, frameon=False, title=title)
 
 
