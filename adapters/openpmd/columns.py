@@ -17,7 +17,6 @@ _LIGHT = 299_792_458.0
 class Records(Protocol):
     """Records of single particles of a species."""
 
-    @property
     def momentum_axes(self) -> list[str]:
         """Of the momenta."""
         ...
@@ -77,7 +76,7 @@ class Momenta:
     def of(self, rows: slice) -> Float[np.ndarray, "n axis"]:
         """Momenta in kg m/s; the piece is kept, since it is asked for axis by axis."""
         if rows != self._rows:
-            columns = [self._species.per_particle("momentum", axis, rows) for axis in self._species.momentum_axes]
+            columns = [self._species.per_particle("momentum", axis, rows) for axis in self._species.momentum_axes()]
             self._rows, self._kept = rows, np.stack(columns, axis=-1)
         return self._kept
 

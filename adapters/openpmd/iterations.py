@@ -111,7 +111,6 @@ class Species:
             self.weights = self._component("weighting", None)
         self.ids = Ids(series, self._scalar("id")) if "id" in particles else None
 
-    @property
     def momentum_axes(self) -> list[str]:
         """Of the momenta, which one- and two-dimensional runs have three of as well."""
         self._require("momentum", _MOMENTUM)
@@ -126,7 +125,7 @@ class Species:
 
     def motion(self, axes: Sequence[str], *, velocity: bool) -> dict[str, Motion]:
         """Velocities or momenta along axes."""
-        momenta, known = Momenta(self), self.momentum_axes
+        momenta, known = Momenta(self), self.momentum_axes()
         if velocity:
             self._require("mass", _MASS)
         n = self._component("position", self.axes[0]).shape[0]

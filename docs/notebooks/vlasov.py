@@ -170,9 +170,9 @@ for name, column in columns.items():
 # a rollout.
 #
 # - *Energy, theirs:* .208 by HOAM and .275 by AM, after 25 000 iterations; CFM 1.44 and NCSM .245, which need a path of
-#   their own for every saved time. *Ours:* .18 and .25 with the same two losses, after 4000 iterations of a smaller
+#   their own for every saved time. *Ours:* .17 and .26 with the same two losses, after 4000 iterations of a smaller
 #   network: the same order, and about the same gain from quadrature. The potential that plain `fit` solves for is four
-#   times as close as HOAM, the force nine times.
+#   times as close as HOAM, the force six times.
 # - *What their score means:* their runs share one seed and begin with random positions, from which the instability
 #   grows out of shot noise; two seeds of the true simulator then differ by .28, and interpolation of the curve between
 #   neighbouring runs has an error of .025. Here the start is quiet: two runs differ by .009, interpolation is off by

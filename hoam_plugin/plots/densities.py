@@ -41,7 +41,7 @@ def phase_space(
     prediction: Prediction = None,
     *,
     run: int = 0,
-    times: Sequence[float] | None = None,
+    times: Sequence[float | int] | None = None,
     variables: Sequence[str] | None = None,
     bins: int | None = None,
     difference: bool = True,

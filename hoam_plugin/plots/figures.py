@@ -18,7 +18,7 @@ class Picture(Figure):
         height: in inches.
     """
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, width: float | int, height: float | int) -> None:
         super().__init__(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(self)
 

@@ -40,7 +40,7 @@ def pair_distribution(
     prediction: Prediction = None,
     *,
     run: int = 0,
-    times: Sequence[float] | None = None,
+    times: Sequence[float | int] | None = None,
 ) -> Figure:
     """Pair distribution of configurations at several times, and the smallest distance of two particles over time.
 

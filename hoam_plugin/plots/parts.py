@@ -48,7 +48,7 @@ _INCHES_OF_LINE, _INCHES_OF_LETTER, _INCHES_OF_ROW = 0.6, 0.078, 0.21
 _COLOUR_MAP, _DIFFERENCES = "magma", "RdBu_r"
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float | int, height: float | int) -> Figure:
     """An empty figure of a size in inches, with a canvas of its own, that shows itself in notebooks.
 
     Args:
@@ -240,7 +240,7 @@ def axis_label(ds: xr.Dataset, name: str) -> str:
     return label if units == "1" else f"{label} [{units}]"
 
 
-def time_indices(ds: xr.Dataset, times: Sequence[float] | None, *, with_first: bool = False) -> list[int]:
+def time_indices(ds: xr.Dataset, times: Sequence[float | int] | None, *, with_first: bool = False) -> list[int]:
     """Indices of the saved times nearest to some; by default four, evenly spread up to the last, or from the first on.
 
     Raises:
