@@ -73,6 +73,7 @@ def force_error(surrogate: hoam.Surrogate) -> float:
     return float(jnp.linalg.norm(force - true) / jnp.linalg.norm(true))
 
 
+@pytest.mark.slow
 def test_what_pairs_cannot_say_neighbourhoods_do() -> None:
     with pytest.warns(UserWarning, match=r"leave \d\d% of the recorded ones over .* neighbours=hoam.Neighbours\(\)"):
         pairs = model()
