@@ -164,7 +164,7 @@ def propose(
         candidates,
         count,
         key=jax.random.key(seed),
-        validation=None if worth.validation is None else _scores(worth.validation),
+        validation=None if worth.validation is None else ensembles.read(worth.validation),
         progress=result.progress,
         members=worth.members,
         **options_of_fit(ds, structure, "quick", optimisation, network, HeldOut()),
@@ -186,14 +186,6 @@ def _runs(truth: Location, output: Output | None, result: Result) -> xr.Dataset:
     from hoam_plugin import ensembles
 
     return ensembles.load(truth)
-
-
-def _scores(path: Location) -> xr.Dataset:
-    """What `validate` wrote."""
-    import xarray as xr
-
-    with xr.open_dataset(path) if path.is_file() else xr.open_zarr(path) as ds:
-        return ds.load()
 
 
 def _columns(found: xr.Dataset) -> dict[str, object]:

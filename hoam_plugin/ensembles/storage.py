@@ -7,7 +7,7 @@ import os
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Literal, cast
 
@@ -50,7 +50,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     path = require_writable(path, overwrite=overwrite)
     if is_netcdf(path):
         require_netcdf()
-    ds = validate(ds).drop_encoding()  # packing or chunks of the file that it came from may not fit, or lose digits
+    ds = validate(ds)
     write(ds if is_netcdf(path) else ds.assign_attrs(order_attribute(map(str, ds.variables))), path)
     return path
 
@@ -73,6 +73,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
             raise ValueError(f"the name {name!r} cannot be written to a file; rename it: ds.rename({{{name!r}: 'x'}})")
     # No file holds an index of several levels; the levels stay coordinates.
     ds = ds.reset_index([dim for dim in ds.dims if dim in ds.indexes and ds.indexes[dim].nlevels > 1])
+    ds = ds.drop_encoding()  # packing or chunks of the file that it came from may not fit, or lose digits
     with written_aside(path) as aside:
         if is_netcdf(path):
             require_netcdf()
@@ -90,10 +91,10 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     with warnings.catch_warnings():
         # Without consolidated metadata open_zarr warns the reader, with it zarr warns the writer.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        ds.to_zarr(folder, mode=mode, consolidated=True, encoding=_zarr_checksums(ds))
+        ds.to_zarr(folder, mode=mode, consolidated=True, encoding=zarr_checksums(ds))
 
 
-def _zarr_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
+def zarr_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
     """The usual compression with a checksum, without which bits that turn over are other numbers."""
     import zarr
     from zarr.codecs import ZstdCodec
@@ -107,12 +108,7 @@ def _zarr_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
 def _netcdf_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
     """A checksum of every piece of every array of numbers."""
     numbers = [n for n, v in ds.variables.items() if v.ndim and v.size and v.dtype.kind in "fiub"]
-    return {name: {**_kept(ds[name].encoding), "fletcher32": True} for name in numbers}
-
-
-def _kept(encoding: Mapping[str, object]) -> dict[str, object]:
-    """What a variable says of how it is to be written, which what is given beside it would replace."""
-    return {name: value for name, value in encoding.items() if name in ("dtype", "_FillValue", "units", "calendar")}
+    return {name: {"fletcher32": True} for name in numbers}
 
 
 def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
@@ -144,15 +140,7 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
     if _is_surrogate(path):
         raise ValueError(f"path={str(path)!r} is a surrogate, not an ensemble; hoam_plugin.load reads it")
     try:
-        if path.is_file():
-            require_netcdf()
-            require_whole(path)
-            ds = xr.open_dataset(path, engine="netcdf4", decode_times=False)
-        else:
-            require_no_code(path)
-            ds = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False)
-            require_all_arrays(ds, path)
-            ds = _as_written(ds)
+        ds = _opened(path)
     except ImportError:
         raise
     except Exception as error:
@@ -174,6 +162,36 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
         return validate(whole)
 
 
+def read(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Any Dataset that `write` wrote, such as scores, in memory.
+
+    Raises:
+        ValueError: it cannot be read, or declares what is not there.
+        ImportError: netCDF without the extra `netcdf`.
+    """
+    path = as_path(path)
+    try:
+        with _opened(path) as ds:
+            require_on_disk(ds, path)
+            return ds.load()
+    except ImportError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _opened(path: Path) -> xr.Dataset:
+    """The Dataset of a path; what its arrays hold stays there."""
+    if path.is_file():
+        require_netcdf()
+        require_whole(path)
+        return xr.open_dataset(path, engine="netcdf4", decode_times=False)
+    require_no_code(path)
+    ds = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False)
+    require_all_arrays(ds, path)
+    return _as_written(ds)
+
+
 def _unreadable(path: Path, error: Exception) -> ValueError:
     said = str(error) or type(error).__name__
     shown = textwrap.shorten(said, _LONGEST_REASON, placeholder=" ...")
@@ -184,10 +202,20 @@ def load_runs(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble |
     """As `load`, also of runs of different times, which are a tree with a node each; errors as of `load`."""
     if not _holds_a_tree(as_path(path)):
         return load(path, lazy=lazy)
-    found = xr.open_datatree(as_path(path), engine="zarr", consolidated=False, decode_times=False)
-    nodes = {node.path: _as_written(node.to_dataset(inherit=False)) for node in found.subtree}
-    runs = xr.DataTree.from_dict(nodes)
-    return runs if lazy else runs.load()
+    path = as_path(path)
+    try:
+        require_no_code(path)
+        found = xr.open_datatree(path, engine="zarr", consolidated=False, decode_times=False)
+        nodes = {}
+        for node in found.subtree:
+            own, folder = node.to_dataset(inherit=False), path / node.path.strip("/")
+            require_all_arrays(own, folder)
+            require_on_disk(own, folder)
+            nodes[node.path] = _as_written(own)
+        runs = xr.DataTree.from_dict(nodes)
+        return runs if lazy else runs.load()
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 def _holds_a_tree(path: Path) -> bool:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from hoam_plugin.ensembles.names import DIMS, parameter_names
 from hoam_plugin.ensembles.schema import variables
+from hoam_plugin.ensembles.storage import zarr_checksums
 from hoam_plugin.ensembles.validation import validate
 
 
@@ -75,4 +76,6 @@ def write_tree(runs: xr.DataTree, folder: Path) -> None:
     """Write a tree to a new Zarr folder."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        runs.to_zarr(folder, mode="w-", consolidated=True)
+        plain = xr.DataTree.from_dict({n.path: n.to_dataset(inherit=False).drop_encoding() for n in runs.subtree})
+        checksums = {n.path: zarr_checksums(n.to_dataset(inherit=False)) for n in plain.subtree}
+        plain.to_zarr(folder, mode="w-", consolidated=True, encoding=checksums)

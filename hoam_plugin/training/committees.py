@@ -25,7 +25,7 @@ from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._internal.threads import settings_reach_threads
 from hoam_plugin._types import Key
 from hoam_plugin.potentials import ParticlePotential, Potential, SplinePotential, VectorField
-from hoam_plugin.surrogates import Provenance, Surrogate, provenance_of, with_learned, with_provenance
+from hoam_plugin.surrogates import Surrogate, provenance_of, with_learned, with_provenance
 from hoam_plugin.training import side_by_side, step_size
 from hoam_plugin.training.choices import Choices
 from hoam_plugin.training.explained_motion import warn_of_unexplained
@@ -113,7 +113,10 @@ def _joined(models: Sequence[Surrogate], key: Key) -> Surrogate:
         "seed": np.asarray(jax.random.key_data(key)).tolist(),
     }
     joined = dataclasses.replace(with_learned(first, weights=weights, members=len(models)), options=options)
-    return with_provenance(joined, Provenance(json.dumps(configuration), _history(models)))
+    provenance = dataclasses.replace(
+        provenance_of(first), configuration=json.dumps(configuration), history=_history(models)
+    )
+    return with_provenance(joined, provenance)
 
 
 def _history(models: Sequence[Surrogate]) -> xr.Dataset:

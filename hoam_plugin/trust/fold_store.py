@@ -55,10 +55,7 @@ class FoldStore:
     def read(self, number: int) -> xr.Dataset | None:
         """The fold of this number, or None where it is missing."""
         path = self._path(number)
-        if not path.exists():
-            return None
-        with xr.open_zarr(path) as ds:
-            return ds.load()
+        return ensembles.read(path) if path.exists() else None
 
     def write(self, number: int, fold: xr.Dataset) -> None:
         """Keep the fold of this number."""

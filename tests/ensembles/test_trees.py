@@ -1,5 +1,8 @@
 """Runs of different times and lengths: what `fit` makes of a tree."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -59,3 +62,24 @@ def test_what_is_wrong_is_said_in_a_sentence() -> None:
         ensembles.with_common_times(apart)
     with pytest.raises(ValueError, match="no node of the tree has all of the dims"):
         ensembles.with_common_times(xr.DataTree())
+
+
+def test_files_of_trees_are_read_without_trust(tmp_path: Path) -> None:
+    runs = ensembles.tree([run(np.arange(9.0), 1.0), run(np.arange(5.0), 0.5, n=300)])
+    folder = tmp_path / "runs.zarr"
+    ensembles.write_tree(runs, folder)
+    assert ensembles.load_runs(folder).identical(runs)
+
+    piece = max((p for p in (folder / "run_0" / "x").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    honest = piece.read_bytes()
+    piece.write_bytes(bytes([*honest[:-9], honest[-9] ^ 1, *honest[-8:]]))
+    with pytest.raises(ValueError, match=r"runs\.zarr' is not a readable Zarr or netCDF ensemble"):
+        ensembles.load_runs(folder)
+    piece.write_bytes(honest)
+
+    described = folder / "run_1" / "x" / "zarr.json"
+    told = json.loads(described.read_text())
+    told["codecs"] = [{"name": "numcodecs.pickle"}]
+    described.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="names a codec that runs code of the file"):
+        ensembles.load_runs(folder, lazy=True)

@@ -47,6 +47,8 @@ def test_it_is_one_file(committee: hoam.Surrogate, tmp_path: Path) -> None:
     loaded = hoam.load(committee.save(tmp_path / "committee.hoam"))
     np.testing.assert_array_equal(velocities(loaded), velocities(committee))
     assert len(members_of(loaded)) == 3
+    assert repr(loaded) == repr(committee)
+    assert " samples at " in repr(loaded), "how much it was learned from"
     assert loaded.history is not None
     assert loaded.history.sizes["iteration"] == 20
 
