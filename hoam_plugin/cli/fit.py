@@ -111,11 +111,14 @@ class Course:
     Attributes:
         resume: go on with a training that was interrupted or killed, from OUTPUT.checkpoint, with the same options.
         overwrite: replace an existing output once the new one is complete.
+        devices: share the samples of every iteration among so many devices of this machine; by default as many as
+            divide them.
         progress: show a progress bar with the loss.
     """
 
     resume: Annotated[bool, Parameter(negative=())] = False
     overwrite: Overwrite = False
+    devices: Whole | None = None
     progress: bool = True
 
     @property
@@ -172,6 +175,9 @@ def fit(
     import jax
 
     from hoam_plugin import ensembles, training
+    from hoam_plugin.cli.lookup import mesh_of
+
+    mesh = mesh_of(course.devices, "samples")
 
     ds, said = ensembles.one_of_tree(ensembles.load_runs(ensemble, lazy=True))
     if said:
@@ -188,7 +194,7 @@ def fit(
     elif course.resume:
         raise ValueError(f"--resume goes on with a checkpoint, which --members={frame.members} does not write")
     try:
-        model = training.fit(ds, key=jax.random.key(seed), progress=course.progress, **settings)
+        model = training.fit(ds, key=jax.random.key(seed), mesh=mesh, progress=course.progress, **settings)
     except (training.TrainingInterrupted, training.TrainingDivergedError) as stopped:
         partial = stopped.surrogate
         if partial is None or partial.history is None:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 from typing import cast
 
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
 from hoam_plugin import quadrature, registry, shipped, surrogates
-from hoam_plugin._internal.checks import suggestion
+from hoam_plugin._internal.checks import positive_int, suggestion
 from hoam_plugin._internal.files import as_path
 from hoam_plugin.cli.parsing import PRETRAINED
 from hoam_plugin.quadrature import Rule
@@ -40,6 +44,20 @@ def parse_rule(text: str) -> Rule:
         return _RULES[kind](int(count))
     except ValueError as error:
         raise ValueError(f"--nodes={text!r}: {error}") from error
+
+
+def mesh_of(devices: int | None, axis: str) -> Mesh | None:
+    """The first so many devices of this process in a row; None for what the functions choose themselves.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    if devices is None:
+        return None
+    there = jax.local_devices()
+    if positive_int("--devices", devices) > len(there):
+        raise ValueError(f"--devices={devices!r}: this process has {len(there)}, {there[0].platform}")
+    return Mesh(np.asarray(there[:devices]), (axis,))
 
 
 def find_stepper(text: str, on_extrapolation: str | None = None) -> Stepper:

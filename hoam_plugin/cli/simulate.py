@@ -79,12 +79,15 @@ class Course:
             with the same arguments that was stopped, was killed or had runs that failed.
         scheduler: address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the runs; they need this
             package and the folder of the output.
+        devices: spread runs, or the samples of a single one, over so many devices of this machine; by default all
+            accelerators for several runs, else one.
         progress: show a progress bar.
     """
 
     overwrite: Overwrite = False
     resume: Annotated[bool, Parameter(negative=())] = False
     scheduler: str | None = None
+    devices: Whole | None = None
     progress: bool = True
 
     def require_possible(self, output: Path) -> None:
@@ -93,6 +96,8 @@ class Course:
             raise ValueError("--resume goes on with what is there, and --overwrite begins anew; give one of them")
         if self.scheduler is not None and self.overwrite:
             raise ValueError("--scheduler keeps what is complete, and --overwrite begins anew; remove the output")
+        if self.scheduler is not None and self.devices is not None:
+            raise ValueError("--scheduler has workers do the runs, and --devices counts those here; give one of them")
         if self.resume or self.scheduler is not None:
             from hoam_plugin.ensembles import is_netcdf
 
@@ -168,10 +173,10 @@ def simulate(
         positive_float("--dt", dt)
     parameters: Mapping[str, float | np.ndarray] = parse_parameters(runs.param or ())
 
-    from hoam_plugin.cli.lookup import find_stepper, parse_rule
+    from hoam_plugin.cli.lookup import find_stepper, mesh_of, parse_rule
 
     times = parse_rule(saved.nodes or "gauss:64") if saved.times is None else parse_times(saved.times)
-    runner = find_stepper(stepper, on_extrapolation)
+    runner, mesh = find_stepper(stepper, on_extrapolation), mesh_of(course.devices, "runs")
 
     import jax
 
@@ -196,6 +201,7 @@ def simulate(
             resume=course.resume,
             overwrite=course.overwrite and store is not None,
             client=client,
+            mesh=mesh,
             progress=course.progress,
         )
 

@@ -198,12 +198,16 @@ def moment_motion(
     n_runs, upper = ds.sizes["run"], np.triu_indices(len(own))
     means = np.empty((len(times), n_runs, len(own)))
     logarithms = np.empty((len(times), n_runs, len(upper[0])))
-    for run in range(n_runs):
-        covariances = np.empty((len(times), len(own), len(own)))
+
+    def of_run(run: int) -> tuple[np.ndarray, np.ndarray]:
+        means, covariances = np.empty((len(times), len(own))), np.empty((len(times), len(own), len(own)))
         for span, samples in ensembles.slabs(ds, run):
-            means[span, run], covariances[span] = _moments(samples[..., own])
+            means[span], covariances[span] = _moments(samples[..., own])
         covariances /= np.outer(scale[own], scale[own])
-        logarithms[:, run] = _logarithms(covariances, ds.sizes["sample"])[:, *upper]
+        return means, _logarithms(covariances, ds.sizes["sample"])[:, *upper]
+
+    for run, found in enumerate(ensembles.over_runs(n_runs, of_run)):
+        means[:, run], logarithms[:, run] = found
     knots = (times - times[0]) / (times[-1] - times[0]) if knots is None else knots
     means = (means - shift[own]) / scale[own]
     weights = weights_of_runs(ensembles.parameters(ds), n_runs)

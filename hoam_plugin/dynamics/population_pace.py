@@ -82,15 +82,19 @@ def motion_of(ds: xr.Dataset, normalisation: Normalisation) -> Motion:
     directions = rng.standard_normal((n_features, 1 if n_features == 1 else _DIRECTIONS))
     directions = (directions / np.linalg.norm(directions, axis=0)).astype(np.float32)
     inner, noise = np.zeros((len(times), len(times))), 0.0
-    for run in runs.tolist():
+
+    def of_run(i: int) -> tuple[np.ndarray, np.ndarray]:
         levels = [
             [_levels(_embedded(slab[:, half], normalisation) @ directions, n_levels) for half in halves]
-            for _, slab in ensembles.slabs(ds, run, times)
+            for _, slab in ensembles.slabs(ds, int(runs[i]), times)
         ]
         first, second = (np.concatenate(rows) for rows in zip(*levels, strict=True))
-        noise += float(((first - second) ** 2).mean())
         centre = (first.mean(axis=0) + second.mean(axis=0)) / 2
-        inner += (first - centre) @ (second - centre).T / first.shape[1]
+        return np.asarray(((first - second) ** 2).mean()), (first - centre) @ (second - centre).T / first.shape[1]
+
+    for own_noise, own_inner in ensembles.over_runs(len(runs), of_run):
+        noise += float(own_noise)
+        inner += own_inner
     inner /= len(runs)
     own = np.diag(inner)
     squares = own[:, None] + own[None, :] - inner - inner.T

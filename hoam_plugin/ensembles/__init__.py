@@ -17,6 +17,7 @@ from hoam_plugin.ensembles.names import (
     variable_names,
 )
 from hoam_plugin.ensembles.parameter_declaration import require_parameters_declared
+from hoam_plugin.ensembles.passes import over_runs, shared_passes
 from hoam_plugin.ensembles.reading import Statistics, moments, native, parameters, samples, slabs, slabs_of, statistics
 from hoam_plugin.ensembles.schema import variables
 from hoam_plugin.ensembles.selection import sel_run, subsample
@@ -59,6 +60,7 @@ __all__ = [
     "native",
     "one_of_tree",
     "order_attribute",
+    "over_runs",
     "parameter_names",
     "parameters",
     "read",
@@ -68,6 +70,7 @@ __all__ = [
     "samples",
     "save",
     "sel_run",
+    "shared_passes",
     "slabs",
     "slabs_of",
     "statistics",

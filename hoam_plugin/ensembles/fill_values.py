@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+from hoam_plugin.ensembles.passes import Reduced
 
 # Of a variable, or of its file.
 Attributes = Mapping[Hashable, object]
@@ -25,53 +27,30 @@ _REFUSED_RANGES = 3.0
 _SUSPICIOUS_SHARE = 0.05
 
 
-@dataclasses.dataclass
-class _Found:
+class _Found(NamedTuple):
     run: int
     time: int
     sample: int
-    count: int = 0
+    number: int
 
 
 class FillValues:
-    """Counts the fill values among the samples of one variable, which it is shown in pieces."""
+    """What is known of the fill values among the samples of one variable before they are read."""
 
     def __init__(self, name: str, dtype: np.dtype, attributes: Attributes, encoding: Attributes) -> None:
         self._name = name
-        self._declared = _in_dtype(_numbers(attributes), dtype)
+        self.declared = _in_dtype(_numbers(attributes), dtype)
         # The declared value of packed numbers is a packed one.
         packed = "scale_factor" in encoding or "add_offset" in encoding
         unpacked = [] if packed else _numbers(encoding)
-        self._known = _in_dtype([NETCDF_FILL, *_HABITS, *unpacked, *self._declared], dtype)
+        self.known = _in_dtype([NETCDF_FILL, *_HABITS, *unpacked, *self.declared], dtype)
         self._netcdf = _in_dtype([NETCDF_FILL], dtype)
-        self._low, self._high = np.inf, -np.inf
-        self._found: dict[float, _Found] = {}
 
-    def look_at(
-        self, run: int, start: int, values: np.ndarray, low: np.floating | float, high: np.floating | float
-    ) -> None:
-        """Take one piece into account.
+    def judge(self, runs: Sequence[Reduced]) -> None:
+        """Say what has been found.
 
         Args:
-            run: its run.
-            start: index of its first time.
-            values: finite, of shape (time, sample, ...).
-            low: the least of them.
-            high: the largest.
-        """
-        # Only what lies outside of all others counts, so that one look at the ends spares looking at all values.
-        if low in self._known or high in self._known or len(self._declared):
-            match = np.isin(values, self._known)
-            for value in np.unique(values[match]):
-                where = np.argwhere(values == value)
-                time, sample = where[0][:2]
-                self._found.setdefault(float(value), _Found(run, start + int(time), int(sample))).count += len(where)
-            rest = values[~match]
-            low, high = (rest.min(), rest.max()) if rest.size else (np.inf, -np.inf)
-        self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
-
-    def judge(self) -> None:
-        """Say what has been found.
+            runs: what was found in each (`FillCount.found`).
 
         Raises:
             ValueError: a declared fill value, or a customary one far from all other samples.
@@ -79,31 +58,77 @@ class FillValues:
         Warns:
             UserWarning: one that could be a sample, but hardly is.
         """
-        for value, found in self._found.items():
-            declared = value in self._declared
-            alone = self._low > self._high
-            gap = 0.0 if alone else max(self._low - value, value - self._high)
-            span = 0.0 if alone else self._high - self._low
+        low = min(float(ends[0]) for ends, _, _ in runs)
+        high = max(float(ends[1]) for ends, _, _ in runs)
+        others = "" if low > high else f", while the others lie in [{low:g}, {high:g}]"
+        for value, found in _together(runs).items():
+            declared = value in self.declared
+            alone = low > high
+            gap = 0.0 if alone else max(low - value, value - high)
+            span = 0.0 if alone else high - low
             far = span > 0 and gap > _REFUSED_RANGES * span
             if declared or far or (value in self._netcdf and (alone or gap > _REFUSED_RANGES * span)):
                 raise ValueError(
-                    f"{self._sentence(value, found, declared)}; leave such runs, times or samples out, as in "
+                    f"{self._sentence(value, found, declared, others)}; leave such runs, times or samples out, as in "
                     "ds.isel(run=[0, 1])"
                 )
-            if span == 0 or (found.count > 1 and gap > _SUSPICIOUS_SHARE * span):
+            if span == 0 or (found.number > 1 and gap > _SUSPICIOUS_SHARE * span):
+                sentence = self._sentence(value, found, declared, others)
                 warnings.warn(
-                    f"{self._sentence(value, found, declared)}; if that is so, leave such runs, times or samples out",
+                    f"{sentence}; if that is so, leave such runs, times or samples out",
                     UserWarning,
                     stacklevel=4,
                 )
 
-    def _sentence(self, value: float, found: _Found, declared: bool) -> str:
-        others = "" if self._low > self._high else f", while the others lie in [{self._low:g}, {self._high:g}]"
+    def _sentence(self, value: float, found: _Found, declared: bool, others: str) -> str:
         return (
             f"variable {self._name!r} holds {value:g}, which files {'declare' if declared else 'often have'} for what "
             f"was never written, in run {found.run}, first at time index {found.time}, sample {found.sample} "
-            f"({found.count} in all{others})"
+            f"({found.number} in all{others})"
         )
+
+
+class FillCount:
+    """Counts the fill values among the samples of one run, which it is shown in pieces."""
+
+    def __init__(self, of: FillValues) -> None:
+        self._of = of
+        self._low, self._high = np.inf, -np.inf
+        self._counts: dict[float, list[int]] = {}
+
+    def look_at(self, start: int, values: np.ndarray, low: np.floating | float, high: np.floating | float) -> None:
+        """Take one piece into account.
+
+        Args:
+            start: index of its first time.
+            values: finite, of shape (time, sample, ...).
+            low: the least of them.
+            high: the largest.
+        """
+        # Only what lies outside of all others counts, so that one look at the ends spares looking at all values.
+        if low in self._of.known or high in self._of.known or len(self._of.declared):
+            match = np.isin(values, self._of.known)
+            for value in np.unique(values[match]):
+                where = np.argwhere(values == value)
+                time, sample = where[0][:2]
+                self._counts.setdefault(float(value), [start + int(time), int(sample), 0])[2] += len(where)
+            rest = values[~match]
+            low, high = (rest.min(), rest.max()) if rest.size else (np.inf, -np.inf)
+        self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
+
+    def found(self) -> Reduced:
+        """Least and largest of all other values; the fill values; time and sample of the first of each, how many."""
+        counts = np.asarray([*self._counts.values()], np.int64).reshape(-1, 3)
+        return np.asarray([self._low, self._high]), np.asarray([*self._counts], np.float64), counts
+
+
+def _together(runs: Sequence[Reduced]) -> dict[float, _Found]:
+    found: dict[float, _Found] = {}
+    for run, (_, values, counts) in enumerate(runs):
+        for value, (time, sample, number) in zip(values.tolist(), counts.tolist(), strict=True):
+            before = found.get(value, _Found(run, time, sample, 0))
+            found[value] = before._replace(number=before.number + number)
+    return found
 
 
 def declared_in(encoding: Attributes) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin.ensembles.names import DIMS, parameter_names, variable_names
+from hoam_plugin.ensembles.passes import Reduced, over_runs
 
 # What is read at a time of an ensemble on disk.
 _SLAB_BYTES = 1 << 22
@@ -78,12 +79,11 @@ def slabs(
         yield span, samples(ds, run, span if times is None else times[span], rows)
 
 
-def slabs_of(array: xr.DataArray) -> Iterator[tuple[int, slice, np.ndarray]]:
-    """Run, times and values (time, sample, ...) of one array with the dims of samples, in pieces of a few times."""
-    for run in range(array.sizes["run"]):
-        of_run = array.isel(run=run).transpose("time", "sample", ...)
-        for times in _time_slices(of_run.sizes["time"], of_run.isel(time=0).nbytes):
-            yield run, times, of_run.isel(time=times).values
+def slabs_of(array: xr.DataArray, run: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Times and values (time, sample, ...) of a run of one array with the dims of samples, in pieces of a few times."""
+    of_run = array.isel(run=run).transpose("time", "sample", ...)
+    for times in _time_slices(of_run.sizes["time"], of_run.isel(time=0).nbytes):
+        yield times, of_run.isel(time=times).values
 
 
 class Statistics(NamedTuple):
@@ -108,15 +108,33 @@ def statistics(*arrays: xr.DataArray) -> Statistics:
     dtype = np.result_type(*(array.dtype for array in arrays))
     low, high = np.full(shape, np.inf, dtype), np.full(shape, -np.inf, dtype)
     count, mean, squares = 0, np.zeros(shape), np.zeros(shape)
-    for _, _, values in (piece for array in arrays for piece in slabs_of(array)):
-        low, high = np.minimum(low, values.min(axis=(0, 1))), np.maximum(high, values.max(axis=(0, 1)))
-        wide = values.astype(np.float64)
-        n, own = wide.shape[0] * wide.shape[1], wide.mean(axis=(0, 1))
-        # Chan, Golub and LeVeque 1983 (doi:10.1080/00031305.1983.10483115).
-        squares += ((wide - own) ** 2).sum(axis=(0, 1)) + (own - mean) ** 2 * (count * n / (count + n))
-        mean += (own - mean) * (n / (count + n))
-        count += n
+    runs = [(array, run) for array in arrays for run in range(array.sizes["run"])]
+    for pieces in over_runs(len(runs), lambda i: _moments_of_pieces(*runs[i])):
+        low, high = np.minimum(low, pieces[1].min(axis=0)), np.maximum(high, pieces[2].max(axis=0))
+        for n, own, around in zip(pieces[0].tolist(), pieces[3], pieces[4], strict=True):
+            # Chan, Golub and LeVeque 1983 (doi:10.1080/00031305.1983.10483115).
+            squares += around + (own - mean) ** 2 * (count * n / (count + n))
+            mean += (own - mean) * (n / (count + n))
+            count += n
     return Statistics(np.asarray(low), np.asarray(high), mean, np.asarray(np.sqrt(squares / count)))
+
+
+def _moments_of_pieces(array: xr.DataArray, run: int) -> Reduced:
+    """Of every piece of a run: its number of samples, their least, largest and mean values, and squares around it."""
+    columns: list[list[np.ndarray | int]] = [[], [], [], [], []]
+    for _, values in slabs_of(array, run):
+        wide = values.astype(np.float64)
+        own = wide.mean(axis=(0, 1))
+        of_piece = (
+            wide.shape[0] * wide.shape[1],
+            values.min(axis=(0, 1)),
+            values.max(axis=(0, 1)),
+            own,
+            ((wide - own) ** 2).sum(axis=(0, 1)),
+        )
+        for column, found in zip(columns, of_piece, strict=True):
+            column.append(found)
+    return tuple(np.asarray(column) for column in columns)
 
 
 def moments(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,9 @@ import xarray as xr
 
 from hoam_plugin._internal.checks import increasing_times
 from hoam_plugin.ensembles.dataset_type import Ensemble
-from hoam_plugin.ensembles.fill_values import FillValues, declared_in, is_unwritten
+from hoam_plugin.ensembles.fill_values import FillCount, FillValues, declared_in, is_unwritten
 from hoam_plugin.ensembles.names import DIMS, parameter_names, recorded_names, variable_names
+from hoam_plugin.ensembles.passes import Reduced, over_runs
 from hoam_plugin.ensembles.reading import slabs_of
 from hoam_plugin.ensembles.schema import plain_attributes, with_plain_attributes
 
@@ -115,18 +116,23 @@ def _validate_samples(array: xr.DataArray) -> None:
     if array.size == 0:
         raise ValueError(f"variable {name!r} has the shape {array.shape}; no dim may be empty")
     fills = FillValues(name, array.dtype, array.attrs, array.encoding)
-    for run, times, values in slabs_of(array):
-        low, high = values.min(), values.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
-            time, sample = np.argwhere(~np.isfinite(values))[0][:2]
-            declared = declared_in(array.encoding)
-            masked = "" if declared is None else f" (its file declares {declared:g} for missing ones)"
-            raise ValueError(
-                f"variable {name!r} holds non-finite values in run {run}, the first at time index "
-                f"{times.start + time}, sample {sample}{masked}; remove or replace them"
-            )
-        fills.look_at(run, times.start, values, low, high)
-    fills.judge()
+
+    def of_run(run: int) -> Reduced:
+        count = FillCount(fills)
+        for times, values in slabs_of(array, run):
+            low, high = values.min(), values.max()
+            if not (np.isfinite(low) and np.isfinite(high)):
+                time, sample = np.argwhere(~np.isfinite(values))[0][:2]
+                declared = declared_in(array.encoding)
+                masked = "" if declared is None else f" (its file declares {declared:g} for missing ones)"
+                raise ValueError(
+                    f"variable {name!r} holds non-finite values in run {run}, the first at time index "
+                    f"{times.start + time}, sample {sample}{masked}; remove or replace them"
+                )
+            count.look_at(times.start, values, low, high)
+        return count.found()
+
+    fills.judge(over_runs(array.sizes["run"], of_run))
 
 
 def _in_native_order(ds: xr.Dataset) -> xr.Dataset:

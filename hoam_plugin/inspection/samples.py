@@ -50,7 +50,9 @@ def _kind(variable: Variable) -> str:
 def _spreads(array: xr.DataArray) -> Float[np.ndarray, " n"]:
     """Standard deviations within runs and times."""
     parts = [
-        np.asarray(v, np.float64).std(axis=1).reshape(len(v), -1).mean(-1) for _, _, v in ensembles.slabs_of(array)
+        np.asarray(values, np.float64).std(axis=1).reshape(len(values), -1).mean(-1)
+        for run in range(array.sizes["run"])
+        for _, values in ensembles.slabs_of(array, run)
     ]
     return np.concatenate(parts)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -119,14 +118,14 @@ def moment_targets(waves: Waves, ds: xr.Dataset, dynamics: Dynamics) -> MomentTa
     def of_run(run: int) -> _RunMoments:
         return _run_moments(waves, ds, dynamics, run, groups)
 
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for run, moments in enumerate(pool.map(of_run, range(n_runs))):
-            change = _applied(derivative, moments.means)
-            rates[run] = change - moments.diffusion
-            np.add.at(errors, groups, (_applied(better, moments.means) - change) ** 2)
-            variance = _variance_of_rates(waves, derivative, moments.points)
-            np.add.at(fluctuations, groups, variance / ds.sizes["sample"])
-            gram += moments.gram
+    for run, found in enumerate(ensembles.over_runs(n_runs, of_run, available_cores())):
+        moments = _RunMoments(*found)
+        change = _applied(derivative, moments.means)
+        rates[run] = change - moments.diffusion
+        np.add.at(errors, groups, (_applied(better, moments.means) - change) ** 2)
+        variance = _variance_of_rates(waves, derivative, moments.points)
+        np.add.at(fluctuations, groups, variance / ds.sizes["sample"])
+        gram += moments.gram
     scale = fluctuations / np.maximum(np.trace(gram, axis1=1, axis2=2), np.finfo(np.float64).tiny)
     unresolved = errors / np.maximum(scale, np.finfo(np.float32).tiny)[:, None]
     known = (gram + np.eye(k) * unresolved[:, None, :]) / (n_runs * np.bincount(groups))[:, None, None]

@@ -306,9 +306,10 @@ def _over_samples(array: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Means of a variable and of its square over the samples, in float64, read in small pieces."""
     like = array.isel(sample=0, drop=True).transpose("run", "time", ...).drop_attrs(deep=False)
     means, squares = np.empty(like.shape), np.empty(like.shape)
-    for run, times, values in ensembles.slabs_of(array):
-        wide = values.astype(np.float64)
-        means[run, times], squares[run, times] = wide.mean(axis=1), (wide**2).mean(axis=1)
+    for run in range(array.sizes["run"]):
+        for times, values in ensembles.slabs_of(array, run):
+            wide = values.astype(np.float64)
+            means[run, times], squares[run, times] = wide.mean(axis=1), (wide**2).mean(axis=1)
     return like.copy(data=means), like.copy(data=squares)
 
 

@@ -13,6 +13,7 @@ import jax
 import xarray as xr
 from jax.sharding import Mesh
 
+from hoam_plugin import ensembles
 from hoam_plugin._internal.checks import random_key
 from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.files import as_path, require_writable
@@ -157,13 +158,14 @@ def fit(
         (0.0, 2.0)
     """
     random_key(key)
-    ensemble = one_ensemble(ensemble, progress=progress)
     devices = spreading.named_devices(mesh, training)
+    ensemble = one_ensemble(ensemble, progress=progress)
     first = devices is None or devices.first
     progress = progress and first
     path = _checkpoint_path(checkpoint, resume, overwrite)
     resolved = functools.partial(
-        resolve,
+        _resolved,
+        devices,
         structure=structure,
         potential=potential,
         loss=loss,
@@ -282,6 +284,12 @@ def _trained(
     model = run.train(progress=progress)
     warn_of_unexplained(model, runs.ensemble, setup.training.iterations)
     return model
+
+
+def _resolved(devices: Devices | None, ensemble: xr.Dataset, **options: object) -> Choices:
+    """What is chosen, where processes that work together divide the runs to read."""
+    with ensembles.shared_passes(devices):
+        return _resolve(ensemble, **options)
 
 
 def _checkpoint_path(

@@ -172,3 +172,22 @@ def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path
         "model.hoam.checkpoint",
         "model.hoam.config.toml",
     ]
+
+
+def test_the_number_of_devices(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
+    """One of the machine is what there is; a word about more comes before anything is read or written."""
+    model, pred = tmp_path / "m.hoam", tmp_path / "pred.zarr"
+    sizes = ("--iterations", 2, "--width", 4, "--depth", 2, "--rank", 1, "--no-progress")
+    assert hoam_command("fit", folder / "truth.zarr", "-o", model, "--devices", 1, *sizes) == 0
+    assert hoam_command("fit", folder / "truth.zarr", "-o", tmp_path / "n.hoam", *sizes) == 0
+    one, other = (hoam.load(path).history for path in (model, tmp_path / "n.hoam"))
+    assert one is not None
+    assert other is not None
+    np.testing.assert_array_equal(one["loss"], other["loss"])
+    times = ("--initial", folder / "held.zarr", "--times", "0:40:3", "-o", pred, "--no-progress")
+    assert hoam_command("simulate", model, "--devices", 1, *times) == 0
+    words = ("fit", folder / "truth.zarr", "-o", tmp_path / "more.hoam", "--devices", 3)
+    assert error(*words) == "--devices=3: this process has 1, cpu"
+    assert "give one of them" in error("simulate", model, *times, "--devices", 1, "--scheduler", "tcp://localhost:1")
+    assert {p.name for p in tmp_path.iterdir()} >= {"m.hoam", "n.hoam", "pred.zarr"}
+    assert not (tmp_path / "more.hoam").exists()

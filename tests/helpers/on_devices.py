@@ -33,10 +33,13 @@ import toy  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 
 import hoam_plugin as hoam  # noqa: E402
+from hoam_plugin import ensembles  # noqa: E402
 from hoam_plugin._internal.devices import devices_of  # noqa: E402
+from hoam_plugin.ensembles import passes, reading, validation  # noqa: E402
 from hoam_plugin.training import checkpoints, iterations, spreading, windows  # noqa: E402
 
-seen: dict[str, list] = {"prepared": [], "fingerprints": [], "n_devices": []}
+seen: dict[str, list] = {"prepared": [], "fingerprints": [], "n_devices": [], "passed": []}
+over_runs = ensembles.over_runs
 prepared, fingerprint = windows.TrainingSamples._prepared, checkpoints.fingerprint
 devices_of_training, spread_block = spreading.devices_of_training, iterations._spread_block
 found = {}
@@ -45,6 +48,15 @@ found = {}
 def noting_runs(self, run, window):
     seen["prepared"].append(run)
     return prepared(self, run, window)
+
+
+def noting_passes(n_runs, of_run, workers=1):
+    def noted(run):
+        if passes._sharing.get() is not None:
+            seen["passed"].append(run)
+        return of_run(run)
+
+    return over_runs(n_runs, noted, workers)
 
 
 def noting_fingerprints(data):
@@ -66,6 +78,8 @@ def noting_code(setup, devices, state, *arguments):
 
 
 windows.TrainingSamples._prepared = noting_runs
+for module in (validation, reading):
+    module.over_runs = noting_passes
 iterations._spread_block = noting_code
 checkpoints.fingerprint = noting_fingerprints
 spreading.devices_of_training = noting_devices

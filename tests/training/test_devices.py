@@ -90,6 +90,9 @@ def test_each_process_reads_its_runs_and_the_first_one_writes(
 ) -> None:
     # For training and for judging, in two windows.
     assert [sorted(set(one["prepared"].tolist())) for one in two_processes] == [[0, 2], [1]]
+    # For checks, units and the clock, which come out the same in both.
+    assert [sorted(set(one["passed"].tolist())) for one in two_processes] == [[0, 2], [1]]
+    assert not one_process["passed"].size
     assert (folder / "two.0.2.hoam").exists()
     assert not (folder / "two.1.2.hoam").exists()
     # A checkpoint knows its data, however they are spread.
