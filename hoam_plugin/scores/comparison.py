@@ -171,7 +171,7 @@ def compare(
     if alone is not None:
         computed["gaussian"] = alone, [run for run in runs if reasons[run] is None]
     scored |= {(name, 0): source for name, (source, _) in computed.items()}
-    scored["frozen", 0] = sources.frozen(truth)
+    scored["frozen", 0] = sources.Frozen(truth)
     recorded, notes = recorded_curves(names, truth, known, computed, times, seed)
     long_names = _long_names(names)
     notes |= _missing(long_names, reasons, None if isinstance(between, Interpolation) else between)

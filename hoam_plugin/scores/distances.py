@@ -12,21 +12,28 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin.numerics.periodic import wrapped_closed_on_host
 from hoam_plugin.numerics.tolerances import is_constant
 from hoam_plugin.steppers import Variable
+
+T = TypeVar("T")
 
 N_BINS = 32
 N_DIRECTIONS = 32
 SINKHORN_SAMPLES = 1024
 
 _DIRECTION_SEED = 20241
+# Numbers from which on several threads sort them faster.
+_LEAST_SHARED = 1 << 20
 # Entropic regularisation as a share of the truth's mean squared distance between two samples.
 _SINKHORN_EPSILON = 0.05
 
@@ -165,8 +172,17 @@ def sorted_projections(
     features: Float[np.ndarray, "sample F"], n_directions: int = N_DIRECTIONS
 ) -> Float[np.ndarray, "direction sample"]:
     """Features projected on fixed random unit directions, sorted along the samples."""
-    directions = _directions(features.shape[-1], n_directions)
-    return np.sort(directions.astype(features.dtype) @ features.T, axis=-1)
+    projections = _directions(features.shape[-1], n_directions).astype(features.dtype) @ features.T
+    _by_direction(np.ndarray.sort, projections)
+    return projections
+
+
+def _by_direction(of_row: Callable[..., T], *arrays: Float[np.ndarray, "direction _"]) -> list[T]:
+    """What is done with every row, by several threads where rows are long: NumPy then leaves the others the way."""
+    if arrays[0].size < _LEAST_SHARED:
+        return [of_row(*rows) for rows in zip(*arrays, strict=True)]
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return list(pool.map(of_row, *arrays))
 
 
 @functools.lru_cache(maxsize=8)
@@ -187,10 +203,11 @@ def sliced_wasserstein(a: Float[np.ndarray, "direction sample_a"], b: Float[np.n
     """
     n, m = a.shape[-1], b.shape[-1]
     if n == m:
-        return math.sqrt(np.mean(_squares(a, b)))
+        return math.sqrt(np.mean(_by_direction(lambda own, other: np.mean(_squares(own, other)), a, b)))
     levels = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
     widths = np.diff(levels, prepend=0) / (n * m)
-    return math.sqrt(np.mean(_squares(a[:, (levels - 1) // m], b[:, (levels - 1) // n]) @ widths))
+    own, other = (levels - 1) // m, (levels - 1) // n
+    return math.sqrt(np.mean(_by_direction(lambda first, second: _squares(first[own], second[other]) @ widths, a, b)))
 
 
 def _squares(a: Float[np.ndarray, ...], b: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:

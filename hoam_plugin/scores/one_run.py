@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,10 +15,23 @@ from hoam_plugin.scores.distances import Coordinate
 from hoam_plugin.scores.pair_distributions import PairScore
 from hoam_plugin.scores.paper_sinkhorn import PaperDivergences, PaperSinkhorn
 from hoam_plugin.scores.recorded import TRUTH, Name
-from hoam_plugin.scores.sources import Source
+from hoam_plugin.scores.sources import Frozen, Source
 
 # One value per score.
 Row = dict[str, float]
+
+
+class _Marginal(NamedTuple):
+    """What scores of distributions see of the samples of one time."""
+
+    features: Float[np.ndarray, "sample F"]
+    bins: Float[np.ndarray, "pair bin"]
+    projections: Float[np.ndarray, "direction sample"]
+
+    @classmethod
+    def of(cls, samples: Float[np.ndarray, "sample D"], coordinates: tuple[Coordinate, ...]) -> _Marginal:
+        features = distances.embedded(samples, coordinates)
+        return cls(features, distances.histograms(samples, coordinates), distances.sorted_projections(features))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,23 +58,22 @@ class OneRun:
         """Scores of distributions, mean over time indices."""
         values: dict[Name, dict[str, list[float]]] = {name: {} for name in self.others}
         coordinates, run = self.coordinates, self.index
+        still = {
+            name: _Marginal.of(source(run, 0), coordinates)
+            for name, source in self.others.items()
+            if isinstance(source, Frozen)
+        }
         for time in snapshots.tolist():
-            own = self.truth(run, time)
-            own_features = distances.embedded(own, coordinates)
-            own_bins = distances.histograms(own, coordinates)
-            own_projections = distances.sorted_projections(own_features)
+            own = _Marginal.of(self.truth(run, time), coordinates)
             for name, source in self.others.items():
-                other = source(run, time)
-                features = distances.embedded(other, coordinates)
+                other = still[name] if name in still else _Marginal.of(source(run, time), coordinates)
                 row = {
-                    "histogram_l1": distances.histogram_l1(own_bins, distances.histograms(other, coordinates)),
-                    "sliced_wasserstein": distances.sliced_wasserstein(
-                        own_projections, distances.sorted_projections(features)
-                    ),
+                    "histogram_l1": distances.histogram_l1(own.bins, other.bins),
+                    "sliced_wasserstein": distances.sliced_wasserstein(own.projections, other.projections),
                 }
                 if sinkhorn:
                     rng = np.random.default_rng((self.seed, run, time, 1))
-                    row["sinkhorn_divergence"] = distances.sinkhorn_divergence(own_features, features, rng)
+                    row["sinkhorn_divergence"] = distances.sinkhorn_divergence(own.features, other.features, rng)
                 for score, value in row.items():
                     values[name].setdefault(score, []).append(value)
         means = {name: {score: float(np.mean(v)) for score, v in row.items()} for name, row in values.items()}

@@ -35,9 +35,15 @@ def samples_of(ds: xr.Dataset) -> Source:
     return lambda run, time: ensembles.samples(ds, run, time)
 
 
-def frozen(truth: xr.Dataset) -> Source:
-    """The samples of the first saved time, at every time."""
-    return lambda run, time: ensembles.samples(truth, run, 0)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frozen:
+    """The samples of the first saved time of an ensemble, at every time."""
+
+    truth: xr.Dataset
+
+    def __call__(self, run: int, time: int) -> Float[np.ndarray, "sample D"]:
+        """Those of a run, whatever the time."""
+        return ensembles.samples(self.truth, run, 0)
 
 
 def bootstrapped(truth: xr.Dataset, seed: int) -> Source:
