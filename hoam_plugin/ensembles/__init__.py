@@ -18,6 +18,7 @@ from hoam_plugin.ensembles.names import (
 )
 from hoam_plugin.ensembles.parameter_declaration import require_parameters_declared
 from hoam_plugin.ensembles.passes import over_runs, shared_passes
+from hoam_plugin.ensembles.pieces import create_array
 from hoam_plugin.ensembles.reading import Statistics, moments, native, parameters, samples, slabs, slabs_of, statistics
 from hoam_plugin.ensembles.schema import variables
 from hoam_plugin.ensembles.selection import sel_run, subsample
@@ -47,6 +48,7 @@ __all__ = [
     "Statistics",
     "are_trajectories",
     "build",
+    "create_array",
     "creation_attributes",
     "cut",
     "frame",

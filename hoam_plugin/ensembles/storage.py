@@ -15,6 +15,7 @@ import xarray as xr
 
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
 from hoam_plugin.ensembles.dataset_type import Ensemble
+from hoam_plugin.ensembles.pieces import large_names, write_in_pieces
 from hoam_plugin.ensembles.untrusted import require_all_arrays, require_no_code, require_on_disk, require_whole
 from hoam_plugin.ensembles.validation import validate
 
@@ -91,7 +92,23 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     with warnings.catch_warnings():
         # Without consolidated metadata open_zarr warns the reader, with it zarr warns the writer.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        ds.to_zarr(folder, mode=mode, consolidated=True, encoding=zarr_checksums(ds))
+        checksums = zarr_checksums(ds)
+        # The older format has no names of dims.
+        large = large_names(ds) if checksums else []
+        rest = ds.drop_vars(large)
+        rest.to_zarr(folder, mode=mode, consolidated=not large, encoding={n: checksums[n] for n in rest.variables})
+        if large:
+            write_in_pieces(ds[large], folder)
+            consolidate(folder)
+
+
+def consolidate(folder: Path) -> None:
+    """Gather what describes the arrays of a Zarr folder in one file, from which readers take it in one go."""
+    import zarr
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(folder)
 
 
 def zarr_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:

@@ -79,19 +79,15 @@ class Regions:
         if name in self._group:
             return self._found(name)
         variable, dims = self._plan.described[name]
-        n_buffered = self._plan.n_at_once * n_large
-        chunks, shards = ensembles.cut(self._plan.n_times, value.shape, value.dtype.itemsize, n_buffered)
         try:
-            return self._group.create_array(
+            return ensembles.create_array(
+                self._group,
                 name,
-                shape=(self._plan.n_runs, self._plan.n_times, *value.shape),
-                chunks=chunks,
-                shards=None if shards == chunks else shards,
-                # Noise: a tenth less on disk is not worth reading at a third of the speed.
-                compressors=None,
-                dtype=value.dtype,
-                dimension_names=(*dims, *variable.dims),
-                attributes={**variable.attributes()},
+                (self._plan.n_runs, self._plan.n_times, *value.shape),
+                value.dtype,
+                dims=(*dims, *variable.dims),
+                attributes=variable.attributes(),
+                n_buffered=self._plan.n_at_once * n_large,
             )
         except ContainsArrayError:  # by another process in the meantime, which has the same plan
             return self._found(name)

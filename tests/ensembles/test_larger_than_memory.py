@@ -1,11 +1,14 @@
 """What reads an ensemble on disk keeps a small part of it in memory."""
 
+import shutil
 import tracemalloc
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from hoam_plugin import diagnostics, ensembles
+from hoam_plugin.ensembles import pieces
 from hoam_plugin.scores import compare, coordinates_of
 from hoam_plugin.simulation.sinks import ZarrSink
 from hoam_plugin.steppers import Variable
@@ -34,6 +37,32 @@ USES = {
     "scales": lambda truth, other: coordinates_of(truth, [other]),
     "compare": lambda truth, other: compare(truth.isel(run=[0]), other.isel(run=[0]), from_time=38.0),
 }
+
+
+def test_a_copy_is_written_in_pieces(stores, tmp_path, monkeypatch):
+    """Of what is on disk, no more than a few times are in memory; what is read is what was there."""
+    monkeypatch.setattr(pieces, "_LEAST_BYTES", 1 << 20)
+    truth, path = ensembles.load(stores[0], lazy=True), tmp_path / "copy.zarr"
+    truth["x"].attrs["range"] = np.asarray([0.0, 53.0])
+    tracemalloc.start()
+    ensembles.save(truth, path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.3 * truth.nbytes
+    xr.testing.assert_identical(ensembles.load(path), ensembles.load(stores[0]).assign(x=truth["x"]))
+    assert list(ensembles.load(path).variables) == list(truth.variables)
+    with xr.open_zarr(path) as plain:
+        assert plain["v"].attrs["velocity_of"] == "x"
+
+
+def test_bits_that_turn_over_in_a_streamed_store_are_noticed(stores, tmp_path):
+    damaged = shutil.copytree(stores[0], tmp_path / "damaged.zarr")
+    file = max((p for p in (damaged / "v").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"not a readable Zarr or netCDF ensemble.*checksum"):
+        ensembles.load(damaged)
 
 
 @pytest.mark.parametrize("name", USES)
