@@ -230,7 +230,7 @@ def test_names_that_no_file_holds_are_refused_before_anything_is_written(ds, tmp
         ds.assign({3: ("time", np.zeros(4))}),
     ):
         for name in ("e.zarr", "e.nc"):
-            with pytest.raises(ValueError, match=r"the name .* cannot be written to a file; rename it"):
+            with pytest.raises(ValueError, match=r"the name .*; rename it"):
                 ensembles.save(bad, tmp_path / name)
     assert os.listdir(tmp_path) == []
 
