@@ -527,6 +527,15 @@ def something_else(ds: xr.Dataset, rng: Random) -> Any:
     return rng.choice(make)()
 
 
+def a_tree_of_runs(ds: xr.Dataset, rng: Random) -> Any:
+    """Each run by itself, some of them shorter, or with fewer samples."""
+    cuts = [{"time": slice(rng.choice([None, None, 3]))} for _ in range(ds.sizes["run"])]
+    parts = {
+        f"run_{i}": ds.isel(run=[i], sample=slice(rng.choice([None, None, 36])), **cut) for i, cut in enumerate(cuts)
+    }
+    return xr.DataTree.from_dict(parts)
+
+
 ODD: dict[Change, int] = {
     dims_in_any_order: 3,
     another_dtype: 3,
@@ -602,7 +611,7 @@ def ensembles(*, mild: bool = False, shrinks: bool = False) -> st.SearchStrategy
 def made(rng: Random, *, mild: bool) -> Given:
     """One of them."""
     if mild:
-        shape = rng.choice([(2, 3, 40), (2, 3, 40), (2, 3, 40), (3, 3, 40), (1, 3, 40), (2, 4, 40)])
+        shape = rng.choice([(2, 3, 40)] * 6 + [(3, 3, 40), (1, 3, 40), (2, 4, 40)])
     else:
         shape = tuple(rng.randint(1, most) for most in (3, 5, 12))
     many = not mild and rng.random() < 0.003
@@ -620,4 +629,6 @@ def made(rng: Random, *, mild: bool) -> Given:
         done.append(change.__name__)
         if not isinstance(ds, xr.Dataset) or not ds.variables or not {*DIMS} <= {*ds.dims}:
             break
+    if mild and rng.random() < 0.1 and {*DIMS} <= {*ds.dims}:
+        ds, done = a_tree_of_runs(ds, rng), [*done, "a_tree_of_runs"]
     return Given(ds, tuple(done), rng.choice([".zarr", ".nc"]))
