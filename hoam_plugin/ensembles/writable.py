@@ -16,7 +16,6 @@ _CHANGE_NUMBERS = ("scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtyp
 _MISSING = ("_FillValue", "missing_value")
 # Attributes that netCDF or HDF5 keeps for itself.
 _OF_NETCDF = (
-    "_NCProperties",
     "_Netcdf4Dimid",
     "_Netcdf4Coordinates",
     "CLASS",
@@ -24,6 +23,8 @@ _OF_NETCDF = (
     "DIMENSION_LIST",
     "REFERENCE_LIST",
 )
+# What xarray hides of any file.
+_OF_READERS = "_NCProperties"
 _LONGEST_NAME = 200
 # Who has the attributes of no variable.
 _WHOLE = "the ensemble"
@@ -101,7 +102,7 @@ def _require_kind(name: str, variable: xr.Variable, kind: str) -> None:
 
 def _attributes(attributes: Mapping[Hashable, object], owner: str, kind: str) -> Iterator[tuple[str, object]]:
     for key, value in attributes.items():
-        kept = kind == "netCDF" and (key in _OF_NETCDF or (owner == _WHOLE and key in _MISSING))
+        kept = key == _OF_READERS or (kind == "netCDF" and (key in _OF_NETCDF or (owner == _WHOLE and key in _MISSING)))
         if not isinstance(key, str) or not _is_name(key) or kept:
             raise ValueError(f"{owner} has an attribute called {key!r}, which {kind} cannot hold; rename or drop it")
         if value is None:

@@ -11,20 +11,17 @@ are a fall. Prints what happened as JSON; falls with an example each.
 
 from __future__ import annotations
 
-import ast
 import collections
-import dataclasses
 import faulthandler
 import functools
 import json
-import linecache
 import math
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,142 +30,13 @@ import hypothesis
 import numpy as np
 import random_ensembles
 import xarray as xr
+from verdicts import FallError, Refused, attempted, require, require_same, same_values, snapshot
 
 import hoam_plugin as hoam
 from hoam_plugin import ensembles
 
 SECONDS = 60
-LONGEST = 1000
-PACKAGE = str(Path(hoam.__file__).parent)
 MOST_COMPARED_RUNS = 10
-# What xarray takes for part of the encoding of a file, and what a Zarr folder keeps the order of variables in.
-KEPT_ELSEWHERE = ("_FillValue", "missing_value", "variable_order")
-
-
-class FallError(Exception):
-    """What must not happen."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Refused:
-    """What this package said in place of an answer."""
-
-    said: str
-
-
-def came_from_us(error: BaseException) -> bool:
-    """Whether a `raise` of this package raised it: no dependency, nor NumPy's compiled code in a line of ours."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return frame.filename.startswith(PACKAGE) and any(
-        first <= (frame.lineno or 0) <= last for first, last in _raises(frame.filename)
-    )
-
-
-@functools.cache
-def _raises(filename: str) -> list[tuple[int, int]]:
-    """First and last lines of what raises."""
-    tree = ast.parse("".join(linecache.getlines(filename)))
-    return [(node.lineno, node.end_lineno or node.lineno) for node in ast.walk(tree) if isinstance(node, ast.Raise)]
-
-
-def attempted(what: str, work: Callable[[], Any]) -> Any:
-    """What it gives, or how it was refused; else a `FallError`."""
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            found = work()
-    except (ValueError, TypeError) as error:
-        said = str(error)
-        if not came_from_us(error):
-            raise FallError(f"{what}: not ours: {type(error).__name__}: {said[:200]!r}") from error
-        if not said or "\n" in said or len(said) > LONGEST:
-            raise FallError(f"{what}: no sentence: {said[:300]!r}") from error
-        return Refused(said)
-    except Exception as error:
-        raise FallError(f"{what}: {type(error).__name__}: {str(error)[:200]!r}") from error
-    for warning in caught:
-        if not issubclass(warning.category, UserWarning) or not str(warning.message).isprintable():
-            place = f"{warning.filename.removeprefix(PACKAGE)}:{warning.lineno}"
-            raise FallError(f"{what}: {warning.category.__name__}: {str(warning.message)[:200]!r} at {place}")
-        if "site-packages" in warning.filename and not _is_ours(str(warning.message)):
-            raise FallError(f"{what}: a dependency warns: {str(warning.message)[:200]!r}")
-    return found
-
-
-def _is_ours(message: str) -> bool:
-    return any(word in message for word in ("variable ", "the ensemble", "parameter", "run"))
-
-
-def require(right: object, what: str) -> None:
-    if not right:
-        raise FallError(what)
-
-
-def same_values(one: Any, other: Any) -> bool:
-    """Whether two arrays hold the same, to the bit for numbers."""
-    one, other = np.asarray(one), np.asarray(other)
-    if one.shape != other.shape:
-        return False
-    if one.dtype.kind in "fc" and other.dtype.kind in "fc":
-        return np.array_equal(one, other, equal_nan=True)
-    if one.dtype.kind in "Mm" and other.dtype.kind in "Mm":
-        return np.array_equal(one, other, equal_nan=True)
-    texts = lambda a: [v.decode() if isinstance(v, bytes) else v for v in a.astype(object).ravel().tolist()]  # noqa: E731
-    return all(a is b or a == b or (a != a and b != b) for a, b in zip(texts(one), texts(other), strict=True))
-
-
-def kind_of(array: xr.Variable) -> tuple[str, int]:
-    """Kind and width of numbers; texts are all alike."""
-    kind = array.dtype.kind
-    return ("text", 0) if kind in "OUST" else (kind, 0 if kind in "Mm" else array.dtype.itemsize)
-
-
-def plain_value(value: Any) -> Any:
-    """An attribute as JSON and netCDF both keep it: arrays and lists of one element are it."""
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    flat = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-    if isinstance(flat, list | tuple):
-        plain = [plain_value(v) for v in flat]
-        return plain[0] if len(plain) == 1 else plain
-    if isinstance(flat, range):
-        return list(flat)
-    if isinstance(flat, bool):
-        return int(flat)
-    return flat if not isinstance(flat, float) or flat == flat else "nan"
-
-
-def require_same(found: xr.Dataset, given: xr.Dataset, what: str) -> None:
-    """The same variables with the same dims, numbers and attributes."""
-    require(
-        [*found.data_vars] == [*given.data_vars], f"{what}: variables {[*found.data_vars]} for {[*given.data_vars]}"
-    )
-    require({*found.coords} == {*given.coords}, f"{what}: coordinates {[*found.coords]} for {[*given.coords]}")
-    require(dict(found.sizes) == dict(given.sizes), f"{what}: sizes {dict(found.sizes)} for {dict(given.sizes)}")
-    for name, variable in given.variables.items():
-        own = found.variables[name]
-        require(own.dims == variable.dims, f"{what}: dims of {name!r} {own.dims} for {variable.dims}")
-        require(kind_of(own) == kind_of(variable), f"{what}: dtype of {name!r} {own.dtype} for {variable.dtype}")
-        require(same_values(own.values, variable.values), f"{what}: values of {name!r}")
-        require(
-            _same_attributes(own.attrs, variable.attrs),
-            f"{what}: attributes of {name!r} {own.attrs} for {variable.attrs}",
-        )
-    require(_same_attributes(found.attrs, given.attrs), f"{what}: attributes {found.attrs} for {given.attrs}")
-
-
-def _same_attributes(found: Mapping[Any, Any], given: Mapping[Any, Any]) -> bool:
-    return {k: plain_value(v) for k, v in found.items()} == {
-        k: plain_value(v) for k, v in given.items() if v is not None
-    }
-
-
-def snapshot(ds: xr.Dataset) -> dict[Hashable, tuple[np.ndarray, dict[Any, Any]]]:
-    """What its variables hold now."""
-    return {name: (np.array(v.values), dict(v.attrs)) for name, v in ds.variables.items()}
-
-
-# The stations
 
 
 def validated(given: Any) -> Any:
@@ -195,10 +63,23 @@ def validated(given: Any) -> Any:
         require(column.dtype == np.float64 and np.isfinite(column).all(), f"validate: parameter {name!r}")
         require(column.shape == (ds.sizes["run"],), f"validate: parameter {name!r}")
     require(bool((np.diff(ds["time"].values.astype(float)) > 0).all()), "validate: times")
+    _require_runs_found(ds)
     again = attempted("validate again", lambda: hoam.ensemble.validate(ds))
     require(isinstance(again, xr.Dataset), f"validate again: {again}")
     require_same(again, ds, "validate again")
     return ds
+
+
+def _require_runs_found(ds: xr.Dataset) -> None:
+    """Each run by its own parameters, with those that share them."""
+    columns = hoam.ensemble.parameters(ds)
+    own = attempted("sel_run", lambda: hoam.ensemble.sel_run(ds, **hoam.ensemble.parameters(ds, 0)))
+    require(isinstance(own, xr.Dataset), f"sel_run: {own}")
+    same = np.all([column == column[0] for column in columns.values()] or [np.ones(ds.sizes["run"], bool)], axis=0)
+    require(own.sizes["run"] >= same.sum(), f"sel_run: {own.sizes['run']} runs for {same.sum()}")
+    for name, column in hoam.ensemble.parameters(own).items():
+        # Some units in the last place of single precision count as the same.
+        require(np.allclose(column, columns[name][0], rtol=1e-5, atol=0), f"sel_run: {name!r} of {column}")
 
 
 def stored(ds: xr.Dataset, path: Path) -> Any:
@@ -218,6 +99,30 @@ def stored(ds: xr.Dataset, path: Path) -> Any:
         f"load {path.suffix}: parameters",
     )
     return back
+
+
+def read_from_others(ds: xr.Dataset, path: Path) -> None:
+    """What xarray writes of it, with its encoding, where it does, through `load`: as xarray reads it, or refused."""
+    netcdf = path.suffix == ".nc"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if netcdf:
+                ds.to_netcdf(path, engine="netcdf4")
+            else:
+                ds.to_zarr(path, consolidated=False)
+    except Exception:
+        return
+    found = attempted("load of another's file", lambda: hoam.ensemble.load(path))
+    if isinstance(found, Refused):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {} if netcdf else {"consolidated": False}
+        with xr.open_dataset(path, engine="netcdf4" if netcdf else "zarr", decode_times=False, **options) as own:
+            for name in [*hoam.ensemble.variable_names(found), *hoam.ensemble.parameter_names(found), "time"]:
+                values = own[name].transpose(*found[name].dims).values
+                require(same_values(found[name].values, values), f"load of another's file: values of {name!r}")
 
 
 def compared(truth: xr.Dataset, other: xr.Dataset, *, same: bool) -> Any:
@@ -240,9 +145,13 @@ def compared(truth: xr.Dataset, other: xr.Dataset, *, same: bool) -> Any:
 def through_files(given: random_ensembles.Given, folder: Path) -> str:
     """To `validate`, `check`, `save`, `load` and `compare`."""
     ds = validated(given.ensemble)
+    if isinstance(given.ensemble, xr.Dataset):
+        read_from_others(given.ensemble, folder / f"another{given.suffix}")
     if isinstance(ds, Refused):
         return "refused by validate"
-    back = stored(ds, folder / f"e{given.suffix}")
+    own = folder / "own"
+    own.mkdir()
+    back = stored(ds, own / f"e{given.suffix}")
     if ds.sizes["run"] <= MOST_COMPARED_RUNS:
         compared(ds, ds.isel(sample=slice(None, None, -1)), same=True)
     return "refused by save" if isinstance(back, Refused) else "accepted"
@@ -312,6 +221,14 @@ def no_longer_than(seconds: int) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+def shown(given: random_ensembles.Given) -> str:
+    """An ensemble and what is odd about it; xarray cannot show some names."""
+    try:
+        return f"{given.oddities} {given.ensemble!r}"
+    except TypeError:
+        return f"{given.oddities} {[(n, v.dims, v.values) for n, v in given.ensemble.variables.items()]}"
+
+
 KINDS = {"files": (through_files, False), "fits": (through_fit, True)}
 
 
@@ -336,16 +253,14 @@ def campaign(kind: str, n: int, seed: int, budget: float = math.inf) -> dict[str
             counts["left out"] += 1
             return
         odd.update(given.oddities)
-        distinct.add(repr(given))
+        distinct.add(shown(given))
         with tempfile.TemporaryDirectory() as folder, no_longer_than(SECONDS):
             try:
                 counts[through(given, Path(folder))] += 1
             except FallError as fall:
                 counts["fallen"] += 1
                 # As often as one cause has it, by what was said without its numbers.
-                found = falls.setdefault(
-                    str(fall), {"times": 0, "oddities": given.oddities, "ensemble": repr(given.ensemble)}
-                )
+                found = falls.setdefault(str(fall), {"times": 0, "oddities": given.oddities, "ensemble": shown(given)})
                 found["times"] += 1
                 cause = fall.__cause__
                 if cause is not None:

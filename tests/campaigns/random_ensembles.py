@@ -30,35 +30,11 @@ class Given:
 # Of all kinds of things; those that are shared by many oddities.
 IDENTIFIERS = ["x", "v", "q", "theta", "_x", "X1", "é", "ξ", "位置", "step", "init", "solve", "samples", "weights"]
 RESERVED = [
-    "aux",
-    "remainder",
-    "key",
-    "dt",
-    "self",
-    "seed",
-    "member",
-    "reference",
-    "loss",
-    "electric_energy",
-    "n_samples",
-]
+    "aux", "remainder", "key", "dt", "self", "seed", "member", "reference", "loss", "electric_energy", "n_samples",
+]  # fmt: skip
 UNUSUAL = [
-    "",
-    " ",
-    "x y",
-    "a/b",
-    "../x",
-    ".",
-    "lambda",
-    "None",
-    "1x",
-    "ﬁ",
-    "e\u0301",
-    "x\n",
-    "x" * 300,
-    "\ud800",
-    "a.b",
-]
+    "", " ", "x y", "a/b", "../x", ".", "lambda", "None", "1x", "ﬁ", "e\u0301", "x\n", "x" * 300, "\ud800", "a.b",
+]  # fmt: skip
 NO_TEXTS = [0, 1.5, None, ("a", "b"), True]
 NAMES = [*IDENTIFIERS, *RESERVED, *UNUSUAL, *NO_TEXTS]
 FLOATS = ["f2", "f4", "f8", ">f2", ">f4", ">f8", "<f8"]
@@ -69,116 +45,22 @@ OFFSETS = [0.0, 1.0, -1e3, 1e5, -1e7, 1e12]
 NUMBERS = [np.nan, np.inf, -np.inf, -0.0, 5e-324, 1e-40, 3.4028235e38, 1.7976931348623157e308]
 FILLS = [-9999.0, 999.0, 1e20, -1e30, 9.969209968386869e36, -32767.0, 1e34]
 VALUES = [
-    None,
-    True,
-    False,
-    np.True_,
-    0,
-    -1,
-    3,
-    2**40,
-    2**80,
-    0.0,
-    2.5,
-    -1.0,
-    float("nan"),
-    float("inf"),
-    1 + 2j,
-    np.float16(1.5),
-    np.float32(2.5),
-    np.int8(3),
-    np.uint64(2**63),
-    np.longdouble(1.5),
-    np.complex64(1j),
-    "",
-    "1",
-    "m/s",
-    "x",
-    "v",
-    "none",
-    "é ξ",
-    "days since 2000-01-01",
-    "seconds",
-    "a" * 5000,
-    "\x00",
-    "\ud800",
-    b"m",
-    b"\xff",
-    [],
-    (),
-    [1.0],
-    [1.0, 2.0],
-    (1, 2),
-    ["a", "b"],
-    ["a", 1],
-    [[1, 2], [3, 4]],
-    [None],
-    {},
-    {"a": 1},
-    {1, 2},
-    range(3),
-    np.array(2.5),
-    np.array([8.0]),
-    np.array([1.0, 2.0]),
-    np.zeros((2, 2)),
-    np.array(["a", "b"]),
-    np.array([None, "a"]),
-    np.array([], np.float32),
-    np.array([True, False]),
-    np.array([1j]),
-    np.array(["2000"], "M8[s]"),
-    np.datetime64("2000"),
-    np.timedelta64(1, "s"),
-    datetime.datetime(2000, 1, 1),
-    datetime.timedelta(1),
-    slice(3),
-    Ellipsis,
-    int,
-    len,
-    object(),
-]
+    None, True, False, np.True_, 0, -1, 3, 2**40, 2**80, 0.0, 2.5, -1.0, float("nan"), float("inf"), 1 + 2j,
+    np.float16(1.5), np.float32(2.5), np.int8(3), np.uint64(2**63), np.longdouble(1.5), np.complex64(1j), "", "1",
+    "m/s", "x", "v", "none", "é ξ", "days since 2000-01-01", "seconds", "a" * 5000, "\x00", "\ud800", b"m", b"\xff",
+    [], (), [1.0], [1.0, 2.0], (1, 2), ["a", "b"], ["a", 1], [[1, 2], [3, 4]], [None], {}, {"a": 1}, {1, 2}, range(3),
+    np.array(2.5), np.array([8.0]), np.array([1.0, 2.0]), np.zeros((2, 2)), np.array(["a", "b"]),
+    np.array([None, "a"]), np.array([], np.float32), np.array([True, False]), np.array([1j]),
+    np.array(["2000"], "M8[s]"), np.datetime64("2000"), np.timedelta64(1, "s"), datetime.datetime(2000, 1, 1),
+    datetime.timedelta(1), slice(3), Ellipsis, int, len, object(),
+]  # fmt: skip
 KEYS = [
-    "units",
-    "long_name",
-    "period",
-    "scale",
-    "bounds_low",
-    "bounds_high",
-    "velocity_of",
-    "rate_of",
-    "role",
-    "sampling",
-    "stepper",
-    "seed",
-    "_FillValue",
-    "missing_value",
-    "scale_factor",
-    "add_offset",
-    "dtype",
-    "calendar",
-    "coordinates",
-    "grid_mapping",
-    "_ARRAY_DIMENSIONS",
-    "_Unsigned",
-    "_Encoding",
-    "name",
-    "dims",
-    "CLASS",
-    "NAME",
-    "DIMENSION_LIST",
-    "_Netcdf4Dimid",
-    "_NCProperties",
-    "valid_range",
-    "variable_order",
-    "note",
-    "é",
-    "a/b",
-    "",
-    "a b",
-    0,
-    None,
-    ("a",),
-]
+    "units", "long_name", "period", "scale", "bounds_low", "bounds_high", "velocity_of", "rate_of", "role",
+    "sampling", "stepper", "seed", "_FillValue", "missing_value", "scale_factor", "add_offset", "dtype", "calendar",
+    "coordinates", "grid_mapping", "_ARRAY_DIMENSIONS", "_Unsigned", "_Encoding", "name", "dims", "CLASS", "NAME",
+    "DIMENSION_LIST", "_Netcdf4Dimid", "_NCProperties", "valid_range", "variable_order", "note", "é", "a/b", "",
+    "a b", 0, None, ("a",),
+]  # fmt: skip
 
 
 def numbers(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -263,36 +145,14 @@ def one_of_a_dim(ds: xr.Dataset, rng: Random) -> Any:
 def odd_times(ds: xr.Dataset, rng: Random) -> Any:
     n = ds.sizes["time"]
     even = np.linspace(0.0, 1.0, n)
-    made = rng.choice(
-        [
-            even[::-1],
-            np.zeros(n),
-            np.where(even > 0.4, 0.5, even),
-            even**3,
-            even * np.nan,
-            np.full(n, np.inf),
-            1e9 + even,
-            np.float32(1e9) + even.astype("f4"),
-            even * 1e-30,
-            even * 1e30,
-            -even[::-1],
-            even.astype("f2"),
-            np.arange(n),
-            np.arange(n, dtype=">i4"),
-            np.arange(n, dtype="u1")[::-1],
-            np.arange(n).astype("M8[D]"),
-            np.arange(n).astype("m8[s]"),
-            np.arange(n).astype("U4"),
-            np.arange(n).astype(object),
-            even > 0.5,
-            even * 1j,
-            even.astype("g"),
-            pd.date_range("2000", periods=n),
-            even + 1e-17,
-            np.nextafter(1.0, 2.0) * (1 + even * 3e-16),
-            np.full(n, 9.969209968386869e36),
-        ]
-    )
+    made = rng.choice([
+        even[::-1], np.zeros(n), np.where(even > 0.4, 0.5, even), even**3, even * np.nan, np.full(n, np.inf),
+        1e9 + even, np.float32(1e9) + even.astype("f4"), even * 1e-30, even * 1e30, -even[::-1], even.astype("f2"),
+        np.arange(n), np.arange(n, dtype=">i4"), np.arange(n, dtype="u1")[::-1], np.arange(n).astype("M8[D]"),
+        np.arange(n).astype("m8[s]"), np.arange(n).astype("U4"), np.arange(n).astype(object), even > 0.5, even * 1j,
+        even.astype("g"), pd.date_range("2000", periods=n), even + 1e-17, np.nextafter(1.0, 2.0) * (1 + even * 3e-16),
+        np.full(n, 9.969209968386869e36),
+    ])  # fmt: skip
     with np.errstate(all="ignore"):
         return ds.assign_coords(time=("time", made))
 
@@ -300,36 +160,13 @@ def odd_times(ds: xr.Dataset, rng: Random) -> Any:
 def odd_parameters(ds: xr.Dataset, rng: Random) -> Any:
     n = ds.sizes["run"]
     even = np.arange(n) + 1.0
-    made = rng.choice(
-        [
-            even[::-1],
-            np.zeros(n),
-            even * 1e-30,
-            even * 1e30,
-            1e9 + even * 1e-6,
-            even * np.nan,
-            even * np.inf,
-            even > 1,
-            even.astype("f2"),
-            even.astype(">f4"),
-            even.astype("u1"),
-            even.astype("i8"),
-            even * 1j,
-            even.astype("U3"),
-            even.astype(object),
-            np.array(["a"] * n, object),
-            np.array([None] * n, object),
-            even.astype("S3"),
-            even.astype("M8[D]"),
-            even.astype("m8[s]"),
-            even.astype("g"),
-            np.full(n, 9.969209968386869e36),
-            even * 1e300,
-            pd.Categorical([str(i) for i in range(n)]),
-            pd.array(range(n), dtype="Int64"),
-            np.full(n, 2**63, "u8"),
-        ]
-    )
+    made = rng.choice([
+        even[::-1], np.zeros(n), even * 1e-30, even * 1e30, 1e9 + even * 1e-6, even * np.nan, even * np.inf, even > 1,
+        even.astype("f2"), even.astype(">f4"), even.astype("u1"), even.astype("i8"), even * 1j, even.astype("U3"),
+        even.astype(object), np.array(["a"] * n, object), np.array([None] * n, object), even.astype("S3"),
+        even.astype("M8[D]"), even.astype("m8[s]"), even.astype("g"), np.full(n, 9.969209968386869e36), even * 1e300,
+        pd.Categorical([str(i) for i in range(n)]), pd.array(range(n), dtype="Int64"), np.full(n, 2**63, "u8"),
+    ])  # fmt: skip
     return ds.assign_coords({rng.choice(["mu", "nu", "seed", "run", "é", "time_", "key", "dt"]): ("run", made)})
 
 
@@ -366,44 +203,23 @@ def odd_attribute_of_samples(ds: xr.Dataset, rng: Random) -> Any:
 
 def good_attribute_of_samples(ds: xr.Dataset, rng: Random) -> Any:
     ds = ds.copy()
-    key, value = rng.choice(
-        [
-            ("period", 8.0),
-            ("period", [8.0]),
-            ("period", 1e-9),
-            ("scale", 2.0),
-            ("units", "m"),
-            ("units", b"m"),
-            ("units", 1),
-            ("velocity_of", "x"),
-            ("velocity_of", "v"),
-            ("bounds_low", -1.0),
-            ("bounds_high", 1.0),
-            ("rate_of", "x"),
-        ]
-    )
+    key, value = rng.choice([
+        ("period", 8.0), ("period", [8.0]), ("period", 1e-9), ("scale", 2.0), ("units", "m"), ("units", b"m"),
+        ("units", 1), ("velocity_of", "x"), ("velocity_of", "v"), ("bounds_low", -1.0), ("bounds_high", 1.0),
+        ("rate_of", "x"),
+    ])  # fmt: skip
     ds.variables[of_samples(ds, rng)].attrs[key] = value
     return ds
 
 
 def odd_encoding(ds: xr.Dataset, rng: Random) -> Any:
     ds = ds.copy()
-    encoding = rng.choice(
-        [
-            {"dtype": "int16", "scale_factor": 0.5, "_FillValue": -1},
-            {"chunks": (7, 7, 7)},
-            {"chunksizes": (1, 1, 1)},
-            {"_FillValue": 0.0},
-            {"missing_value": 1.0},
-            {"zlib": True, "complevel": 9},
-            {"units": "days since 1900"},
-            {"compressor": None},
-            {"dtype": "f4"},
-            {"unlimited_dims": {"time"}},
-            {"coordinates": "x y"},
-            {"source": "nowhere"},
-        ]
-    )
+    encoding = rng.choice([
+        {"dtype": "int16", "scale_factor": 0.5, "_FillValue": -1}, {"chunks": (7, 7, 7)}, {"chunksizes": (1, 1, 1)},
+        {"_FillValue": 0.0}, {"missing_value": 1.0}, {"zlib": True, "complevel": 9}, {"units": "days since 1900"},
+        {"compressor": None}, {"dtype": "f4"}, {"unlimited_dims": {"time"}}, {"coordinates": "x y"},
+        {"source": "nowhere"},
+    ])  # fmt: skip
     target = ds if rng.random() < 0.5 else ds.variables[of_any(ds, rng)]
     target.encoding.update(encoding)
     return ds
@@ -483,24 +299,11 @@ def another_array(ds: xr.Dataset, rng: Random) -> Any:
 def quadrature_weights(ds: xr.Dataset, rng: Random) -> Any:
     n = ds.sizes["time"]
     even = np.full(n, 1 / max(n, 1))
-    made = rng.choice(
-        [
-            even,
-            even.astype("f4"),
-            even.astype("f2"),
-            even.astype(">f8"),
-            even * 2,
-            even * np.nan,
-            -even,
-            even.astype("U8"),
-            even.astype(object),
-            even * 1j,
-            np.ones(n, int),
-            even > 0,
-            even.astype("M8[s]"),
-            np.array([None] * n, object),
-        ]
-    )
+    made = rng.choice([
+        even, even.astype("f4"), even.astype("f2"), even.astype(">f8"), even * 2, even * np.nan, -even,
+        even.astype("U8"), even.astype(object), even * 1j, np.ones(n, int), even > 0, even.astype("M8[s]"),
+        np.array([None] * n, object),
+    ])  # fmt: skip
     if "quadrature_weight" in ds.dims:
         return ds
     return ds.drop_vars("quadrature_weight", errors="ignore").assign(quadrature_weight=("time", made))
@@ -513,17 +316,9 @@ def thousands_of_runs(ds: xr.Dataset, rng: Random) -> Any:
 def something_else(ds: xr.Dataset, rng: Random) -> Any:
     make = [
         lambda: ds.to_dataarray() if ds.data_vars and len({v.dtype for v in ds.data_vars.values()}) == 1 else None,
-        lambda: ds[of_any(ds, rng)],
-        ds.to_dict,
-        lambda: None,
-        lambda: xr.DataTree(ds),
-        lambda: ds.variables,
-        lambda: "truth.zarr",
-        xr.Dataset,
-        lambda: np.zeros((2, 3, 4)),
-        lambda: [ds],
-        lambda: type(ds),
-    ]
+        lambda: ds[of_any(ds, rng)], ds.to_dict, lambda: None, lambda: xr.DataTree(ds), lambda: ds.variables,
+        lambda: "truth.zarr", xr.Dataset, lambda: np.zeros((2, 3, 4)), lambda: [ds], lambda: type(ds),
+    ]  # fmt: skip
     return rng.choice(make)()
 
 
@@ -537,54 +332,20 @@ def a_tree_of_runs(ds: xr.Dataset, rng: Random) -> Any:
 
 
 ODD: dict[Change, int] = {
-    dims_in_any_order: 3,
-    another_dtype: 3,
-    another_dtype_of_samples: 3,
-    another_name: 2,
-    another_usual_name: 2,
-    another_name_of_a_dim: 1,
-    a_name_missing: 1,
-    a_dim_missing: 1,
-    an_empty_dim: 1,
-    one_of_a_dim: 2,
-    odd_times: 3,
-    odd_parameters: 3,
-    parameters_of_other_dims: 2,
-    many_levels: 1,
-    odd_attribute: 4,
-    odd_attribute_of_samples: 2,
-    good_attribute_of_samples: 3,
-    odd_encoding: 2,
-    in_pieces_of_dask: 2,
-    odd_scale: 3,
-    odd_numbers: 2,
-    fill_values_declared: 1,
-    without_spread: 1,
-    odd_memory: 2,
-    another_array: 4,
-    quadrature_weights: 1,
+    dims_in_any_order: 3, another_dtype: 3, another_dtype_of_samples: 3, another_name: 2, another_usual_name: 2,
+    another_name_of_a_dim: 1, a_name_missing: 1, a_dim_missing: 1, an_empty_dim: 1, one_of_a_dim: 2, odd_times: 3,
+    odd_parameters: 3, parameters_of_other_dims: 2, many_levels: 1, odd_attribute: 4, odd_attribute_of_samples: 2,
+    good_attribute_of_samples: 3, odd_encoding: 2, in_pieces_of_dask: 2, odd_scale: 3, odd_numbers: 2,
+    fill_values_declared: 1, without_spread: 1, odd_memory: 2, another_array: 4, quadrature_weights: 1,
     something_else: 1,
-}
+}  # fmt: skip
 _ODD = [change for change, share in ODD.items() for _ in range(share)]
 # Those after which most can still be learned from.
 _MILD = [
-    dims_in_any_order,
-    another_dtype_of_samples,
-    another_usual_name,
-    odd_times,
-    odd_parameters,
-    good_attribute_of_samples,
-    odd_encoding,
-    in_pieces_of_dask,
-    odd_scale,
-    without_spread,
-    odd_memory,
-    another_array,
-    odd_attribute,
-    odd_numbers,
-    quadrature_weights,
-    parameters_of_other_dims,
-]
+    dims_in_any_order, another_dtype_of_samples, another_usual_name, odd_times, odd_parameters,
+    good_attribute_of_samples, odd_encoding, in_pieces_of_dask, odd_scale, without_spread, odd_memory, another_array,
+    odd_attribute, odd_numbers, quadrature_weights, parameters_of_other_dims,
+]  # fmt: skip
 
 
 def plain(shape: tuple[int, int, int], seed: int, n_variables: int, components: int = 0) -> xr.Dataset:

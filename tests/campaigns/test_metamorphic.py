@@ -19,7 +19,7 @@ DIMS = ("run", "time", "sample")
 # Powers of two: no digit of a sample is lost.
 SCALES = st.integers(-60, 20).map(lambda k: 2.0**k)
 # Sums of a hundred terms, and of squares of differences of them, in another order.
-ROUND_OFF = 1e-10
+ROUND_OFF, SINGLE = 1e-10, 1e-5
 
 
 def clouds(seed: int, mu: Sequence[float] = (1.0, 1.5, 2.0), dtype: str = "f8") -> xr.Dataset:
@@ -39,13 +39,17 @@ def scores(change: Callable[[xr.Dataset], xr.Dataset] = lambda ds: ds, own: Any 
     """Of the surrogate and of all references that draw nothing; `own` changes the truth alone, `change` all four."""
     truth, other, floor, training = (change(clouds(seed)) for seed in range(4))
     found = hoam.compare(truth if own is None else own(truth), other, floor=floor, training=training)
-    return found.drop_vars("mu")
+    # Parameters under other names, and when it was made.
+    return found.drop_vars([name for name in found.coords if name != "reference"]).drop_attrs(deep=False)
 
 
 def require_close(found: xr.Dataset, expected: xr.Dataset, *, but: Sequence[str] = (), rtol: float = ROUND_OFF) -> None:
     assert set(found) == set(expected)
-    for name in set(expected) - {*but}:
-        np.testing.assert_allclose(found[name].values, expected[name].values, rtol=rtol, atol=rtol, err_msg=str(name))
+    # What mean and covariance alone predict is computed by JAX, in single precision here.
+    for reference, limit in ((["gaussian"], SINGLE), ([r for r in found["reference"].values if r != "gaussian"], rtol)):
+        for name in set(expected) - {*but}:
+            own, other = (scores[name].sel(reference=reference).values for scores in (found, expected))
+            np.testing.assert_allclose(own, other, rtol=limit, atol=limit, err_msg=str(name))
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +161,7 @@ def test_runs_of_two_files_are_learned_as_those_of_one(trained: list[np.ndarray]
     assert all(map(np.array_equal, weights(hoam.ensemble.tree(parts)), trained))
 
 
+@pytest.mark.filterwarnings("ignore:interpolated potentials of the other runs miss:UserWarning")
 @pytest.mark.parametrize("dim", ["sample", "run"])
 def test_what_is_solved_for_does_not_depend_on_the_order(dim: str) -> None:
     # A training draws its batches by place; what is solved for sums over all samples of all runs.

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -92,6 +93,15 @@ def test_packing_of_a_foreign_file_does_not_return_when_saved(tmp_path):
     changed = ds.assign(p=ds["p"].copy(data=ds["p"].values + 1e-3))
     for name in ("a.nc", "a.zarr"):
         assert_bitwise(changed, ensembles.load(ensembles.save(changed, tmp_path / name)))
+
+
+@pytest.mark.filterwarnings("ignore:`pandas.Index` does not support:FutureWarning")
+def test_times_of_half_precision_stay_so(ds, tmp_path):
+    half = ds.assign_coords(time=ds["time"].astype(np.float16))
+    path = ensembles.save(half, tmp_path / "e.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ensembles.load(path)["time"].dtype == np.float16
 
 
 @pytest.mark.parametrize("name", ["truth.zarr", "truth.nc"])
