@@ -49,6 +49,14 @@ def validate(ds: object) -> Ensemble:
     for name in (*ds.variables, *ds.dims):
         if not isinstance(name, str):
             raise ValueError(f"the name {name!r} is no text; rename it: ds.rename({{{name!r}: 'x'}})")
+    for name in ds.dims:
+        # Readers of files take it for the coordinate of the dim.
+        own = ds.variables[name].dims if name in ds.variables else (name,)
+        if own != (name,):
+            raise ValueError(
+                f"{name!r} is the name of a dim and of a variable with the dims {own!r}; rename one of both, "
+                f"such as by ds.rename_dims({{{name!r}: '{name}_axis'}})"
+            )
     for dim in DIMS:
         if dim not in ds.dims:
             hint = "; keep it by ds.isel(run=[0]), or add it by ds.expand_dims('run')" if dim == "run" else ""

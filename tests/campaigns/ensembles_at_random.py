@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import hypothesis
 import numpy as np
 import random_ensembles
@@ -237,6 +238,7 @@ def campaign(kind: str, n: int, seed: int, budget: float = math.inf) -> dict[str
     through, mild = KINDS[kind]
     counts, odd, falls = collections.Counter[str](), collections.Counter[str](), dict[str, dict[str, Any]]()
     distinct, end = set[str](), time.monotonic() + budget
+    dask.config.set(scheduler="synchronous")
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
