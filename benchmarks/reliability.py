@@ -103,7 +103,7 @@ def main() -> None:
         kills=report.table(["work", "operations", "old content", "new content", "s"], kills),
         disks=report.table(["work", "places", "old content", "s"], disks),
     )
-    report.write("reliability", text)
+    report.write("reliability", "\n".join([text, report.section("reliability", "Fuzz")]).rstrip())
 
 
 if __name__ == "__main__":

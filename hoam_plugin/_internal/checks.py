@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ErrorT = TypeVar("ErrorT", bound=Exception)
 ValueT = TypeVar("ValueT")
 
+_LONGEST_SHOWN = 300
+
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """A clause that names near matches, or all known names when none is near."""
@@ -43,8 +45,14 @@ def refusal(
         shown: the value in the sentence; its repr by default.
     """
     whose = f" {of}" if of else ""
-    said = repr(value) if shown is None else shown
+    said = in_short(value) if shown is None else shown
     return with_details(kind(f"{name}={said}{whose} must be {wanted}"), argument=name, value=value)
+
+
+def in_short(value: object) -> str:
+    """The repr of a value on one line, cut where it is long, as a sentence takes it."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} ..."
 
 
 def with_details(error: ErrorT, **details: object) -> ErrorT:

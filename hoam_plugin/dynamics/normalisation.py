@@ -169,7 +169,8 @@ def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
         stacklevel: of warnings, as seen from here.
 
     Raises:
-        ValueError: a non-periodic coordinate without any spread, or two saved times that coincide.
+        ValueError: a non-periodic coordinate without any spread, two saved times that coincide, or numbers beyond the
+            range of the precision in use.
     """
     shift: list[float] = []
     scale: list[float] = []
@@ -182,16 +183,21 @@ def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
             shift += [0.0] * n
             scale += [variable.period / _UNIFORM_PERIOD] * n
             periods += [_UNIFORM_PERIOD] * n
+            _require_held(f"variable {variable.name!r}", 0.0, variable.period / _UNIFORM_PERIOD)
             continue
         mean, deviation = (moment.reshape(-1) for moment in ensembles.moments(array))
         _require_spread(array, mean, deviation, stacklevel + 1)
+        _require_held(f"variable {variable.name!r}", mean, deviation)
         shift += mean.tolist()
         scale += deviation.tolist()
         periods += [None] * len(mean)
     times = ds["time"].values
     columns = ensembles.parameters(ds)
-    means = [float(np.mean(column)) for column in columns.values()]
+    _require_held("the coordinate 'time'", times[:1].astype(np.float64), np.ptp(times[[0, -1]].astype(np.float64)))
+    means = [_parameter_mean(column) for column in columns.values()]
     deviations = [_parameter_scale(ds[name].values) for name in columns]
+    for name, middle, unit in zip(columns, means, deviations, strict=True):
+        _require_held(f"the parameter {name!r}", middle, unit)
     return Normalisation(
         shift=jnp.asarray(shift),
         scale=jnp.asarray(scale),
@@ -216,12 +222,31 @@ def conditions_of(ds: xr.Dataset, normalisation: Normalisation, run: int) -> Flo
 def _parameter_scale(values: np.ndarray) -> float:
     """The standard deviation over the runs; of a constant, whose deviation is round-off, the magnitude."""
     column = np.asarray(values, np.float64)
-    return (float(np.abs(column).max()) or 1.0) if tolerances.is_constant(values) else float(np.std(column))
+    unit = float(np.abs(column).max()) or 1.0
+    return unit if tolerances.is_constant(values) else float(np.std(column / unit)) * unit
+
+
+def _parameter_mean(column: np.ndarray) -> float:
+    """The mean over the runs, in units of the largest, as sums and squares may be too large for any number."""
+    unit = float(np.abs(column).max()) or 1.0
+    return float(np.mean(column / unit)) * unit
+
+
+def _require_held(what: str, centre: np.ndarray | float, scale: np.ndarray | float) -> None:
+    """Raise ValueError for numbers that the precision of the network does not have, in whatever units they are."""
+    info = np.finfo(default_float())
+    least, most = float(info.tiny), float(info.max)
+    for middle, spread in zip(np.atleast_1d(centre).tolist(), np.atleast_1d(scale).tolist(), strict=True):
+        if not (least <= spread <= most and abs(middle) <= most):
+            raise ValueError(
+                f"{what} lies around {middle:g} and spreads by {spread:g}, and {info.dtype} holds {least:.2g} to "
+                f"{most:.2g}; give it in other units"
+            )
 
 
 def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray, stacklevel: int) -> None:
     """Raise where a coordinate has no spread, warn where its precision hardly resolves the spread it has."""
-    ulp = np.spacing(np.abs(mean).astype(array.dtype)).astype(np.float64)
+    ulp = tolerances.ulp(mean.astype(array.dtype))
     # The deviation itself is computed in double precision.
     flat = deviation <= np.maximum(ulp / 2, tolerances.DOUBLE_ROUND_OFF * np.abs(mean))
     coarse = deviation < _LEAST_RESOLVED * ulp

@@ -56,12 +56,8 @@ def create_array(
         compressors=[Crc32cCodec()],
         dtype=dtype,
         dimension_names=tuple(dims),
-        attributes=cast("dict[str, JSON]", {key: _plain(value) for key, value in attributes.items()}),
+        attributes=cast("dict[str, JSON]", {**attributes}),
     )
-
-
-def _plain(value: object) -> object:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def large_names(ds: xr.Dataset) -> list[Hashable]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import xarray as xr
 
+from hoam_plugin._internal.checks import in_short
 from hoam_plugin.ensembles.names import DIMS, recorded_names, variable_names
 from hoam_plugin.steppers import ATTRIBUTES, Variable, require_field_name, text_attribute
 
@@ -71,7 +72,7 @@ def _variable_of_rate(ds: xr.Dataset, name: str) -> str:
     of = text_attribute(name, "rate_of", ds[name].attrs["rate_of"])
     if of is None or of not in variable_names(ds):
         raise ValueError(
-            f"variable {name!r} has rate_of={of!r}, but the ensemble's variables are {variable_names(ds)!r}; name one "
-            f"of them, or drop it by ds.drop_vars({name!r})"
+            f"variable {name!r} has rate_of={in_short(of)}, but the ensemble's variables are {variable_names(ds)!r}; "
+            f"name one of them, or drop it by ds.drop_vars({name!r})"
         )
     return of

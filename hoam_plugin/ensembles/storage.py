@@ -18,6 +18,7 @@ from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.pieces import large_names, write_in_pieces
 from hoam_plugin.ensembles.untrusted import require_all_arrays, require_no_code, require_on_disk, require_whole
 from hoam_plugin.ensembles.validation import validate
+from hoam_plugin.ensembles.writable import as_written
 
 _ORDER = "variable_order"
 _LONGEST_REASON = 300
@@ -38,7 +39,8 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
         overwrite: replace what is there.
 
     Raises:
-        ValueError: not a valid ensemble, or a name that no file can hold.
+        ValueError: not a valid ensemble, or a name, a kind of array or an attribute that would not come back from a
+            file as it was.
         FileExistsError: `path` exists and `overwrite` is false.
         ImportError: netCDF without the extra `netcdf`.
 
@@ -65,16 +67,11 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write any Dataset, such as scores, as `save` does; it replaces what is there.
 
     Raises:
-        ValueError: a name that no file can hold.
+        ValueError: a name, a kind of array or an attribute that no file can hold.
         ImportError: netCDF without the extra `netcdf`.
     """
     path = as_path(path)
-    for name in {*ds.variables, *ds.dims}:
-        if not isinstance(name, str) or not name or "/" in name:
-            raise ValueError(f"the name {name!r} cannot be written to a file; rename it: ds.rename({{{name!r}: 'x'}})")
-    # No file holds an index of several levels; the levels stay coordinates.
-    ds = ds.reset_index([dim for dim in ds.dims if dim in ds.indexes and ds.indexes[dim].nlevels > 1])
-    ds = ds.drop_encoding()  # packing or chunks of the file that it came from may not fit, or lose digits
+    ds = as_written(ds, netcdf=is_netcdf(path))
     with written_aside(path) as aside:
         if is_netcdf(path):
             require_netcdf()
@@ -204,9 +201,12 @@ def _opened(path: Path) -> xr.Dataset:
         require_whole(path)
         return xr.open_dataset(path, engine="netcdf4", decode_times=False)
     require_no_code(path)
-    ds = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False)
-    require_all_arrays(ds, path)
-    return _as_written(ds)
+    with warnings.catch_warnings():
+        # Times of half precision stay so; pandas indexes them in double.
+        warnings.filterwarnings("ignore", "`pandas.Index` does not support the `float16` dtype", FutureWarning)
+        ds = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False)
+        require_all_arrays(ds, path)
+        return _as_written(ds)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

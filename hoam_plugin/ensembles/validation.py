@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import xarray as xr
 
-from hoam_plugin._internal.checks import increasing_times
+from hoam_plugin._internal.checks import in_short, increasing_times
 from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.fill_values import FillCount, FillValues, declared_in, is_unwritten
 from hoam_plugin.ensembles.names import DIMS, parameter_names, recorded_names, variable_names
@@ -29,9 +29,10 @@ def validate(ds: object) -> Ensemble:
         ds: a Dataset that is to be an ensemble.
 
     Raises:
-        TypeError: not a Dataset, or a sample variable or time that is not numeric.
-        ValueError: a missing or empty dim, unsorted or repeated times, a non-finite value or the fill value of a file,
-            a variable's name that no State can hold, a bad period, scale or other attribute, or bad weights.
+        TypeError: not a Dataset, or a sample variable, time or quadrature weights that are not numeric.
+        ValueError: a name that is no text, a missing or empty dim, unsorted or repeated times, a non-finite value, the
+            fill value of a file, a variable's name that no State can hold, a bad period, scale or other attribute, or
+            bad weights.
 
     Warns:
         UserWarning: a value that is probably a fill value.
@@ -46,6 +47,17 @@ def validate(ds: object) -> Ensemble:
     """
     if not isinstance(ds, xr.Dataset):
         raise TypeError(f"an ensemble must be an xarray.Dataset with dims {DIMS}, not {type(ds).__name__}")
+    for name in (*ds.variables, *ds.dims):
+        if not isinstance(name, str):
+            raise ValueError(f"the name {name!r} is no text; rename it: ds.rename({{{name!r}: 'x'}})")
+    for name in ds.dims:
+        # Readers of files take it for the coordinate of the dim.
+        own = ds.variables[name].dims if name in ds.variables else (name,)
+        if own != (name,):
+            raise ValueError(
+                f"{name!r} is the name of a dim and of a variable with the dims {own!r}; rename one of both, "
+                f"such as by ds.rename_dims({{{name!r}: '{name}_axis'}})"
+            )
     for dim in DIMS:
         if dim not in ds.dims:
             hint = "; keep it by ds.isel(run=[0]), or add it by ds.expand_dims('run')" if dim == "run" else ""
@@ -54,7 +66,9 @@ def validate(ds: object) -> Ensemble:
             raise ValueError(f"the dim {dim!r} of the ensemble is empty; it needs at least one entry")
     _validate_time(ds)
     if not variable_names(ds):
-        raise ValueError(f"no data variable of the ensemble has all of the dims {DIMS}: it has {list(ds.data_vars)!r}")
+        raise ValueError(
+            f"no data variable of the ensemble has all of the dims {DIMS}: it has {in_short(list(ds.data_vars))}"
+        )
     described = plain_attributes(ds)
     _validate_parameters(ds)
     if "quadrature_weight" in ds:
@@ -73,7 +87,9 @@ def _validate_time(ds: xr.Dataset) -> None:
         hint = f", such as ds.assign_coords(time={difference} / np.timedelta64(1, 's'))" if difference else ""
         raise TypeError(f"the coordinate 'time' has dtype {time.dtype}; it must hold numbers in physical units{hint}")
     if is_unwritten(time.values):
-        raise ValueError(f"the coordinate 'time' holds what netCDF puts where nothing was written: {time.values!r}")
+        raise ValueError(
+            f"the coordinate 'time' holds what netCDF puts where nothing was written: {in_short(time.values)}"
+        )
     try:
         increasing_times("time", time.values)
     except ValueError as error:
@@ -93,10 +109,14 @@ def _validate_parameters(ds: xr.Dataset) -> None:
             bad = values[~np.isfinite(values)][0]
             raise ValueError(f"the parameter {name!r} holds {bad!r}; runs need finite values")
         if is_unwritten(values):
-            raise ValueError(f"the parameter {name!r} holds what netCDF puts where nothing was written: {values!r}")
+            raise ValueError(
+                f"the parameter {name!r} holds what netCDF puts where nothing was written: {in_short(values)}"
+            )
 
 
 def _validate_weight(weight: xr.DataArray) -> None:
+    if weight.dtype.kind not in "fiu":
+        raise TypeError(f"quadrature_weight has dtype {weight.dtype}; it must hold numbers that sum to 1")
     total = float(weight.sum())
     if weight.dims != ("time",) or not np.isfinite(weight.values).all() or abs(total - 1) > _WEIGHTS_ROUND_OFF:
         raise ValueError(

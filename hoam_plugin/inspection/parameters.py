@@ -67,7 +67,9 @@ def _degenerate(columns: dict[str, np.ndarray]) -> list[str]:
                 f"ds.drop_vars({name!r}), or add runs with other values"
             )
     for (one, a), (other, b) in itertools.combinations(varied.items(), 2):
-        if len(np.unique(a)) > 1 and abs(float(np.corrcoef(a, b)[0, 1])) > _COLLINEAR:
+        # In units of the largest, whose square there need not be.
+        unit = (column / np.abs(column).max() for column in (a, b))
+        if len(np.unique(a)) > 1 and abs(float(np.corrcoef(*unit)[0, 1])) > _COLLINEAR:
             suspicions.append(
                 f"the parameters {one!r} and {other!r} go with one another in all runs, so that their effects cannot "
                 "be told apart; drop one of them, or add runs in which they differ"

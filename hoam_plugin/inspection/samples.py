@@ -7,6 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
+from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import Variable
 
 # Interquartile ranges beyond the quartiles that a sample of a smooth density hardly ever is.
@@ -59,7 +60,7 @@ def _spreads(array: xr.DataArray) -> Float[np.ndarray, " n"]:
 
 def _of_precision(variable: Variable, array: xr.DataArray, found: ensembles.Statistics) -> list[str]:
     largest = np.maximum(np.abs(found.low), np.abs(found.high)).astype(array.dtype)
-    ulp = np.spacing(largest).astype(np.float64)
+    ulp = tolerances.ulp(largest)
     worst = int(np.argmin((found.deviation / ulp).ravel()))
     deviation, resolved = found.deviation.ravel()[worst], ulp.ravel()[worst]
     if deviation == 0:

@@ -22,7 +22,7 @@ def look_at(ds: xr.Dataset) -> tuple[tuple[str, ...], list[str]]:
     if len(times) < 2:
         return (*lines,), ["there is one saved time; learning needs at least the two ends of a time range"]
     gaps = np.diff(times)
-    ulp = float(np.spacing(np.abs(stored).max())) if stored.dtype.kind == "f" else 1.0
+    ulp = float(tolerances.ulp(stored).max()) if stored.dtype.kind == "f" else 1.0
     if tolerances.equally_spaced(times, 1e-3):
         lines.append(f"equally spaced by {gaps.mean():.6g}")
     else:

@@ -33,6 +33,12 @@ def resolution(values: Values) -> float:
     return _ULPS * float(eps) * _largest(array)
 
 
+def ulp(values: Values) -> np.ndarray:
+    """The unit in the last place of floating-point numbers, in double precision; of the largest ones too."""
+    # Of their halves, as the number after the largest is none.
+    return 2 * np.spacing(np.abs(np.asarray(values)) / 2).astype(np.float64)
+
+
 def is_constant(values: Values) -> bool:
     """Whether values differ by no more than the round-off of their own precision."""
     array = np.asarray(values)

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from hoam_plugin._internal.checks import suggestion
-from hoam_plugin.scores.distances import Coordinate, embedded, moments
+from hoam_plugin.scores.distances import Coordinate, embedded, moments, relative
 from hoam_plugin.scores.sources import Source
 
 # What plasmas and particles record: scored where it is there, and no ensemble needs to have it.
@@ -82,12 +82,12 @@ def meaning_of_error(curve: str) -> str:
 
 def curve_error(curve: str, truth: Float[np.ndarray, " time"], other: Float[np.ndarray, " time"]) -> float:
     """Mean of |c - c_hat| / |c| over saved times; of what has either sign, mean |c - c_hat| over the RMS of c."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        off, size = np.abs(truth - other), np.abs(truth)
-        if curve in _OF_EITHER_SIGN:
-            # In units of the largest, whose square SI units may not have.
-            size = size.max() * np.sqrt(np.mean((size / size.max()) ** 2))
-        return float(np.mean(off / size))
+    off, size = np.abs(truth - other), np.abs(truth)
+    if curve in _OF_EITHER_SIGN:
+        # In units of the largest, whose square SI units may not have.
+        largest = size.max() or 1.0
+        size = largest * np.sqrt(np.mean((size / largest) ** 2))
+    return float(np.mean(relative(off, size)))
 
 
 def scored_curves(

@@ -128,9 +128,13 @@ def covariance_distance(
     truth: Float[np.ndarray, "... F F"], other: Float[np.ndarray, "... F F"]
 ) -> Float[np.ndarray, ...]:
     """Frobenius norm of the difference of two covariances, relative to that of the first."""
-    norms = np.linalg.norm(truth - other, axis=(-2, -1)), np.linalg.norm(truth, axis=(-2, -1))
+    return relative(np.linalg.norm(truth - other, axis=(-2, -1)), np.linalg.norm(truth, axis=(-2, -1)))
+
+
+def relative(off: Float[np.ndarray, "*shape"] | float, size: Float[np.ndarray, "*#shape"] | float) -> np.ndarray:
+    """How far off in units of a size: 0 where both are 0, as nothing is off, infinite where the size alone is."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(norms[0] / norms[1])
+        return np.where(np.asarray(off) == 0, 0.0, np.divide(off, size))
 
 
 def histograms(

@@ -143,7 +143,7 @@ def _relative_moment_errors(truth: Curves, other: Curves, coordinates: Sequence[
 
 
 def _relative(truth: Float[np.ndarray, "time d"], other: Float[np.ndarray, "time d"]) -> float:
-    largest = np.abs(truth).max()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # In units of the largest, whose square SI units may not have.
-        return float(np.linalg.norm((other - truth) / largest) / np.linalg.norm(truth / largest))
+    # In units of the largest, whose square SI units may not have.
+    largest = np.abs(truth).max() or 1.0
+    off, size = (float(np.linalg.norm(column / largest)) for column in (other - truth, truth))
+    return float(distances.relative(off, size))

@@ -9,7 +9,7 @@ from typing import SupportsFloat, cast
 
 import numpy as np
 
-from hoam_plugin._internal.checks import positive_float
+from hoam_plugin._internal.checks import in_short, positive_float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def text_attribute(name: str, field: str, value: object) -> str | None:
         return single
     if field == "units" and isinstance(single, int | float):  # as in units=1, for dimensionless
         return f"{single:g}"
-    raise ValueError(f"variable {name!r} has {field}={value!r}; it must be a text")
+    raise ValueError(f"variable {name!r} has {field}={in_short(value)}; it must be a text")
 
 
 def _single(value: object) -> object:
@@ -136,7 +136,7 @@ def _number(name: str, field: str, value: object) -> float | None:
     positive = field in ("period", "scale")
     if not math.isfinite(number) or (positive and number <= 0):
         kind = "positive number" if positive else "number"
-        raise ValueError(f"variable {name!r} has {field}={value!r}; it must be a {kind}{_HINTS.get(field, '')}")
+        raise ValueError(f"variable {name!r} has {field}={in_short(value)}; it must be a {kind}{_HINTS.get(field, '')}")
     return number
 
 

@@ -19,6 +19,11 @@ def test_runs_are_selected_by_parameter_values(ds):
         ensembles.sel_run(ds, kT=1.0)
 
 
+def test_runs_beside_a_far_larger_parameter_are_told_apart(ds):
+    far = ds.assign_coords(mu=("run", [1e300, 1.0, 2.0]))
+    assert ensembles.sel_run(far, mu=1.0)["mu"].values.tolist() == [1.0]
+
+
 def test_subsamples_are_random_reproducible_and_without_replacement(ds):
     one, same = (ensembles.subsample(ds, 3, key=jax.random.key(0)) for _ in range(2))
     assert_bitwise(one, same)

@@ -84,6 +84,35 @@ def test_quadrature_weights_must_sum_to_one_along_time(ds, weight):
         ensembles.validate(ds.assign(quadrature_weight=weight))
 
 
+@pytest.mark.parametrize("dtype", [bool, "U8", complex, object, "M8[s]"])
+def test_quadrature_weights_must_be_numbers(ds, dtype):
+    with pytest.raises(TypeError, match=r"quadrature_weight has dtype .*; it must hold numbers that sum to 1"):
+        ensembles.validate(ds.assign(quadrature_weight=("time", np.ones(4).astype(dtype))))
+
+
+@pytest.mark.parametrize("name", [0, None, 1.5, ("a", "b")])
+def test_names_must_be_texts(ds, name):
+    for old in ("x", "electric_energy", "mu"):
+        with pytest.raises(ValueError, match=r"the name .* is no text; rename it"):
+            ensembles.validate(ds.rename({old: name}))
+
+
+def test_a_dim_with_the_name_of_a_variable_is_refused(ds):
+    with pytest.raises(ValueError, match=r"'v' is the name of a dim and of a variable with the dims .*rename_dims"):
+        ensembles.validate(ds.rename(axis="v"))
+
+
+def test_sentences_are_one_line_and_short(ds):
+    ds["x"].attrs["scale"] = [0.0] * 400
+    with pytest.raises(
+        ValueError, match=r"^variable 'x' has scale=\[0.0, .{,300} \.\.\.; it must be a positive number$"
+    ):
+        ensembles.validate(ds)
+    unwritten = ds.isel(time=[0]).assign_coords(time=[9.969209968386869e36]).drop_vars("quadrature_weight")
+    with pytest.raises(ValueError, match="what netCDF puts where nothing was written: array"):
+        ensembles.validate(unwritten)
+
+
 def test_a_selection_of_times_is_told_to_drop_the_weights(ds):
     selected = ds.isel(time=[0, 2])
     with pytest.raises(ValueError, match=r"ds\.drop_vars\('quadrature_weight'\)"):

@@ -82,3 +82,10 @@ def test_moments_of_the_embedding():
     mean, covariance = distances.moments(features)
     np.testing.assert_allclose(mean, [0.0, 0.0, 1.0], atol=1e-12)
     np.testing.assert_allclose(covariance, [[1, 0, -0.5], [0, 0, 0], [-0.5, 0, 0.25]], atol=1e-12)
+
+
+def test_relative_errors_of_nothing_are_none():
+    off, size = np.array([0.0, 0.0, 1.0, 3.0]), np.array([0.0, 2.0, 0.0, 2.0])
+    assert distances.relative(off, size).tolist() == [0.0, 0.0, math.inf, 1.5]
+    flat = np.zeros((2, 3, 3))
+    assert distances.covariance_distance(flat, flat).tolist() == [0.0, 0.0]

@@ -1,0 +1,80 @@
+"""What ensembles at random have come to: the section *Fuzz* of `results/reliability.md`.
+
+`python -m benchmarks.fuzz` runs the campaigns of `tests/campaigns/ensembles_at_random.py`, and leaves other sections.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from benchmarks import report
+from benchmarks.reliability import campaign
+
+_COLUMNS = ("distinct", "accepted", "refused", "fallen")
+
+_SECTION = """`python -m benchmarks.fuzz --files {files} --fits {fits} --seed {seed}`
+
+{machine}
+
+Plain ensembles of one to three runs, one to five times and up to twelve samples, to which hypothesis lets none to
+four odd things happen: dims in any order, other dtypes (half precision, whole numbers, big endian, truth values,
+complex, objects, texts, dates), names that are reserved, unusual or no texts, coordinates that are missing,
+decreasing, repeated or of several levels, attributes of all types, encodings, pieces of dask, scales from 1e-30 to
+1e30, offsets, NaN, infinities, fill values, empty dims, one of a dim, 2000 runs, diagnostics, rates and weights of
+all sorts, and what is no Dataset.
+
+*Files* go through `validate`, `check`, `save`, `load` (Zarr or netCDF) and, but for those of 2000 runs, `compare`.
+*Fits*, of milder oddities and few shapes, trees of runs among them, go through `fit` (a tiny network, two
+iterations), `save` and `load` of the model, `simulate` and `compare`. *Accepted* are those that came through and
+were right: what was loaded is what was given, scores of the same samples in another order are 0, shapes are those
+asked for, numbers are finite. *Refused* is a ValueError or TypeError that this package raised, of one line.
+Anything else is a fall: an error of a dependency, a warning of one, a process that hangs for 60 s, something left
+on disk, another answer.
+
+{table}
+
+{first}
+"""
+
+_FIRST = """What fell when this was first run, and what was done: see below.
+"""
+
+
+def row(text: str, found: Mapping[str, object], n: int) -> list[str]:
+    """One campaign."""
+    if "ended" in found:
+        return [text, str(n), *("-" for _ in _COLUMNS), str(found["ended"])]
+    counts = dict.fromkeys(_COLUMNS, 0)
+    for name, value in found.items():
+        column = "refused" if name.startswith("refused") else name
+        if column in counts and isinstance(value, int):
+            counts[column] += value
+    return [text, str(n), *(str(counts[name]) for name in _COLUMNS), str(found["seconds"])]
+
+
+def main() -> None:
+    """Run both campaigns, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=10_000, help="ensembles that are checked, saved and loaded")
+    parser.add_argument("--fits", type=int, default=500, help="ensembles that are learned from")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    rows = [
+        row(kind, campaign("ensembles_at_random.py", kind, n, given.seed), n)
+        for kind, n in (("files", given.files), ("fits", given.fits))
+    ]
+    packages = ["hoam-plugin", "jax", "numpy", "xarray", "zarr", "netCDF4", "hypothesis"]
+    text = _SECTION.format(
+        files=given.files,
+        fits=given.fits,
+        seed=given.seed,
+        machine=report.machine(packages),
+        table=report.table(["through", "ensembles", *_COLUMNS, "s"], rows),
+        first=_FIRST,
+    )
+    report.write_section("reliability", "Fuzz", text)
+
+
+if __name__ == "__main__":
+    main()
