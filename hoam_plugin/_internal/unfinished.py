@@ -120,6 +120,12 @@ def _reset_handlers() -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     """Clear away what all threads are writing, and die by the signal."""
     signal.signal(number, signal.SIG_DFL)
+    clear_all()
+    signal.raise_signal(number)
+
+
+def clear_all() -> None:
+    """Clear away what all threads are writing, before the process ends."""
     mine = list(reversed(_open))
     for unfinished in mine:
         unfinished.end()
@@ -127,4 +133,3 @@ def _end(number: int, frame: FrameType | None) -> None:
     for unfinished in mine:
         with contextlib.suppress(OSError):
             unfinished.clear()
-    signal.raise_signal(number)

@@ -114,7 +114,10 @@ def import_runs(
 
     options |= {"n_samples": n_samples, "key": jax.random.key(seed)}
     module = importlib.import_module(f"hoam_plugin.adapters.{kind}")
-    module.read(paths, **options)
+    try:
+        module.read(paths, **options)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"{output}: what was drawn is kept, and the same command goes on") from interrupt
     for run, path in enumerate(paths):
         said = [f"{name} = {values[run]:g}" for name, values in parameters.items()]
         say(f"{path}: {', '.join(said) or 'no parameters'}")
