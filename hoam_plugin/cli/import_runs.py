@@ -93,6 +93,10 @@ def import_runs(
         seed: of the drawing of samples.
         overwrite: replace an existing output once the new one is complete.
     """
+    if output.exists():
+        from hoam_plugin import importing
+
+        importing.clear_finished(output)
     require_output(output, overwrite=overwrite, inputs=runs)
     paths = [str(run) for run in runs]
     for path in paths:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
+
+from hoam_plugin._internal import warned
 
 # Of a variable, or of its file.
 Attributes = Mapping[Hashable, object]
@@ -91,7 +92,7 @@ class FillValues:
                     "ds.isel(run=[0, 1])"
                 )
             if span == 0 or (found.count > 1 and gap > _SUSPICIOUS_SHARE * span):
-                warnings.warn(
+                warned.warn(
                     f"{self._sentence(value, found, declared)}; if that is so, leave such runs, times or samples out",
                     UserWarning,
                     stacklevel=4,

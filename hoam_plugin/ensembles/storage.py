@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-import warnings
 import zipfile
 from collections.abc import Hashable, Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal, cast
 import xarray as xr
 
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
+from hoam_plugin.ensembles.consolidated import consolidate
 from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.untrusted import require_all_arrays, require_no_code, require_on_disk, require_whole
 from hoam_plugin.ensembles.validation import validate
@@ -51,7 +51,8 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     if is_netcdf(path):
         require_netcdf()
     ds = validate(ds)
-    write(ds if is_netcdf(path) else ds.assign_attrs(order_attribute(map(str, ds.variables))), path)
+    ordered = ds if is_netcdf(path) else ds.assign_attrs(order_attribute(map(str, ds.variables)))
+    write(ordered, path, replace=overwrite)
     return path
 
 
@@ -60,10 +61,16 @@ def order_attribute(names: Iterable[str]) -> dict[str, str]:
     return {_ORDER: json.dumps(list(names))}
 
 
-def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write any Dataset, such as scores, as `save` does; it replaces what is there.
+def write(ds: xr.Dataset, path: str | os.PathLike[str], *, replace: bool = True) -> None:
+    """Write any Dataset, such as scores, as `save` does.
+
+    Args:
+        ds: of any dims.
+        path: a file or folder.
+        replace: what is there.
 
     Raises:
+        FileExistsError: something is there, and `replace` is false.
         ValueError: a name that no file can hold.
         ImportError: netCDF without the extra `netcdf`.
     """
@@ -74,7 +81,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
     # No file holds an index of several levels; the levels stay coordinates.
     ds = ds.reset_index([dim for dim in ds.dims if dim in ds.indexes and ds.indexes[dim].nlevels > 1])
     ds = ds.drop_encoding()  # packing or chunks of the file that it came from may not fit, or lose digits
-    with written_aside(path) as aside:
+    with written_aside(path, replace=replace) as aside:
         if is_netcdf(path):
             require_netcdf()
             ds.to_netcdf(aside, engine="netcdf4", encoding=_netcdf_checksums(ds))
@@ -88,19 +95,23 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     texts = {name: v.astype(object) for name, v in ds.variables.items() if v.dtype.kind == "U"}
     ds = ds.assign({n: v for n, v in texts.items() if n in ds.data_vars})
     ds = ds.assign_coords({n: v for n, v in texts.items() if n in ds.coords})
-    with warnings.catch_warnings():
-        # Without consolidated metadata open_zarr warns the reader, with it zarr warns the writer.
-        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        ds.to_zarr(folder, mode=mode, consolidated=True, encoding=zarr_checksums(ds))
+    ds.to_zarr(folder, mode=mode, consolidated=not has_format_3(), encoding=zarr_checksums(ds))
+    if has_format_3():
+        consolidate(folder)
+
+
+def has_format_3() -> bool:
+    """Whether what is written is of Zarr's format 3."""
+    import zarr
+
+    return zarr.config.get("default_zarr_format") == 3
 
 
 def zarr_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
     """The usual compression with a checksum, without which bits that turn over are other numbers."""
-    import zarr
     from zarr.codecs import ZstdCodec
 
-    # The older format knows no such option.
-    if zarr.config.get("default_zarr_format") != 3:
+    if not has_format_3():  # the older one knows no such option
         return {}
     return {name: {"compressors": [ZstdCodec(level=0, checksum=True)]} for name in ds.variables}
 

@@ -70,8 +70,8 @@ KINDS: dict[str, tuple[str, Save, Callable[[Path], float]]] = {
 }
 
 
-def die_before_operation(n: int) -> None:
-    """Kill this process before its n-th operation on files."""
+def die_before_operation(n: int, folder: Path | None = None) -> None:
+    """Kill this process before its n-th operation on files; of a folder, if one is given."""
     done = 0
 
     def count(*_: object) -> None:
@@ -82,7 +82,7 @@ def die_before_operation(n: int) -> None:
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if writes or event in _EVENTS:
+        if (writes or event in _EVENTS) and (folder is None or lies_in(folder, arguments[0])):
             count()
 
     synchronise = os.fsync
@@ -93,6 +93,14 @@ def die_before_operation(n: int) -> None:
 
     os.fsync = counted  # type: ignore[assignment]
     sys.addaudithook(hook)
+
+
+def lies_in(folder: Path, path: object) -> bool:
+    """Whether an audited path lies in a folder; what is relative to an open folder belongs to a removal there."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        return False
+    text = os.fsdecode(path)
+    return not os.path.isabs(text) or text.startswith(os.fspath(folder))
 
 
 def in_a_child(work: Callable[[], None]) -> int:
