@@ -5,9 +5,11 @@
 
 The first kills a training with checkpoints a hundred times, at moments drawn with the seed 0; the second a simulation
 into a store before its first, second, ... operation on files, until one comes through (with 5 in place of 1 only before
-every fifth). After each kill what lies under a final name must be whole; then the same call goes on in another
-process: its result must be that of undisturbed work, to the bit, and nothing else may lie beside it. Works are fit,
-simulate, import and tree, an import of runs of different times. Prints what happened as JSON.
+every fifth). In place of killing, `read_only` lets operations fail from there on, and `full 20` lets files grow to a
+part of their size only, at twenty places: an error of one line. After each, what lies under a final name must be whole.
+Then the same call goes on in another process: its result must be that of undisturbed work, to the bit, and nothing else
+may lie beside it. Works are fit, simulate, import and tree, an import of runs of different times. Prints what happened
+as JSON.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import dataclasses
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,7 +138,10 @@ def going_on(work: Work) -> Callable[[Path], object]:
     return go_on
 
 
-def campaign(kind: str, killed: Callable[[Work, Path], bool], most: int) -> dict[str, object]:
+Disturbed = Callable[[Work, Path], bool]
+
+
+def campaign(kind: str, killed: Disturbed, most: int) -> dict[str, object]:
     """Kill as long as `killed` says that it was, at most so often."""
     work, found = WORKS[kind], collections.Counter[str]()
     with warm.compiled_code_kept(), tempfile.TemporaryDirectory() as temporary:
@@ -178,6 +185,15 @@ def moments(kind: str, n: int, seed: int) -> dict[str, object]:
 
 def operations(kind: str, stride: int) -> dict[str, object]:
     """Kill before every `stride`-th operation on files."""
+    return {"what": "operations", **campaign(kind, _at_operations(stride, kills.die_before_operation), 1 << 20)}
+
+
+def read_only(kind: str, stride: int) -> dict[str, object]:
+    """Refuse operations on files from every `stride`-th on."""
+    return {"what": "read_only", **campaign(kind, _at_operations(stride, kills.refuse_from_operation), 1 << 20)}
+
+
+def _at_operations(stride: int, disturb: Callable[[int, Path], None]) -> Disturbed:
     n = 1 - stride
 
     def killed(work: Work, folder: Path) -> bool:
@@ -185,16 +201,42 @@ def operations(kind: str, stride: int) -> dict[str, object]:
         n += stride
 
         def run() -> None:
-            kills.die_before_operation(n, folder)
+            disturb(n, folder)
             work.run(folder / work.name)
 
         code = warm.ended(warm.begun(run))
-        assert code in (0, -signal.SIGKILL), code
+        assert code in (0, 3, -signal.SIGKILL), code
         return code != 0
 
-    return {"what": "operations", **campaign(kind, killed, 1 << 20)}
+    return killed
+
+
+def full(kind: str, places: int) -> dict[str, object]:
+    """Let files grow to a part of the size of the largest one only."""
+    place, size = 0, 0
+
+    def disturbed(work: Work, folder: Path) -> bool:
+        nonlocal place, size
+        if not size:
+            assert warm.ended(warm.begun(lambda: work.run(folder / work.name))) == 0
+            size = max(path.stat().st_size for path in (folder, *folder.rglob("*")) if path.is_file())
+            shutil.rmtree(folder)
+            folder.mkdir()
+        limit, place = place * size * 9 // (10 * places), place + 1
+
+        def run() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            warnings.simplefilter("ignore")  # of checkpoints that could not be written
+            work.run(folder / work.name)
+
+        assert warm.ended(warm.begun(run)) == 3
+        return True
+
+    return {"what": "full", **campaign(kind, disturbed, places)}
 
 
 if __name__ == "__main__":
     what, kind, *numbers = sys.argv[1:]
-    print(json.dumps({"moments": moments, "operations": operations}[what](kind, *map(int, numbers))))
+    campaigns = {"moments": moments, "operations": operations, "read_only": read_only, "full": full}
+    print(json.dumps(campaigns[what](kind, *map(int, numbers))))

@@ -1,4 +1,4 @@
-"""Processes for campaigns that do not start Python anew: forks of one that has imported everything and computed nothing.
+"""Processes for campaigns: forks of one that has imported everything and computed nothing.
 
 JAX does not survive a fork once it has computed. What is to be killed is therefore forked from a process that never
 does, and what goes on with the work of the killed is one long-lived fork, which compiles once.
@@ -28,13 +28,16 @@ _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
 def begun(work: Callable[[], object]) -> int:
-    """The number of a fork that does something, and ends with 0, or 1 after an error."""
+    """The number of a fork that does something; it ends with 0, 3 after an error of one line, or 1."""
     child = os.fork()
     if child == 0:
         # What is killed while it writes compiled code would leave it damaged.
         jax.config.update(_LEAST_SECONDS, 1e9)
         try:
             work()
+        except (OSError, RuntimeError) as error:
+            said(str(error))
+            os._exit(3 if "\n" not in str(error) else 1)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
