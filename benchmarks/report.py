@@ -50,12 +50,6 @@ def write(name: str, text: str) -> None:
     print(text)
 
 
-def section(name: str, heading: str) -> str:
-    """The section of that heading of the result `results/<name>.md`, or ""."""
-    path = RESULTS / f"{name}.md"
-    return _parts(path.read_text() if path.exists() else "", heading)[1]
-
-
 def write_section(name: str, heading: str, text: str) -> None:
     """Keep a text under its heading in `results/<name>.md`, in its place or at the end; the others stay."""
     before, _, after = _parts((RESULTS / f"{name}.md").read_text(), heading)

@@ -7,11 +7,11 @@ y holds samples with their variables flattened in order, shape (..., D); args ar
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.checks import random_key, with_details
 from hoam_plugin._types import Key
 from hoam_plugin.steppers import default_float
@@ -161,7 +161,7 @@ def _warn_if_unresolved(surrogate: Surrogate) -> None:
 
 def _warn(problem: str) -> None:
     warning = with_details(UserWarning(problem), environment={"JAX_ENABLE_X64": "1"})
-    warnings.warn(warning, stacklevel=4)
+    warned.warn(warning, stacklevel=4)
 
 
 def _require_policy(value: object) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-import warnings
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hoam_plugin._internal import warned
 from hoam_plugin._types import Numbers
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.surrogates import Surrogate
@@ -119,8 +119,7 @@ def warn_of_ignored(surrogate: Surrogate, keywords: Mapping[str, object]) -> Non
     for name, value in keywords.items():
         is_number = isinstance(value, float | np.ndarray | np.floating | jax.Array)
         if name not in _HARMLESS and is_number and jnp.issubdtype(jnp.result_type(value), jnp.floating):
-            warnings.warn(
+            warned.warn(
                 f"the keyword {name!r} is ignored: the surrogate was trained over {list(surrogate.parameters)!r}",
-                UserWarning,
                 stacklevel=4,
             )

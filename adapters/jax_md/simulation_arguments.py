@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.checks import increasing_pair
 from hoam_plugin._types import Numbers
 
@@ -133,9 +133,8 @@ def require_known(
     for name in names:
         near = () if name in takes or name in own else difflib.get_close_matches(name, takes, n=1, cutoff=0.8)
         if near:
-            warnings.warn(
+            warned.warn(
                 f"{name!r} is no argument of the simulation and goes to energy_or_force_fn; did you mean {near[0]!r}?",
-                UserWarning,
                 stacklevel=3,
             )
 

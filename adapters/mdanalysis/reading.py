@@ -9,10 +9,9 @@ import jax
 import xarray as xr
 
 from hoam_plugin._internal.checks import one_of, positive_float
-from hoam_plugin._internal.files import require_writable
 from hoam_plugin._types import Key, Numbers
 from hoam_plugin.ensembles import Ensemble
-from hoam_plugin.importing import Description, drawing_of, imported
+from hoam_plugin.importing import Description, drawing_of, imported, require_store
 
 from ..foreign_files import Paths, list_of, required
 from .trajectories import Trajectory
@@ -81,7 +80,7 @@ def read(
         raise ValueError(
             f"topology names {len(topologies)} files, and there are {len(given)} runs; give one, or one each"
         )
-    path = None if store is None else require_writable(store, overwrite=overwrite, name="store")
+    path = None if store is None else require_store(store, overwrite=overwrite)
     topologies = topologies * len(given) if len(topologies) == 1 else topologies
     trajectories = [
         Trajectory(md, run, own, select, lammps_units, clock) for run, own in zip(given, topologies, strict=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import numpy as np
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.files import as_path
 
 from ..foreign_files import naming
@@ -55,8 +55,7 @@ class Trajectory:
                 )
             # What it cannot know of a dump, it warns of.
             options = {"format": "LAMMPSDUMP", "dt": 1.0} if is_dump else {}
-            with naming(self.where, _REMEDY), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with naming(self.where, _REMEDY), warned.of_libraries_ignored():
                 files = (self.where,) if topology is None else (str(as_path(topology)), self.where)
                 if is_dump and topology is None:
                     options["topology_format"] = "LAMMPSDUMP"
@@ -93,8 +92,7 @@ class Trajectory:
         self, index: int, columns: list[int], axes: str, box: np.ndarray | None, free: Unwrapped | None
     ) -> dict[str, object]:
         where = f"{self.where}, frame {index}"
-        with naming(where, _REMEDY), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with naming(where, _REMEDY), warned.of_libraries_ignored():
             frame = self.universe.trajectory[index]
             positions = self._atoms.positions[:, columns]
             velocities = self._atoms.velocities[:, columns] if self.has_velocities else None

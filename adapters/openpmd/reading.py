@@ -9,10 +9,9 @@ from typing import Literal
 import xarray as xr
 
 from hoam_plugin._internal.checks import either, one_of
-from hoam_plugin._internal.files import require_writable
 from hoam_plugin._types import Key, Numbers
 from hoam_plugin.ensembles import Ensemble
-from hoam_plugin.importing import Description, drawing_of, imported
+from hoam_plugin.importing import Description, drawing_of, imported, require_store
 
 from ..foreign_files import Paths, list_of, required
 from .boundaries import periods_of
@@ -64,7 +63,7 @@ def read(
     api = required("openpmd_api", "openpmd")
     either("motion", motion, "velocity", "momentum", "none")
     names = [series_of(str(run)) for run in list_of(runs)]
-    path = None if store is None else require_writable(store, overwrite=overwrite, name="store")
+    path = None if store is None else require_store(store, overwrite=overwrite)
     opened = [Series(api, name) for name in names]
     # What has been closed is not opened again.
     probe = Series(api, names[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,35 @@ def require_writable(path: str | os.PathLike[str], *, overwrite: bool, name: str
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_aside(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to `path` when the block succeeds, removed when it fails.
 
     Works for files and folders; an existing `path` is replaced only after the new content is complete. Nothing is left
     beside it where a signal ends the process, as far as Python hears of it; see `hoam_plugin._internal.unfinished`.
     What one that was killed has left goes at the next call for the same path.
+
+    Args:
+        path: the final one.
+        replace: what is at `path` then; of several that write it at the same time the last one wins, else the first.
+
+    Raises:
+        FileExistsError: `replace` is false, and somebody has written `path` in the meantime.
     """
     path = as_path(path).absolute()
     leftovers.clear(path)
     aside = leftovers.name_aside(path, "partial")
     with Unfinished(path, aside) as unfinished:
         yield aside
-        unfinished.finish()
+        unfinished.finish(replace=replace)
+
+
+def remove_as_one(folder: Path, path: Path) -> None:
+    """Remove a folder beside `path`, of which no part is found under its name where the process is killed meanwhile.
+
+    Args:
+        folder: absolute.
+        path: what it belonged to, absolute; at the next start for it what is left of the folder goes.
+    """
+    gone = leftovers.name_aside(path, "gone")
+    os.rename(folder, gone)
+    shutil.rmtree(gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,9 @@ def in_threads(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         return list(map(task, items))
     pool = ThreadPoolExecutor(available_cores())
     try:
-        return list(pool.map(task, items))
+        # What holds for this thread alone, such as a selected surrogate, holds for what it has others do.
+        mine = ((contextvars.copy_context(), item) for item in items)
+        return list(pool.map(lambda pair: pair[0].run(task, pair[1]), mine))
     finally:
         pool.shutdown(cancel_futures=True)
 

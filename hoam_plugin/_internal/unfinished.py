@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import signal
@@ -22,8 +23,8 @@ from types import FrameType
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # A folder into which other threads are still writing is not empty at once.
 _ATTEMPTS, _PAUSE_SECONDS = 50, 0.02
-# Of Linux: absolute paths, and the flag of renameat2.
-_HERE, _RENAME_EXCHANGE = -100, 2
+# Of Linux: absolute paths, and the flags of renameat2.
+_HERE, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 # A dict as an ordered set: its changes are atomic, which a lock within a signal handler would not be.
 _open: dict[Unfinished, None] = {}
 
@@ -46,11 +47,17 @@ class Unfinished:
         _open.pop(self, None)
         _reset_handlers()
 
-    def finish(self) -> None:
-        """Put the complete content in its place."""
+    def finish(self, *, replace: bool = True) -> None:
+        """Put the complete content in its place.
+
+        Raises:
+            FileExistsError: something is there, and `replace` is false.
+        """
         if self._ended:
             raise InterruptedError(f"{str(self._path)!r} is not written: the process is being ended")
-        if self._path.exists() and (self._path.is_dir() or self._aside.is_dir()):
+        if not replace:
+            _rename_to_new(self._aside, self._path)
+        elif self._path.exists() and (self._path.is_dir() or self._aside.is_dir()):
             # A folder cannot be replaced in one rename, but be exchanged where system and disk know how; else the old
             # one stays beside until the new one is in place.
             if not _exchange(self._aside, self._path):
@@ -83,11 +90,29 @@ class Unfinished:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Exchange two paths in one step; False where that is not to be had."""
+    return _renamed(first, second, _RENAME_EXCHANGE) == 0
+
+
+def _rename_to_new(source: Path, path: Path) -> None:
+    """Rename in one step where the system can, unless something is there."""
+    failed = _renamed(source, path, _RENAME_NOREPLACE)
+    if failed == 0:
+        return
+    if failed == errno.EEXIST or os.path.lexists(path):
+        raise FileExistsError(
+            f"path={str(path)!r} has been written by somebody else in the meantime, and stays; choose another path or "
+            "pass overwrite=True"
+        )
+    os.rename(source, path)
+
+
+def _renamed(first: Path, second: Path, flag: int) -> int:
+    """0, or the number of the error; ENOSYS where there is no such call."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):
-        return False
-    return rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _RENAME_EXCHANGE) == 0
+        return errno.ENOSYS
+    return 0 if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), flag) == 0 else ctypes.get_errno()
 
 
 def _remove(path: Path) -> None:
@@ -120,6 +145,12 @@ def _reset_handlers() -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     """Clear away what all threads are writing, and die by the signal."""
     signal.signal(number, signal.SIG_DFL)
+    clear_all()
+    signal.raise_signal(number)
+
+
+def clear_all() -> None:
+    """Clear away what all threads are writing, before the process ends."""
     mine = list(reversed(_open))
     for unfinished in mine:
         unfinished.end()
@@ -127,4 +158,3 @@ def _end(number: int, frame: FrameType | None) -> None:
     for unfinished in mine:
         with contextlib.suppress(OSError):
             unfinished.clear()
-    signal.raise_signal(number)

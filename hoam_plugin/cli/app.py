@@ -14,7 +14,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from hoam_plugin._internal import freed_memory
+from hoam_plugin._internal import ending, freed_memory
 from hoam_plugin._internal.checks import detail_of
 from hoam_plugin._internal.logs import LOGGER, without_progress
 from hoam_plugin.cli import configuration
@@ -34,7 +34,6 @@ from hoam_plugin.compiled_code import keep_in_new_process
 
 EXIT_FAULT = 1
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 # Set to anything, it shows where in the code a fault of ours happened.
 TRACEBACK = "HOAM_TRACEBACK"
 
@@ -100,6 +99,10 @@ def _with_options_kept(command: Callable[..., object], bound: inspect.BoundArgum
     try:
         command(*bound.args, **bound.kwargs)
         complete = True
+    except KeyboardInterrupt as interrupt:
+        if str(interrupt) or _state_of(output) == before:
+            raise
+        raise KeyboardInterrupt(f"{str(output)!r} was complete, and is kept") from interrupt
     finally:
         if complete or _state_of(output) != before:
             configuration.write_used(place, command.__name__, options)
@@ -114,37 +117,46 @@ def _state_of(path: Path) -> tuple[int, int] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 after an error, 1 after a fault of ours, 130 after Ctrl-C.
+    """Run the command line and return its exit code.
+
+    It is 0, 2 after an error, 1 after a fault of ours, 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP.
 
     Args:
         arguments: the words after `hoam`; those of the process by default.
     """
-    with messages_on_stderr(_with_remedy):
+    with messages_on_stderr(_with_remedy), ending.by_signals() as ended:
         try:
             freed_memory.keep_little()
             keep_in_new_process()
             app.meta(arguments, exit_on_error=False, print_error=False)
-        except (CycloptsError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-            say_failure("error", _with_remedy(error))
-            return EXIT_ERROR
-        except MemoryError as error:
-            say_failure("error", f"out of memory: {error}; take fewer samples, times or runs")
-            return EXIT_ERROR
-        except Exception as error:
-            if TRACEBACK in os.environ or LOGGER.isEnabledFor(logging.DEBUG):
-                traceback.print_exc()
-            at = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{os.path.basename(at.filename)}, line {at.lineno}"
-            say_failure(
-                "fault",
-                f"{type(error).__name__}: {error} ({where}); this is a fault of hoam or of a stepper, which "
-                f"hoam --verbose shows in full, as {TRACEBACK}=1 hoam ... does",
-            )
-            return EXIT_FAULT
-        except KeyboardInterrupt as interrupt:
-            say_failure("interrupted", str(interrupt) or "nothing was written")
-            return EXIT_INTERRUPTED
+        except (Exception, KeyboardInterrupt) as error:
+            # What Ctrl-C raises may come out as something else, such as a failed import.
+            if ended.number is not None or isinstance(error, KeyboardInterrupt):
+                told = str(error) if isinstance(error, KeyboardInterrupt) else ""
+                say_failure("interrupted", told or "nothing was written")
+                return ended.exit_code
+            return _said_of(error)
         return 0
+
+
+def _said_of(error: Exception) -> int:
+    """Say why the command failed; the exit code."""
+    if isinstance(error, CycloptsError | ValueError | TypeError | OSError | ImportError | FloatingPointError):
+        say_failure("error", _with_remedy(error))
+        return EXIT_ERROR
+    if isinstance(error, MemoryError):
+        say_failure("error", f"out of memory: {error}; take fewer samples, times or runs")
+        return EXIT_ERROR
+    if TRACEBACK in os.environ or LOGGER.isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(at.filename)}, line {at.lineno}"
+    say_failure(
+        "fault",
+        f"{type(error).__name__}: {error} ({where}); this is a fault of hoam or of a stepper, which "
+        f"hoam --verbose shows in full, as {TRACEBACK}=1 hoam ... does",
+    )
+    return EXIT_FAULT
 
 
 def _with_remedy(problem: Exception) -> str:

@@ -205,6 +205,10 @@ def fit(
         can_go_on = isinstance(stopped, training.TrainingInterrupted) and checkpoint.exists()
         rest = "; --resume goes on from there" if can_go_on else ""
         raise type(stopped)(f"{stopped.reason}; {written}{rest}") from stopped
+    except KeyboardInterrupt as interrupt:  # before or after the training itself
+        if "resume" not in settings and not checkpoint.exists():
+            raise
+        raise KeyboardInterrupt(f"{str(checkpoint)!r} is kept, and --resume goes on") from interrupt
     model.save(output, overwrite=course.replaces)
     checkpoint.unlink(missing_ok=True)
     assert model.history is not None

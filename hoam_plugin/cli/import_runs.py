@@ -93,6 +93,10 @@ def import_runs(
         seed: of the drawing of samples.
         overwrite: replace an existing output once the new one is complete.
     """
+    if output.exists():
+        from hoam_plugin import importing
+
+        importing.clear_finished(output)
     require_output(output, overwrite=overwrite, inputs=runs)
     paths = [str(run) for run in runs]
     for path in paths:
@@ -114,7 +118,10 @@ def import_runs(
 
     options |= {"n_samples": n_samples, "key": jax.random.key(seed)}
     module = importlib.import_module(f"hoam_plugin.adapters.{kind}")
-    module.read(paths, **options)
+    try:
+        module.read(paths, **options)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"{output}: what was drawn is kept, and the same command goes on") from interrupt
     for run, path in enumerate(paths):
         said = [f"{name} = {values[run]:g}" for name, values in parameters.items()]
         say(f"{path}: {', '.join(said) or 'no parameters'}")

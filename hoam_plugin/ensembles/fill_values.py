@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from hoam_plugin._internal import warned
 from hoam_plugin.ensembles.passes import Reduced
 
 # Of a variable, or of its file.
@@ -74,9 +74,8 @@ class FillValues:
                 )
             if span == 0 or (found.number > 1 and gap > _SUSPICIOUS_SHARE * span):
                 sentence = self._sentence(value, found, declared, others)
-                warnings.warn(
+                warned.warn(
                     f"{sentence}; if that is so, leave such runs, times or samples out",
-                    UserWarning,
                     stacklevel=4,
                 )
 

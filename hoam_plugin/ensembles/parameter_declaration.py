@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
+from hoam_plugin._internal import warned
 from hoam_plugin.ensembles.names import (
     DIMS,
     LABEL,
@@ -49,7 +49,7 @@ def require_parameters_declared(
         _require_scalar_per_run(ds, str(name), coord)
     _require_plain_index(ds)
     for sentence in (*_data_variables(ds, bool(declared)), *_labels(ds), *_replicas(ds, stepper_parameters)):
-        warnings.warn(sentence, UserWarning, stacklevel=stacklevel)
+        warned.warn(sentence, stacklevel=stacklevel)
 
 
 def _require_scalar_per_run(ds: xr.Dataset, name: str, coord: xr.DataArray) -> None:

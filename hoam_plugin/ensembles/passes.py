@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import numpy as np
 from jax.experimental import multihost_utils
 
 from hoam_plugin._internal.devices import Devices
+from hoam_plugin._internal.threads import in_threads
 
 # What is kept of a run: as many arrays of every one.
 Reduced = tuple[np.ndarray, ...]
@@ -35,32 +35,29 @@ def shared_passes(devices: Devices | None) -> Iterator[None]:
         _sharing.reset(token)
 
 
-def over_runs(n_runs: int, of_run: Callable[[int], Reduced], workers: int = 1) -> list[Reduced]:
+def over_runs(n_runs: int, of_run: Callable[[int], Reduced], *, threads: bool = False) -> list[Reduced]:
     """What is kept of every run, in every process.
 
     Args:
         n_runs: their number.
         of_run: reads a run and reduces it to a few small arrays, the same number for every run.
-        workers: threads that do so.
+        threads: read on all cores.
 
     Raises:
         RuntimeError: another process could not read its runs. What it raises here passes through.
     """
     devices = _sharing.get()
     if devices is None:
-        return _read(range(n_runs), of_run, workers)
+        return _read(range(n_runs), of_run, threads)
     owners = [devices.owner(run % devices.n) for run in range(n_runs)]
     mine = [run for run in range(n_runs) if devices.has(run % devices.n)]
-    found = devices.together(lambda: dict(zip(mine, _read(mine, of_run, workers), strict=True)))
+    found = devices.together(lambda: dict(zip(mine, _read(mine, of_run, threads), strict=True)))
     told = _told_by_all([found.get(run, ()) for run in range(n_runs)])
     return [told[owner][run] for run, owner in enumerate(owners)]
 
 
-def _read(runs: Sequence[int], of_run: Callable[[int], Reduced], workers: int) -> list[Reduced]:
-    if workers == 1:
-        return [of_run(run) for run in runs]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(of_run, runs))
+def _read(runs: Sequence[int], of_run: Callable[[int], Reduced], threads: bool) -> list[Reduced]:
+    return in_threads(of_run, runs) if threads else [of_run(run) for run in runs]
 
 
 def _told_by_all(found: list[Reduced]) -> list[list[Reduced]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import textwrap
-import warnings
 import zipfile
 from collections.abc import Hashable, Iterable
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Literal, cast
 
 import xarray as xr
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.files import as_path, require_writable, written_aside
+from hoam_plugin.ensembles.consolidated import consolidate
 from hoam_plugin.ensembles.dataset_type import Ensemble
 from hoam_plugin.ensembles.pieces import large_names, write_in_pieces
 from hoam_plugin.ensembles.untrusted import require_all_arrays, require_no_code, require_on_disk, require_whole
@@ -54,7 +56,8 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     if is_netcdf(path):
         require_netcdf()
     ds = validate(ds)
-    write(ds if is_netcdf(path) else ds.assign_attrs(order_attribute(map(str, ds.variables))), path)
+    ordered = ds if is_netcdf(path) else ds.assign_attrs(order_attribute(map(str, ds.variables)))
+    write(ordered, path, replace=overwrite)
     return path
 
 
@@ -63,16 +66,22 @@ def order_attribute(names: Iterable[str]) -> dict[str, str]:
     return {_ORDER: json.dumps(list(names))}
 
 
-def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write any Dataset, such as scores, as `save` does; it replaces what is there.
+def write(ds: xr.Dataset, path: str | os.PathLike[str], *, replace: bool = True) -> None:
+    """Write any Dataset, such as scores, as `save` does.
+
+    Args:
+        ds: of any dims.
+        path: a file or folder.
+        replace: what is there.
 
     Raises:
+        FileExistsError: something is there, and `replace` is false.
         ValueError: a name, a kind of array or an attribute that no file can hold.
         ImportError: netCDF without the extra `netcdf`.
     """
     path = as_path(path)
     ds = as_written(ds, netcdf=is_netcdf(path))
-    with written_aside(path) as aside:
+    with written_aside(path, replace=replace) as aside:
         if is_netcdf(path):
             require_netcdf()
             ds.to_netcdf(aside, engine="netcdf4", encoding=_netcdf_checksums(ds))
@@ -86,35 +95,26 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     texts = {name: v.astype(object) for name, v in ds.variables.items() if v.dtype.kind == "U"}
     ds = ds.assign({n: v for n, v in texts.items() if n in ds.data_vars})
     ds = ds.assign_coords({n: v for n, v in texts.items() if n in ds.coords})
-    with warnings.catch_warnings():
-        # Without consolidated metadata open_zarr warns the reader, with it zarr warns the writer.
-        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        checksums = zarr_checksums(ds)
-        # The older format has no names of dims.
-        large = large_names(ds) if checksums else []
-        rest = ds.drop_vars(large)
-        rest.to_zarr(folder, mode=mode, consolidated=not large, encoding={n: checksums[n] for n in rest.variables})
-        if large:
-            write_in_pieces(ds[large], folder)
-            consolidate(folder)
+    large = large_names(ds) if has_format_3() else []
+    rest = ds.drop_vars(large)
+    rest.to_zarr(folder, mode=mode, consolidated=not has_format_3(), encoding=zarr_checksums(rest))
+    write_in_pieces(ds[large], folder)
+    if has_format_3():
+        consolidate(folder)
 
 
-def consolidate(folder: Path) -> None:
-    """Gather what describes the arrays of a Zarr folder in one file, from which readers take it in one go."""
+def has_format_3() -> bool:
+    """Whether what is written is of Zarr's format 3, which older readers lack, and which alone has names of dims."""
     import zarr
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(folder)
+    return zarr.config.get("default_zarr_format") == 3
 
 
 def zarr_checksums(ds: xr.Dataset) -> dict[Hashable, dict[str, object]]:
     """The usual compression with a checksum, without which bits that turn over are other numbers."""
-    import zarr
     from zarr.codecs import ZstdCodec
 
-    # The older format knows no such option.
-    if zarr.config.get("default_zarr_format") != 3:
+    if not has_format_3():  # the older one knows no such option
         return {}
     return {name: {"compressors": [ZstdCodec(level=0, checksum=True)]} for name in ds.variables}
 
@@ -201,9 +201,9 @@ def _opened(path: Path) -> xr.Dataset:
         require_whole(path)
         return xr.open_dataset(path, engine="netcdf4", decode_times=False)
     require_no_code(path)
-    with warnings.catch_warnings():
-        # Times of half precision stay so; pandas indexes them in double.
-        warnings.filterwarnings("ignore", "`pandas.Index` does not support the `float16` dtype", FutureWarning)
+    # Times of half precision stay so; pandas indexes them in double, with a warning.
+    half = any('"float16"' in file.read_text() for file in path.glob("*/zarr.json"))
+    with warned.of_libraries_ignored() if half else contextlib.nullcontext():
         ds = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False, decode_times=False)
         require_all_arrays(ds, path)
         return _as_written(ds)

@@ -1,25 +1,47 @@
 """What an import has drawn so far, on disk, so that one that was killed goes on: a file per run and snapshot.
 
 Beside the store `truth.zarr`, the folder `truth.zarr.import` holds them, each written aside and renamed, and what was
-asked for. It is removed once the store is complete.
+asked for. It is removed once the store is complete. One process or thread imports into a store at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
+from hoam_plugin import ensembles
+from hoam_plugin._internal import work_folders
+from hoam_plugin._internal.files import remove_as_one
 from hoam_plugin.importing.drawing import Population
 
 _REQUEST = "request.json"
+# The attribute of an ensemble that says what was asked for.
+IMPORT = "import"
+
+
+def clear_finished(store: Path) -> None:
+    """Remove the records of an import that was killed after its store was complete."""
+    asked = _folder_of(store) / _REQUEST
+    if not store.exists() or not asked.is_file():
+        return
+    with contextlib.suppress(OSError, ValueError):
+        found = ensembles.load_runs(store, lazy=True)
+        with found if isinstance(found, xr.Dataset) else next(iter(found.children.values())) as first:
+            if json.loads(first.attrs.get(IMPORT, "{}")) == json.loads(asked.read_text()):
+                remove_as_one(asked.parent, store.absolute())
+
+
+def _folder_of(store: Path) -> Path:
+    return store.absolute().with_name(f"{store.name}.import")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +70,16 @@ class Record:
 
 
 class Shelf:
-    """Keeps the records of an import in memory, or on disk."""
+    """Keeps the records of an import in memory, or on disk; a context."""
 
     def __init__(self) -> None:
         self._records: dict[tuple[int, int], Record] = {}
+
+    def __enter__(self) -> Shelf:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def get(self, run: int, index: int) -> Record | None:
         """The record, if there is one."""
@@ -74,26 +102,39 @@ class DiskShelf(Shelf):
         request: what a later call must have in common with this one to go on with it.
 
     Raises:
-        ValueError: what is there was asked for otherwise.
+        ValueError: what is there was asked for otherwise; as the context is entered.
+        FileExistsError: another process or thread imports into the same store; as the context is entered.
     """
 
     def __init__(self, store: Path, request: Mapping[str, object]) -> None:
         super().__init__()
-        self._folder = store.absolute().with_name(f"{store.name}.import")
+        self._store, self._folder = store.absolute(), _folder_of(store)
+        self._request = json.dumps(request, indent=1, sort_keys=True)
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> DiskShelf:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(work_folders.held(self._folder, self._store))
+            self._require_same_request()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def _require_same_request(self) -> None:
         asked = self._folder / _REQUEST
-        text = json.dumps(request, indent=1, sort_keys=True)
         if asked.is_file():
             kept = json.loads(asked.read_text())
-            for name, value in json.loads(text).items():
+            for name, value in json.loads(self._request).items():
                 if kept.get(name) != value:
                     raise ValueError(
-                        f"store={str(store)!r} was begun with another {name}: {kept.get(name)!r}, not {value!r}; go on "
-                        f"with what it was begun with, or remove {str(self._folder)!r} to begin anew"
+                        f"store={str(self._store)!r} was begun with another {name}: {kept.get(name)!r}, not {value!r}; "
+                        f"go on with what it was begun with, or remove {str(self._folder)!r} to begin anew"
                     )
             return
-        self._folder.mkdir(exist_ok=True)
         aside = asked.with_suffix(".partial")
-        aside.write_text(text)
+        aside.write_text(self._request)
         os.replace(aside, asked)
 
     def get(self, run: int, index: int) -> Record | None:
@@ -132,7 +173,7 @@ class DiskShelf(Shelf):
 
     def clear(self) -> None:
         """See `Shelf`."""
-        shutil.rmtree(self._folder)
+        remove_as_one(self._folder, self._store)
 
     def _path(self, run: int, index: int) -> Path:
         return self._folder / f"run_{run}" / f"{index}.npz"

@@ -15,14 +15,14 @@ import xarray as xr
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.checks import positive_int, random_key
-from hoam_plugin._internal.files import require_writable, written_aside
+from hoam_plugin._internal.files import as_path, require_writable, written_aside
 from hoam_plugin._internal.logs import say
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key, Numbers
 from hoam_plugin.ensembles import SAMPLING, Ensemble
 from hoam_plugin.importing.collecting import Drawing, Run, collect
 from hoam_plugin.importing.described import Description
-from hoam_plugin.importing.shelf import DiskShelf, Record, Shelf
+from hoam_plugin.importing.shelf import IMPORT, DiskShelf, Record, Shelf, clear_finished
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.simulation import MemorySink, StoreOptions, ZarrSink
 from hoam_plugin.steppers import Variable, default_float
@@ -95,11 +95,23 @@ def from_snapshots(
         ({'run': 2, 'time': 3, 'sample': 256}, 'snapshots')
     """
     described = Description(parameters, period, velocity_of, units)
-    path = None if store is None else require_writable(store, overwrite=overwrite, name="store")
+    path = None if store is None else require_store(store, overwrite=overwrite)
     runs = _runs(snapshots)
     described.columns(len(runs))
     drawing = drawing_of(n_samples, key)
     return imported(runs, drawing, described, path, overwrite=overwrite, progress=progress)
+
+
+def require_store(store: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """Check, before any long work, that a store can be written.
+
+    Raises:
+        FileExistsError: it exists and `overwrite` is false.
+        OSError: its folder does not exist or cannot be written.
+        TypeError: it is no path.
+    """
+    clear_finished(as_path(store, "store"))
+    return require_writable(store, overwrite=overwrite, name="store")
 
 
 def drawing_of(n_samples: int, key: Key) -> Drawing:
@@ -138,18 +150,18 @@ def imported(
         **described.summary(len(runs)),
         **(source or {}),
     }
-    shelf = Shelf() if store is None else DiskShelf(store, about)
-    with progress_bar("import", n_snapshots or len(runs), show=progress) as advance:
-        lengths = collect(runs, drawing, shelf, advance if n_snapshots else lambda: None)
-    records = _Records(shelf, lengths)
-    if progress:
-        say(records.summary(drawing.n_samples))
-    attributes = {"import": json.dumps(about), SAMPLING: records.sampling}
-    if records.have_common_times:
-        result: Ensemble | xr.DataTree = _as_dataset(records, described, attributes, store, overwrite=overwrite)
-    else:
-        result = _as_tree(records, described, attributes, store, progress=progress)
-    shelf.clear()
+    with Shelf() if store is None else DiskShelf(store, about) as shelf:
+        with progress_bar("import", n_snapshots or len(runs), show=progress) as advance:
+            lengths = collect(runs, drawing, shelf, advance if n_snapshots else lambda: None)
+        records = _Records(shelf, lengths)
+        if progress:
+            say(records.summary(drawing.n_samples))
+        attributes = {IMPORT: json.dumps(about), SAMPLING: records.sampling}
+        if records.have_common_times:
+            result: Ensemble | xr.DataTree = _as_dataset(records, described, attributes, store, overwrite=overwrite)
+        else:
+            result = _as_tree(records, described, attributes, store, overwrite=overwrite, progress=progress)
+        shelf.clear()
     return result
 
 
@@ -253,7 +265,13 @@ def _as_dataset(
 
 
 def _as_tree(
-    records: _Records, described: Description, attributes: Mapping[str, object], store: Path | None, *, progress: bool
+    records: _Records,
+    described: Description,
+    attributes: Mapping[str, object],
+    store: Path | None,
+    *,
+    overwrite: bool,
+    progress: bool,
 ) -> xr.DataTree:
     n_runs = len(records.lengths)
     if progress:
@@ -264,6 +282,6 @@ def _as_tree(
         nodes[f"run_{run}"] = _as_dataset(records.of_run(run), own, attributes, None)
     tree = ensembles.tree(nodes)
     if store is not None:
-        with written_aside(store) as aside:
+        with written_aside(store, replace=overwrite) as aside:
             ensembles.write_tree(tree, aside)
     return tree

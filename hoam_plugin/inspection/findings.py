@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import xarray as xr
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin.ensembles import Checkup
 from hoam_plugin.inspection import forces, motion, parameters, samples, times
 from hoam_plugin.inspection.summary import identity
@@ -17,13 +16,12 @@ def look_at(ensemble: xr.Dataset) -> Checkup:
 
     Of large ensembles, samples are looked at in pieces, and a part of them only where all of them would say no more.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warned.kept_back() as said:
         try:
             ds = ensembles.validate(ensemble)
         except (TypeError, ValueError) as error:
             return Checkup(_outline(ensemble), error=str(error))
-    suspicions = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    suspicions = list(said)
     described, odd_samples = samples.look_at(ds)
     declared, odd_parameters = parameters.look_at(ds)
     kind, why = identity(ds)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin.numerics import tolerances
 
 # Correlations above which two parameters cannot be told apart.
@@ -46,13 +46,12 @@ def _not_taken(ds: xr.Dataset) -> list[tuple[str, str]]:
 
 def _declared(ds: xr.Dataset) -> list[str]:
     """What `fit` would say of undeclared parameters, or refuse."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warned.kept_back() as said:
         try:
             ensembles.require_parameters_declared(ds)
         except ValueError as error:
             return [str(error)]
-    return [str(w.message) for w in caught]
+    return said
 
 
 def _degenerate(columns: dict[str, np.ndarray]) -> list[str]:

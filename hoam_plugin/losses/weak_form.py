@@ -23,7 +23,6 @@ from jaxtyping import Array, Float, Int
 from scipy.linalg import solve_triangular
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin.dynamics import Dynamics, conditions_of
 from hoam_plugin.numerics.differentiation import differentiation_matrix
 
@@ -118,7 +117,7 @@ def moment_targets(waves: Waves, ds: xr.Dataset, dynamics: Dynamics) -> MomentTa
     def of_run(run: int) -> _RunMoments:
         return _run_moments(waves, ds, dynamics, run, groups)
 
-    for run, found in enumerate(ensembles.over_runs(n_runs, of_run, available_cores())):
+    for run, found in enumerate(ensembles.over_runs(n_runs, of_run, threads=True)):
         moments = _RunMoments(*found)
         change = _applied(derivative, moments.means)
         rates[run] = change - moments.diffusion

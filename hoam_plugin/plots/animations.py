@@ -107,7 +107,7 @@ def animation(
 
     # Frames of the panels are drawn over what moves within them.
     moving = [*meshes, *(spine for panel in panels for spine in panel.spines.values()), heading]
-    with written_aside(path) as aside:
+    with written_aside(path, replace=overwrite) as aside:
         if path.suffix == ".mp4":
             _write_mp4(figure, draw, frames, aside, frames_per_second)
         else:

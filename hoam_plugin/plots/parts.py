@@ -89,7 +89,7 @@ def save_figure(
         'energy.png'
     """
     path = require_writable(require_suffix(path, (".png", ".pdf", ".svg", ".jpg")), overwrite=overwrite)
-    with written_aside(path) as aside:
+    with written_aside(path, replace=overwrite) as aside:
         figure.savefig(aside, format=path.suffix[1:], dpi=dots_per_inch)
     return path
 

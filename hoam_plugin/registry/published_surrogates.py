@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from typing import cast
 
+from hoam_plugin._internal import warned
 from hoam_plugin.steppers import published
 from hoam_plugin.surrogates import Surrogate, load
 
@@ -29,10 +29,10 @@ def surrogates(name: str) -> tuple[tuple[Surrogate, str], ...]:
             content = published.content(point)
             models = _models(point, content)
         except Exception as error:  # a broken package must not hide the others
-            warnings.warn(f"{point.origin} publishes {name!r}, which cannot be loaded: {error}", stacklevel=2)
+            warned.warn(f"{point.origin} publishes {name!r}, which cannot be loaded: {error}", stacklevel=2)
             continue
         if content.simulator is not None and has_own:
-            warnings.warn(
+            warned.warn(
                 f"{point.origin} publishes a simulator as {name!r}, the name of one of hoam-plugin's, which stays in "
                 "its place; publish it under a name of its own",
                 stacklevel=2,

@@ -46,7 +46,7 @@ def report(
         raise ValueError(f"{named}= stands beside scores of a truth, and truth=None; pass truth= as well")
     key = jax.random.key(0) if key is None else random_key(key)
     text = page(material_of(model, given, key))
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+    with written_aside(path, replace=overwrite) as aside, aside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

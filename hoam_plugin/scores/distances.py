@@ -12,7 +12,6 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.hardware import available_cores
+from hoam_plugin._internal.threads import in_threads
 from hoam_plugin.numerics.periodic import wrapped_closed_on_host
 from hoam_plugin.numerics.tolerances import is_constant
 from hoam_plugin.steppers import Variable
@@ -185,8 +184,7 @@ def _by_direction(of_row: Callable[..., T], *arrays: Float[np.ndarray, "directio
     """What is done with every row, by several threads where rows are long: NumPy then leaves the others the way."""
     if arrays[0].size < _LEAST_SHARED:
         return [of_row(*rows) for rows in zip(*arrays, strict=True)]
-    with ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(of_row, *arrays))
+    return in_threads(lambda rows: of_row(*rows), zip(*arrays, strict=True))
 
 
 @functools.lru_cache(maxsize=8)

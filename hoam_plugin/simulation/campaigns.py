@@ -1,17 +1,19 @@
 """Runs that go on where they were stopped: what was asked for, which are complete, and where they lie until all are.
 
 Beside the store `truth.zarr`, the folder `truth.zarr.unfinished` holds the arrays, an empty file per complete run, and
-what the runs have in common. It takes the store's place by a rename, so that a store is never found half-written.
+what the runs have in common. It takes the store's place by a rename, so that a store is never found half-written. One
+process or thread works in it at a time (and those that it sends runs to).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -19,6 +21,8 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import work_folders
+from hoam_plugin._internal.files import remove_as_one
 from hoam_plugin._types import ArrayLike, Key, PyTree, State
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.simulation.advancing import Runs
@@ -43,9 +47,30 @@ class Campaign:
         """Whether there is one."""
         return (self.folder / _REQUEST).is_file()
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, which within the block belongs to the caller alone.
+
+        Raises:
+            FileExistsError: it is somebody else's, or the store has just been finished.
+        """
+        with work_folders.held(self.folder, self._store):
+            yield
+
+    def clear_finished(self) -> None:
+        """Remove the folder of a process that was killed after it had put the store in its place."""
+        if self._store.exists() and self.folder.is_dir() and not self.arrays.exists():
+            remove_as_one(self.folder, self._store)
+
+    def remove(self) -> None:
+        """Remove the folder, with what it holds."""
+        remove_as_one(self.folder, self._store)
+
     def begin(self, request: Request, arrays: Path | None = None) -> None:
-        """Make the folder, with arrays that lie elsewhere or with none."""
-        (self.folder / _COMPLETE).mkdir(parents=True, exist_ok=True)
+        """Say what the folder, which is held, is for, with arrays that lie elsewhere or with none."""
+        for left in work_folders.other_entries(self.folder):  # of a process that was killed as it began
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        (self.folder / _COMPLETE).mkdir()
         if arrays is not None:
             os.rename(arrays, self.arrays)
         # Last and as one, since a folder without it is none.
@@ -77,7 +102,7 @@ class Campaign:
         for left in self.arrays.rglob("*.partial"):  # of processes that were killed as they wrote a file
             left.unlink()
         os.rename(self.arrays, self._store)
-        shutil.rmtree(self.folder)
+        self.remove()
 
 
 def request_of(runs: Runs, key: Key, initial: State | xr.Dataset | None) -> Request:

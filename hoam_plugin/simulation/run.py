@@ -21,7 +21,7 @@ from hoam_plugin.ensembles import Ensemble
 from hoam_plugin.quadrature import Rule
 from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
-from hoam_plugin.simulation.campaigns import request_of, require_same_store
+from hoam_plugin.simulation.campaigns import Campaign, request_of, require_same_store
 from hoam_plugin.simulation.committees import by_member
 from hoam_plugin.simulation.farming import Client, farm, n_at_once
 from hoam_plugin.simulation.pilots import Clock, clock_of_pilot
@@ -182,6 +182,7 @@ def simulate(
         sink: MemorySink | ZarrSink = MemorySink(*described)
     elif resume and as_path(store, "store").exists():
         require_same_store(as_path(store, "store"), frame, n_samples)
+        Campaign(as_path(store, "store")).clear_finished()
         return ensembles.load(store, lazy=True)
     else:
         together = spread is not None or workers.have_accelerator()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key, Parameters, PyTree, State
 from hoam_plugin.simulation.advancing import Interval, Lane, Leg, Put, Record, Runs, over_interval
@@ -275,7 +275,7 @@ def _side_by_side_or_alone(runs: Runs, lane: Lane, n_runs: int, spread: Spread |
         jax.make_jaxpr(lambda leaves: _side_by_side(*arguments(leaves), rates=runs.rates))(shapes(n_runs))
     except Exception as error:  # whatever a stepper's operations raise that cannot be batched
         reason = str(error).strip().partition("\n")[0]
-        warnings.warn(
+        warned.warn(
             f"simulate: the runs of {type(runs.stepper).__name__} advance one after the other, since jax.vmap over "
             f"them failed with {type(error).__name__}: {reason}",
             stacklevel=4,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -150,12 +149,12 @@ class ZarrSink:
                 f"store={str(path)!r} names a netCDF file, but streaming writes a Zarr folder; name it .zarr, or save "
                 "the result by ensemble.save"
             )
-        self._frame, self._request, self._keeps = frame, request, options.campaign
+        self._frame, self._request, self._options = frame, request, options
         self._campaign = Campaign(self.path)
+        self._campaign.clear_finished()
         described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
         described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
         self.plan = Plan(described, frame.sizes["run"], frame.sizes["time"], options.n_at_once)
-        self._stack = contextlib.ExitStack()
         self._complete: set[int] = set()
         if self._campaign.exists():
             if not options.resume:
@@ -164,16 +163,22 @@ class ZarrSink:
                     f"remove {str(self._campaign.folder)!r}"
                 )
             self._campaign.require_same(request or {})
-            self._complete = self._campaign.complete()
 
     def __enter__(self) -> ZarrSink:
-        if self._keeps:
-            self.arrays = self._campaign.arrays
-            if not self._campaign.exists():
-                self._campaign.begin(self._request or {})
-        else:
-            self.arrays = self._stack.enter_context(written_aside(self.path))
-        self._regions = Regions(self.arrays, self.plan)
+        with contextlib.ExitStack() as stack:
+            if self._options.campaign:
+                self.arrays = self._campaign.arrays
+                stack.enter_context(self._campaign.held())
+                require_writable(self.path, overwrite=False, name="store")  # somebody else may have finished it
+                if self._campaign.exists():
+                    self._campaign.require_same(self._request or {})
+                    self._complete = self._campaign.complete()
+                else:
+                    self._campaign.begin(self._request or {})
+            else:
+                self.arrays = stack.enter_context(written_aside(self.path, replace=self._options.overwrite))
+            self._regions = Regions(self.arrays, self.plan)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -193,7 +198,7 @@ class ZarrSink:
 
     def add_complete(self, run: int) -> None:
         """All records of a run are on disk, of this process or of another."""
-        if self._keeps:
+        if self._options.campaign:
             self._campaign.mark_complete(run)
         self._complete.add(run)
 
@@ -202,20 +207,21 @@ class ZarrSink:
         if self._request is None:
             return None
         if not self._complete:
-            if self._keeps:
-                shutil.rmtree(self._campaign.folder)
+            if self._options.campaign:
+                self._campaign.remove()
             return None
-        if not self._keeps:
-            self._campaign.begin(self._request, self.arrays)
-            for run in self._complete:
-                self._campaign.mark_complete(run)
+        if not self._options.campaign:
+            with self._campaign.held():
+                self._campaign.begin(self._request, self.arrays)
+                for run in self._complete:
+                    self._campaign.mark_complete(run)
         return str(self._campaign.folder)
 
     def finish(self) -> None:
         """See `Sink`."""
         order = ensembles.order_attribute([*self.plan.described, *map(str, self._frame.variables)])
         ensembles.write_zarr(self._frame.assign_attrs(order), self.arrays, mode="a")
-        if self._keeps:
+        if self._options.campaign:
             self._campaign.finish()
 
     def result(self) -> xr.Dataset:

@@ -8,13 +8,13 @@ than rounding can leave is no remainder of this time: somebody has set the time 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.checks import with_details
 from hoam_plugin._types import ArrayLike, DTypeLike, Scalar, Timed, TimedT
 
@@ -156,7 +156,7 @@ def warn_if_unresolved(state: Timed, dt: Scalar) -> None:
         f"little for dt={float(dt):g}; count time from the start of the run, or call "
         "jax.config.update('jax_enable_x64', True) at start-up"
     )
-    warnings.warn(with_details(unresolved, environment={"JAX_ENABLE_X64": "1"}), stacklevel=4)
+    warned.warn(with_details(unresolved, environment={"JAX_ENABLE_X64": "1"}), stacklevel=4)
 
 
 # The share of a step that rounding the time may cost.

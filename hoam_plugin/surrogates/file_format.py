@@ -52,11 +52,11 @@ def save(path: str | os.PathLike[str], contents: Contents, *, overwrite: bool = 
     """Write a file, aside first and then renamed.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError: `path` exists and `overwrite` is false; also where another process has just written it.
         OSError: it cannot be written.
     """
     path = require_writable(path, overwrite=overwrite)
-    with written_aside(path) as aside:
+    with written_aside(path, replace=overwrite) as aside:
         write(aside, contents)
     return path
 

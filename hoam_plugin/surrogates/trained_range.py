@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar, get_args
 
@@ -12,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Scalar
 from hoam_plugin.numerics import tolerances
@@ -108,7 +108,7 @@ def react(policy: Policy, problem: str | None, *, stacklevel: int = 3) -> None:
         raise ValueError(
             f"{problem}; train over a wider range, or set on_extrapolation to 'warn', 'ignore' or 'fallback'"
         )
-    warnings.warn(problem, UserWarning, stacklevel=stacklevel)
+    warned.warn(problem, stacklevel=stacklevel)
 
 
 def _inside(values: ValuesT, low: float, high: float) -> ValuesT:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import xarray as xr
 from jax.experimental import multihost_utils
 from jaxtyping import Array
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.files import written_aside
 from hoam_plugin._types import PyTree
 from hoam_plugin.surrogates import Surrogate, contents, file_format
@@ -88,14 +88,28 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
     with written_aside(path) as aside:
         file_format.write(aside, file_format.Contents(metadata, arrays, held.history))
         if path.exists() and not first:
-            os.replace(path, previous(path))
+            _keep_as_previous(path)
     if first:
         previous(path).unlink(missing_ok=True)
+
+
+def _keep_as_previous(path: Path) -> None:
+    """A second name for the checkpoint, which is there at every moment; where a disk has none, it is moved."""
+    previous(path).unlink(missing_ok=True)
+    try:
+        os.link(path, previous(path))
+    except OSError:
+        os.replace(path, previous(path))
 
 
 def finish(path: Path, model: Surrogate) -> None:
     """Put the final surrogate in the checkpoint's place and clear the one before away."""
     model.save(path, overwrite=True)
+    clear_previous(path)
+
+
+def clear_previous(path: Path) -> None:
+    """What lies at `path` is final."""
     previous(path).unlink(missing_ok=True)
 
 
@@ -122,7 +136,7 @@ def read(path: Path, configuration: str, data: str) -> TrainingState | Path:
         except ValueError as error:
             if i == len(candidates) - 1:
                 raise
-            warnings.warn(f"{error}; resuming from the checkpoint before it", stacklevel=2)
+            warned.warn(f"{error}; resuming from the checkpoint before it", stacklevel=2)
             continue
         with file_format.damage_named(candidate, own_words=True):
             return _state_of(candidate, held, configuration, data)

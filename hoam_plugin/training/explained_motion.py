@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin.losses import VelocityMatching, has_rates
 from hoam_plugin.potentials import ParticlePotential
 from hoam_plugin.steppers import default_float, row_of
@@ -63,13 +62,12 @@ def warn_of_unexplained(model: Surrogate, ds: xr.Dataset, iterations: int) -> No
         return
     share, recorded, learned = explained_share(model, ds)
     if share < _ALMOST_NOTHING:
-        warnings.warn(
+        warned.warn(
             f"the learned drift explains {max(share, 0):.1%} of the recorded drift (root mean square {learned:.2g} of "
             f"{recorded:.2g}, normalised): what moves a sample hardly depends on its own variables, time and "
             "parameters, as with forces between particles, which a one-body surrogate cannot have; make a "
             'configuration of all particles the sample (view="configuration" of jax-md), or add the variables that the '
             "force depends on",
-            UserWarning,
             stacklevel=3,
         )
 
@@ -88,9 +86,8 @@ def warn_of_unexplained_forces(model: Surrogate, ds: xr.Dataset) -> None:
         cure += ", or more shells, neighbours=hoam.Neighbours(n_shells, ...)"
     elif potential.functions.n_species == 1:
         cure += "; forces that depend on the neighbours of both particles too want neighbours=hoam.Neighbours()"
-    warnings.warn(
+    warned.warn(
         f"the learned forces leave {left:.0%} of the recorded ones over (root mean square): {cure}",
-        UserWarning,
         stacklevel=3,
     )
 

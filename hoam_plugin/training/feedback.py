@@ -14,7 +14,6 @@ any number of coordinates.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._internal.threads import in_threads
 from hoam_plugin._types import Key
@@ -148,7 +148,7 @@ def _with_note(model: Surrogate, said: str, astray: str) -> Surrogate:
     # Of a training that ran away, or had too few saved times, that is said already.
     if astray and provenance.history.attrs.get("converged") not in ("unstable", "limited by the saved times"):
         attributes |= {"converged": "unstable", "verdict": astray}
-        warnings.warn(
+        warned.warn(
             f"the surrogate is of no use: {astray}; more saved times (or clock='population', which puts them where the "
             "population moves fast), more samples or a longer training would help",
             stacklevel=4,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import xarray as xr
 from jax.sharding import Mesh
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.checks import random_key
 from hoam_plugin._internal.devices import Devices
 from hoam_plugin._internal.files import as_path, require_writable
@@ -212,14 +212,14 @@ def fit(
             try:
                 return _trained(choose(may_solve=False), key, path, None, devices, progress=progress)
             except TrainingDivergedError as diverged:
-                warnings.warn(
+                warned.warn(
                     f"the potential was solved for, but {found.doubt}; training one instead failed: {diverged.reason}",
                     stacklevel=2,
                 )
         elif found.doubt:
-            warnings.warn(f"{found.doubt}; use potential=CoLoRA(...), or more runs or samples", stacklevel=2)
+            warned.warn(f"{found.doubt}; use potential=CoLoRA(...), or more runs or samples", stacklevel=2)
         elif found.limit:
-            warnings.warn(
+            warned.warn(
                 f"training is limited by the saved times: {found.limit}; more saved times would help", stacklevel=2
             )
         if path is not None and first:
@@ -250,9 +250,8 @@ def _held_out_of(training: object) -> int | None:
 
 def _by_moments_alone(resolved: Callable[..., Choices], ds: xr.Dataset, key: Key) -> Surrogate | None:
     def around_moments(runs: xr.Dataset, loss: AbstractLoss) -> Choices:
-        with warnings.catch_warnings():
-            # What there is to warn of has been said.
-            warnings.simplefilter("ignore")
+        # What there is to warn of has been said.
+        with warned.kept_back():
             return resolved(runs, loss=loss, potential=moments_alone.smallest(), base="moments")
 
     return moments_alone.found(around_moments, ds, key)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin.dynamics import Kind, structure_of
 from hoam_plugin.ensembles import Checkup
 from hoam_plugin.inspection import look_at
@@ -53,8 +53,7 @@ def _plan(ds: xr.Dataset) -> list[str]:
 
 def _of_structure(ds: xr.Dataset, kind: Kind) -> str:
     who = "without a word" if kind == "gradient" else f"with structure={kind!r}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warned.kept_back():
         try:
             choices = resolve(
                 ds,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 import xarray as xr
 
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key
@@ -136,6 +136,8 @@ class TrainingRun:
             finished = load(self._finished, replaces=replaced)
             if self._path is not None and self._path != self._finished:
                 checkpoints.finish(self._path, finished)
+            elif self._path is not None:
+                checkpoints.clear_previous(self._path)
             return finished
         self._start = self._judge.values(self._first_weights)
         with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
@@ -161,7 +163,7 @@ class TrainingRun:
             checkpoints.finish(self._path, model)
         if ended.advice and model.history is not None and model.history.attrs["converged"] == ended.outcome:
             # What completes a model may have found worse, and said so.
-            warnings.warn(f"training is {ended.outcome}: {ended.sentence}; {ended.advice}", stacklevel=3)
+            warned.warn(f"training is {ended.outcome}: {ended.sentence}; {ended.advice}", stacklevel=3)
         return model
 
     def _interrupted(self) -> TrainingInterrupted:
@@ -269,7 +271,7 @@ class TrainingRun:
             self._write_checkpoint(self._path)
         except OSError as error:
             # The one before is still there; training is worth more than this one.
-            warnings.warn(f"checkpoint {str(self._path)!r} could not be written: {error}; going on", stacklevel=2)
+            warned.warn(f"checkpoint {str(self._path)!r} could not be written: {error}; going on", stacklevel=2)
         self._last_checkpoint = time.monotonic()
 
     def _write_checkpoint(self, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import jax
 import numpy as np
@@ -11,6 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin._types import Key
 from hoam_plugin.simulation import simulate
 from hoam_plugin.surrogates import Surrogate
@@ -27,9 +27,8 @@ _TOLERANCE = 1.2
 
 def allows_default(model: Surrogate, ds: xr.Dataset, key: Key) -> bool:
     """Whether the default steps are short enough for the noise of a surrogate."""
-    with warnings.catch_warnings():
-        # Nobody has asked for this noise.
-        warnings.simplefilter("ignore")
+    # Nobody has asked for this noise.
+    with warned.kept_back():
         return resolved(model, ds, key, most_doublings=1).dt == model.dt
 
 
@@ -84,7 +83,7 @@ def resolved(model: Surrogate, ds: xr.Dataset, key: Key, *, most_doublings: int 
             return _with_steps(model, doublings)
         coarse = fine
     finest = _with_steps(model, most_doublings)
-    warnings.warn(
+    warned.warn(
         f"epsilon={learned.epsilon:g} makes the surrogate so stiff that its populations still change with the size of "
         f"its steps at dt={finest.dt:g}; a smaller epsilon would help",
         stacklevel=3,

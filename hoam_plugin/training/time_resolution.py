@@ -9,13 +9,13 @@ fast as phis with a large remainder is learned from this error, and the loss fal
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Complex, Float
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin.dynamics import Dynamics
 from hoam_plugin.potentials import VectorField
 
@@ -94,7 +94,7 @@ def resolved(
     )
     what = "to have no part along it" if field.conservative else "not to depend on where they are there"
     so = f"the force is taken {what} (a given time_harmonics prevents it); if it does, " if slow.any() else ""
-    warnings.warn(
+    warned.warn(
         f"{said}{so}simulate on a rule with twice as many nodes, or use a VectorField with fewer harmonics, or "
         "VelocityMatching",
         stacklevel=4,

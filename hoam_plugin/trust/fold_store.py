@@ -37,9 +37,9 @@ class FoldStore:
         self._folder = as_path(path, "store")
         told = self._folder / _REQUEST
         text = json.dumps(request, sort_keys=True)
-        if not self._folder.exists():
-            self._folder.mkdir()
-        elif not told.exists() and any(self._folder.iterdir()):
+        self._folder.mkdir(exist_ok=True)
+        # Others may be writing what was asked for at this moment.
+        if not told.exists() and any(not other.name.startswith(".") for other in self._folder.iterdir()):
             raise FileExistsError(f"store={str(path)!r} exists and holds no cross-validation; choose another path")
         if told.exists() and told.read_text() != text:
             before = json.loads(told.read_text())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
+
+from hoam_plugin._internal import warned
 
 from .splitting import STABILITY_LIMITS
 
@@ -69,4 +69,4 @@ def check_resolution(
             f"wavelength {wavelength:.3g} in a step; take dt of at most {wavelength / 4 / speed:.3g}"
         )
     for problem in problems:
-        warnings.warn(problem, stacklevel=stacklevel)
+        warned.warn(problem, stacklevel=stacklevel)

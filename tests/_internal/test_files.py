@@ -1,6 +1,8 @@
 """Writing aside and renaming: what was there stays until the new content is complete, and nothing is left behind."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hoam_plugin._internal import unfinished
-from hoam_plugin._internal.files import as_path, require_writable, written_aside
+from hoam_plugin._internal.files import as_path, remove_as_one, require_writable, written_aside
 
 
 def put(path: Path, kind: str, text: str) -> None:
@@ -35,6 +37,38 @@ def test_new_content_replaces_old_content_of_either_kind(tmp_path, old, new):
             assert content(target) == "old"
     assert content(target) == "new"
     assert os.listdir(tmp_path) == ["result"]
+
+
+@pytest.mark.parametrize("with_system_call", [True, False])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_of_two_that_write_a_new_path_the_first_wins_and_the_second_says_so(
+    tmp_path, kind, with_system_call, monkeypatch
+):
+    if not with_system_call:
+        monkeypatch.setattr(unfinished, "_renamed", lambda *_: errno.ENOSYS)
+    target = tmp_path / "result"
+
+    def both() -> None:
+        with written_aside(target, replace=False) as second:
+            put(second, kind, "second")
+            with written_aside(target, replace=False) as first:
+                put(first, kind, "first")
+
+    with pytest.raises(FileExistsError, match=r"path='.*result' has been written by somebody else in the meantime"):
+        both()
+    assert content(target) == "first"
+    assert os.listdir(tmp_path) == ["result"]
+
+
+def test_a_folder_is_removed_as_one(tmp_path, monkeypatch):
+    target, folder = tmp_path / "truth.zarr", tmp_path / "truth.zarr.import"
+    put(folder, "folder", "records")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda _: None)  # killed before it has removed anything
+        remove_as_one(folder, target)
+    assert not folder.exists()
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".truth.zarr.")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

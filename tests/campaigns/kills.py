@@ -5,12 +5,14 @@
 saves an ensemble over an older one again and again, and kills the process before its first, second, ... operation on
 files (opening to write, renaming, removing, making a folder, fsync), until one comes through. After each the path must
 hold the old content or the new one, whole, and after the next save nothing else may lie beside it. `full` lets writing
-fail from a byte on, for a hundred places, in place of killing. Prints what happened as JSON.
+fail from a byte on, for a hundred places, in place of killing, and `read_only` lets every operation fail from the n-th
+on. Prints what happened as JSON.
 """
 
 from __future__ import annotations
 
 import collections
+import errno
 import json
 import os
 import resource
@@ -70,19 +72,33 @@ KINDS: dict[str, tuple[str, Save, Callable[[Path], float]]] = {
 }
 
 
-def die_before_operation(n: int) -> None:
-    """Kill this process before its n-th operation on files."""
+def die_before_operation(n: int, folder: Path | None = None) -> None:
+    """Kill this process before its n-th operation on files; of a folder, if one is given."""
+    before_operation(n, lambda: os.kill(os.getpid(), signal.SIGKILL), folder)
+
+
+def refuse_from_operation(n: int, folder: Path | None = None) -> None:
+    """From the n-th operation on files on, refuse it, as a disk that has become read-only."""
+
+    def refuse() -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    before_operation(n, refuse, folder)
+
+
+def before_operation(n: int, act: Callable[[], None], folder: Path | None) -> None:
+    """Do something before the n-th operation on files and every later one."""
     done = 0
 
-    def count(*_: object) -> None:
+    def count() -> None:
         nonlocal done
         done += 1
-        if done == n:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if done >= n:
+            act()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if writes or event in _EVENTS:
+        if (writes or event in _EVENTS) and (folder is None or lies_in(folder, arguments[0])):
             count()
 
     synchronise = os.fsync
@@ -93,6 +109,14 @@ def die_before_operation(n: int) -> None:
 
     os.fsync = counted  # type: ignore[assignment]
     sys.addaudithook(hook)
+
+
+def lies_in(folder: Path, path: object) -> bool:
+    """Whether an audited path lies in a folder; what is relative to an open folder belongs to a removal there."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        return False
+    text = os.fsdecode(path)
+    return not os.path.isabs(text) or text.startswith(os.fspath(folder))
 
 
 def in_a_child(work: Callable[[], None]) -> int:
@@ -130,6 +154,26 @@ def kill(kind: str, folder: Path) -> dict[str, object]:
     return {"what": "kill", "kind": kind, "operations": n - 1, **found}
 
 
+def read_only(kind: str, folder: Path) -> dict[str, object]:
+    """Refuse every operation from the first, second, ... on, until a save comes through."""
+    name, save, level_of = KINDS[kind]
+    path, found = folder / name, collections.Counter[str]()
+    n, ended = 0, 3
+    while ended == 3:
+        n += 1
+        assert in_a_child(lambda: save(path, 1.0)) == 0
+        assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers after the next save"
+
+        def work(n: int = n) -> None:
+            refuse_from_operation(n)
+            save(path, 2.0)
+
+        ended = in_a_child(work)
+        assert ended in (0, 3), ended
+        found[checked(lambda: level_of(path))] += 1
+    return {"what": "read_only", "kind": kind, "operations": n - 1, **found}
+
+
 def full(kind: str, folder: Path) -> dict[str, object]:
     """Let writing to files fail from a byte on, as on a full disk."""
     name, save, level_of = KINDS[kind]
@@ -161,5 +205,5 @@ def checked(level_of: Callable[[], float]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        what = {"kill": kill, "full": full}[sys.argv[1]]
+        what = {"kill": kill, "full": full, "read_only": read_only}[sys.argv[1]]
         print(json.dumps(what(sys.argv[2], Path(temporary))))

@@ -1,9 +1,12 @@
 """Files lose nothing, and those that are no ensemble say so."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoam_plugin import ensembles
+from hoam_plugin.ensembles.consolidated import consolidate
 from hoam_plugin.simulation import sinks
 
 
@@ -250,3 +254,18 @@ def test_an_index_of_several_levels_is_saved_as_its_levels(ds, tmp_path):
     for name in ("e.zarr", "e.nc"):
         back = ensembles.load(ensembles.save(nested, tmp_path / name))
         assert ensembles.parameters(back)["nu"].tolist() == [0.1, 0.1, 0.3]
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+def test_metadata_lie_together_as_zarr_itself_puts_them(tmp_path: Path) -> None:
+    import zarr
+
+    ds = xr.Dataset({"y": (("run", "time"), np.zeros((2, 3)))}, {"name": ("run", ["a", "bb"])}, {"a": 1})
+    xr.DataTree.from_dict({"/": xr.Dataset(attrs={"q": 1}), "/r0": ds, "/r1": ds}).to_zarr(
+        tmp_path / "theirs.zarr", consolidated=False
+    )
+    shutil.copytree(tmp_path / "theirs.zarr", tmp_path / "ours.zarr")
+    zarr.consolidate_metadata(tmp_path / "theirs.zarr")
+    consolidate(tmp_path / "ours.zarr")
+    ours, theirs = (json.loads((tmp_path / f"{name}.zarr" / "zarr.json").read_text()) for name in ("ours", "theirs"))
+    assert ours == theirs

@@ -50,13 +50,13 @@ def noting_runs(self, run, window):
     return prepared(self, run, window)
 
 
-def noting_passes(n_runs, of_run, workers=1):
+def noting_passes(n_runs, of_run, **how):
     def noted(run):
         if passes._sharing.get() is not None:
             seen["passed"].append(run)
         return of_run(run)
 
-    return over_runs(n_runs, noted, workers)
+    return over_runs(n_runs, noted, **how)
 
 
 def noting_fingerprints(data):

@@ -10,7 +10,7 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin.ensemble import from_snapshots
-from hoam_plugin.importing import parameters_of_paths, parameters_of_table
+from hoam_plugin.importing import parameters_of_paths, parameters_of_table, shelf
 
 OPTIONS = {"n_samples": 64, "key": jax.random.key(0), "progress": False}
 
@@ -26,6 +26,31 @@ def test_one_run_and_several() -> None:
     two = from_snapshots([[snapshot(0.0)], [snapshot(0.0)]], parameters={"mu": [1.0, 2.0]}, **OPTIONS)
     assert two.sizes["run"] == 2
     assert (two["x"][0] != two["x"][1]).any(), "runs are drawn independently"
+
+
+def test_what_an_import_left_that_was_killed_at_its_very_end_goes(tmp_path: Path) -> None:
+    store = tmp_path / "truth.zarr"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shelf.DiskShelf, "clear", lambda self: None)
+        from_snapshots([snapshot(0.0), snapshot(0.5)], store=store, **OPTIONS)
+    assert (tmp_path / "truth.zarr.import").is_dir()
+    with pytest.raises(FileExistsError):
+        from_snapshots([snapshot(0.0), snapshot(0.5)], store=store, **OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == ["truth.zarr"]
+
+
+def test_two_do_not_import_into_one_store(tmp_path: Path) -> None:
+    store, said = tmp_path / "truth.zarr", []
+
+    def meanwhile() -> dict[str, object]:
+        with pytest.raises(FileExistsError, match="is being written by another process or thread") as caught:
+            from_snapshots([snapshot(0.0)], store=store, **OPTIONS)
+        said.append(str(caught.value))
+        return snapshot(0.0)
+
+    from_snapshots([meanwhile], store=store, **OPTIONS)
+    assert len(said) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["truth.zarr"]
 
 
 def test_what_needs_no_reading_is_not_read(tmp_path: Path) -> None:

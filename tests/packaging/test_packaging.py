@@ -102,7 +102,7 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel):
 
 def test_the_wheel_declares_its_entry_points(wheel):
     text = zipfile.ZipFile(wheel).read(f"hoam_plugin-{VERSION}.dist-info/entry_points.txt").decode()
-    assert "hoam = hoam_plugin.cli:main" in text
+    assert "hoam = hoam_plugin.__main__:main" in text
     assert "two_stream = hoam_plugin.simulators:two_stream" in text
     assert "hoam = hoam_plugin.accessor:EnsembleEngine" in text
 

@@ -19,6 +19,7 @@ from small_steppers import Decay, Dividing, OrnsteinUhlenbeck, run
 from hoam_plugin import ensembles
 from hoam_plugin.ensembles.chunking import cut
 from hoam_plugin.simulation import sinks
+from hoam_plugin.simulation.campaigns import Campaign
 from hoam_plugin.steppers import Variable
 
 PARAMETERS = {"theta": [0.5, 1.0, 1.5, 2.0], "sigma": 0.5}
@@ -252,6 +253,32 @@ def test_stores_of_the_version_before_load(tmp_path):
         stored.attrs.update(ds[name].attrs)
     ensembles.write_zarr(ds.drop_vars(["q", "mean", "steps", "seen"]), tmp_path / "old.zarr", mode="a")
     xr.testing.assert_equal(ensembles.load(tmp_path / "old.zarr"), ds)
+
+
+def test_two_do_not_work_in_one_store(tmp_path):
+    store = tmp_path / "e.zarr"
+    refused = pytest.raises(FileExistsError, match=r"e\.zarr' is being written by another process or thread, in ")
+    with Campaign(store).held(), refused:
+        run(OrnsteinUhlenbeck(), PARAMETERS, store=store, resume=True)
+    run(OrnsteinUhlenbeck(), PARAMETERS, store=store, resume=True)
+    assert os.listdir(tmp_path) == ["e.zarr"]
+
+
+def test_what_a_killed_process_left_of_another_request_is_not_taken(tmp_path):
+    store = tmp_path / "e.zarr"
+    campaign = Campaign(store)
+    with campaign.held():
+        campaign.begin({"stepper": "another"})
+        for number in range(4):
+            campaign.mark_complete(number)
+    (campaign.folder / "request.json").unlink()  # as a removal that was killed
+    resumed = run(OrnsteinUhlenbeck(), PARAMETERS, store=store, resume=True)
+    xr.testing.assert_equal(resumed.load(), run(OrnsteinUhlenbeck(), PARAMETERS))
+    # Killed between the completion of the store and the removal of the folder.
+    with campaign.held():
+        campaign.begin({"stepper": "any"})
+    run(OrnsteinUhlenbeck(), PARAMETERS, store=store, resume=True)
+    assert os.listdir(tmp_path) == ["e.zarr"]
 
 
 # The command line
