@@ -79,5 +79,6 @@ def remove_as_one(folder: Path, path: Path) -> None:
         path: what it belonged to, absolute; at the next start for it what is left of the folder goes.
     """
     gone = leftovers.name_aside(path, "gone")
-    os.rename(folder, gone)
-    shutil.rmtree(gone)
+    with contextlib.suppress(FileNotFoundError):  # somebody else has done so at the same moment
+        os.rename(folder, gone)
+        shutil.rmtree(gone)

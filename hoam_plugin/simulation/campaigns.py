@@ -55,6 +55,9 @@ class Campaign:
             FileExistsError: it is somebody else's, or the store has just been finished.
         """
         with work_folders.held(self.folder, self._store):
+            if self._store.exists() and not self.arrays.exists():
+                self.remove()
+                raise work_folders.just_finished(self._store)
             yield
 
     def clear_finished(self) -> None:

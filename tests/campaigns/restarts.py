@@ -36,7 +36,6 @@ sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 import jax
 import kills
 import numpy as np
-import small_steppers
 import toy
 import xarray as xr
 
@@ -87,6 +86,8 @@ def digest_of_model(path: Path) -> str:
 
 
 def simulate(path: Path) -> None:
+    import small_steppers  # which computes as it is imported
+
     parameters = {"theta": [1.0, 2.0, 3.0], "sigma": 0.5}
     small_steppers.run(small_steppers.OrnsteinUhlenbeck(), parameters, store=path, resume=True)
 

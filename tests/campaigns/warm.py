@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import numpy as np
 import xarray as xr
+from jax._src import xla_bridge
 
 _FORK = multiprocessing.get_context("fork")
 _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
@@ -29,6 +30,7 @@ _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 def begun(work: Callable[[], object]) -> int:
     """The number of a fork that does something; it ends with 0, 3 after an error of one line, or 1."""
+    assert not xla_bridge.backends_are_initialized()
     child = os.fork()
     if child == 0:
         # What is killed while it writes compiled code would leave it damaged.
@@ -58,6 +60,7 @@ class Other:
     """
 
     def __init__(self, work: Callable[[Path], object]) -> None:
+        assert not xla_bridge.backends_are_initialized()
         self._here, there = _FORK.Pipe()
 
         def serve() -> None:
