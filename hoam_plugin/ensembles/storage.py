@@ -95,7 +95,11 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     texts = {name: v.astype(object) for name, v in ds.variables.items() if v.dtype.kind == "U"}
     ds = ds.assign({n: v for n, v in texts.items() if n in ds.data_vars})
     ds = ds.assign_coords({n: v for n, v in texts.items() if n in ds.coords})
-    ds.to_zarr(folder, mode=mode, consolidated=not has_format_3(), encoding=zarr_checksums(ds))
+    # Those that are there already, of a process that was killed as it wrote them, have it.
+    encoding = {
+        name: own for name, own in zarr_checksums(ds).items() if not (folder / str(name) / "zarr.json").exists()
+    }
+    ds.to_zarr(folder, mode=mode, consolidated=not has_format_3(), encoding=encoding)
     if has_format_3():
         consolidate(folder)
 

@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ import numpy as np
 import xarray as xr
 from jax._src import xla_bridge
 
+# Nothing has been computed, as is checked.
+warnings.filterwarnings("ignore", r"os\.fork\(\) was called")
 _FORK = multiprocessing.get_context("fork")
 _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
