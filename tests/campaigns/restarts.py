@@ -8,9 +8,8 @@ into a store before its first, second, ... operation on files, until one comes t
 every fifth). In place of killing, `read_only` lets operations fail from there on, and `full 20` lets files grow to a
 part of their size only, at twenty places: an error of one line. After each, what lies under a final name must be whole.
 Then the same call goes on in another process: its result must be that of undisturbed work, to the bit, and nothing else
-may lie beside it. Works are fit, long fit, simulate, import and tree, an import of runs of different
-times. Prints what happened
-as JSON.
+may lie beside it. Works are fit, long fit, simulate, import and tree, an import of runs of different times. Prints what
+happened as JSON.
 """
 
 from __future__ import annotations
