@@ -45,8 +45,3 @@ def just_finished(path: Path) -> FileExistsError:
     return FileExistsError(
         f"store={str(path)!r} has just been finished by another process or thread, and is not written again"
     )
-
-
-def other_entries(folder: Path) -> list[Path]:
-    """What lies in a folder that is held."""
-    return [path for path in folder.iterdir() if path.name != _LOCK]
