@@ -34,11 +34,11 @@ def require_writable(path: str | os.PathLike[str], *, overwrite: bool, name: str
     """
     path = as_path(path, name)
     parent = path.absolute().parent
+    leftovers.clear(path.absolute())
     if path.exists() and not overwrite:
         raise FileExistsError(f"{name}={str(path)!r} exists; choose another path or pass overwrite=True (--overwrite)")
     if not parent.is_dir():
         raise FileNotFoundError(f"{name}={str(path)!r} cannot be written: its folder {str(parent)!r} does not exist")
-    leftovers.clear(path.absolute())
     probe = leftovers.name_aside(path.absolute(), "probe")
     try:
         probe.touch()
@@ -79,5 +79,6 @@ def remove_as_one(folder: Path, path: Path) -> None:
         path: what it belonged to, absolute; at the next start for it what is left of the folder goes.
     """
     gone = leftovers.name_aside(path, "gone")
-    os.rename(folder, gone)
-    shutil.rmtree(gone)
+    with contextlib.suppress(FileNotFoundError):  # somebody else has done so at the same moment
+        os.rename(folder, gone)
+        shutil.rmtree(gone)

@@ -33,15 +33,15 @@ def held(folder: Path, path: Path) -> Iterator[None]:
             "choose another path"
         ) from None
     except FileNotFoundError:
-        raise FileExistsError(
-            f"store={str(path)!r} has just been finished by another process or thread; the same call again finds it"
-        ) from None
+        raise just_finished(path) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def other_entries(folder: Path) -> list[Path]:
-    """What lies in a folder that is held."""
-    return [path for path in folder.iterdir() if path.name != _LOCK]
+def just_finished(path: Path) -> FileExistsError:
+    """What is said where somebody else was faster."""
+    return FileExistsError(
+        f"store={str(path)!r} has just been finished by another process or thread, and is not written again"
+    )

@@ -97,7 +97,11 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     ds = ds.assign_coords({n: v for n, v in texts.items() if n in ds.coords})
     large = large_names(ds) if has_format_3() else []
     rest = ds.drop_vars(large)
-    rest.to_zarr(folder, mode=mode, consolidated=not has_format_3(), encoding=zarr_checksums(rest))
+    # Those that are there already, of a process that was killed as it wrote them, have it.
+    encoding = {
+        name: own for name, own in zarr_checksums(rest).items() if not (folder / str(name) / "zarr.json").exists()
+    }
+    rest.to_zarr(folder, mode=mode, consolidated=not has_format_3(), encoding=encoding)
     write_in_pieces(ds[large], folder)
     if has_format_3():
         consolidate(folder)

@@ -33,7 +33,8 @@ def clear_finished(store: Path) -> None:
     asked = _folder_of(store) / _REQUEST
     if not store.exists() or not asked.is_file():
         return
-    with contextlib.suppress(OSError, ValueError):
+    # If the records are somebody else's, or the store is, they are no matter of ours.
+    with contextlib.suppress(OSError, ValueError), work_folders.held(asked.parent, store):
         found = ensembles.load_runs(store, lazy=True)
         with found if isinstance(found, xr.Dataset) else next(iter(found.children.values())) as first:
             if json.loads(first.attrs.get(IMPORT, "{}")) == json.loads(asked.read_text()):
@@ -100,14 +101,17 @@ class DiskShelf(Shelf):
     Args:
         store: what is imported into.
         request: what a later call must have in common with this one to go on with it.
+        overwrite: the store may exist.
 
     Raises:
         ValueError: what is there was asked for otherwise; as the context is entered.
-        FileExistsError: another process or thread imports into the same store; as the context is entered.
+        FileExistsError: another process or thread imports into the same store, or has just finished; as the context is
+            entered.
     """
 
-    def __init__(self, store: Path, request: Mapping[str, object]) -> None:
+    def __init__(self, store: Path, request: Mapping[str, object], *, overwrite: bool) -> None:
         super().__init__()
+        self._overwrite = overwrite
         self._store, self._folder = store.absolute(), _folder_of(store)
         self._request = json.dumps(request, indent=1, sort_keys=True)
         self._stack = contextlib.ExitStack()
@@ -115,6 +119,9 @@ class DiskShelf(Shelf):
     def __enter__(self) -> DiskShelf:
         with contextlib.ExitStack() as stack:
             stack.enter_context(work_folders.held(self._folder, self._store))
+            if self._store.exists() and not self._overwrite:
+                self.clear()
+                raise work_folders.just_finished(self._store)
             self._require_same_request()
             self._stack = stack.pop_all()
         return self

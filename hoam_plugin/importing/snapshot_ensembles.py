@@ -150,7 +150,7 @@ def imported(
         **described.summary(len(runs)),
         **(source or {}),
     }
-    with Shelf() if store is None else DiskShelf(store, about) as shelf:
+    with Shelf() if store is None else DiskShelf(store, about, overwrite=overwrite) as shelf:
         with progress_bar("import", n_snapshots or len(runs), show=progress) as advance:
             lengths = collect(runs, drawing, shelf, advance if n_snapshots else lambda: None)
         records = _Records(shelf, lengths)

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -52,15 +51,24 @@ class Campaign:
         """Make the folder, which within the block belongs to the caller alone.
 
         Raises:
-            FileExistsError: it is somebody else's, or the store has just been finished.
+            FileExistsError: it is somebody else's.
         """
         with work_folders.held(self.folder, self._store):
             yield
 
-    def clear_finished(self) -> None:
-        """Remove the folder of a process that was killed after it had put the store in its place."""
-        if self._store.exists() and self.folder.is_dir() and not self.arrays.exists():
-            remove_as_one(self.folder, self._store)
+    def require_no_store(self) -> None:
+        """Raise FileExistsError where somebody else has finished the store before the folder was held."""
+        if self._store.exists():
+            self.remove()
+            raise work_folders.just_finished(self._store)
+
+    def clear_left(self) -> None:
+        """Remove the folder of a process that was killed as it began, or after it had put the store in its place."""
+        if self.folder.is_dir():
+            # If it is somebody else's, it is no matter of ours.
+            with contextlib.suppress(FileExistsError), self.held():
+                if not self.exists() or (self._store.exists() and not self.arrays.exists()):
+                    self.remove()
 
     def remove(self) -> None:
         """Remove the folder, with what it holds."""
@@ -68,8 +76,6 @@ class Campaign:
 
     def begin(self, request: Request, arrays: Path | None = None) -> None:
         """Say what the folder, which is held, is for, with arrays that lie elsewhere or with none."""
-        for left in work_folders.other_entries(self.folder):  # of a process that was killed as it began
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
         (self.folder / _COMPLETE).mkdir()
         if arrays is not None:
             os.rename(arrays, self.arrays)

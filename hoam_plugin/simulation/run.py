@@ -182,7 +182,7 @@ def simulate(
         sink: MemorySink | ZarrSink = MemorySink(*described)
     elif resume and as_path(store, "store").exists():
         require_same_store(as_path(store, "store"), frame, n_samples)
-        Campaign(as_path(store, "store")).clear_finished()
+        Campaign(as_path(store, "store")).clear_left()
         return ensembles.load(store, lazy=True)
     else:
         together = spread is not None or workers.have_accelerator()

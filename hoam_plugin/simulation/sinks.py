@@ -151,7 +151,7 @@ class ZarrSink:
             )
         self._frame, self._request, self._options = frame, request, options
         self._campaign = Campaign(self.path)
-        self._campaign.clear_finished()
+        self._campaign.clear_left()
         described: dict[str, tuple[Variable, tuple[str, ...]]] = {v.name: (v, ensembles.DIMS) for v in variables}
         described |= {v.name: (v, ensembles.DIMS[:2]) for v in diagnostics}
         self.plan = Plan(described, frame.sizes["run"], frame.sizes["time"], options.n_at_once)
@@ -169,7 +169,7 @@ class ZarrSink:
             if self._options.campaign:
                 self.arrays = self._campaign.arrays
                 stack.enter_context(self._campaign.held())
-                require_writable(self.path, overwrite=False, name="store")  # somebody else may have finished it
+                self._campaign.require_no_store()
                 if self._campaign.exists():
                     self._campaign.require_same(self._request or {})
                     self._complete = self._campaign.complete()
@@ -212,6 +212,8 @@ class ZarrSink:
             return None
         if not self._options.campaign:
             with self._campaign.held():
+                if self._campaign.exists():  # somebody else has begun one in the meantime
+                    return None
                 self._campaign.begin(self._request, self.arrays)
                 for run in self._complete:
                     self._campaign.mark_complete(run)

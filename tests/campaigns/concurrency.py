@@ -32,7 +32,6 @@ import jax
 import kills
 import numpy as np
 import restarts
-import small_steppers
 import toy
 import xarray as xr
 
@@ -43,6 +42,13 @@ from hoam_plugin.trust.fold_store import FoldStore
 
 _MOST_SECONDS = 120.0
 _LEVELS = (1.0, 2.0, 3.0)
+_lock = threading.Lock()
+
+
+def show_what_hangs(seconds: float = _MOST_SECONDS) -> None:
+    """Show all stacks and end, unless this is called again soon enough."""
+    with _lock:
+        faulthandler.dump_traceback_later(seconds, exit=True)
 
 
 def small_fit(seed: int) -> hoam.Surrogate:
@@ -62,18 +68,20 @@ class Shared:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        import small_steppers  # which computes as it is imported
+
+        self.folder, self.small = folder, small_steppers
         self.models = [small_fit(seed) for seed in (1, 2, 3)]
         self.digests = [digest_of(model) for model in self.models]
         self.run = warm.digest_of_ensemble(self.simulated(None))
-        registry.register("shared", small_steppers.OrnsteinUhlenbeck())
+        registry.register("shared", self.small.OrnsteinUhlenbeck())
         for model in self.models:
             registry.register("shared", model)
         kills.save_ensemble(folder / "truth.zarr", 1.0)
         kills.save_model(folder / "model.hoam", 1.0)
 
     def simulated(self, store: Path | None, **options: bool) -> xr.Dataset:
-        return small_steppers.run(small_steppers.OrnsteinUhlenbeck(), store=store, **options).load()
+        return self.small.run(self.small.OrnsteinUhlenbeck(), store=store, **options).load()
 
     def fits(self, rng: random.Random) -> None:
         number = rng.randrange(3)
@@ -87,11 +95,11 @@ class Shared:
                 with registry.use_surrogate("shared", inner):
                     time.sleep(0)
                     assert registry.stepper("shared") is inner, "the choice of another thread"
-        assert isinstance(registry.stepper("shared"), small_steppers.OrnsteinUhlenbeck)
+        assert isinstance(registry.stepper("shared"), self.small.OrnsteinUhlenbeck)
 
     def registers(self, rng: random.Random) -> None:
         name, model = f"own_{threading.get_ident()}", rng.choice(self.models)
-        registry.register(name, small_steppers.OrnsteinUhlenbeck())
+        registry.register(name, self.small.OrnsteinUhlenbeck())
         registry.register(name, model, default=True)
         registry.register("shared", rng.choice(self.models))
         assert registry.stepper(name) is model
@@ -137,7 +145,6 @@ class Shared:
 
 def in_threads(n: int, rounds: int, seed: int) -> dict[str, object]:
     """Everything at once."""
-    faulthandler.dump_traceback_later(_MOST_SECONDS, repeat=True, exit=True)
     done, failures = collections.Counter[str](), list[str]()
     with tempfile.TemporaryDirectory() as temporary:
         shared = Shared(Path(temporary))
@@ -153,6 +160,7 @@ def in_threads(n: int, rounds: int, seed: int) -> dict[str, object]:
             barrier.wait()
             for _ in range(rounds):
                 for work in rng.sample(works, len(works)):
+                    show_what_hangs()
                     try:
                         work(rng)
                         done[work.__name__] += 1
@@ -219,9 +227,9 @@ def in_processes(n: int, rounds: int, seed: int) -> dict[str, object]:
     found: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in CONTESTS}
 
     def contend(number: int, root: Path) -> None:
-        faulthandler.dump_traceback_later(_MOST_SECONDS, repeat=True, exit=True)
         for turn in range(rounds):
             for kind, (name, work, _, _) in CONTESTS.items():
+                show_what_hangs()
                 path = root / f"{turn}" / kind / name
                 barrier.wait()
                 try:
@@ -245,6 +253,7 @@ def in_processes(n: int, rounds: int, seed: int) -> dict[str, object]:
             child.start()
         said: dict[tuple[int, str], collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for _ in range(n * rounds * len(CONTESTS)):
+            show_what_hangs(2 * _MOST_SECONDS)
             turn, kind, ended = results.get()
             said[turn, kind][ended] += 1
         for child in children:
@@ -258,6 +267,7 @@ def in_processes(n: int, rounds: int, seed: int) -> dict[str, object]:
             left = sorted(path.name for path in (root / f"{turn}" / kind).iterdir())
             assert left == [name], (kind, left)
             found[kind] += ends
+    faulthandler.cancel_dump_traceback_later()
     return {"what": "processes", "processes": n, "rounds": rounds, "found": found}
 
 

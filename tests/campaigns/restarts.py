@@ -8,8 +8,8 @@ into a store before its first, second, ... operation on files, until one comes t
 every fifth). In place of killing, `read_only` lets operations fail from there on, and `full 20` lets files grow to a
 part of their size only, at twenty places: an error of one line. After each, what lies under a final name must be whole.
 Then the same call goes on in another process: its result must be that of undisturbed work, to the bit, and nothing else
-may lie beside it. Works are fit, simulate, import and tree, an import of runs of different times. Prints what happened
-as JSON.
+may lie beside it. Works are fit, long fit, simulate, import and tree, an import of runs of different times. Prints what
+happened as JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 import jax
 import kills
 import numpy as np
-import small_steppers
 import toy
 import xarray as xr
 
@@ -64,7 +63,7 @@ class Work:
     others: tuple[str, ...] = ()
 
 
-def fit(path: Path) -> None:
+def fit(path: Path, iterations: int = 40) -> None:
     goes_on = path.exists() or checkpoints.previous(path).exists()
     hoam.fit(
         toy.moving_gaussian(n_samples=256),
@@ -72,7 +71,7 @@ def fit(path: Path) -> None:
         potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
         loss=hoam.ActionMatching(epsilon=0.0),
         training=hoam.Training(
-            iterations=40, n_samples=64, block=10, learning_rate=2e-2, warmup=10, checkpoint_seconds=0.0
+            iterations=iterations, n_samples=64, block=10, learning_rate=2e-2, warmup=10, checkpoint_seconds=0.0
         ),
         progress=False,
         **({"resume": path} if goes_on else {"checkpoint": path}),
@@ -87,6 +86,8 @@ def digest_of_model(path: Path) -> str:
 
 
 def simulate(path: Path) -> None:
+    import small_steppers  # which computes as it is imported
+
     parameters = {"theta": [1.0, 2.0, 3.0], "sigma": 0.5}
     small_steppers.run(small_steppers.OrnsteinUhlenbeck(), parameters, store=path, resume=True)
 
@@ -117,6 +118,8 @@ def importing(*lengths: int) -> Callable[[Path], None]:
 
 
 WORKS = {
+    # Of which more lies between the first checkpoint and the end.
+    "long fit": Work("model.hoam", lambda path: fit(path, 600), digest_of_model, ("model.hoam.previous",)),
     "fit": Work("model.hoam", fit, digest_of_model, ("model.hoam.previous",)),
     "simulate": Work("truth.zarr", simulate, digest_of_store),
     "import": Work("truth.zarr", importing(3, 3), digest_of_store),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import importlib
 import io
 import json
 import os
@@ -37,11 +38,13 @@ import toy
 
 from hoam_plugin import __main__ as process
 from hoam_plugin import ensembles
-from hoam_plugin._internal.ending import GRACE_SECONDS
+from hoam_plugin._internal import ending
 from hoam_plugin.cli.app import main
 
 # Beyond the time after which it is ended by force.
-_MOST_SECONDS = GRACE_SECONDS + 3.0
+_MOST_SECONDS = ending.GRACE_SECONDS + 3.0
+# Imported before anything is ended.
+_LIBRARIES = {"import": ("MDAnalysis",), "demo": ("matplotlib.figure", "optax"), "fit": ("optax",)}
 _SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -134,6 +137,13 @@ def as_process(words: Sequence[str], log: Path) -> None:
     os.dup2(descriptor, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["hoam", *words]
+    take = ending.Ending.begin
+
+    def take_those_that_came(own: ending.Ending) -> None:
+        take(own)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    ending.Ending.begin = take_those_that_came  # type: ignore[method-assign]
     try:
         process.main()
     except SystemExit as end:
@@ -162,6 +172,8 @@ def require_one_sentence(text: str, code: int) -> None:
 
 def campaign(kind: str, n: int, seed: int) -> dict[str, object]:
     """End a command at random moments."""
+    for name in ("zarr", *_LIBRARIES.get(kind, ())):
+        importlib.import_module(name)
     command, rng, found, waits = COMMANDS[kind], random.Random(seed), collections.Counter[str](), []
     with warm.compiled_code_kept(), tempfile.TemporaryDirectory() as temporary:
         inputs, folder, log = Path(temporary) / "inputs", Path(temporary) / "work", Path(temporary) / "log"
@@ -185,13 +197,16 @@ def campaign(kind: str, n: int, seed: int) -> dict[str, object]:
             shutil.rmtree(folder)
             folder.mkdir()
             start = time.monotonic()
+            # They wait until the command has come to take them.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             child = warm.begun(lambda: as_process(command.line(inputs, folder), log))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             if i < 0:  # how long it takes
                 assert warm.ended(child) == 0, log.read_text()
                 seconds = time.monotonic() - start
                 continue
             number = rng.choice(list(_SIGNALS))
-            time.sleep(0.05 + rng.uniform(0.0, seconds))
+            time.sleep(rng.uniform(0.0, seconds))
             os.kill(child, number)
             code, wait = waited(child)
             text = log.read_text()

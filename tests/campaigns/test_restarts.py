@@ -28,7 +28,7 @@ def test_killed_between_operations_on_files(kind: str, stride: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fit", "simulate", "import"])
+@pytest.mark.parametrize("kind", ["long fit", "simulate", "import"])
 def test_killed_at_random_moments(kind: str) -> None:
     assert run("restarts.py", "moments", kind, 100, 0)["kills"] == 100
 

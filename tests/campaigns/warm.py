@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,13 +23,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import numpy as np
 import xarray as xr
+from jax._src import xla_bridge
 
+# Nothing has been computed, as is checked.
+warnings.filterwarnings("ignore", r"os\.fork\(\) was called")
 _FORK = multiprocessing.get_context("fork")
 _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
 def begun(work: Callable[[], object]) -> int:
     """The number of a fork that does something; it ends with 0, 3 after an error of one line, or 1."""
+    assert not xla_bridge.backends_are_initialized()
     child = os.fork()
     if child == 0:
         # What is killed while it writes compiled code would leave it damaged.
@@ -58,6 +63,7 @@ class Other:
     """
 
     def __init__(self, work: Callable[[Path], object]) -> None:
+        assert not xla_bridge.backends_are_initialized()
         self._here, there = _FORK.Pipe()
 
         def serve() -> None:
