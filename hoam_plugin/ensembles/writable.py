@@ -11,8 +11,10 @@ import xarray as xr
 
 from hoam_plugin._internal.checks import in_short
 
+# By it xarray knows, in a file, which arrays are coordinates.
+_COORDINATES = "coordinates"
 # Attributes by which a reader changes the numbers themselves, or the dims that they have.
-_CHANGE_NUMBERS = ("scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", "coordinates")
+_CHANGE_NUMBERS = ("scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", _COORDINATES)
 _MISSING = ("_FillValue", "missing_value")
 # Attributes that netCDF or HDF5 keeps for itself.
 _OF_NETCDF = (
@@ -112,7 +114,7 @@ def _attributes(attributes: Mapping[Hashable, object], owner: str, kind: str) ->
     for key, value in attributes.items():
         if key == _OF_READERS:
             continue
-        if not isinstance(key, str) or not (_names_attribute(key, owner) if kind == "netCDF" else _is_text(key)):
+        if not isinstance(key, str) or not _names_attribute(key, owner, kind):
             raise ValueError(f"{owner} has an attribute called {key!r}, which {kind} cannot hold; rename or drop it")
         if value is None:
             continue
@@ -125,7 +127,11 @@ def _attributes(attributes: Mapping[Hashable, object], owner: str, kind: str) ->
         yield key, plain
 
 
-def _names_attribute(key: str, owner: str) -> bool:
+def _names_attribute(key: str, owner: str, kind: str) -> bool:
+    if owner == _WHOLE and key == _COORDINATES:
+        return False
+    if kind == "Zarr":
+        return _is_text(key)
     return _is_name(key) and key not in _OF_NETCDF and not (owner == _WHOLE and key in _MISSING)
 
 
