@@ -1,16 +1,22 @@
 """What ensembles at random have come to: the section *Fuzz* of `results/reliability.md`.
 
 `python -m benchmarks.fuzz` runs the campaigns of `tests/campaigns/ensembles_at_random.py`, and leaves other sections.
+They are done in parts, each with the next seed; of parts whose outcome lies in the folder `--parts`, it is taken from
+there.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import collections
+import json
+from pathlib import Path
 
 from benchmarks import report
 from benchmarks.reliability import campaign
 
+# Ensembles of a part.
+_PARTS = {"files": 1000, "fits": 100}
 _COLUMNS = ("distinct", "accepted", "refused", "fallen")
 
 _SECTION = """`python -m benchmarks.fuzz --files {files} --fits {fits} --seed {seed}`
@@ -41,29 +47,41 @@ _FIRST = """What fell when this was first run, and what was done: see below.
 """
 
 
-def row(text: str, found: Mapping[str, object], n: int) -> list[str]:
-    """One campaign."""
-    if "ended" in found:
-        return [text, str(n), *("-" for _ in _COLUMNS), str(found["ended"])]
-    counts = dict.fromkeys(_COLUMNS, 0)
-    for name, value in found.items():
-        column = "refused" if name.startswith("refused") else name
-        if column in counts and isinstance(value, int):
-            counts[column] += value
-    return [text, str(n), *(str(counts[name]) for name in _COLUMNS), str(found["seconds"])]
+def row(kind: str, n: int, seed: int, parts: Path | None) -> list[str]:
+    """One campaign, in parts."""
+    counts, seconds, size = collections.Counter[str](), 0.0, _PARTS[kind]
+    for i, start in enumerate(range(0, n, size)):
+        found = part(kind, min(size, n - start), seed + i, parts)
+        if "ended" in found:
+            return [kind, str(n), *("-" for _ in _COLUMNS), f"seed {seed + i} ended {found['ended']}"]
+        seconds += float(str(found["seconds"]))
+        for name, value in found.items():
+            if isinstance(value, int):
+                counts["refused" if name.startswith("refused") else name] += value
+    return [kind, str(n), *(str(counts[name]) for name in _COLUMNS), f"{seconds:.0f}"]
+
+
+def part(kind: str, n: int, seed: int, parts: Path | None) -> dict[str, object]:
+    """What came of so many with this seed, now or before."""
+    kept = None if parts is None else parts / f"{kind}_{n}_{seed}.json"
+    if kept is not None and kept.exists():
+        before: dict[str, object] = json.loads(kept.read_text())
+        return before
+    found = campaign("ensembles_at_random.py", kind, n, seed)
+    if kept is not None and "ended" not in found:
+        kept.write_text(json.dumps(found))
+    return found
 
 
 def main() -> None:
     """Run both campaigns, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000, help="ensembles that are checked, saved and loaded")
-    parser.add_argument("--fits", type=int, default=500, help="ensembles that are learned from")
+    parser.add_argument("--fits", type=int, default=300, help="ensembles that are learned from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", type=Path, help="folder for the outcomes of parts")
     given = parser.parse_args()
-    rows = [
-        row(kind, campaign("ensembles_at_random.py", kind, n, given.seed), n)
-        for kind, n in (("files", given.files), ("fits", given.fits))
-    ]
+    rows = [row(kind, n, given.seed, given.parts) for kind, n in (("files", given.files), ("fits", given.fits)) if n]
     packages = ["hoam-plugin", "jax", "numpy", "xarray", "zarr", "netCDF4", "hypothesis"]
     text = _SECTION.format(
         files=given.files,

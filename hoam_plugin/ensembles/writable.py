@@ -11,8 +11,10 @@ import xarray as xr
 
 from hoam_plugin._internal.checks import in_short
 
+# By it xarray knows, in a file, which arrays are coordinates.
+_COORDINATES = "coordinates"
 # Attributes by which a reader changes the numbers themselves, or the dims that they have.
-_CHANGE_NUMBERS = ("scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", "coordinates", "grid_mapping")
+_CHANGE_NUMBERS = ("scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", _COORDINATES)
 _MISSING = ("_FillValue", "missing_value")
 # Attributes that netCDF or HDF5 keeps for itself.
 _OF_NETCDF = (
@@ -23,7 +25,7 @@ _OF_NETCDF = (
     "DIMENSION_LIST",
     "REFERENCE_LIST",
 )
-# What xarray hides of any file.
+# Of the library that wrote a file; readers hide it.
 _OF_READERS = "_NCProperties"
 _LONGEST_NAME = 200
 # Who has the attributes of no variable.
@@ -35,8 +37,8 @@ _WIDTHS = {"netCDF": (4, 8), "Zarr": (2, 4, 8)}
 def as_written(ds: xr.Dataset, *, netcdf: bool) -> xr.Dataset:
     """The Dataset as a file holds it, which gives the same back.
 
-    Indices of several levels become coordinates; attributes that are bytes become texts, and those without a value go;
-    truth values among those of netCDF are 1 and 0.
+    Indices of several levels become coordinates and bytes texts; attributes without a value go, and truth values among
+    those of netCDF are 1 and 0.
 
     Args:
         ds: any Dataset.
@@ -54,9 +56,9 @@ def as_written(ds: xr.Dataset, *, netcdf: bool) -> xr.Dataset:
     ds = ds.drop_encoding()
     variables = {}
     for name, variable in ds.variables.items():
-        _require_kind(str(name), variable, kind)
         _require_numbers_unchanged(str(name), variable)
-        variables[name] = variable.copy(deep=False)
+        variables[name] = _of_texts(variable) if variable.dtype.kind == "S" else variable.copy(deep=False)
+        _require_kind(str(name), variables[name], kind)
         variables[name].attrs = dict(_attributes(variable.attrs, f"variable {name!r}", kind))
     coords = {name: variable for name, variable in variables.items() if name in ds.coords}
     changed = ds.assign_coords(coords).assign({n: v for n, v in variables.items() if n not in coords})
@@ -75,6 +77,14 @@ def _is_name(name: Hashable) -> bool:
 def _is_text(value: str) -> bool:
     """Whether files hold this text as it is: no half of a character, and no end before its end."""
     return value.isprintable() or not any("\ud800" <= c <= "\udfff" or c == "\0" for c in value)
+
+
+def _of_texts(variable: xr.Variable) -> xr.Variable:
+    """Bytes as the texts that they are, where they are texts."""
+    try:
+        return variable.copy(data=np.char.decode(np.asarray(variable.values), "utf-8"))
+    except UnicodeDecodeError:
+        return variable
 
 
 def _require_kind(name: str, variable: xr.Variable, kind: str) -> None:
@@ -102,8 +112,9 @@ def _require_kind(name: str, variable: xr.Variable, kind: str) -> None:
 
 def _attributes(attributes: Mapping[Hashable, object], owner: str, kind: str) -> Iterator[tuple[str, object]]:
     for key, value in attributes.items():
-        kept = key == _OF_READERS or (kind == "netCDF" and (key in _OF_NETCDF or (owner == _WHOLE and key in _MISSING)))
-        if not isinstance(key, str) or not _is_name(key) or kept:
+        if key == _OF_READERS:
+            continue
+        if not isinstance(key, str) or not _names_attribute(key, owner, kind):
             raise ValueError(f"{owner} has an attribute called {key!r}, which {kind} cannot hold; rename or drop it")
         if value is None:
             continue
@@ -114,6 +125,14 @@ def _attributes(attributes: Mapping[Hashable, object], owner: str, kind: str) ->
                 "cannot hold; make it a number or a text, or drop it"
             )
         yield key, plain
+
+
+def _names_attribute(key: str, owner: str, kind: str) -> bool:
+    if owner == _WHOLE and key == _COORDINATES:
+        return False
+    if kind == "Zarr":
+        return _is_text(key)
+    return _is_name(key) and key not in _OF_NETCDF and not (owner == _WHOLE and key in _MISSING)
 
 
 def _in_json(value: object) -> object:

@@ -36,7 +36,7 @@ def resolution(values: Values) -> float:
 def ulp(values: Values) -> np.ndarray:
     """The unit in the last place of floating-point numbers, in double precision; of the largest ones too."""
     # Of their halves, as the number after the largest is none.
-    return 2 * np.spacing(np.abs(np.asarray(values)) / 2).astype(np.float64)
+    return np.asarray(2 * np.spacing(np.abs(np.asarray(values)) / 2), np.float64)
 
 
 def is_constant(values: Values) -> bool:

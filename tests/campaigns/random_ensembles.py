@@ -20,11 +20,12 @@ Change = Callable[[xr.Dataset, Random], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What is handed in, what is odd about it, and the format of the file that it goes to."""
+    """What is handed in, what is odd about it, the format of its file, and whether xarray writes that or `save`."""
 
     ensemble: Any
     oddities: tuple[str, ...]
     suffix: str
+    by_xarray: bool
 
 
 # Of all kinds of things; those that are shared by many oddities.
@@ -392,4 +393,4 @@ def made(rng: Random, *, mild: bool) -> Given:
             break
     if mild and rng.random() < 0.1 and {*DIMS} <= {*ds.dims}:
         ds, done = a_tree_of_runs(ds, rng), [*done, "a_tree_of_runs"]
-    return Given(ds, tuple(done), rng.choice([".zarr", ".nc"]))
+    return Given(ds, tuple(done), rng.choice([".zarr", ".nc"]), rng.random() < 0.3)

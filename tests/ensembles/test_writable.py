@@ -81,7 +81,7 @@ def with_column(values: Any) -> xr.Dataset:
         (np.array(["a", None], object), []),
         (np.array(["2000", "2001"], "M8[ns]"), []),
         (np.array([1, 2], "m8[s]"), []),
-        (np.array(["a", "b"], "S1"), []),
+        (np.array([b"a", b"\xff"]), []),
     ],
 )
 def test_columns_come_back_as_what_they_were_or_are_refused(tmp_path, values, formats):
@@ -96,6 +96,12 @@ def test_columns_come_back_as_what_they_were_or_are_refused(tmp_path, values, fo
             with pytest.raises(ValueError, match=r"variable 'extra' has dtype .*(lacks|as something else)"):
                 ensembles.save(ds, tmp_path / f"e{suffix}")
             assert not (tmp_path / f"e{suffix}").exists()
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_bytes_come_back_as_texts(tmp_path, suffix):
+    back = ensembles.load(ensembles.save(with_column(np.array([b"a", "é".encode()])), tmp_path / f"e{suffix}"))
+    assert back["extra"].values.tolist() == ["a", "é"]
 
 
 @pytest.mark.parametrize("name", ["x y\n", "__x", ".x", "x ", "e\u0301", "a\ud800", "x" * 300, "\u200b"])
