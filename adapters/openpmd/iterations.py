@@ -13,7 +13,8 @@ from jaxtyping import Float
 from hoam_plugin.importing import Column
 
 from ..foreign_files import naming
-from .columns import Component, Ids, Momenta, Motion, Position
+from ..particle_motion import Momenta, Motion
+from .columns import Component, Ids, Position
 from .series import file_of
 
 if TYPE_CHECKING:
