@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from ..foreign_files import naming
+
 if TYPE_CHECKING:
     import openpmd_api
+
+REMEDY = "leave this step out, or write it again"
 
 
 class Component:
@@ -17,19 +21,27 @@ class Component:
     Args:
         series: that it is of.
         component: of the record.
+        where: what it is called in errors.
+
+    Raises:
+        ValueError: it has several axes.
     """
 
-    def __init__(self, series: openpmd_api.Series, component: openpmd_api.Record_Component) -> None:
-        self._series, self._component = series, component
-        self.shape = (int(component.shape[0]),)
+    def __init__(self, series: openpmd_api.Series, component: openpmd_api.Record_Component, where: str) -> None:
+        self._series, self._component, self._where = series, component, where
+        shape = tuple(map(int, component.shape))
+        if len(shape) != 1:
+            raise ValueError(f"{where} has a record of the shape {shape}; {REMEDY} with one number for each particle")
+        self.shape = shape
 
     def __getitem__(self, rows: slice, /) -> Shaped[np.ndarray, " n"]:
         return self.raw(rows) * self._component.unit_SI
 
     def raw(self, rows: slice) -> Shaped[np.ndarray, " n"]:
         """As in the file."""
-        chunk = self._component.load_chunk([rows.start], [rows.stop - rows.start])
-        self._series.flush()
+        with naming(self._where, REMEDY):
+            chunk = self._component.load_chunk([rows.start], [rows.stop - rows.start])
+            self._series.flush()
         return np.asarray(chunk)
 
 

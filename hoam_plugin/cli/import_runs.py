@@ -24,7 +24,7 @@ class Told:
         param: as a=0.1,0.2, a value per run in their order; may be given several times.
         table: CSV file with a row per run and the names of the parameters in its first row.
         pattern: a part of the paths with the parameters in braces, as run_a{a}.
-        period: of a position, as x=50, where it is not in the files; may be given several times.
+        period: of a position, as x=50, where it is not in the files; none: all are free. May be given several times.
     """
 
     param: Annotated[tuple[str, ...], Parameter(name=("--param", "-p"), negative=())] = ()
@@ -153,18 +153,18 @@ def _parameters(told: Told, paths: list[str]) -> dict[str, list[float]]:
 
 
 def _periods(texts: tuple[str, ...]) -> dict[str, float]:
-    """Position to its period, from `x=50`.
+    """Position to its period, from `x=50`; of `none` none has any.
 
     Raises:
         ValueError: another form.
     """
-    found = {}
-    for text in texts:
+    found: dict[str, float] = {}
+    for text in texts if texts != ("none",) else ():
         name, _, value = text.partition("=")
         try:
             found[name.strip()] = float(value)
         except ValueError:
-            raise ValueError(f"--period={text!r} must look like x=50") from None
+            raise ValueError(f"--period={text!r} must look like x=50, or be none") from None
     return found
 
 

@@ -108,7 +108,11 @@ def population_of(snapshot: Snapshot, weight: Weight) -> Population | None:
         return None
     mark, moment = 0, 0.0
     for rows in snapshot.pieces():
-        scrambled = _scrambled(np.asarray(snapshot.ids[rows]))
+        ids = np.asarray(snapshot.ids[rows])
+        if ids.dtype.kind == "f" and not (ids == np.rint(ids)).all():
+            bad = float(ids[ids != np.rint(ids)][0])
+            raise ValueError(f"{snapshot.where}: ids hold {bad:g}; they must be whole numbers")
+        scrambled = _scrambled(ids)
         mark = (mark + int(scrambled.sum(dtype=np.uint64))) % 2**64
         moment += float(snapshot.weights_of(rows) @ (scrambled.astype(np.float64) / 2.0**64))
     return Population(snapshot.n, mark, weight.total, moment)

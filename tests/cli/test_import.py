@@ -53,6 +53,6 @@ def test_what_is_wrong_is_said(folder: Path, error: FailingCommand) -> None:
     assert "parameters['a'] has 3 values, and there are 2 runs" in error(*words, "--param", "a=1,2,3")
     twice = error(*words, "--param", "a=1,2", "--pattern", "run_a{a}")
     assert "the parameter 'a' is given twice; name it in one of --param, --table, --pattern" in twice
-    assert "--period='x' must look like x=50" in error(*words, "--period", "x")
+    assert "--period='x' must look like x=50, or be none" in error(*words, "--period", "x")
     assert "RUNS='nothing' does not exist" in error("import", "nothing", "-o", store)
     assert not store.exists()

@@ -24,5 +24,7 @@ def test_commands_take_trees(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     assert "sliced_wasserstein" in capsys.readouterr().out.replace(" ", "_")
     assert hoam_command("check", paths[0]) == 0
     assert "common ones" in capsys.readouterr().out
+    assert hoam_command("info", paths[0]) == 0
+    assert "runs of different times" in capsys.readouterr().out
     said = error("compare", *paths, "--plot", tmp_path / "picture.png")
     assert "an ensemble must be an xarray.Dataset" in said
