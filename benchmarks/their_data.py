@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ from hoam_plugin import simulators
 KEY = jax.random.key(0)
 MU, HELD_OUT = [1.2, 1.4, 1.6, 1.8], 1.5
 TIMES = np.linspace(0.0, 10.0, 41)
-N_PARTICLES, N_SAMPLES = 16_000, 4_000
+N_PARTICLES, N_SAMPLES, SEEDS = 16_000, 4_000, 4
 PERIOD = 50.0
 # Of the SI series: lengths in m and times in s; velocities are 1e6 m/s, far from that of light.
 LENGTH, TIME = 1e-6, 1e-12
@@ -92,34 +93,75 @@ def scores(model: hoam.Surrogate, convert: Callable[[xr.Dataset], xr.Dataset]) -
     return float(table.sel(reference="surrogate")), float(table.sel(reference="noise_floor"))
 
 
-def write_series(folder: Path, run: int) -> Path:
+class Flaws(NamedTuple):
+    """What a run as others write it has, and a native one has not.
+
+    Attributes:
+        decades: that weights range over.
+        missing: whether up to a tenth of the particles is missing at each time, always others.
+        ids: whether particles have ids, by which those of a run without losses are followed.
+    """
+
+    decades: float = 2.0
+    missing: bool = True
+    ids: bool = True
+
+
+def snapshots_of(run: int, flaws: Flaws, seed: int) -> list[dict[str, object]]:
+    """One training run in SI units, in another order at each time."""
+    ds, rng = training().isel(run=run), np.random.default_rng([run, seed])
+    weights = 10 ** rng.uniform(8, 8 + flaws.decades, N_PARTICLES)
+    found: list[dict[str, object]] = []
+    for moment, x, v in zip(TIMES, ds["x"].values, ds["v"].values, strict=True):
+        share = rng.uniform(0.9, 1.0) if flaws.missing else 1.0
+        there = rng.permutation(N_PARTICLES)[: int(N_PARTICLES * share)]
+        one = {"time": moment * TIME, "x": x[there] * LENGTH, "v": v[there] * LENGTH / TIME, "weights": weights[there]}
+        found.append({**one, "ids": there} if flaws.ids else one)
+    return found
+
+
+def drawn(flaws: Flaws, seed: int, n_samples: int = N_SAMPLES) -> xr.Dataset:
+    """The training runs with such flaws, as an import gives them."""
+    ds = hoam.ensemble.from_snapshots(
+        [snapshots_of(run, flaws, seed) for run in range(len(MU))],
+        n_samples=n_samples,
+        key=jax.random.key(seed),
+        parameters={"mu": MU},
+        period={"x": PERIOD * LENGTH},
+        velocity_of={"v": "x"},
+        progress=False,
+    )
+    assert isinstance(ds, xr.Dataset)
+    return ds
+
+
+def write_series(folder: Path, run: int, seed: int) -> Path:
     """One training run as WarpX would write it: two species, weights over 100 x, particles that come and go."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
     from foreign_files import write_openpmd
 
-    ds, rng = training().isel(run=run), np.random.default_rng(run)
-    weights = 10 ** rng.uniform(8, 10, N_PARTICLES)
-    snapshots, others = [], []
-    for x, v in zip(ds["x"].values, ds["v"].values, strict=True):
-        there = rng.permutation(N_PARTICLES)[: int(N_PARTICLES * rng.uniform(0.9, 1.0))]
-        snapshots.append(
-            {"x": x[there] * LENGTH, "v": v[there] * LENGTH / TIME, "weights": weights[there], "ids": there}
-        )
-        others.append({"x": rng.uniform(0, PERIOD * LENGTH, 100), "weights": np.ones(100)})
-    species = {"electrons": snapshots, "ions": others}
-    return write_openpmd(folder / f"run{run}" / "diags", TIMES * TIME, species, length=PERIOD * LENGTH)
+    rng = np.random.default_rng(run)
+    ions = [{"x": rng.uniform(0, PERIOD * LENGTH, 100), "weights": np.ones(100)}] * len(TIMES)
+    species = {"electrons": snapshots_of(run, Flaws(), seed), "ions": ions}
+    return write_openpmd(folder / f"seed{seed}" / f"run{run}" / "diags", TIMES * TIME, species, length=PERIOD * LENGTH)
 
 
-def from_series(folder: Path) -> xr.Dataset:
+def from_series(folder: Path, seed: int) -> xr.Dataset:
     """The training runs, imported."""
     from hoam_plugin.adapters import openpmd
 
-    runs = [write_series(folder, run) for run in range(len(MU))]
+    runs = [write_series(folder, run, seed) for run in range(len(MU))]
     ds = openpmd.read(
-        runs, species="electrons", n_samples=N_SAMPLES, key=KEY, parameters={"mu": MU}, axes="x", progress=False
+        runs,
+        species="electrons",
+        n_samples=N_SAMPLES,
+        key=jax.random.key(seed),
+        parameters={"mu": MU},
+        axes="x",
+        progress=False,
     )
     assert isinstance(ds, xr.Dataset)
-    return ds.rename(vx="v").drop_vars(["n_particles", "total_weight", "effective_particles"])
+    return ds.rename(vx="v")
 
 
 def write_dump(path: Path, run: int) -> Path:
@@ -143,7 +185,7 @@ def from_dumps(folder: Path) -> xr.Dataset:
     step = float(TIMES[1]) / 1000
     ds = mdanalysis.read(dumps, lammps_units="real", timestep=step, parameters={"mu": MU}, axes="x", progress=False)
     assert isinstance(ds, xr.Dataset)
-    return ds.rename(vx="v").drop_vars(["n_particles", "total_weight", "effective_particles"])
+    return ds.rename(vx="v")
 
 
 def in_si(ds: xr.Dataset) -> xr.Dataset:
@@ -151,39 +193,85 @@ def in_si(ds: xr.Dataset) -> xr.Dataset:
     return renamed(ds, LENGTH, TIME)
 
 
+def native(seed: int, *, same: bool = True) -> xr.Dataset:
+    """Some of the particles of the training runs: the same in all runs, or others in each."""
+    if same:
+        return bare(hoam.ensemble.subsample(training(), N_SAMPLES, key=jax.random.key(seed)))
+    keys = jax.random.split(jax.random.key(seed), len(MU))
+    runs = [hoam.ensemble.subsample(training().isel(run=[i]), N_SAMPLES, key=key) for i, key in enumerate(keys)]
+    return bare(xr.concat(runs, "run"))
+
+
+def errors_of(cases: Callable[[int], xr.Dataset], convert: Callable[[xr.Dataset], xr.Dataset]) -> list[float]:
+    """Errors of models that are solved for, of each seed."""
+    counts = ["n_particles", "total_weight", "effective_particles"]
+    return [
+        scores(hoam.fit(cases(seed).drop_vars(counts, errors="ignore"), **SOLVED), convert)[0] for seed in range(SEEDS)
+    ]
+
+
+def row_of(name: str, errors: Sequence[float], reference: Sequence[float]) -> list[str]:
+    """Mean, each seed, and the mean over that of the reference."""
+    each = ", ".join(f"{error:.4f}" for error in errors)
+    return [name, f"{np.mean(errors):.4f}", each, f"{np.mean(errors) / np.mean(reference):.2f}"]
+
+
 def beside_native(folder: Path) -> list[list[str]]:
-    """Errors of plain arrays, of an openPMD series and of dumps, over that of the same runs given natively."""
-    native = hoam.ensemble.subsample(training(), N_SAMPLES, key=KEY)
-    rows = []
+    """Errors of plain arrays and of an openPMD series, over those of the same runs given natively; one cause each."""
     whole = lambda ds: ds[["x", "v"]]  # noqa: E731
-    of_native = scores(hoam.fit(whole(native), **SOLVED), whole)
-    cases: dict[str, tuple[xr.Dataset, Callable[[xr.Dataset], xr.Dataset]]] = {
-        "plain arrays": (bare(native), bare),
-        "openPMD series": (from_series(folder), in_si),
+    reference = errors_of(lambda seed: hoam.ensemble.subsample(training(), N_SAMPLES, key=jax.random.key(seed)), whole)
+    cases: dict[str, tuple[Callable[[int], xr.Dataset], Callable[[xr.Dataset], xr.Dataset]]] = {
+        "plain arrays": (native, bare),
+        "plain arrays, other particles in each run": (functools.partial(native, same=False), bare),
+        "**openPMD series**": (functools.partial(from_series, folder), in_si),
+        "shuffled ids alone": (functools.partial(drawn, Flaws(decades=0.0, missing=False)), in_si),
+        "particles missing alone": (functools.partial(drawn, Flaws(decades=0.0)), in_si),
+        "weights over 100 x alone": (functools.partial(drawn, Flaws(missing=False)), in_si),
     }
-    rows.append(["native", "gradient", f"{of_native[0]:.4f}", f"{of_native[1]:.4f}", ""])
-    for name, (ds, convert) in cases.items():
-        error, floor = scores(hoam.fit(ds, **SOLVED), convert)
-        rows.append([name, "gradient", f"{error:.4f}", f"{floor:.4f}", f"{error / of_native[0]:.2f}"])
-    few = hoam.Training(iterations=1500, **{k: v for k, v in vars_of_velocity().items() if k != "iterations"})
+    rows = [row_of("native", reference, reference)]
+    return rows + [row_of(name, errors_of(*case), reference) for name, case in cases.items()]
+
+
+def of_weights() -> list[list[str]]:
+    """Errors by the range of the weights, and by how many samples are drawn."""
+    rows = []
+    for decades, n in (
+        (0.0, N_SAMPLES),
+        (1.0, N_SAMPLES),
+        (2.0, N_SAMPLES),
+        (3.0, N_SAMPLES),
+        (2.0, 8_000),
+        (2.0, 32_000),
+    ):
+        flaws = Flaws(decades=decades, missing=False, ids=False)
+        errors = errors_of(functools.partial(drawn, flaws, n_samples=n), in_si)
+        effective = float(drawn(flaws, 0, 100)["effective_particles"].mean())
+        rows.append([f"{10**decades:g}", f"{effective:,.0f}", f"{n:,}", *row_of("", errors, errors)[1:3]])
+    return rows
+
+
+def by_trajectories(folder: Path) -> list[list[str]]:
+    """Errors of forces of plain arrays and dumps, over those of the same runs given natively."""
     first = training().isel(sample=slice(N_SAMPLES))
-    kinetic = {"structure": "kinetic", "training": few, **OPTIONS}
-    of_native = scores(hoam.fit(whole(first), **kinetic), whole)
-    rows.append(["native", "kinetic", f"{of_native[0]:.4f}", f"{of_native[1]:.4f}", ""])
-    for name, ds in (("plain arrays", bare(first)), ("LAMMPS dumps", from_dumps(folder))):
-        error, floor = scores(hoam.fit(ds, **kinetic), bare)
-        rows.append([name, "kinetic", f"{error:.4f}", f"{floor:.4f}", f"{error / of_native[0]:.2f}"])
+    kinetic = {"structure": "kinetic", "training": hoam.Training(iterations=1500, **vars_of_velocity()), **OPTIONS}
+    cases = {"native": first, "plain arrays": bare(first), "LAMMPS dumps": from_dumps(folder)}
+    rows, of_native = [], 0.0
+    for name, ds in cases.items():
+        convert = bare if name != "native" else lambda ds: ds[["x", "v"]]
+        error, floor = scores(hoam.fit(ds, **kinetic), convert)
+        of_native = of_native or error
+        rows.append([name, f"{error:.4f}", f"{floor:.4f}", f"{error / of_native:.2f}"])
     return rows
 
 
 def vars_of_velocity() -> dict[str, int | float]:
-    """Settings of velocity matching."""
+    """Settings of the matching of forces."""
     return {"n_samples": 8, "n_times": 64, "runs_per_iteration": 4, "learning_rate": 1e-2}
 
 
 def in_other_units() -> list[list[str]]:
     """Errors of the same data in other units, over that in natural ones."""
-    native = hoam.ensemble.subsample(training(), N_SAMPLES, key=KEY)
+    some = native(0)
     cases: dict[str, dict[str, float]] = {
         "natural": {"length": 1.0, "time_unit": 1.0},
         "nm and fs": {"length": 1e-9, "time_unit": 1e-15},
@@ -194,7 +282,7 @@ def in_other_units() -> list[list[str]]:
     rows, first = [], 0.0
     for name, case in cases.items():
         convert = functools.partial(renamed, **case)
-        error, _ = scores(hoam.fit(convert(native), **SOLVED), convert)
+        error, _ = scores(hoam.fit(convert(some), **SOLVED), convert)
         first = first or error
         rows.append([name, f"{error:.5f}", f"{error / first:.4f}"])
     return rows
@@ -325,14 +413,26 @@ def _parts(folder: Path, gigabytes: float) -> Iterator[str]:
     yield "## Files larger than memory\n\n" + "\n\n".join(large(folder, gigabytes))
     about = (
         f"Two streams, {len(MU)} runs of {len(TIMES)} equal times to {TIMES[-1]:g}; scored is mu = {HELD_OUT}, which "
-        "is between them, by the sliced Wasserstein distance (mean over times), beside another draw of it. "
-        f"{N_SAMPLES:,} samples of {N_PARTICLES:,} particles. The series has weights over a range of 100, up to a "
-        "tenth of the particles missing at each time, shuffled ids, two species and SI units; the dumps are wrapped "
-        f"and shuffled, and hold the first {N_SAMPLES:,} particles at six decimal places. Forces (kinetic) are matched "
-        "to differences of trajectories, 1500 iterations."
+        "is between them, by the sliced Wasserstein distance (mean over times). "
+        f"{N_SAMPLES:,} samples of {N_PARTICLES:,} particles, which start quietly, drawn at random where they are "
+        "given natively, and along a curve through phase space where they are imported. The series has weights over a "
+        "range of 100, up to a tenth of the particles missing at each time, shuffled ids, two species and SI units. "
+        f"{SEEDS} draws of particles, weights and losses."
     )
-    header = ["data", "structure", "error", "another draw", "over native"]
+    header = ["data", "error", "each draw", "over native"]
     yield f"## Beside the same given natively\n\n{about}\n\n" + report.table(header, beside_native(folder))
+    about = (
+        "The same, drawn anew at each time, by the range of the weights. `effective` particles of equal weight would "
+        "say as much of a mean."
+    )
+    header = ["range of weights", "effective", "samples", "error", "each draw"]
+    yield f"## What weights cost\n\n{about}\n\n" + report.table(header, of_weights())
+    about = (
+        f"Forces, matched to differences of the trajectories of the first {N_SAMPLES:,} particles (1500 iterations, "
+        "one seed); the dumps are wrapped, shuffled and rounded to six decimal places."
+    )
+    header = ["data", "error", "another draw", "over native"]
+    yield f"## Trajectories\n\n{about}\n\n" + report.table(header, by_trajectories(folder))
     yield "## In other units, float32\n\nThe same two streams.\n\n" + report.table(
         ["units", "error", "over natural"], in_other_units()
     )

@@ -24,7 +24,7 @@ def lengths_of(dimensions: Float[np.ndarray, " 6"] | None, where: str) -> Float[
     if np.abs(angles - 90).max() > _RIGHT_ANGLE:
         raise ValueError(
             f"{where} has a box with the angles {angles.tolist()}; only orthorhombic boxes have a period along each "
-            "axis, so unwrap the positions before, or pass period={} to take them as they are"
+            "axis, so unwrap the positions before, or pass period={} (--period none) to take them as they are"
         )
     return np.asarray(dimensions[:3], np.float64)
 
@@ -35,7 +35,7 @@ def require_constant(box: Float[np.ndarray, " 3"] | None, first: Float[np.ndarra
         now = "none" if box is None else box.tolist()
         raise ValueError(
             f"{where} has the box {now}, and the first frame has {first.tolist()}; a period is one number, so pass "
-            "unwrap=True (--unwrap), or period={} to take positions as they are"
+            "unwrap=True (--unwrap), or period={} (--period none) to take positions as they are"
         )
 
 

@@ -38,7 +38,7 @@ def read(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Ensemble | xr.DataTree:
-    """Positions and velocities of atoms in trajectories: LAMMPS dumps, DCD, XTC, TRR, GSD, extxyz and others.
+    """Positions and velocities of atoms in trajectories: LAMMPS dumps, DCD, XTC, TRR, GSD, XYZ and others.
 
     Every atom is a sample, the same at all times; variables are "x", "y", "z" and, where the files have them, the
     velocities "vx", "vy", "vz", in angstrom and ps as MDAnalysis converts them. Positions in an orthorhombic box that
@@ -56,7 +56,7 @@ def read(
         period: axis to period; by default the box. {} takes positions for free.
         unwrap: free positions of the box, by the shortest way from each frame to the next; they then have no period.
         lammps_units: style of a LAMMPS dump, whose numbers are left as they are: "real" has angstrom and fs.
-        timestep: of a LAMMPS dump, which counts steps only, in the time unit of its style.
+        timestep: of a LAMMPS dump, which counts steps only, in the time unit of its style; of a frame of XYZ, in ps.
         store: Zarr folder to write to; the same call goes on with an import that was killed.
         overwrite: replace an existing store once the new one is complete.
         progress: show a progress bar.
@@ -65,8 +65,8 @@ def read(
         ImportError: without the extra `mdanalysis`.
         FileNotFoundError: a file that does not exist.
         ValueError: a file that cannot be read, a selection without atoms, a box that is not orthorhombic or changes, a
-            LAMMPS dump without `lammps_units` and `timestep`, or errors of `from_snapshots`; the sentence names the
-            file.
+            LAMMPS dump without `lammps_units` and `timestep`, XYZ without `timestep`, a DCD that lacks frames, or
+            errors of `from_snapshots`; the sentence names the file.
     """
     md = required("MDAnalysis", "mdanalysis")
     for axis in axes:

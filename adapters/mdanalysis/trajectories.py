@@ -53,6 +53,9 @@ class Trajectory:
                     f"{self.where} is a LAMMPS dump, which says neither its units nor its time step; pass lammps_units="
                     "'real' (or another style) and timestep=, in the time unit of the style"
                 )
+            if dumps.says_no_times(self.where) and timestep is None:
+                dumps.require_no_properties(self.where)
+                raise ValueError(f"{self.where} is XYZ, which says no times; pass timestep=, in ps, of a frame")
             # What it cannot know of a dump, it warns of.
             options = {"format": "LAMMPSDUMP", "dt": 1.0} if is_dump else {}
             with naming(self.where, _REMEDY), warned.of_libraries_ignored():
@@ -69,8 +72,10 @@ class Trajectory:
         if not self.n_atoms:
             raise ValueError(f"{self.where} has no atoms that select={select!r} names; 'all' takes all of them")
         self.n_frames = len(self.universe.trajectory)
-        if isinstance(run, str | os.PathLike) and dumps.is_dump(self.where):
-            dumps.require_whole(self.where, self.universe.trajectory.n_atoms)
+        if isinstance(run, str | os.PathLike):
+            dumps.require_all_frames(self.where, self.n_frames)
+            if dumps.is_dump(self.where):
+                dumps.require_whole(self.where, self.universe.trajectory.n_atoms)
         self.has_velocities = bool(self.universe.trajectory.ts.has_velocities)
 
     def box(self) -> np.ndarray | None:
@@ -96,7 +101,9 @@ class Trajectory:
             frame = self.universe.trajectory[index]
             positions = self._atoms.positions[:, columns]
             velocities = self._atoms.velocities[:, columns] if self.has_velocities else None
-            time = frame.time if self._timestep is None else float(frame.data["step"]) * self._timestep
+            # What counts steps, or frames alone, is given the time of one.
+            count = frame.data.get("step", index)
+            time = frame.time if self._timestep is None else float(count) * self._timestep
         if box is not None:
             require_constant(lengths_of(frame.dimensions, where), box, where)
         if free is not None:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from ..foreign_files import naming
+
 if TYPE_CHECKING:
     import openpmd_api
 
-_LIGHT = 299_792_458.0
-
-
-@runtime_checkable
-class Records(Protocol):
-    """Records of single particles of a species."""
-
-    def momentum_axes(self) -> list[str]:
-        """Of the momenta."""
-        ...
-
-    def per_particle(self, record: str, axis: str | None, rows: slice) -> Float[np.ndarray, " n"]:
-        """A record in SI units."""
-        ...
+REMEDY = "leave this step out, or write it again"
 
 
 class Component:
@@ -32,19 +21,27 @@ class Component:
     Args:
         series: that it is of.
         component: of the record.
+        where: what it is called in errors.
+
+    Raises:
+        ValueError: it has several axes.
     """
 
-    def __init__(self, series: openpmd_api.Series, component: openpmd_api.Record_Component) -> None:
-        self._series, self._component = series, component
-        self.shape = (int(component.shape[0]),)
+    def __init__(self, series: openpmd_api.Series, component: openpmd_api.Record_Component, where: str) -> None:
+        self._series, self._component, self._where = series, component, where
+        shape = tuple(map(int, component.shape))
+        if len(shape) != 1:
+            raise ValueError(f"{where} has a record of the shape {shape}; {REMEDY} with one number for each particle")
+        self.shape = shape
 
     def __getitem__(self, rows: slice, /) -> Shaped[np.ndarray, " n"]:
         return self.raw(rows) * self._component.unit_SI
 
     def raw(self, rows: slice) -> Shaped[np.ndarray, " n"]:
         """As in the file."""
-        chunk = self._component.load_chunk([rows.start], [rows.stop - rows.start])
-        self._series.flush()
+        with naming(self._where, REMEDY):
+            chunk = self._component.load_chunk([rows.start], [rows.stop - rows.start])
+            self._series.flush()
         return np.asarray(chunk)
 
 
@@ -64,39 +61,3 @@ class Position:
     def __getitem__(self, rows: slice, /) -> Float[np.ndarray, " n"]:
         inside = self._position[rows].astype(np.float64)
         return inside if self._offset is None else inside + self._offset[rows].astype(np.float64)
-
-
-class Momenta:
-    """Momenta of single particles and what follows of them, of all axes at a time."""
-
-    def __init__(self, species: Records) -> None:
-        self._species = species
-        self._rows, self._kept = slice(0, 0), np.empty((0, 0))
-
-    def of(self, rows: slice) -> Float[np.ndarray, "n axis"]:
-        """Momenta in kg m/s; the piece is kept, since it is asked for axis by axis."""
-        if rows != self._rows:
-            columns = [self._species.per_particle("momentum", axis, rows) for axis in self._species.momentum_axes()]
-            self._rows, self._kept = rows, np.stack(columns, axis=-1)
-        return self._kept
-
-    def velocities(self, rows: slice) -> Float[np.ndarray, "n axis"]:
-        """dx/dt = p / sqrt(m^2 + p^2 / c^2), in m/s."""
-        over_light = self.of(rows) / _LIGHT
-        mass = self._species.per_particle("mass", None, rows)
-        # Of the order of one, since squares of SI momenta underflow in single precision and come close in double.
-        unit = float(max(np.abs(over_light).max(initial=0.0), np.abs(mass).max(initial=0.0))) or 1.0
-        q, m = over_light / unit, mass / unit
-        with np.errstate(invalid="ignore"):
-            return _LIGHT * q / np.sqrt(m**2 + np.sum(q**2, axis=-1))[:, None]
-
-
-class Motion:
-    """One axis of momenta or velocities."""
-
-    def __init__(self, momenta: Momenta, axis: int, n: int, *, velocity: bool) -> None:
-        self._momenta, self._axis, self._velocity, self.shape = momenta, axis, velocity, (n,)
-
-    def __getitem__(self, rows: slice, /) -> Float[np.ndarray, " n"]:
-        found = self._momenta.velocities(rows) if self._velocity else self._momenta.of(rows)
-        return found[:, self._axis]

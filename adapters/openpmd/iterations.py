@@ -13,7 +13,8 @@ from jaxtyping import Float
 from hoam_plugin.importing import Column
 
 from ..foreign_files import naming
-from .columns import Component, Ids, Momenta, Motion, Position
+from ..particle_motion import Momenta, Motion
+from .columns import REMEDY, Component, Ids, Position
 from .series import file_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # Powers of m, kg, s, A, K, mol, cd.
 _LENGTH, _MASS, _MOMENTUM = (1, 0, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0, 0), (1, 1, -1, 0, 0, 0, 0)
-_REMEDY = "leave this step out, or write it again"
 
 
 class Wanted(NamedTuple):
@@ -40,11 +40,12 @@ class Series:
         self.name = name
         self._open: set[int] = set()
         with naming(name, "give a complete openPMD series"):
-            # A file is read when its iteration is.
+            # A file is read when its iteration is. Columns of different lengths are told of by their snapshot; here
+            # they would make the species disappear.
             self._series: openpmd_api.Series = api.Series(
                 name,
                 api.Access.read_only,
-                '{"defer_iteration_parsing": true}',
+                '{"defer_iteration_parsing": true, "verify_homogeneous_extents": false}',
             )
             self.iterations = sorted(int(number) for number in self._series.iterations)
         if not self.iterations:
@@ -56,7 +57,7 @@ class Series:
 
     def iteration(self, number: int) -> openpmd_api.Iteration:
         """One of them, opened."""
-        with naming(self.where(number), _REMEDY):
+        with naming(self.where(number), REMEDY):
             opened = self._series.iterations[number].open()
         self._open.add(number)
         return opened
@@ -78,7 +79,7 @@ class Series:
         if name not in known:
             has = f"has the species {', '.join(known)}" if known else "has no particles"
             raise ValueError(f"{where} {has}, and species={name!r} is asked for; name one of them, or leave it out")
-        with naming(where, _REMEDY):
+        with naming(where, REMEDY):
             return Species(self._series, iteration.particles[name], where)
 
     def snapshot(self, number: int, wanted: Wanted) -> dict[str, object]:
@@ -89,7 +90,7 @@ class Series:
                 f"{own.where} has no 'weighting' of the species {wanted.species!r}; write the weights as well, or pass "
                 "equal_weights=True (--equal-weights) if all particles stand for as many"
             )
-        with naming(own.where, _REMEDY):
+        with naming(own.where, REMEDY):
             columns: dict[str, object] = {axis: own.position(axis) for axis in wanted.axes}
             if wanted.motion != "none":
                 columns |= own.motion(wanted.axes, velocity=wanted.motion == "velocity")
@@ -109,7 +110,7 @@ class Species:
         self.weights: Component | None = None
         if "weighting" in particles:
             self.weights = self._component("weighting", None)
-        self.ids = Ids(series, self._scalar("id")) if "id" in particles else None
+        self.ids = Ids(series, self._scalar("id"), where) if "id" in particles else None
 
     def momentum_axes(self) -> list[str]:
         """Of the momenta, which one- and two-dimensional runs have three of as well."""
@@ -149,7 +150,7 @@ class Species:
 
     def _component(self, record: str, axis: str | None) -> Component:
         own = self._particles[record]
-        return Component(self._series, self._scalar(record) if axis is None else own[axis])
+        return Component(self._series, self._scalar(record) if axis is None else own[axis], self.where)
 
     def _scalar(self, record: str) -> openpmd_api.Record_Component:
         own = self._particles[record]

@@ -14,6 +14,7 @@ from hoam_plugin.ensembles import Ensemble
 from hoam_plugin.importing import Description, drawing_of, imported, require_store
 
 from ..foreign_files import Paths, list_of, required
+from ..particle_motion import units_of_motion
 from .boundaries import periods_of
 from .iterations import Series, Wanted
 from .series import series_of
@@ -76,7 +77,7 @@ def read(
         parameters,
         found if period is None else period,
         {f"v{axis}": axis for axis in chosen} if motion == "velocity" else None,
-        {"time": "s", **dict.fromkeys(chosen, "m"), **_motion_units(chosen, motion)},
+        {"time": "s", **dict.fromkeys(chosen, "m"), **units_of_motion(chosen, motion)},
     )
     described.columns(len(names))
     probe.close(probe.iterations[0])
@@ -90,12 +91,6 @@ def read(
         overwrite=overwrite,
         progress=progress,
     )
-
-
-def _motion_units(axes: list[str], motion: str) -> dict[str, str]:
-    if motion == "velocity":
-        return {f"v{axis}": "m s-1" for axis in axes}
-    return {f"p{axis}": "kg m s-1" for axis in axes} if motion == "momentum" else {}
 
 
 def _snapshots(series: Series, wanted: Wanted) -> Iterator[Callable[[], dict[str, object]]]:

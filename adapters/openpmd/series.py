@@ -14,7 +14,7 @@ def series_of(run: str | os.PathLike[str]) -> str:
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: a folder with files of several series.
+        ValueError: a folder with files of several series, or a file of another kind.
     """
     text = os.path.expanduser(os.fspath(run))
     if "%T" in text or re.search(r"%\d*T", text):
@@ -24,6 +24,8 @@ def series_of(run: str | os.PathLike[str]) -> str:
         raise FileNotFoundError(f"run={text!r} does not exist; give a folder of openPMD files, a file, or a %T pattern")
     if path.suffix in _SUFFIXES:
         return text
+    if path.is_file():
+        raise ValueError(f"run={text!r} is no openPMD file by its name; give one that ends in {', '.join(_SUFFIXES)}")
     names = sorted(entry.name for entry in path.iterdir() if entry.suffix in _SUFFIXES)
     if not names:
         inner = [entry for entry in path.iterdir() if entry.is_dir()]

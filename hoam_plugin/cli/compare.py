@@ -108,14 +108,17 @@ def compare(
 
     from hoam_plugin import ensembles, plots, scores
 
-    own, other = ensembles.load(truth), ensembles.load(prediction)
-    draw = plots.phase_space if scores.configurations_of(own) is None else plots.pair_distribution
-    figure = None if plot is None or picture.moves else draw(own, other, run=picture.plot_run)
+    own, other = ensembles.load_runs(truth), ensembles.load_runs(prediction)
+    if plot is not None:
+        # A picture is of one ensemble; this says so where there is a tree.
+        own, other = ensembles.validate(own), ensembles.validate(other)
+        draw = plots.phase_space if scores.configurations_of(own) is None else plots.pair_distribution
+        figure = None if picture.moves else draw(own, other, run=picture.plot_run)
     result = scores.compare(
         own,
-        [other, *map(ensembles.load, more)],
-        training=None if training is None else ensembles.load(training),
-        floor=None if floor is None else ensembles.load(floor),
+        [other, *map(ensembles.load_runs, more)],
+        training=None if training is None else ensembles.load_runs(training),
+        floor=None if floor is None else ensembles.load_runs(floor),
         from_time=scoring.from_time,
         sinkhorn="paper" if scoring.paper_sinkhorn else scoring.sinkhorn,
     )

@@ -12,38 +12,42 @@ from cyclopts import Parameter
 from hoam_plugin.cli.messages import say
 from hoam_plugin.cli.parsing import Location, Output, Overwrite, Whole, parse_parameters, require_output
 
-Reader = Literal["auto", "openpmd", "mdanalysis"]
+Reader = Literal["auto", "openpmd", "mdanalysis", "epoch"]
 _OPENPMD = (".h5", ".bp", ".bp4", ".bp5", ".json")
 
 
 @dataclasses.dataclass(frozen=True)
 class Told:
-    """What the runs differ by.
+    """What is said of the runs.
 
     Attributes:
         param: as a=0.1,0.2, a value per run in their order; may be given several times.
         table: CSV file with a row per run and the names of the parameters in its first row.
         pattern: a part of the paths with the parameters in braces, as run_a{a}.
+        period: of a position, as x=50, where it is not in the files; none: all are free. May be given several times.
     """
 
     param: Annotated[tuple[str, ...], Parameter(name=("--param", "-p"), negative=())] = ()
     table: Location | None = None
     pattern: str | None = None
+    period: Annotated[tuple[str, ...], Parameter(negative=())] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Particles:
-    """Which particles are taken, of openPMD series.
+    """Which particles are taken, of openPMD series and EPOCH's files.
 
     Attributes:
         species: their name, such as electrons.
         motion: velocity, the momentum of single particles, or none.
         equal_weights: take particles for equally heavy, in files without weights.
+        mass: of a particle in kg, in EPOCH's files without velocities or a mass in the input deck.
     """
 
     species: str | None = None
     motion: Literal["velocity", "momentum", "none"] = "velocity"
     equal_weights: Annotated[bool, Parameter(negative=())] = False
+    mass: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +86,13 @@ def import_runs(
     """Make an ensemble of files that other codes have written; the same command goes on with one that was killed.
 
     Args:
-        runs: of each, a folder of openPMD files (WarpX, PIConGPU, FBPIC) or a trajectory (LAMMPS dump, DCD, XTC, ...).
+        runs: of each, a folder of openPMD files (WarpX, PIConGPU, FBPIC) or SDF files (EPOCH), or a trajectory (LAMMPS
+            dump, DCD, XTC, ...).
         output: a Zarr folder, such as truth.zarr.
-        reader: openpmd or mdanalysis; found by the files by default.
-        n_samples: samples per run and time; needed for openPMD, all atoms by default for trajectories.
+        reader: openpmd, epoch or mdanalysis; found by the files by default.
+        n_samples: samples per run and time; needed for openPMD and EPOCH, all atoms by default for trajectories.
         axes: of the positions that are taken, such as xz; all by default.
-        told: what the runs differ by, see `Told`.
+        told: parameters and periods of the runs, see `Told`.
         particles: which are taken, see `Particles`.
         atoms: which are taken, see `Atoms`.
         seed: of the drawing of samples.
@@ -107,10 +112,16 @@ def import_runs(
     options: dict[str, object] = {"store": str(output), "overwrite": overwrite, "parameters": parameters}
     if axes is not None:
         options["axes"] = axes
-    if kind == "openpmd":
+    if told.period:
+        options["period"] = _periods(told.period)
+    if kind in ("openpmd", "epoch"):
         if particles.species is None or n_samples is None:
-            raise ValueError("openPMD files need --species=electrons, or another, and --n-samples=25000, or as many")
+            raise ValueError(
+                "particle-in-cell files need --species=electrons, or another, and --n-samples=25000, or as many"
+            )
         options |= dataclasses.asdict(particles)
+        if kind == "openpmd" and options.pop("mass") is not None:
+            raise ValueError("openPMD files say the mass of their particles; leave --mass out")
     else:
         options |= dataclasses.asdict(atoms)
 
@@ -148,8 +159,26 @@ def _parameters(told: Told, paths: list[str]) -> dict[str, list[float]]:
     return found
 
 
+def _periods(texts: tuple[str, ...]) -> dict[str, float]:
+    """Position to its period, from `x=50`; of `none` none has any.
+
+    Raises:
+        ValueError: another form.
+    """
+    found: dict[str, float] = {}
+    for text in texts if texts != ("none",) else ():
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"--period={text!r} must look like x=50, or be none") from None
+    return found
+
+
 def _reader_of(path: str) -> str:
     first = Path(path)
+    if first.suffix == ".sdf" or (first.is_dir() and any(first.glob("*.sdf"))):
+        return "epoch"
     if "%" in path or first.is_dir() or first.suffix in _OPENPMD:
         return "openpmd"
     return "mdanalysis"

@@ -114,23 +114,40 @@ def _training(history: xr.Dataset | None) -> dict[str, object] | None:
 
 
 def _ensemble(path: Path) -> dict[str, object]:
+    """An ensemble, or runs of different times, a node each."""
+    import xarray as xr
+
     from hoam_plugin import ensembles
 
-    ds = ensembles.load(path, lazy=True)
-    variables = ensembles.variables(ds)
-    sampled = {variable.name for variable in variables}
-    times = ds["time"].values
+    runs = ensembles.load_runs(path, lazy=True)
+    if isinstance(runs, xr.Dataset):
+        return {"kind": "ensemble", "bytes": _size(path), **_extent(runs), **_content(runs)}
+    nodes = ensembles.nodes_of(runs)
+    extents = {name: _extent(ds) for name, ds in nodes.items()}
+    return {"kind": "runs of different times", "bytes": _size(path), **extents, **_content(next(iter(nodes.values())))}
+
+
+def _extent(ds: xr.Dataset) -> dict[str, object]:
+    from hoam_plugin import ensembles
+
     return {
-        "kind": "ensemble",
-        "bytes": _size(path),
         "sizes": {str(dim): size for dim, size in ds.sizes.items()},
         "bytes in memory": ds.nbytes,
+        "parameters": ensembles.parameters(ds),
+        "times": [ds["time"].values[0], ds["time"].values[-1]],
+    }
+
+
+def _content(ds: xr.Dataset) -> dict[str, object]:
+    from hoam_plugin import ensembles
+
+    variables = ensembles.variables(ds)
+    sampled = {variable.name for variable in variables}
+    return {
         "variables": {
             v.name: _said({**v.attributes(), "dtype": str(ds[v.name].dtype), "shape": ds[v.name].shape[3:]})
             for v in variables
         },
-        "parameters": ensembles.parameters(ds),
-        "times": [times[0], times[-1]],
         "quadrature weights": "quadrature_weight" in ds,
         "recorded": [str(name) for name in ds.data_vars if name not in sampled and name != "quadrature_weight"],
         "made by": json_format.loads(ds.attrs["stepper"]) if ds.attrs.get("stepper") else None,

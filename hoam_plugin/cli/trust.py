@@ -185,7 +185,7 @@ def _runs(truth: Location, output: Output | None, result: Result) -> xr.Dataset:
 
     from hoam_plugin import ensembles
 
-    return ensembles.load(truth)
+    return ensembles.one_of_tree(ensembles.load_runs(truth))[0]
 
 
 def _columns(found: xr.Dataset) -> dict[str, object]:

@@ -31,9 +31,10 @@ from hoam_plugin.ensembles.storage import (
     require_netcdf,
     save,
     write,
+    write_tree,
     write_zarr,
 )
-from hoam_plugin.ensembles.trees import tree, write_tree
+from hoam_plugin.ensembles.trees import nodes_of, tree
 from hoam_plugin.ensembles.units import require_same_units
 from hoam_plugin.ensembles.validation import validate
 
@@ -60,6 +61,7 @@ __all__ = [
     "moments",
     "moves_with_velocities",
     "native",
+    "nodes_of",
     "one_of_tree",
     "order_attribute",
     "over_runs",

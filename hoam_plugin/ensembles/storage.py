@@ -32,17 +32,17 @@ def is_netcdf(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in _NETCDF
 
 
-def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def save(ds: xr.Dataset | xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write an ensemble to Zarr (a folder) or, where `is_netcdf(path)`, to netCDF 4; written aside, then renamed.
 
     Args:
-        ds: an ensemble.
+        ds: an ensemble, or a tree of runs of different times (Zarr only).
         path: a file or folder; its suffix says which of the two formats.
         overwrite: replace what is there.
 
     Raises:
-        ValueError: not a valid ensemble, or a name, a kind of array or an attribute that would not come back from a
-            file as it was.
+        ValueError: not a valid ensemble, a name, a kind of array or an attribute that would not come back from a file
+            as it was, or a tree and netCDF.
         FileExistsError: `path` exists and `overwrite` is false.
         ImportError: netCDF without the extra `netcdf`.
 
@@ -53,12 +53,34 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
         ('run', 'time', 'sample')
     """
     path = require_writable(path, overwrite=overwrite)
+    if isinstance(ds, xr.DataTree):
+        _save_tree(ds, path)
+        return path
     if is_netcdf(path):
         require_netcdf()
     ds = validate(ds)
     ordered = ds if is_netcdf(path) else ds.assign_attrs(order_attribute(map(str, ds.variables)))
     write(ordered, path, replace=overwrite)
     return path
+
+
+def _save_tree(runs: xr.DataTree, path: Path) -> None:
+    if is_netcdf(path):
+        raise ValueError(f"path={str(path)!r} is for netCDF, and a tree of runs is written to Zarr; end it in .zarr")
+    for node in runs.subtree:
+        if node.dims:
+            validate(node.to_dataset())
+    with written_aside(path) as aside:
+        write_tree(runs, aside)
+
+
+def write_tree(runs: xr.DataTree, folder: Path) -> None:
+    """Write a tree to a new Zarr folder."""
+    nodes = {node.path: as_written(node.to_dataset(inherit=False), netcdf=False) for node in runs.subtree}
+    checksums = {path: zarr_checksums(node) for path, node in nodes.items()}
+    xr.DataTree.from_dict(nodes).to_zarr(folder, mode="w-", consolidated=not has_format_3(), encoding=checksums)
+    if has_format_3():
+        consolidate(folder)
 
 
 def order_attribute(names: Iterable[str]) -> dict[str, str]:
@@ -152,7 +174,7 @@ def load(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble:
         raise FileNotFoundError(f"path={str(path)!r}: there is no such ensemble")
     if _holds_a_tree(path):
         raise ValueError(
-            f"path={str(path)!r} holds runs of different times, as a tree; xarray.open_datatree reads it, and fit "
+            f"path={str(path)!r} holds runs of different times, as a tree; ensemble.load_runs reads it, and fit "
             "takes it"
         )
     if _is_surrogate(path):
@@ -220,7 +242,24 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 
 
 def load_runs(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble | xr.DataTree:
-    """As `load`, also of runs of different times, which are a tree with a node each; errors as of `load`."""
+    """As `load`, also of runs of different times, which are an `xarray.DataTree` with a node each.
+
+    Args:
+        path: where they are.
+        lazy: leave arrays on disk until they are used; nothing is checked then.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: the content is neither an ensemble nor a tree of such.
+        ImportError: netCDF without the extra `netcdf`.
+
+    Example:
+        >>> import tempfile
+        >>> runs = hoam.ensemble.tree([truth.isel(run=[0]), truth.isel(run=[1], time=slice(3))])
+        >>> path = hoam.ensemble.save(runs, tempfile.mkdtemp() + "/runs.zarr")
+        >>> [node.sizes["time"] for node in hoam.ensemble.load_runs(path).children.values()]
+        [5, 3]
+    """
     if not _holds_a_tree(as_path(path)):
         return load(path, lazy=lazy)
     path = as_path(path)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import xarray as xr
 
-from hoam_plugin.ensembles.consolidated import consolidate
 from hoam_plugin.ensembles.names import DIMS, parameter_names
 from hoam_plugin.ensembles.schema import variables
-from hoam_plugin.ensembles.storage import has_format_3, zarr_checksums
 from hoam_plugin.ensembles.validation import validate
 
 
@@ -70,12 +67,3 @@ def nodes_of(runs: xr.DataTree) -> dict[str, xr.Dataset]:
     if not found:
         raise ValueError(f"no node of the tree has all of the dims {DIMS}; give each run a node, see ensemble.tree")
     return found
-
-
-def write_tree(runs: xr.DataTree, folder: Path) -> None:
-    """Write a tree to a new Zarr folder."""
-    plain = xr.DataTree.from_dict({n.path: n.to_dataset(inherit=False).drop_encoding() for n in runs.subtree})
-    checksums = {n.path: zarr_checksums(n.to_dataset(inherit=False)) for n in plain.subtree}
-    plain.to_zarr(folder, mode="w-", consolidated=not has_format_3(), encoding=checksums)
-    if has_format_3():
-        consolidate(folder)

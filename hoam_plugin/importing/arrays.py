@@ -12,9 +12,9 @@ from hoam_plugin._internal.checks import increasing_times
 from hoam_plugin._types import Key, Numbers
 from hoam_plugin.ensembles import Ensemble
 from hoam_plugin.importing.described import Description
-from hoam_plugin.importing.precision import in_precision
+from hoam_plugin.importing.precision import in_precision, require_resolved
 from hoam_plugin.importing.snapshot_ensembles import drawing_of, imported
-from hoam_plugin.importing.snapshots import IDS, WEIGHTS
+from hoam_plugin.importing.snapshots import IDS, WEIGHTS, require_unmasked
 from hoam_plugin.steppers import default_float
 
 # An array, or lists of one array for each run and time.
@@ -54,8 +54,9 @@ def from_arrays(
         **variables: name to samples, in any numeric dtype; they are converted to JAX's default precision.
 
     Raises:
-        TypeError: no variable, or drawing without `key`.
-        ValueError: arrays whose axes do not fit one another, times or parameters; errors of `from_snapshots` and of
+        TypeError: no variable, dates, or drawing without `key`.
+        ValueError: arrays whose axes do not fit one another, times or parameters, with masked entries, or so far from 0
+            that the precision does not resolve them; errors of `from_snapshots` and of
             `validate`.
 
     Example:
@@ -66,9 +67,13 @@ def from_arrays(
         ({'run': 2, 'time': 5, 'sample': 64}, 8.0)
     """
     described = Description(parameters, period, velocity_of, units)
+    if np.asarray(time).dtype.kind in "mM":
+        raise TypeError("time holds dates or spans of time; give numbers, in the units of the run")
     times = increasing_times("time", time)
     if not variables:
         raise TypeError("from_arrays(...) has no variables; give at least one array, such as x=...")
+    for name, values in variables.items():
+        require_unmasked(name, values)
     rectangular = {name: _rectangular(values) for name, values in variables.items()}
     plain = {name: values for name, values in rectangular.items() if values is not None}
     if len(plain) == len(variables) and weights is None and ids is None and n_samples is None:
@@ -123,6 +128,8 @@ def _as_it_is(variables: Mapping[str, np.ndarray], times: np.ndarray, described:
     frame = ensembles.frame(times, described.columns(n_runs), n_runs=n_runs)
     own = described.variables({name: values.shape[3:] for name, values in variables.items()})
     dtype = np.dtype(default_float())
+    for name, values in variables.items():
+        require_resolved(values, dtype, f"variable {name!r}")
     samples = {name: in_precision(values, dtype, f"variable {name!r}") for name, values in variables.items()}
     return cast(Ensemble, described.with_units(ensembles.build(frame, own, samples)))
 
@@ -139,16 +146,17 @@ def _rectangular(values: Ragged) -> np.ndarray | None:
 def _spread(given: Ragged, n_runs: int, n_times: int) -> Ragged:
     """Weights or ids of every run and time, where they were given once for all, or once for each run."""
     array = _rectangular(given)
-    if array is None or array.ndim > 2:
+    if array is None or array.ndim > 2 or array.ndim == 0:
         return given
+    require_unmasked("weights or ids", given)
     of_runs = np.broadcast_to(array, (n_runs, array.shape[-1]))
     return np.broadcast_to(of_runs[:, None], (n_runs, n_times, array.shape[-1]))
 
 
 def _by_run_and_time(name: str, values: Ragged, n_times: int) -> list[list[np.ndarray]]:
-    of_runs = values if isinstance(values, Sequence) else np.asarray(values)
+    of_runs = values if isinstance(values, Sequence | np.ma.MaskedArray) else np.asarray(values)
     try:
-        parts = [[np.asarray(part) for part in cast(Sequence[Numbers], of_run)] for of_run in of_runs]
+        parts = [[np.asanyarray(part) for part in cast(Sequence[Numbers], of_run)] for of_run in of_runs]
     except TypeError as error:
         raise ValueError(
             f"{name} must be an array (run, time, sample), or lists of arrays: {name}[run][time]"

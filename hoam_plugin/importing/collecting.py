@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from hoam_plugin.importing.drawing import draw, follow
-from hoam_plugin.importing.precision import in_precision
+from hoam_plugin.importing.precision import in_precision, is_resolved, unresolved
 from hoam_plugin.importing.shelf import Record, Shelf
 from hoam_plugin.importing.snapshots import Snapshot, checked
 
@@ -47,6 +47,8 @@ def collect(runs: Sequence[Run], drawing: Drawing, shelf: Shelf, advance: Callab
     """
     lengths = []
     first: Record | None = None
+    # Variables that single precision makes one number in every snapshot.
+    blurred: set[str] | None = None
     for run, snapshots in enumerate(runs):
         begin: Record | None = None
         before: Record | None = None
@@ -61,19 +63,23 @@ def collect(runs: Sequence[Run], drawing: Drawing, shelf: Shelf, advance: Callab
                     raise ValueError(
                         f"{snapshot.where} has the time {snapshot.time:g}, after {before.time:g}; times must increase"
                     )
-                record = _record_of(snapshot, drawing, run, index - 1, begin, before)
+                record, unclear = _record_of(snapshot, drawing, run, index - 1, begin, before)
+                blurred = unclear if blurred is None else blurred & unclear
                 shelf.put(run, index - 1, record)
             first, begin, before = first or record, begin or record, record
             advance()
         if not index:
             raise ValueError(f"run {run} has no snapshots; give at least one")
         lengths.append(index)
+    for name in sorted(blurred or ()):
+        raise unresolved(f"variable {name!r}", drawing.dtype)
     return lengths
 
 
 def _record_of(
     snapshot: Snapshot, drawing: Drawing, run: int, index: int, begin: Record | None, before: Record | None
-) -> Record:
+) -> tuple[Record, set[str]]:
+    """What is kept of a snapshot, and the variables that its precision does not resolve."""
     drawn = draw(snapshot, drawing.n_samples, drawing.rng(run, index))
     variables, ids, followed = drawn.variables, drawn.ids, begin is None and drawn.ids is not None
     if begin is not None and before is not None and before.followed and drawing.follows:
@@ -82,7 +88,8 @@ def _record_of(
             own = follow(snapshot, begin.ids)
             if own is not None:
                 variables, ids, followed = own, begin.ids, True
-    return Record(
+    unclear = {name for name, values in variables.items() if not is_resolved(values, drawing.dtype)}
+    record = Record(
         time=snapshot.time,
         variables={
             name: in_precision(values, drawing.dtype, f"{snapshot.where}: {name!r}")
@@ -96,6 +103,7 @@ def _record_of(
         effective=drawn.weight.effective,
         followed=followed and drawing.follows,
     )
+    return record, unclear
 
 
 def _require_alike(snapshot: Snapshot, first: Record) -> None:

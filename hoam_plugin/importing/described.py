@@ -13,6 +13,8 @@ from hoam_plugin._internal.checks import parameter_table, refusal, suggestion
 from hoam_plugin._types import Numbers
 from hoam_plugin.steppers import Variable
 
+# What rides along with the samples of an import, of every run and time.
+RECORDED = ("n_particles", "total_weight", "effective_particles")
 # Dims of a variable's own axes, by their number.
 _OWN_DIMS = {0: (), 1: ("axis",), 2: ("particle", "axis")}
 
@@ -59,8 +61,16 @@ class Description:
         """The variables, with these shapes beside run, time and sample.
 
         Raises:
-            ValueError: something said of a variable that is none, or a shape of more than two axes.
+            ValueError: a name that is no word or is taken, something said of a variable that is none, or a shape of
+                more than two axes.
         """
+        taken = {*ensembles.DIMS, *RECORDED, *(self.parameters or {})}
+        for name in shapes:
+            if not isinstance(name, str) or not name.isidentifier() or name in taken:
+                raise ValueError(
+                    f"variable {name!r} cannot be called so: names are words, and {sorted(taken)!r} are taken by dims, "
+                    "records and parameters; rename it"
+                )
         for field in ("period", "velocity_of"):
             self._require_known(field, getattr(self, field) or {}, shapes)
         positions = dict(self.velocity_of or {})

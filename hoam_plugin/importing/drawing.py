@@ -9,6 +9,7 @@ from jaxtyping import Num, UInt64
 
 from hoam_plugin.importing.resampling import Points, Weight
 from hoam_plugin.importing.snapshots import Snapshot
+from hoam_plugin.importing.strata import order_of
 
 # Sums of weights in another order, as files hold particles in any.
 _ROUND_OFF = 1e-9
@@ -55,7 +56,7 @@ class Population(NamedTuple):
 
 
 def draw(snapshot: Snapshot, n_samples: int, rng: np.random.Generator) -> Drawn:
-    """So many samples by systematic resampling, in random order.
+    """So many samples by systematic resampling along a curve through their coordinates, handed back in random order.
 
     Raises:
         ValueError: weights or variables that are not finite.
@@ -66,14 +67,16 @@ def draw(snapshot: Snapshot, n_samples: int, rng: np.random.Generator) -> Drawn:
     pieces: list[dict[str, np.ndarray]] = []
     ids: list[np.ndarray] = []
     for rows in snapshot.pieces():
-        chosen = points.rows(snapshot.weights_of(rows), last=rows.stop == snapshot.n)
+        columns = {name: np.asarray(c[rows]) for name, c in snapshot.variables.items()}
+        along = order_of(columns.values())
+        chosen = along[points.rows(snapshot.weights_of(rows)[along], last=rows.stop == snapshot.n)]
         if len(chosen):
-            pieces.append({name: np.asarray(c[rows])[chosen] for name, c in snapshot.variables.items()})
+            pieces.append({name: column[chosen] for name, column in columns.items()})
             if snapshot.ids is not None:
                 ids.append(np.asarray(snapshot.ids[rows])[chosen])
-    columns = {name: np.concatenate([p[name] for p in pieces])[order] for name in snapshot.variables}
+    drawn = {name: np.concatenate([p[name] for p in pieces])[order] for name in snapshot.variables}
     own = np.concatenate(ids)[order] if ids else None
-    return _finite(snapshot, Drawn(columns, own, population_of(snapshot, weight), weight, snapshot.n))
+    return _finite(snapshot, Drawn(drawn, own, population_of(snapshot, weight), weight, snapshot.n))
 
 
 def follow(snapshot: Snapshot, wanted: np.ndarray) -> dict[str, np.ndarray] | None:
@@ -105,7 +108,11 @@ def population_of(snapshot: Snapshot, weight: Weight) -> Population | None:
         return None
     mark, moment = 0, 0.0
     for rows in snapshot.pieces():
-        scrambled = _scrambled(np.asarray(snapshot.ids[rows]))
+        ids = np.asarray(snapshot.ids[rows])
+        if ids.dtype.kind == "f" and not (ids == np.rint(ids)).all():
+            bad = float(ids[ids != np.rint(ids)][0])
+            raise ValueError(f"{snapshot.where}: ids hold {bad:g}; they must be whole numbers")
+        scrambled = _scrambled(ids)
         mark = (mark + int(scrambled.sum(dtype=np.uint64))) % 2**64
         moment += float(snapshot.weights_of(rows) @ (scrambled.astype(np.float64) / 2.0**64))
     return Population(snapshot.n, mark, weight.total, moment)

@@ -21,18 +21,18 @@ from hoam_plugin._internal.progress import progress_bar
 from hoam_plugin._types import Key, Numbers
 from hoam_plugin.ensembles import SAMPLING, Ensemble
 from hoam_plugin.importing.collecting import Drawing, Run, collect
-from hoam_plugin.importing.described import Description
+from hoam_plugin.importing.described import RECORDED, Description
 from hoam_plugin.importing.shelf import IMPORT, DiskShelf, Record, Shelf, clear_finished
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.simulation import MemorySink, StoreOptions, ZarrSink
 from hoam_plugin.steppers import Variable, default_float
 
-# What rides along with the samples, of every run and time.
-_COUNTS = (
-    Variable("n_particles", long_name="particles of which the samples were drawn"),
-    Variable("total_weight", long_name="weight of all particles"),
-    Variable("effective_particles", long_name="particles of equal weight that say as much"),
+_MEANINGS = (
+    "particles of which the samples were drawn",
+    "weight of all particles",
+    "particles of equal weight that say as much",
 )
+_COUNTS = tuple(Variable(name, long_name=text) for name, text in zip(RECORDED, _MEANINGS, strict=True))
 
 
 def from_snapshots(

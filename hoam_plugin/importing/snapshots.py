@@ -88,8 +88,8 @@ def checked(given: object, where: str) -> Snapshot:
         where: what it is called in errors.
 
     Raises:
-        TypeError: neither a mapping nor a function that returns one.
-        ValueError: no time, no variable, no particle, or arrays of different lengths.
+        TypeError: neither a mapping nor a function that returns one, no numbers, or a date.
+        ValueError: no time, no variable, no particle, arrays of different lengths, or masked entries.
     """
     mapped = given() if callable(given) else given
     if not isinstance(mapped, Mapping):
@@ -100,6 +100,10 @@ def checked(given: object, where: str) -> Snapshot:
     where = str(mapped.get("where", where))
     if TIME not in mapped:
         raise ValueError(f"{where} has no 'time', only {sorted(mapped)!r}; give its time as a number")
+    if np.asarray(mapped[TIME]).dtype.kind in "mM":
+        raise TypeError(
+            f"time={mapped[TIME]!r} of {where} is a date or a span of time; give it as a number, in units of the run"
+        )
     time = finite_float(TIME, mapped[TIME], of=f"of {where}")
     columns = {n: _column(n, c, where) for n, c in mapped.items() if n not in (TIME, "where") and c is not None}
     weights, ids = columns.pop(WEIGHTS, None), columns.pop(IDS, None)
@@ -119,7 +123,20 @@ def _column(name: str, given: object, where: str) -> Column:
     column = given if isinstance(given, Column) else np.asarray(given)
     if isinstance(column, np.ndarray) and column.dtype.kind not in "fiub":
         raise TypeError(f"{where}: {name!r} has dtype {column.dtype}; it must hold numbers")
+    require_unmasked(f"{where}: {name!r}", column)
     shape = column.shape
-    if not shape or (name in (WEIGHTS, IDS) and len(shape) != 1):
-        raise ValueError(f"{where}: {name!r} has the shape {shape}; its first axis must be that of the particles")
+    if not shape:
+        raise ValueError(f"{where}: {name!r} has the shape (); its first axis must be that of the particles")
+    if name in (WEIGHTS, IDS) and len(shape) != 1:
+        raise ValueError(f"{where}: {name!r} has the shape {shape}; there must be one number for each particle")
     return column
+
+
+def require_unmasked(what: str, values: object) -> None:
+    """Raise ValueError for a masked array with masked entries, which other arrays do not know."""
+    n = int(np.ma.count_masked(values)) if isinstance(values, np.ma.MaskedArray) else 0
+    if n:
+        raise ValueError(
+            f"{what} has {n} masked entries among {np.size(values)}; leave these particles out, or fill their values "
+            "and give them the weight 0"
+        )

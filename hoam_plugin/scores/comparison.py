@@ -5,6 +5,7 @@ Every score and every reference is defined in docs/scores.md.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ from hoam_plugin.scores.paper_sinkhorn import PaperSinkhorn, solver
 from hoam_plugin.scores.recorded import TRUTH, Name, Notes, recorded_curves
 from hoam_plugin.scores.sources import Source
 from hoam_plugin.scores.table import CURVES_ONLY, SPREAD
+from hoam_plugin.scores.trees import Runs, node_by_node
 
 REFERENCES = ("surrogate", "noise_floor", "bootstrap", "interpolation", "gaussian", "frozen")
 # In the table even where there is no training ensemble to make them of, then NaN.
@@ -61,11 +63,11 @@ Rows = dict[Name, Row]
 
 @linear_algebra_in_one_thread()
 def compare(
-    truth: xr.Dataset,
-    prediction: xr.Dataset | Sequence[xr.Dataset],
+    truth: Runs,
+    prediction: Runs | Sequence[Runs],
     *,
-    training: xr.Dataset | None = None,
-    floor: xr.Dataset | Sequence[xr.Dataset] | None = None,
+    training: Runs | None = None,
+    floor: Runs | Sequence[Runs] | None = None,
     from_time: float | None = None,
     sinkhorn: bool | str | PaperSinkhorn = False,
     seed: int = 0,
@@ -118,7 +120,8 @@ def compare(
     every score an uncertainty: the score is then their mean, and `<score>_spread` their sample standard deviation.
 
     Args:
-        truth: what the simulator did.
+        truth: what the simulator did. Runs of different times are a tree (`ensemble.tree`); prediction and floor are
+            then trees of the same nodes, each scored by itself, in units of its own spread.
         prediction: what is judged: an ensemble of the same variables, runs and times (sample counts may differ), or
             several of them that differ by chance only, such as the members of a committee along a dim `member`.
         training: the ensemble that the surrogate was trained on; its times may differ (then its curves are interpolated
@@ -150,6 +153,10 @@ def compare(
         >>> scores["sliced_wasserstein"].dims, scores["reference"].values.tolist()
         (('reference', 'run'), ['surrogate', 'bootstrap', 'interpolation', 'gaussian', 'frozen'])
     """
+    training = None if training is None else ensembles.one_of_tree(training)[0]
+    if isinstance(truth, xr.DataTree):
+        settings = {"from_time": from_time, "sinkhorn": sinkhorn, "seed": seed, "curves": curves}
+        return node_by_node(functools.partial(compare, training=training, **settings), truth, prediction, floor)
     truth = in_order_of_names(valid("truth", truth))
     predictions = _all_matching("prediction", prediction, truth)
     floors = [] if floor is None else _all_matching("floor", floor, truth)
@@ -245,7 +252,7 @@ def _long_names(curves: Iterable[str]) -> dict[str, str]:
     return {error_of(name): meaning_of_error(name) for name in curves} | _MOMENT_SCORES | _SNAPSHOT_SCORES
 
 
-def _all_matching(name: str, given: xr.Dataset | Sequence[xr.Dataset], truth: xr.Dataset) -> list[xr.Dataset]:
+def _all_matching(name: str, given: Runs | Sequence[Runs], truth: xr.Dataset) -> list[xr.Dataset]:
     ensembles_given = each_member(given) if isinstance(given, xr.Dataset) else list(given)
     if not ensembles_given:
         raise ValueError(f"{name}={given!r} is empty; give one ensemble or several")

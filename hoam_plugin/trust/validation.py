@@ -44,7 +44,7 @@ class _Task(NamedTuple):
 
 
 def cross_validate(
-    ensemble: xr.Dataset,
+    ensemble: xr.Dataset | xr.DataTree,
     *,
     key: Key,
     folds: int | Sequence[Sequence[int]] | None = None,
@@ -63,7 +63,7 @@ def cross_validate(
     time as there are cores.
 
     Args:
-        ensemble: the runs, as `fit` takes them.
+        ensemble: the runs, as `fit` takes them, those of a tree at their common times.
         key: JAX random key; fold i is trained with `jax.random.fold_in(key, i)`.
         folds: None for one fold per parameter, a number of folds, or lists of the indices of runs that are left out
             together. At the ends of the ranges a surrogate extrapolates; such runs are left out in lists only.
@@ -97,7 +97,7 @@ def cross_validate(
     """
     random_key(key)
     _require_options(options)
-    ds = ensembles.validate(ensemble)
+    ds = ensembles.validate(ensembles.one_of_tree(ensemble)[0])
     floor = None if floor is None else matched("floor", floor, ds)
     chosen = folds_of(ds, folds)
     wanted = [name for name in USUAL_CURVES if name in ds] if curves is None else curves

@@ -91,6 +91,26 @@ def test_other_formats(tmp_path: Path, suffix: str) -> None:
     assert ("vx" in ds) == (suffix == "trr")
     by_order = np.sort(ds["z"].values[0, 3])
     np.testing.assert_allclose(by_order, np.sort(free(3)[:, 2] % BOX[2]), atol=0.02)
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes((tmp_path / f"run.{suffix}").read_bytes()[:-40])
+    sentence = rf"cut\.dcd is cut off: it says that it has {STEPS} frames" if suffix == "dcd" else "cannot be read"
+    with pytest.raises(ValueError, match=sentence):
+        mdanalysis.read(cut, topology=tmp_path / "top.pdb", progress=False)
+
+
+def test_xyz_has_no_times(tmp_path: Path) -> None:
+    atoms = "".join(f"H {i} {i} 0.5 1.0 0.0 0.0\n" for i in range(4))
+    plain, extended = tmp_path / "plain.xyz", tmp_path / "extended.xyz"
+    plain.write_text(f"4\nwater\n{atoms}" * 3)
+    extended.write_text(f'4\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:vel:R:3\n{atoms}' * 3)
+    for path, sentence in (
+        (plain, r"plain\.xyz is XYZ, which says no times; pass timestep="),
+        (extended, r"extended\.xyz is extended XYZ, of which MDAnalysis reads positions alone"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            mdanalysis.read(path, progress=False)
+    ds = mdanalysis.read(extended, timestep=0.5, period={"x": 5.0}, progress=False)
+    assert (ds["time"].values.tolist(), ds["x"].attrs["period"]) == ([0.0, 0.5, 1.0], 5.0)
 
 
 def test_runs_of_other_lengths_become_a_tree(dump: Path, tmp_path: Path) -> None:

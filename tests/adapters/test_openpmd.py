@@ -89,6 +89,7 @@ def cut_off(folder: Path) -> None:
             {},
             r"00000\.h5, iteration 0 has no 'weighting' of the species 'electrons'.*equal_weights=True",
         ),
+        ({"ids": np.arange(N - 5)}, {}, r"00000\.h5, iteration 0, species 'electrons' has arrays of different lengths"),
         ({"v": None}, {}, r"00000\.h5, iteration 0 has no record 'momentum' of the species"),
         ({"x": np.empty(0)}, {}, r"00100\.h5, iteration 100 has no particles, and species='electrons' is asked for"),
         ({"x": np.full(N, np.nan)}, {}, r"00000\.h5, iteration 0, species 'electrons': 'x' holds 200 values among 200"),
@@ -110,6 +111,9 @@ def test_files_that_are_cut_off_or_missing(tmp_path: Path) -> None:
         openpmd.read(tmp_path / "run", **OPTIONS)
     with pytest.raises(FileNotFoundError, match="does not exist; give a folder of openPMD files"):
         openpmd.read(tmp_path / "nothing", **OPTIONS)
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(ValueError, match=r"is no openPMD file by its name; give one that ends in \.h5"):
+        openpmd.read(tmp_path / "notes.txt", **OPTIONS)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no openPMD files"):
         openpmd.read(tmp_path / "empty", **OPTIONS)

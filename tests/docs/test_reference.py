@@ -30,6 +30,7 @@ CONSTANTS = {"DIMS", "INVARIANTS"}
 NAMESPACES = (
     "adapters.adept",
     "adapters.diffrax",
+    "adapters.epoch",
     "adapters.jax_md",
     "adapters.mdanalysis",
     "adapters.openpmd",

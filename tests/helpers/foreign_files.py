@@ -64,9 +64,9 @@ def write_openpmd(
             for (record, axis), values in columns.items():
                 component = particles[record][axis]
                 array = np.asarray(values)
-                component.reset_dataset(api.Dataset(array.dtype, [n]))
+                component.reset_dataset(api.Dataset(array.dtype, [len(array)] if array.ndim else [n]))
                 if array.ndim:
-                    component.store_chunk(array, [0], [n])
+                    component.store_chunk(array, [0], [len(array)])
                 else:
                     component.make_constant(float(array))
                 if macro and record in ("momentum", "mass"):

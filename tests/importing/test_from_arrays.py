@@ -95,6 +95,10 @@ def test_other_units_draw_the_same_particles(scale: float) -> None:
         ({"x": X * np.where(X[1, 2, 3] == X, np.nan, 1), "n_samples": 50}, "'x' holds 1 values among 50 .* not finite"),
         ({"x": X * 1e50}, "variable 'x' reaches .*, which float32 cannot hold; use larger units"),
         ({"x": X * 1e-45}, "variable 'x' is at most .*, which float32 cannot resolve; use smaller units"),
+        ({"x": np.ma.masked_less(X, 0)}, "x has .* masked entries among 400; leave these particles out"),
+        ({"x": 1e12 + X}, "variable 'x' is so far from 0 that float32 does not resolve its spread"),
+        ({"weights": 1.0}, r"weights must be an array \(run, time, sample\)"),
+        ({"mu": X, "parameters": {"mu": [1.0, 2.0]}}, "variable 'mu' cannot be called so"),
         ({"time": TIMES[::-1]}, "time must be strictly increasing"),
     ],
 )

@@ -110,6 +110,31 @@ def test_runs_of_other_times_become_a_tree(tmp_path: Path) -> None:
             "arrays of different lengths, {'x': 3, 'v': 4}",
         ),
         ([{"time": 0.0, "x": np.asarray(["a"])}], TypeError, "'x' has dtype <U1; it must hold numbers"),
+        (
+            [{"time": np.datetime64("2026-01-01"), "x": np.ones(3)}],
+            TypeError,
+            "is a date or a span of time; give it as a",
+        ),
+        ([{"time": 0.0, "run": np.ones(3)}], ValueError, "variable 'run' cannot be called so: .* are taken by dims"),
+        ([{"time": 0.0, "n_particles": np.ones(3)}], ValueError, "variable 'n_particles' cannot be called so"),
+        ([{"time": 0.0, 3: np.ones(3)}], ValueError, "variable 3 cannot be called so: names are words"),
+        ([{"time": 0.0, "x": np.ma.masked_less(np.arange(4.0), 2)}], ValueError, "'x' has 2 masked entries among 4"),
+        (
+            [{"time": 0.0, "x": np.ones(4), "weights": np.ma.masked_less(np.arange(4.0), 2)}],
+            ValueError,
+            "'weights' has 2 masked entries among 4; leave these particles out, or fill",
+        ),
+        ([{"time": 0.0, "x": np.ones(3), "weights": np.ones((3, 1))}], ValueError, r"'weights' has the shape \(3, 1\)"),
+        (
+            [{"time": 0.0, "x": np.ones(2), "ids": np.asarray([0.0, 0.5])}],
+            ValueError,
+            "ids hold 0.5; they must be whole",
+        ),
+        (
+            [{"time": t, "x": 1e12 + np.arange(100.0)} for t in (0.0, 1.0)],
+            ValueError,
+            "variable 'x' is so far from 0 that float32 does not resolve its spread; subtract an offset",
+        ),
         ([snapshot(1.0), snapshot(0.5)], ValueError, "has the time 0.5, after 1; times must increase"),
         ([snapshot(0.0), {"time": 1.0, "y": np.ones(9)}], ValueError, "has the variables y, but those before have x"),
     ],
@@ -117,6 +142,21 @@ def test_runs_of_other_times_become_a_tree(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_in_a_sentence(given, kind, sentence) -> None:
     with pytest.raises(kind, match=sentence):
         from_snapshots(given, **OPTIONS)
+
+
+def test_odd_but_right_numbers_are_taken() -> None:
+    x, ids = np.random.default_rng(0).normal(size=300), np.arange(300)
+    kinds = [x.astype(np.float16), x.astype(">f4"), x.astype(np.longdouble), x > 0, jax.numpy.asarray(x), list(x)]
+    for given in kinds:
+        ds = from_snapshots([{"time": np.float32(0), "x": given, "weights": ids}], **OPTIONS)
+        assert np.isin(ds["x"].values, np.asarray(given).astype(np.float32)).all()
+    lost = np.where(ids < 100, np.nan, x)
+    ds = from_snapshots([{"time": 0.0, "x": lost, "weights": (ids >= 100)}], **OPTIONS)
+    assert np.isfinite(ds["x"].values).all(), "what weighs nothing is not drawn, whatever it holds"
+    step = {"x": x, "ids": (ids + 2**40).astype(float)}
+    assert from_snapshots([{"time": t, **step} for t in (0.0, 1.0)], **OPTIONS).attrs["sampling"] == "trajectories"
+    start = [{"time": t, "x": 1e3 + t * x + 1e-9 * x} for t in (0.0, 1.0)]
+    assert from_snapshots(start, **OPTIONS)["x"][0, 0].std() == 0, "clouds may begin as a point"
 
 
 def test_parameters_from_a_table_and_from_paths(tmp_path: Path) -> None:
