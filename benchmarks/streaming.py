@@ -96,7 +96,7 @@ def measure(n_samples: int, iterations: int) -> None:
         f"# Ensembles larger than memory\n\n`python -m benchmarks.streaming`: 8 runs, 258 saved times and {n_samples} "
         f"samples of `two_stream`, {size / 1e9:.2f} GB, simulated (dt = 0.1) into a Zarr folder, and {iterations} "
         f"iterations of the quick settings from it; then saved again from disk to disk, and compared with itself (all "
-        "scores, at all times).\n\n{report.machine(['hoam-plugin', 'jax', 'zarr'])}\n\n"
+        f"scores, at all times).\n\n{report.machine(['hoam-plugin', 'jax', 'zarr'])}\n\n"
         + report.table(["part", "s", "largest resident memory, GB", ""], rows),
     )
 
