@@ -46,16 +46,18 @@ on disk, another answer.
 
 _FIRST = """What fell when such ensembles were first tried, and what was done:
 
-- `save` and `load`: a column of objects along `run` came back as numbers, and so as a parameter; a variable that had the
-  name of a dim was lost among the samples; zarr and netCDF4 raised errors of their own for complex numbers, half precision,
-  attributes of other types, long names and such with control characters. All are refused by name now, before a file is
-  opened; dates, and attributes by which readers change numbers, with them.
-- `validate`: names that are no texts were a KeyError, quadrature weights that are texts or dates an error of NumPy, and
-  some sentences had several lines or thousands of characters.
-- `compare`: the same ensemble had NaN for its distance from itself where it has no spread, as with a single sample; 0 now.
+- `save` and `load`: a column of objects along `run` came back as numbers, and so as a parameter; a variable that
+  had the name of a dim was lost among the samples; zarr and netCDF4 raised errors of their own for complex numbers,
+  half precision, attributes of other types, long names and such with control characters. All are refused by name
+  now, before a file is opened; dates, and attributes by which readers change numbers, with them.
+- `validate`: names that are no texts were a KeyError, quadrature weights that are texts or dates an error of NumPy,
+  and some sentences had several lines or thousands of characters.
+- `compare`: the same ensemble had NaN for its distance from itself where it has no spread, as with a single sample;
+  0 now.
 - `check`: overflows near the largest numbers of a precision.
 - `sel_run`: of the parameters 1, 2 and 1e308, two runs were found for 1.
-- `fit`: a parameter of 1e300 is infinite in single precision, and the loss was not a number; it is named before training.
+- `fit`: a parameter of 1e300 is infinite in single precision, and the loss was not a number; it is named before
+  training.
 """
 
 
