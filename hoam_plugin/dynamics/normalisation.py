@@ -196,8 +196,8 @@ def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
     _require_held("the coordinate 'time'", times[:1].astype(np.float64), np.ptp(times[[0, -1]].astype(np.float64)))
     means = [_parameter_mean(column) for column in columns.values()]
     deviations = [_parameter_scale(ds[name].values) for name in columns]
-    for name, mean, deviation in zip(columns, means, deviations, strict=True):
-        _require_held(f"the parameter {name!r}", mean, deviation)
+    for name, centre, spread in zip(columns, means, deviations, strict=True):
+        _require_held(f"the parameter {name!r}", centre, spread)
     return Normalisation(
         shift=jnp.asarray(shift),
         scale=jnp.asarray(scale),
