@@ -193,7 +193,8 @@ def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
         periods += [None] * len(mean)
     times = ds["time"].values
     columns = ensembles.parameters(ds)
-    _require_held("the coordinate 'time'", times[:1].astype(np.float64), np.ptp(times[[0, -1]].astype(np.float64)))
+    if len(times) > 1:
+        _require_held("the coordinate 'time'", float(times[0]), float(times[-1]) - float(times[0]))
     means = [_parameter_mean(column) for column in columns.values()]
     deviations = [_parameter_scale(ds[name].values) for name in columns]
     for name, centre, spread in zip(columns, means, deviations, strict=True):
