@@ -30,7 +30,8 @@ decreasing, repeated or of several levels, attributes of all types, encodings, p
 1e30, offsets, NaN, infinities, fill values, empty dims, one of a dim, 2000 runs, diagnostics, rates and weights of
 all sorts, and what is no Dataset.
 
-*Files* go through `validate`, `check`, `save`, `load` (Zarr or netCDF) and, but for those of 2000 runs, `compare`.
+*Files* go through `validate`, `check`, `save`, `load` (Zarr or netCDF) and, but for those of 2000 runs, `compare`;
+three in ten are written by xarray, with their encoding, in place of `save` and `compare`.
 *Fits*, of milder oddities and few shapes, trees of runs among them, go through `fit` (a tiny network, two
 iterations), `save` and `load` of the model, `simulate` and `compare`. *Accepted* are those that came through and
 were right: what was loaded is what was given, scores of the same samples in another order are 0, shapes are those
@@ -43,7 +44,20 @@ on disk, another answer.
 {first}
 """
 
-_FIRST = """What fell when this was first run, and what was done: see below.
+_FIRST = """What fell when such ensembles were first tried, and what was done:
+
+- `save` and `load`: a column of objects along `run` came back as numbers, and so as a parameter; a variable that
+  had the name of a dim was lost among the samples; zarr and netCDF4 raised errors of their own for complex numbers,
+  half precision, attributes of other types, long names and such with control characters. All are refused by name
+  now, before a file is opened; dates, and attributes by which readers change numbers, with them.
+- `validate`: names that are no texts were a KeyError, quadrature weights that are texts or dates an error of NumPy,
+  and some sentences had several lines or thousands of characters.
+- `compare`: the same ensemble had NaN for its distance from itself where it has no spread, as with a single sample;
+  0 now.
+- `check`: overflows near the largest numbers of a precision.
+- `sel_run`: of the parameters 1, 2 and 1e308, two runs were found for 1.
+- `fit`: a parameter of 1e300 is infinite in single precision, and the loss was not a number; it is named before
+  training.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,6 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal import warned
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Parameters, Scalar
 from hoam_plugin.dynamics.normalised_time import NormalisedTime
@@ -193,11 +193,12 @@ def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
         periods += [None] * len(mean)
     times = ds["time"].values
     columns = ensembles.parameters(ds)
-    _require_held("the coordinate 'time'", times[:1].astype(np.float64), np.ptp(times[[0, -1]].astype(np.float64)))
+    if len(times) > 1:
+        _require_held("the coordinate 'time'", float(times[0]), float(times[-1]) - float(times[0]))
     means = [_parameter_mean(column) for column in columns.values()]
     deviations = [_parameter_scale(ds[name].values) for name in columns]
-    for name, middle, unit in zip(columns, means, deviations, strict=True):
-        _require_held(f"the parameter {name!r}", middle, unit)
+    for name, centre, spread in zip(columns, means, deviations, strict=True):
+        _require_held(f"the parameter {name!r}", centre, spread)
     return Normalisation(
         shift=jnp.asarray(shift),
         scale=jnp.asarray(scale),
@@ -256,8 +257,9 @@ def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray
             "drop it from the ensemble, since a coordinate without spread cannot be learned"
         )
     if coarse.any():
-        warned.warn(
+        warnings.warn(
             f"variable {array.name!r} spreads by {deviation[coarse][0]:.2g} around {mean[coarse][0]:g}, where "
             f"{array.dtype} resolves {ulp[coarse][0]:.2g}; subtract an offset before rounding, or use float64",
+            UserWarning,
             stacklevel=stacklevel,
         )

@@ -19,8 +19,8 @@ import hoam_plugin as hoam
 
 LONGEST = 1000
 PACKAGE = str(Path(hoam.__file__).parent)
-# What xarray takes for part of the encoding of a file, and what a Zarr folder keeps the order of variables in.
-KEPT_ELSEWHERE = ("_FillValue", "missing_value", "variable_order")
+# What xarray takes for part of a file and not of its content, and what a Zarr folder keeps the order of variables in.
+KEPT_ELSEWHERE = ("_FillValue", "missing_value", "_NCProperties", "variable_order")
 
 
 class FallError(Exception):
