@@ -124,12 +124,9 @@ _REACHED = ("kills", "not begun", "under way", "complete")
 
 
 def operations(n: int, seed: int) -> str:
-    rows = [
-        row(text, campaign("restarts.py", "operations", kind, 1), *_REACHED)
-        for kind, text in LONG.items()
-        if kind != "long fit"
-    ]
-    return section(_OPERATIONS, ["work", *_REACHED, "s"], rows)
+    kinds, stride = ("fit", "simulate", "import", "tree"), max(1, 1000 // n)
+    rows = [row(LONG[kind], campaign("restarts.py", "operations", kind, stride), *_REACHED) for kind in kinds]
+    return section(_OPERATIONS, [f"work, before one in {stride} operations", *_REACHED, "s"], rows)
 
 
 def moments(n: int, seed: int) -> str:
@@ -142,7 +139,7 @@ def signals(n: int, seed: int) -> str:
     columns = ("signals", "interrupted", "forced", "complete", "median_seconds", "longest_seconds")
     rows = []
     for kind, text in COMMANDS.items():
-        found = campaign("signals.py", kind, n // 100 if kind == "demo" else n // 20, seed)
+        found = campaign("signals.py", kind, max(2, n // 100) if kind == "demo" else n // 20, seed)
         rows.append(row(f"`{text}`", found, *columns))
     found = campaign("signals.py", "simulate", n // 50, seed, "begin")
     found |= {"complete": found.get("before Python ran our code", 0), "median_seconds": "-"}
@@ -155,30 +152,32 @@ def disks(n: int, seed: int) -> str:
     found = {text: campaign("kills.py", "full", kind) for kind, text in SAVED.items() if kind != "netcdf"}
     rows = [row(text, one, "places", "old") for text, one in found.items()]
     for kind in ("fit", "simulate", "import"):
-        one = campaign("restarts.py", "full", kind, n // 50)
+        one = campaign("restarts.py", "full", kind, max(3, n // 50))
         rows.append(row(LONG[kind], one | {"same": one.get("kills", 0)}, "kills", "same"))
     return section(_DISKS, ["work", "places", "old content, or went on", "s"], rows)
 
 
 def read_only(n: int, seed: int) -> str:
     rows = [row(text, campaign("kills.py", "read_only", kind), "operations") for kind, text in SAVED.items()]
-    found = {LONG[kind]: campaign("restarts.py", "read_only", kind, 3) for kind in ("fit", "simulate", "import")}
-    rows += [row(f"{text}, every third", one, "kills") for text, one in found.items()]
+    stride = max(3, 3000 // n)
+    found = {LONG[kind]: campaign("restarts.py", "read_only", kind, stride) for kind in ("fit", "simulate", "import")}
+    rows += [row(f"{text}, from one in {stride} on", one, "kills") for text, one in found.items()]
     return section(_READ_ONLY, ["work", "operations", "s"], rows)
 
 
 def contests(n: int, seed: int) -> str:
-    found = campaign("concurrency.py", "processes", 8, n // 100, seed)
+    rounds = max(1, n // 100)
+    found = campaign("concurrency.py", "processes", 8, rounds, seed)
     kinds = found.get("found")
     ends = kinds if isinstance(kinds, dict) else {"all": {"written": found["ended"]}}
     rows = [[kind, *(str(one.get(end, 0)) for end in ("written", "refused"))] for kind, one in ends.items()]
     told = section(_CONTESTS, ["8 processes, the same path", "written", "refused"], rows)
-    return f"{told}\n\n{n // 100} times each, {found['seconds']} s in all."
+    return f"{told}\n\n{rounds} times each, {found['seconds']} s in all."
 
 
 def threads(n: int, seed: int) -> str:
     columns = ("fits", "selects", "registers", "swaps", "writes", "reads", "streams", "looks")
-    found = campaign("concurrency.py", "threads", 16, n // 250, seed)
+    found = campaign("concurrency.py", "threads", 16, max(1, n // 250), seed)
     header = ["", *columns, "failures", "s"]
     return section(_THREADS, header, [row("16 threads", found, *columns, "failures")])
 
