@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 _DECK = "input.deck"
-# Names of the two ends of an axis, now and in older versions.
+# Names of the two ends of an axis, now and in older versions; what holds for particles alone has an ending.
 _ENDS = {
     "x": ("bc_x_min", "bc_x_max", "xbc_left", "xbc_right"),
     "y": ("bc_y_min", "bc_y_max", "ybc_down", "ybc_up"),
     "z": ("bc_z_min", "bc_z_max", "zbc_back", "zbc_front"),
 }
+_PARTICLES_ALONE = "_particle"
 _ELECTRON = 9.1093837015e-31
 
 
@@ -36,13 +37,9 @@ class Deck:
 
     def is_periodic(self, axis: str) -> bool:
         """Whether particles that leave at either end of an axis come in at the other."""
-        said = [
-            entries[end]
-            for kind, entries in self._blocks
-            if kind == "boundaries"
-            for end in _ENDS[axis]
-            if end in entries
-        ]
+        names = [*_ENDS[axis], *(end + _PARTICLES_ALONE for end in _ENDS[axis])]
+        blocks = [entries for kind, entries in self._blocks if kind == "boundaries"]
+        said = [entries[name] for entries in blocks for name in names if name in entries]
         return len(said) >= 2 and set(said) == {"periodic"}
 
     def mass(self, species: str) -> float | None:

@@ -1,6 +1,6 @@
 """Trajectories of molecular dynamics, in all formats of MDAnalysis. Imported as `hoam_plugin.adapters.mdanalysis`.
 
-LAMMPS dumps, DCD, XTC, TRR, GSD, extxyz and others; needs the extra `mdanalysis`.
+LAMMPS dumps, DCD, XTC, TRR, GSD, XYZ and others; needs the extra `mdanalysis`.
 """
 
 from .reading import read

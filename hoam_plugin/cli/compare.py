@@ -109,11 +109,12 @@ def compare(
     from hoam_plugin import ensembles, plots, scores
 
     own, other = ensembles.load_runs(truth), ensembles.load_runs(prediction)
-    if plot is not None:
-        # A picture is of one ensemble; this says so where there is a tree.
-        own, other = ensembles.validate(own), ensembles.validate(other)
-        draw = plots.phase_space if scores.configurations_of(own) is None else plots.pair_distribution
-        figure = None if picture.moves else draw(own, other, run=picture.plot_run)
+    # A picture is of one ensemble; this says so where there is a tree.
+    shown = None if plot is None else (ensembles.validate(own), ensembles.validate(other))
+    figure = None
+    if shown is not None and not picture.moves:
+        draw = plots.phase_space if scores.configurations_of(shown[0]) is None else plots.pair_distribution
+        figure = draw(*shown, run=picture.plot_run)
     result = scores.compare(
         own,
         [other, *map(ensembles.load_runs, more)],
@@ -128,8 +129,8 @@ def compare(
         print(scores.verdict_table(result))
     if plot is not None and figure is not None:
         plots.save_figure(figure, plot, overwrite=overwrite)
-    elif plot is not None:
-        plots.animation(own, other, plot, run=picture.plot_run, overwrite=overwrite)
+    elif plot is not None and shown is not None:
+        plots.animation(*shown, plot, run=picture.plot_run, overwrite=overwrite)
     if output is not None:
         ensembles.write(result, output)
 

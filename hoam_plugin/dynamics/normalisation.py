@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import warned
 from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import DTypeLike, Parameters, Scalar
 from hoam_plugin.dynamics.normalised_time import NormalisedTime
@@ -257,9 +257,8 @@ def _require_spread(array: xr.DataArray, mean: np.ndarray, deviation: np.ndarray
             "drop it from the ensemble, since a coordinate without spread cannot be learned"
         )
     if coarse.any():
-        warnings.warn(
+        warned.warn(
             f"variable {array.name!r} spreads by {deviation[coarse][0]:.2g} around {mean[coarse][0]:g}, where "
             f"{array.dtype} resolves {ulp[coarse][0]:.2g}; subtract an offset before rounding, or use float64",
-            UserWarning,
             stacklevel=stacklevel,
         )

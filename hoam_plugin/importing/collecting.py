@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from hoam_plugin.importing.described import Description
 from hoam_plugin.importing.drawing import draw, follow
 from hoam_plugin.importing.precision import in_precision, is_resolved, unresolved
 from hoam_plugin.importing.shelf import Record, Shelf
@@ -38,8 +39,12 @@ class Drawing:
         return np.random.default_rng([*self.seed, run, index])
 
 
-def collect(runs: Sequence[Run], drawing: Drawing, shelf: Shelf, advance: Callable[[], object]) -> list[int]:
+def collect(
+    runs: Sequence[Run], drawing: Drawing, described: Description, shelf: Shelf, advance: Callable[[], object]
+) -> list[int]:
     """Draw from every snapshot that is not on the shelf yet; the numbers of snapshots of the runs.
+
+    What is said of the variables is held against those of the first snapshot, before the others are read.
 
     Raises:
         ValueError: a snapshot that is none, other variables than those of the first one, times that do not increase, or
@@ -57,7 +62,9 @@ def collect(runs: Sequence[Run], drawing: Drawing, shelf: Shelf, advance: Callab
             record = shelf.get(run, index - 1)
             if record is None:
                 snapshot = checked(given, f"run {run}, snapshot {index - 1}")
-                if first is not None:
+                if first is None:
+                    described.variables({name: tuple(c.shape[1:]) for name, c in snapshot.variables.items()})
+                else:
                     _require_alike(snapshot, first)
                 if before is not None and snapshot.time <= before.time:
                     raise ValueError(

@@ -66,7 +66,7 @@ class Description:
         """
         taken = {*ensembles.DIMS, *RECORDED, *(self.parameters or {})}
         for name in shapes:
-            if not isinstance(name, str) or not name.isidentifier() or name in taken:
+            if not name.isidentifier() or name in taken:
                 raise ValueError(
                     f"variable {name!r} cannot be called so: names are words, and {sorted(taken)!r} are taken by dims, "
                     "records and parameters; rename it"

@@ -152,7 +152,7 @@ def imported(
     }
     with Shelf() if store is None else DiskShelf(store, about, overwrite=overwrite) as shelf:
         with progress_bar("import", n_snapshots or len(runs), show=progress) as advance:
-            lengths = collect(runs, drawing, shelf, advance if n_snapshots else lambda: None)
+            lengths = collect(runs, drawing, described, shelf, advance if n_snapshots else lambda: None)
         records = _Records(shelf, lengths)
         if progress:
             say(records.summary(drawing.n_samples))

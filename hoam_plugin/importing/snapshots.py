@@ -71,7 +71,7 @@ class Snapshot:
         found = WeightSum()
         for rows in self.pieces():
             try:
-                found.add(np.asarray(self.weights[rows]))
+                found.add(self.weights_of(rows))
             except ValueError as error:
                 raise ValueError(f"{self.where}: {error}") from None
         if not found.weight.total:
@@ -98,6 +98,9 @@ def checked(given: object, where: str) -> Snapshot:
             "as {'time': 0.1, 'x': x, 'v': v}"
         )
     where = str(mapped.get("where", where))
+    for name in mapped:
+        if not isinstance(name, str):
+            raise TypeError(f"{where} has the name {name!r}; names of variables are words, such as 'x'")
     if TIME not in mapped:
         raise ValueError(f"{where} has no 'time', only {sorted(mapped)!r}; give its time as a number")
     if np.asarray(mapped[TIME]).dtype.kind in "mM":
@@ -134,9 +137,8 @@ def _column(name: str, given: object, where: str) -> Column:
 
 def require_unmasked(what: str, values: object) -> None:
     """Raise ValueError for a masked array with masked entries, which other arrays do not know."""
-    n = int(np.ma.count_masked(values)) if isinstance(values, np.ma.MaskedArray) else 0
-    if n:
+    if isinstance(values, np.ma.MaskedArray) and (n := int(np.ma.count_masked(values))):
         raise ValueError(
-            f"{what} has {n} masked entries among {np.size(values)}; leave these particles out, or fill their values "
+            f"{what} has {n} masked entries among {values.size}; leave these particles out, or fill their values "
             "and give them the weight 0"
         )

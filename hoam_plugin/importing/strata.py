@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Int, Num
+from jaxtyping import Int, Shaped, UInt32
 
 from hoam_plugin.numerics.morton import interleaved
 
@@ -18,7 +18,7 @@ _MOST_BITS_OF_ONE = 12
 _PROBE = 1 << 14
 
 
-def order_of(columns: Iterable[Num[np.ndarray, "n ..."]]) -> Int[np.ndarray, " n"]:
+def order_of(columns: Iterable[Shaped[np.ndarray, "n ..."]]) -> Int[np.ndarray, " n"]:
     """The order of particles along the Morton curve through cells that hold equal shares of each coordinate.
 
     Systematic resampling in this order takes from each part of phase space in proportion to its weight, so that means
@@ -34,7 +34,7 @@ def order_of(columns: Iterable[Num[np.ndarray, "n ..."]]) -> Int[np.ndarray, " n
     return np.argsort(interleaved([_cells(c, n_bits) for c in coordinates], n_bits), kind="stable")
 
 
-def _cells(values: Num[np.ndarray, " n"], n_bits: int) -> np.ndarray:
+def _cells(values: Shaped[np.ndarray, " n"], n_bits: int) -> UInt32[np.ndarray, " n"]:
     """Which of 2^n_bits cells of about equally many particles each one is in."""
     some = np.sort(values[:: max(1, len(values) // _PROBE)])
     edges = some[(np.arange(1, 1 << n_bits) * len(some)) >> n_bits]

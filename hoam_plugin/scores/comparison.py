@@ -153,10 +153,26 @@ def compare(
         >>> scores["sliced_wasserstein"].dims, scores["reference"].values.tolist()
         (('reference', 'run'), ['surrogate', 'bootstrap', 'interpolation', 'gaussian', 'frozen'])
     """
-    training = None if training is None else ensembles.one_of_tree(training)[0]
+    one = functools.partial(
+        _compared, training=training, from_time=from_time, sinkhorn=sinkhorn, seed=seed, curves=curves
+    )
     if isinstance(truth, xr.DataTree):
-        settings = {"from_time": from_time, "sinkhorn": sinkhorn, "seed": seed, "curves": curves}
-        return node_by_node(functools.partial(compare, training=training, **settings), truth, prediction, floor)
+        return node_by_node(one, truth, prediction, floor)
+    return one(truth, prediction, floor=floor)
+
+
+def _compared(
+    truth: xr.Dataset,
+    prediction: Runs | Sequence[Runs],
+    *,
+    training: Runs | None,
+    floor: Runs | Sequence[Runs] | None,
+    from_time: float | None,
+    sinkhorn: bool | str | PaperSinkhorn,
+    seed: int,
+    curves: Sequence[str],
+) -> xr.Dataset:
+    """The scores of one ensemble, see `compare`."""
     truth = in_order_of_names(valid("truth", truth))
     predictions = _all_matching("prediction", prediction, truth)
     floors = [] if floor is None else _all_matching("floor", floor, truth)
@@ -164,7 +180,7 @@ def compare(
     names = scored_curves(curves, given, optional=USUAL, taken=_long_names(()))
     known = {"surrogate": predictions, "noise_floor": floors}
     pairs = pair_score(truth, known)
-    training = None if training is None else training_for(training, truth)
+    training = None if training is None else training_for(ensembles.one_of_tree(training)[0], truth)
     times, at_snapshots = curve_times(truth, from_time), snapshots(truth, N_SNAPSHOTS)
     paper = _paper_settings(sinkhorn)
 
@@ -199,14 +215,12 @@ def compare(
         for name, other in of_run.items():
             row[name] = row.get(name, {}) | curve_scores(own, other, coordinates)
         rows.append(row)
-    attributes = {
-        "noise_floor": "a second truth ensemble" if floors else _NO_FLOOR,
-        **({} if floors else {"bootstrap": f"{_BOOTSTRAP}, seed {seed}"}),
-        "snapshot_times": truth["time"].values[at_snapshots].tolist(),
-        "curve_times": truth["time"].values[times[[0, -1]]].tolist(),
-        **({} if paper is None else {"paper_sinkhorn": paper.verdict(converged)}),
-    }
-    return _dataset(truth, rows, long_names, notes, attributes)
+    said = {"noise_floor": "a second truth ensemble" if floors else _NO_FLOOR}
+    said |= {} if floors else {"bootstrap": f"{_BOOTSTRAP}, seed {seed}"}
+    said |= {} if paper is None else {"paper_sinkhorn": paper.verdict(converged)}
+    counted = {"snapshot_times": at_snapshots, "curve_times": times[[0, -1]]}
+    moments = {name: truth["time"].values[places].tolist() for name, places in counted.items()}
+    return _dataset(truth, rows, long_names, notes, said | moments)
 
 
 def _paper_settings(sinkhorn: bool | str | PaperSinkhorn) -> PaperSinkhorn | None:
@@ -253,6 +267,8 @@ def _long_names(curves: Iterable[str]) -> dict[str, str]:
 
 
 def _all_matching(name: str, given: Runs | Sequence[Runs], truth: xr.Dataset) -> list[xr.Dataset]:
+    if isinstance(given, xr.DataTree):
+        given = [given]
     ensembles_given = each_member(given) if isinstance(given, xr.Dataset) else list(given)
     if not ensembles_given:
         raise ValueError(f"{name}={given!r} is empty; give one ensemble or several")

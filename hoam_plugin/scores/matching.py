@@ -27,7 +27,7 @@ def in_order_of_names(ds: xr.Dataset) -> xr.Dataset:
     return _selected(ds, sorted(ensembles.variable_names(ds)))
 
 
-def matched(argument: str, ds: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
+def matched(argument: str, ds: object, truth: xr.Dataset) -> xr.Dataset:
     """`ds` with its sample variables in the truth's order, once it has the truth's variables, runs and times.
 
     Raises:

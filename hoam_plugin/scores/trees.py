@@ -47,7 +47,7 @@ def _several(given: Runs | Sequence[Runs]) -> list[Runs]:
     return [given] if isinstance(given, xr.Dataset | xr.DataTree) else list(given)
 
 
-def _nodes(argument: str, given: Runs, truth: dict[str, ensembles.Ensemble]) -> dict[str, xr.Dataset]:
+def _nodes(argument: str, given: Runs, truth: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     if not isinstance(given, xr.DataTree):
         raise TypeError(
             f"{argument} is {type(given).__name__}, and truth is a tree of runs; give a tree with the same nodes, see "

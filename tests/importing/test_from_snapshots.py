@@ -117,7 +117,7 @@ def test_runs_of_other_times_become_a_tree(tmp_path: Path) -> None:
         ),
         ([{"time": 0.0, "run": np.ones(3)}], ValueError, "variable 'run' cannot be called so: .* are taken by dims"),
         ([{"time": 0.0, "n_particles": np.ones(3)}], ValueError, "variable 'n_particles' cannot be called so"),
-        ([{"time": 0.0, 3: np.ones(3)}], ValueError, "variable 3 cannot be called so: names are words"),
+        ([{"time": 0.0, 3: np.ones(3)}], TypeError, "run 0, snapshot 0 has the name 3; names of variables are words"),
         ([{"time": 0.0, "x": np.ma.masked_less(np.arange(4.0), 2)}], ValueError, "'x' has 2 masked entries among 4"),
         (
             [{"time": 0.0, "x": np.ones(4), "weights": np.ma.masked_less(np.arange(4.0), 2)}],
