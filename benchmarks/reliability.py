@@ -20,6 +20,8 @@ HOSTILE = {
 }
 KILLED = {"model": "saving a surrogate", "store": "saving an ensemble, Zarr", "netcdf": "saving an ensemble, netCDF"}
 
+_OTHERS = ("Fuzz", "Trainings that run away", "Long runs")
+
 _PAGE = """# Attacks on files
 
 `python -m benchmarks.reliability --n {n} --seed {seed}`
@@ -103,7 +105,9 @@ def main() -> None:
         kills=report.table(["work", "operations", "old content", "new content", "s"], kills),
         disks=report.table(["work", "places", "old content", "s"], disks),
     )
-    report.write("reliability", text)
+    # What other commands write stays.
+    others = [report.section("reliability", heading) for heading in _OTHERS]
+    report.write("reliability", "\n".join([text, *others]).rstrip())
 
 
 if __name__ == "__main__":

@@ -48,3 +48,24 @@ def write(name: str, text: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text + "\n")
     print(text)
+
+
+def section(name: str, heading: str) -> str:
+    """The section of that heading of the result `results/<name>.md`, or ""."""
+    path = RESULTS / f"{name}.md"
+    return _parts(path.read_text() if path.exists() else "", heading)[1]
+
+
+def write_section(name: str, heading: str, text: str) -> None:
+    """Keep a text under its heading in `results/<name>.md`, in its place or at the end; the others stay."""
+    before, _, after = _parts((RESULTS / f"{name}.md").read_text(), heading)
+    write(name, f"{before.rstrip()}\n\n## {heading}\n\n{text.strip()}\n\n{after}".rstrip())
+
+
+def _parts(page: str, heading: str) -> tuple[str, str, str]:
+    """What stands before, in and after a section."""
+    before, found, rest = page.partition(f"## {heading}\n")
+    if not found:
+        return page, "", ""
+    own, mark, after = rest.partition("\n## ")
+    return before, found + own, f"## {after}" if mark else ""

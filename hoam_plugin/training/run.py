@@ -137,7 +137,7 @@ class TrainingRun:
             if self._path is not None and self._path != self._finished:
                 checkpoints.finish(self._path, finished)
             return finished
-        self._start = self._judge.values(self._first_weights)
+        self._start = self._trail.start_values = self._judge.values(self._first_weights)
         with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
             advance_bar(self._trail.iterations)
             try:
