@@ -267,7 +267,7 @@ def _judging(runs: Runs, held_out: xr.Dataset | None, driven: Sequence[str], tra
     ds, dynamics, judge = runs.ensemble, runs.dynamics, runs.loss.judged_by()
     if isinstance(judge, ActionMatching) and not judge.merged:
         # Fluctuations of the same samples at all times cancel.
-        follows = ensembles.are_trajectories(ds if held_out is None else held_out)
+        follows = ensembles.are_paired(ds if held_out is None else held_out)
         judge = dataclasses.replace(judge, samples="coupled" if follows else "independent")
     if held_out is not None:
         judge.require_ensemble(held_out, driven)

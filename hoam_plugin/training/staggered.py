@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.numerics import periodic
@@ -80,15 +80,12 @@ class SavedTimes:
                 values[:, at_gaps[1::2]] = values[:, 2 * right[1::2]]
         else:
             samples["points"][:, at_gaps, :, 1::2] = samples["points"][:, 2 * right, :, 1::2]
-        of_slots = dataclasses.replace(
-            self.data,
-            conditions=jnp.asarray(conditions),
-            bands=self._bands(kept, weights, gaps),
-            **{name: jnp.asarray(values) for name, values in samples.items()},
-        )
-        return TwoRules(
-            self._under(of_slots, 2 * kept, weights), self._under(of_slots, at_gaps, gaps / gaps.sum(), spare=0)
-        )
+        of_slots = {name: jnp.asarray(values) for name, values in {**samples, "conditions": conditions}.items()}
+        bands = self._bands(kept, weights, gaps)
+        on_times = self._under(2 * kept, weights, spare=1)
+        in_gaps = self._under(at_gaps, gaps / gaps.sum(), spare=0)
+        both = [dataclasses.replace(self.data, **of_slots, **rule, bands=bands) for rule in (on_times, in_gaps)]
+        return TwoRules(*both)
 
     def _bands(
         self, kept: Int[np.ndarray, " K"], weights: Float[np.ndarray, " K"], gaps: Float[np.ndarray, " G"]
@@ -124,20 +121,16 @@ class SavedTimes:
             end_coefficients=jnp.asarray(end_coefficients, dtype),
         )
 
-    def _under(
-        self, data: TrainingData, slots: Int[np.ndarray, " K"], weights: Float[np.ndarray, " K"], spare: int = 1
-    ) -> TrainingData:
-        """With a rule on some of the slots, thinned, and a spare slot without weight to fill up the nodes."""
+    def _under(self, slots: Int[np.ndarray, " K"], weights: Float[np.ndarray, " K"], *, spare: int) -> dict[str, Array]:
+        """Nodes and weights of a rule on some of the slots, thinned; a spare slot without weight fills up the nodes."""
         nodes, of_nodes = slots[weights > 0], weights[weights > 0]
         starts = np.arange(0, len(nodes), self.stride)
         chosen = nodes[np.minimum(starts + self.stride // 2, len(nodes) - 1)]
-        of_slots = np.zeros(data.points.shape[1])
+        of_slots = np.zeros(2 * len(self.taus) - 1)
         of_slots[chosen] = np.add.reduceat(of_nodes, starts)
         filled = np.full(-(-len(self.taus) // self.stride), spare)
         filled[: len(chosen)] = chosen
-        return dataclasses.replace(
-            data, nodes=jnp.asarray(filled, jnp.int32), weights=jnp.asarray(of_slots, data.weights.dtype)
-        )
+        return {"nodes": jnp.asarray(filled, jnp.int32), "weights": jnp.asarray(of_slots, self.data.weights.dtype)}
 
 
 def _nearest(ways: Float[np.ndarray, "... D"], periods: Sequence[float | None]) -> Float[np.ndarray, "... D"]:

@@ -22,7 +22,7 @@ def judge_of(ds: xr.Dataset) -> tuple[Any, Judge]:
         structure=None,
         potential=POTENTIAL,
         loss=hoam.ActionMatching(epsilon=0.0),
-        training=hoam.Training(iterations=40, n_samples=64, block=10),
+        training=hoam.Training(iterations=400, n_samples=64, block=100),
         replaces=None,
         validate=None,
         clock="physical",
@@ -109,6 +109,6 @@ def test_half_of_the_times_have_wider_gaps_and_fit_what_is_compiled() -> None:
     np.testing.assert_allclose(weights[[1, 5, 9, 13]], 0.25, rtol=1e-6)
     assert np.count_nonzero(weights) == 4
     whole = judge._rules.in_gaps
-    assert jax.tree.map(np.shape, half) == jax.tree.map(np.shape, whole)
+    assert [leaf.shape for leaf in jax.tree.leaves(half)] == [leaf.shape for leaf in jax.tree.leaves(whole)]
     # The velocity is constant, and so the same over a gap twice as long.
     np.testing.assert_allclose(half.motion[:, 1], whole.motion[:, 1], rtol=1e-4)
