@@ -80,12 +80,24 @@ class SavedTimes:
                 values[:, at_gaps[1::2]] = values[:, 2 * right[1::2]]
         else:
             samples["points"][:, at_gaps, :, 1::2] = samples["points"][:, 2 * right, :, 1::2]
-        of_slots = {name: jnp.asarray(values) for name, values in {**samples, "conditions": conditions}.items()}
+        of_slots = {name: jnp.asarray(values) for name, values in samples.items()}
         bands = self._bands(kept, weights, gaps)
-        on_times = self._under(2 * kept, weights, spare=1)
-        in_gaps = self._under(at_gaps, gaps / gaps.sum(), spare=0)
-        both = [dataclasses.replace(self.data, **of_slots, **rule, bands=bands) for rule in (on_times, in_gaps)]
-        return TwoRules(*both)
+
+        def under(nodes: Int[Array, " nodes"], weights: Float[Array, " slots"]) -> TrainingData:
+            return dataclasses.replace(
+                self.data,
+                points=of_slots["points"],
+                multiplicity=of_slots.get("multiplicity"),
+                variance=of_slots.get("variance"),
+                motion=of_slots.get("motion"),
+                conditions=jnp.asarray(conditions),
+                bands=bands,
+                nodes=nodes,
+                weights=weights,
+            )
+
+        on_times = under(*self._nodes(2 * kept, weights, spare=1))
+        return TwoRules(on_times, under(*self._nodes(at_gaps, gaps / gaps.sum(), spare=0)))
 
     def _bands(
         self, kept: Int[np.ndarray, " K"], weights: Float[np.ndarray, " K"], gaps: Float[np.ndarray, " G"]
@@ -121,8 +133,10 @@ class SavedTimes:
             end_coefficients=jnp.asarray(end_coefficients, dtype),
         )
 
-    def _under(self, slots: Int[np.ndarray, " K"], weights: Float[np.ndarray, " K"], *, spare: int) -> dict[str, Array]:
-        """Nodes and weights of a rule on some of the slots, thinned; a spare slot without weight fills up the nodes."""
+    def _nodes(
+        self, slots: Int[np.ndarray, " K"], weights: Float[np.ndarray, " K"], *, spare: int
+    ) -> tuple[Int[Array, " nodes"], Float[Array, " slots"]]:
+        """Of a rule on some of the slots, thinned, with the weights of all; a spare slot without weight fills up."""
         nodes, of_nodes = slots[weights > 0], weights[weights > 0]
         starts = np.arange(0, len(nodes), self.stride)
         chosen = nodes[np.minimum(starts + self.stride // 2, len(nodes) - 1)]
@@ -130,7 +144,7 @@ class SavedTimes:
         of_slots[chosen] = np.add.reduceat(of_nodes, starts)
         filled = np.full(-(-len(self.taus) // self.stride), spare)
         filled[: len(chosen)] = chosen
-        return {"nodes": jnp.asarray(filled, jnp.int32), "weights": jnp.asarray(of_slots, self.data.weights.dtype)}
+        return jnp.asarray(filled, jnp.int32), jnp.asarray(of_slots, self.data.weights.dtype)
 
 
 def _nearest(ways: Float[np.ndarray, "... D"], periods: Sequence[float | None]) -> Float[np.ndarray, "... D"]:
