@@ -5,7 +5,7 @@ from hoam_plugin.ensembles.checkup import Checkup
 from hoam_plugin.ensembles.chunking import cut
 from hoam_plugin.ensembles.common_times import one_of_tree, with_common_times
 from hoam_plugin.ensembles.dataset_type import Ensemble, EnsembleMethods
-from hoam_plugin.ensembles.identity import are_trajectories, moves_with_velocities
+from hoam_plugin.ensembles.identity import are_paired, are_trajectories, moves_with_velocities
 from hoam_plugin.ensembles.names import (
     DIMS,
     SAMPLING,
@@ -47,6 +47,7 @@ __all__ = [
     "Ensemble",
     "EnsembleMethods",
     "Statistics",
+    "are_paired",
     "are_trajectories",
     "build",
     "create_array",

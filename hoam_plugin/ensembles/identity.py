@@ -28,6 +28,36 @@ def are_trajectories(ds: xr.Dataset) -> bool:
     return bool(shares) and float(np.mean([*shares.values()])) < _SHARE
 
 
+def are_paired(ds: xr.Dataset) -> bool:
+    """Whether sample i of one time goes with sample i of the next, as trajectories do, with velocities or without.
+
+    Where nothing is said, between the two saved times of the first run that are closest: it is nearer to its own than
+    to that of another sample.
+    """
+    if ds.attrs.get(SAMPLING) == SNAPSHOTS:
+        return False
+    if are_trajectories(ds):
+        return True
+    near = far = 0.0
+    two, _ = _closest_times(ds)
+    for variable in variables(ds):
+        x = two[variable.name].values.astype(np.float64)
+        scale = float(np.ptp(x)) if x.size else 0.0
+        if scale > 0:
+            still = np.zeros_like(x[0])
+            near += _missed(x[0], x[1], still, variable.period) / scale**2
+            far += _missed(x[0], np.roll(x[1], 1, 0), still, variable.period) / scale**2
+    return near < _SHARE * far
+
+
+def _closest_times(ds: xr.Dataset) -> tuple[xr.Dataset, float]:
+    """Samples of the first run at the two saved times that are closest, and how far apart these are."""
+    times = ds["time"].values.astype(np.float64)
+    first = int(np.argmin(np.diff(times)))
+    two = ds.isel(run=0, time=[first, first + 1], sample=slice(_MOST_SAMPLES)).transpose("time", "sample", ...)
+    return two, float(times[first + 1] - times[first])
+
+
 def moves_with_velocities(ds: xr.Dataset) -> dict[str, float]:
     """How far positions move otherwise than with their velocities, by the name of the velocity.
 
@@ -38,10 +68,7 @@ def moves_with_velocities(ds: xr.Dataset) -> dict[str, float]:
     pairs = [(v.velocity_of, v.name) for v in described.values() if v.velocity_of in described]
     if not pairs or ds.sizes["time"] < 2:
         return {}
-    times = ds["time"].values.astype(np.float64)
-    first = int(np.argmin(np.diff(times)))
-    two = ds.isel(run=0, time=[first, first + 1], sample=slice(_MOST_SAMPLES)).transpose("time", "sample", ...)
-    duration = float(times[first + 1] - times[first])
+    two, duration = _closest_times(ds)
     shares = {}
     for position, velocity in pairs:
         x, v = (two[name].values.astype(np.float64) for name in (position, velocity))

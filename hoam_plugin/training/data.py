@@ -115,6 +115,7 @@ class TrainingData:
         variance: of the velocity of the samples that each point stands for, where it stands for those of a cell.
         importance: factor of every run's and saved time's part of the loss, or None for 1.
         bands: how means over the samples are differentiated in time, or None.
+        motion: a velocity of every sample that is taken off its known drift, or None for none.
         moments: what moments of the population are matched to, or None.
         dynamics: what is known, or None.
     """
@@ -130,5 +131,6 @@ class TrainingData:
     variance: Float[Array, "R T B n"] | None = None
     importance: Float[Array, "R T"] | None = None
     bands: Bands | None = None
+    motion: Float[Array, "R T B n D"] | None = None
     moments: MomentTargets | None = None
     dynamics: Dynamics | None = None

@@ -98,6 +98,8 @@ def _batch(
         weights = weights * data.importance[runs[:, None], nodes[None, :]]
     flat_conditions = conditions.reshape(-1, n_conditions)
     drift, probes = _known(loss, data.dynamics, points, flat_conditions, key, share)
+    if data.motion is not None:
+        drift = -drawn(data.motion) if drift is None else drift - drawn(data.motion)
     batch = Batch(
         points=points,
         conditions=flat_conditions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -10,18 +11,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from hoam_plugin import ensembles
 from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key
-from hoam_plugin.losses import MomentTargets, cells
+from hoam_plugin.losses import ActionMatching, MomentTargets, cells
 from hoam_plugin.potentials import Weights
 from hoam_plugin.quadrature import trapezoid_weights
 from hoam_plugin.training import held_out, iterations
 from hoam_plugin.training.choices import Choices
-from hoam_plugin.training.data import Bands, TrainingData, bands_of
+from hoam_plugin.training.data import TrainingData
 from hoam_plugin.training.iterations import Setup
+from hoam_plugin.training.staggered import SavedTimes, TwoRules
 from hoam_plugin.training.windows import TrainingSamples
 
 # Judging may cost so much of the time of training, and happens at most so often. The intervals follow from numbers of
@@ -69,7 +72,8 @@ class Judge:
         data: the samples.
         interval: blocks from one judgement to the next.
         on: what it judges on, in words.
-        times: the saved ones, normalised, in double precision.
+        saved: what the rules on and between the saved times follow from, or None where means over samples are not
+            differentiated.
         devices: those of the training, if it is spread over several; every process then goes by what the first finds.
     """
 
@@ -77,7 +81,7 @@ class Judge:
     data: TrainingData
     interval: int
     on: str
-    times: Float[np.ndarray, " T"]
+    saved: SavedTimes | None = None
     devices: Devices | None = None
 
     @property
@@ -86,33 +90,30 @@ class Judge:
         return self.on == _OWN
 
     def values(self, weights: Weights) -> Values:
-        """The loss on every subset; lower is better."""
-        return self._values(weights, self.data)
+        """The loss on every subset; lower is better. Where there are two rules, by the one that is worse."""
+        if self.saved is None:
+            return self._values(weights, self.data)
+        return self._worse(weights, self._rules)
 
     def values_on_half_the_times(self, weights: Weights) -> Values | None:
         """The same with every second saved time alone; None where the times do not enter by differences, or are few.
 
         What differs is what the saved times leave open.
         """
-        data, n = self.data, len(self.times)
-        if data.bands is None or n < _LEAST_TIMES:
+        if self.saved is None or len(self.saved.taus) < _LEAST_TIMES:
             return None
+        n = len(self.saved.taus)
         kept = np.unique([*range(0, n, 2), n - 1])
-        half_weights = trapezoid_weights(self.times[kept])
-        bands = bands_of(self.setup.loss, self.times[kept], half_weights)
-        assert bands is not None
-        # Among all times, so that what is compiled still fits: the others have weight 0.
-        at = np.minimum(np.searchsorted(kept, np.arange(n)), len(kept) - 1)
-        all_weights = np.zeros(n)
-        all_weights[kept] = half_weights
-        coarse = Bands(
-            others=jnp.asarray(kept)[bands.others[at]].astype(jnp.int32),
-            coefficients=bands.coefficients[at],
-            at_ends=_padded(jnp.asarray(kept)[bands.at_ends].astype(jnp.int32), data.bands.at_ends.shape[1]),
-            end_coefficients=_padded(bands.end_coefficients, data.bands.end_coefficients.shape[1]),
-        )
-        weights_of_times = jnp.asarray(all_weights, data.weights.dtype)
-        return self._values(weights, dataclasses.replace(data, weights=weights_of_times, bands=coarse))
+        return self._worse(weights, self.saved.rules(kept, trapezoid_weights(self.saved.taus[kept])))
+
+    @functools.cached_property
+    def _rules(self) -> TwoRules:
+        assert self.saved is not None
+        return self.saved.rules(np.arange(len(self.saved.taus)), np.asarray(self.data.weights, np.float64))
+
+    def _worse(self, weights: Weights, rules: TwoRules) -> Values:
+        on_times, in_gaps = (self._values(weights, data) for data in rules)
+        return np.maximum(on_times, in_gaps)
 
     def _values(self, weights: Weights, data: TrainingData) -> Values:
         n_subsets = data.points.shape[2]
@@ -179,10 +180,17 @@ def judge_of(
     )
     judging = TrainingSamples(runs, options, key, rows=rows, n_subsets=n_subsets, devices=devices)
     data = judging.with_reference(trained.reference if devices is None else here(trained.reference))
-    # Where every saved time has a minimum of its own, some of them can stand for all.
-    each_by_itself = data.bands is not None or setup.loss.bounded
-    times = choices.dynamics.normalisation.tau_on_host(runs.ensemble["time"].values)
-    return Judge(setup, _thinned(data, plan.stride if each_by_itself else 1), plan.interval, on, times, devices)
+    if data.bands is None:
+        # Where every saved time has a minimum of its own, some of them can stand for all.
+        thinned = _thinned(data, plan.stride if setup.loss.bounded else 1)
+        return Judge(setup, thinned, plan.interval, on, None, devices)
+    norm = choices.dynamics.normalisation
+    # A loss of one's own need not know of drifts.
+    follows = isinstance(setup.loss, ActionMatching) and setup.loss.coupled
+    follows = follows and ensembles.are_paired(runs.ensemble)
+    taus = norm.tau_on_host(runs.ensemble["time"].values.astype(np.float64))
+    saved = SavedTimes(data, setup.loss, taus, norm.periods if follows else None, plan.stride)
+    return Judge(setup, data, plan.interval, on, saved, devices)
 
 
 def samples_and_judge(choices: Choices, key: Key, devices: Devices | None = None) -> tuple[TrainingSamples, Judge]:
@@ -216,7 +224,8 @@ def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:
     n_runs = min(training.runs_per_iteration, len(trained.points))
     allowed = _SHARE * training.block * n_runs * n_nodes * trained.points.shape[-2]
     n_judged_nodes = int(np.count_nonzero(choices.judged.node_weights))
-    one = _RELATIVE_COST * SUBSETS * choices.judged.ensemble.sizes["run"] * n_judged_nodes
+    n_rules = 1 if choices.judged.loss.bounded else 2
+    one = _RELATIVE_COST * n_rules * SUBSETS * choices.judged.ensemble.sizes["run"] * n_judged_nodes
     interval = math.ceil(n_blocks / _MOST_JUDGEMENTS)
     # Cells hold all samples, however many.
     affordable = cells.CELLS if loss.merged else int(interval * allowed / one)
@@ -226,11 +235,6 @@ def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:
     interval = max(interval, min(longest, math.ceil(cost / allowed)))
     stride = max(1, min(n_judged_nodes, math.ceil(cost / (allowed * interval))))
     return Plan(n_samples, interval, stride)
-
-
-def _padded(values: Array, length: int) -> Array:
-    """With zeros behind, up to a length."""
-    return jnp.pad(values, ((0, 0), (0, max(0, length - values.shape[1]))))
 
 
 def _thinned(data: TrainingData, stride: int) -> TrainingData:

@@ -139,7 +139,7 @@ class TrainingRun:
             elif self._path is not None:
                 checkpoints.clear_previous(self._path)
             return finished
-        self._start = self._judge.values(self._first_weights)
+        self._start = self._trail.start_values = self._judge.values(self._first_weights)
         with progress_bar("fit", self._setup.training.iterations, show=progress) as advance_bar:
             advance_bar(self._trail.iterations)
             try:

@@ -18,6 +18,9 @@ from hoam_plugin.training.judge import Values, standard_error
 # sees what is well under way.
 _REWOUND_BLOCKS = 5
 _REWOUND_ITERATIONS = 100
+# A model within the noise of the lowest judgement is behind it by no more than this share of what training has gained:
+# where one subset of samples explodes alone, the noise is as large as the mean.
+_MOST_BEHIND = 0.2
 
 
 class BlockLosses(NamedTuple):
@@ -67,6 +70,8 @@ class Trail:
         self.recent: list[OptimiserState] = []
         self.best: Best | None = None
         self.halvings = 0
+        # What the judge said before the first iteration, where it was asked.
+        self.start_values: Values | None = None
 
     @property
     def latest(self) -> OptimiserState:
@@ -169,8 +174,12 @@ class Trail:
         known = [block.judged for block in self.losses if block.judged is not None]
         if self.best is not None:
             known.append(self.best.values)
-        behind = judged - min(known, key=np.mean)
-        return float(np.mean(behind)) <= standard_error(behind)
+        lowest = min(known, key=np.mean)
+        behind = judged - lowest
+        most = standard_error(behind)
+        if self.start_values is not None:
+            most = min(most, max(0.0, _MOST_BEHIND * float(np.mean(self.start_values - lowest))))
+        return float(np.mean(behind)) <= most
 
     def _block_of_best(self) -> int | None:
         """The block after which the best weights were had, if it has not been dropped."""

@@ -257,7 +257,8 @@ def test_judging_costs_a_small_share_of_the_samples() -> None:
         n_blocks = training.iterations // training.block
         n_judgements = sum(judge.is_due(training.block * (i + 1)) for i in range(n_blocks))
         assert judge.is_due(training.iterations)
-        per_judgement = np.prod(judge.data.points.shape[2:4]) * len(judge.data.nodes) * len(judge.data.points)
+        n_nodes = sum(len(rule.nodes) for rule in judge._rules)
+        per_judgement = np.prod(judge.data.points.shape[2:4]) * n_nodes * len(judge.data.points)
         trained = training.iterations * 33 * training.n_samples
         assert n_judgements >= 2
         assert n_judgements * per_judgement < 0.15 * trained
