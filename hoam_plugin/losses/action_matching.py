@@ -208,6 +208,13 @@ def without_noise(loss: AbstractLoss) -> ActionMatching | None:
     return dataclasses.replace(loss, epsilon=0.0) if isinstance(loss, ActionMatching) and not loss.epsilon else None
 
 
+def on_pairs(loss: AbstractLoss) -> ActionMatching | None:
+    """Action matching with a lower bound, over the same samples at all times, whose drift is known; None for others."""
+    if not isinstance(loss, ActionMatching) or loss.merged or loss.time_derivative != "data":
+        return None
+    return dataclasses.replace(loss, samples="coupled")
+
+
 def marginal_potential() -> CoLoRA:
     """The default potential where a gradient is learned from marginals: larger than `CoLoRA()`."""
     return CoLoRA(width=48, rank=6, hyper_width=32)

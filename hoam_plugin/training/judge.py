@@ -17,7 +17,7 @@ from hoam_plugin import ensembles
 from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key
-from hoam_plugin.losses import ActionMatching, MomentTargets, cells
+from hoam_plugin.losses import MomentTargets, cells, on_pairs
 from hoam_plugin.potentials import Weights
 from hoam_plugin.quadrature import trapezoid_weights
 from hoam_plugin.training import held_out, iterations
@@ -185,11 +185,9 @@ def judge_of(
         thinned = _thinned(data, plan.stride if setup.loss.bounded else 1)
         return Judge(setup, thinned, plan.interval, on, None, devices)
     norm = choices.dynamics.normalisation
-    # A loss of one's own need not know of drifts.
-    follows = isinstance(setup.loss, ActionMatching) and setup.loss.coupled
-    follows = follows and ensembles.are_paired(runs.ensemble)
+    paired = on_pairs(setup.loss) == setup.loss and ensembles.are_paired(runs.ensemble)
     taus = norm.tau_on_host(runs.ensemble["time"].values.astype(np.float64))
-    saved = SavedTimes(data, setup.loss, taus, norm.periods if follows else None, plan.stride)
+    saved = SavedTimes(data, setup.loss, taus, norm.periods if paired else None, plan.stride)
     return Judge(setup, data, plan.interval, on, saved, devices)
 
 

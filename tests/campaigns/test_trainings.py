@@ -31,9 +31,12 @@ def test_what_is_kept_is_not_worse_than_no_model(problem: str) -> None:
 
 @pytest.mark.slow
 def test_a_million_steps_of_particles_keep_momentum_and_energy() -> None:
-    (found,) = run("long_runs.py", "particles", "1000000")
-    assert found["momentum_most_off"] < 1e-3
-    assert abs(found["energy_most_off"]) < 0.05
+    linear, cubic = run("long_runs.py", "particles", "1000000")
+    # What the grid heats; of smooth shapes it is less.
+    assert linear["energy_most_off"] < 0.07
+    assert cubic["energy_most_off"] < 0.01
+    for found in (linear, cubic):
+        assert found["momentum_most_off"] < 1e-4
 
 
 @pytest.mark.slow
