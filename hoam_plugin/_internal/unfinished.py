@@ -27,6 +27,8 @@ _ATTEMPTS, _PAUSE_SECONDS = 50, 0.02
 _HERE, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 # A dict as an ordered set: its changes are atomic, which a lock within a signal handler would not be.
 _open: dict[Unfinished, None] = {}
+# What was interrupted, where threads may have gone on writing.
+_broken_off: list[Unfinished] = []
 
 
 class Unfinished:
@@ -42,7 +44,12 @@ class Unfinished:
         _set_handlers()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            # It interrupts who waits for other threads, and not these.
+            _broken_off.append(self)
+            self.end()
+            time.sleep(_PAUSE_SECONDS)
         self.clear()
         _open.pop(self, None)
         _reset_handlers()
@@ -151,7 +158,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def clear_all() -> None:
     """Clear away what all threads are writing, before the process ends."""
-    mine = list(reversed(_open))
+    mine = [*reversed(_open), *_broken_off]
     for unfinished in mine:
         unfinished.end()
     time.sleep(_PAUSE_SECONDS)

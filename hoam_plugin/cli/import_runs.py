@@ -99,9 +99,7 @@ def import_runs(
         overwrite: replace an existing output once the new one is complete.
     """
     if output.exists():
-        from hoam_plugin import importing
-
-        importing.clear_finished(output)
+        _clear_finished(output)
     require_output(output, overwrite=overwrite, inputs=runs)
     paths = [str(run) for run in runs]
     for path in paths:
@@ -132,11 +130,19 @@ def import_runs(
     try:
         module.read(paths, **options)
     except KeyboardInterrupt as interrupt:
+        if _clear_finished(output):
+            raise KeyboardInterrupt(f"{str(output)!r} was complete, and is kept") from interrupt
         raise KeyboardInterrupt(f"{output}: what was drawn is kept, and the same command goes on") from interrupt
     for run, path in enumerate(paths):
         said = [f"{name} = {values[run]:g}" for name, values in parameters.items()]
         say(f"{path}: {', '.join(said) or 'no parameters'}")
     say(f"wrote {output}; hoam check {output} says what it is taken for")
+
+
+def _clear_finished(output: Path) -> bool:
+    from hoam_plugin import importing
+
+    return importing.clear_finished(output)
 
 
 def _parameters(told: Told, paths: list[str]) -> dict[str, list[float]]:

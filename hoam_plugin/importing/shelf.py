@@ -28,17 +28,19 @@ _REQUEST = "request.json"
 IMPORT = "import"
 
 
-def clear_finished(store: Path) -> None:
-    """Remove the records of an import that was killed after its store was complete."""
+def clear_finished(store: Path) -> bool:
+    """Remove the records of an import that was ended after its store was complete; whether there was one."""
     asked = _folder_of(store) / _REQUEST
     if not store.exists() or not asked.is_file():
-        return
+        return False
     # If the records are somebody else's, or the store is, they are no matter of ours.
     with contextlib.suppress(OSError, ValueError), work_folders.held(asked.parent, store):
         found = ensembles.load_runs(store, lazy=True)
         with found if isinstance(found, xr.Dataset) else next(iter(found.children.values())) as first:
             if json.loads(first.attrs.get(IMPORT, "{}")) == json.loads(asked.read_text()):
                 remove_as_one(asked.parent, store.absolute())
+                return True
+    return False
 
 
 def _folder_of(store: Path) -> Path:
