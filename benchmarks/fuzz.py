@@ -95,7 +95,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", type=Path, help="folder for the outcomes of parts")
     given = parser.parse_args()
-    rows = [row(kind, n, given.seed, given.parts) for kind, n in (("files", given.files), ("fits", given.fits)) if n]
+    sizes = {"files": given.files, "fits": given.fits}
+    rows = [row(kind, n, given.seed, given.parts) for kind, n in sizes.items() if n]
     packages = ["hoam-plugin", "jax", "numpy", "xarray", "zarr", "netCDF4", "hypothesis"]
     text = _SECTION.format(
         files=given.files,

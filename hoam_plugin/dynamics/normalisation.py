@@ -197,8 +197,8 @@ def normalisation_of(ds: xr.Dataset, *, stacklevel: int = 3) -> Normalisation:
         _require_held("the coordinate 'time'", float(times[0]), float(times[-1]) - float(times[0]))
     means = [_parameter_mean(column) for column in columns.values()]
     deviations = [_parameter_scale(ds[name].values) for name in columns]
-    for name, centre, spread in zip(columns, means, deviations, strict=True):
-        _require_held(f"the parameter {name!r}", centre, spread)
+    for (name, column), spread in zip(columns.items(), deviations, strict=True):
+        _require_held(f"the parameter {name!r}", float(column[np.abs(column).argmax()]), spread)
     return Normalisation(
         shift=jnp.asarray(shift),
         scale=jnp.asarray(scale),
@@ -233,15 +233,15 @@ def _parameter_mean(column: np.ndarray) -> float:
     return float(np.mean(column / unit)) * unit
 
 
-def _require_held(what: str, centre: np.ndarray | float, scale: np.ndarray | float) -> None:
+def _require_held(what: str, value: np.ndarray | float, scale: np.ndarray | float) -> None:
     """Raise ValueError for numbers that the precision of the network does not have, in whatever units they are."""
     info = np.finfo(default_float())
     least, most = float(info.tiny), float(info.max)
-    for middle, spread in zip(np.atleast_1d(centre).tolist(), np.atleast_1d(scale).tolist(), strict=True):
-        if not (least <= spread <= most and abs(middle) <= most):
+    for typical, spread in zip(np.atleast_1d(value).tolist(), np.atleast_1d(scale).tolist(), strict=True):
+        if not (least <= spread <= most and abs(typical) <= most):
             raise ValueError(
-                f"{what} lies around {middle:g} and spreads by {spread:g}, and {info.dtype} holds {least:.2g} to "
-                f"{most:.2g}; give it in other units"
+                f"{what} has values such as {typical:g} and spreads by {spread:g}, and {info.dtype} holds "
+                f"{least:.2g} to {most:.2g}; give it in other units"
             )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-QUICK = {"files": 100, "fits": 25}
+QUICK = {"files": 60, "fits": 8}
 SLOW = {"files": 3000, "fits": 1000}
 
 

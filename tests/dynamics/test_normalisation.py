@@ -27,15 +27,25 @@ def test_units_beyond_single_precision_are_named(exponent: int, what: str) -> No
         assert found.horizon == (0.0, ds["time"].values[-1])
         np.testing.assert_allclose(found.parameter_scale / ds["mu"].values[0], plain.parameter_scale, rtol=1e-6)
     elif abs(exponent) > 38:
-        with pytest.raises(ValueError, match=rf"{what}' lies around .* and spreads by .*; give it in other units"):
+        with pytest.raises(
+            ValueError, match=rf"{what}' has values such as .* and spreads by .*; give it in other units"
+        ):
             normalisation_of(ds)
+
+
+def test_a_parameter_that_rounds_to_infinity_is_named() -> None:
+    ds = ensemble().assign_coords(mu=("run", [1.0, 2.0, 3.4028236e38]))
+    with pytest.raises(ValueError, match=r"the parameter 'mu' has values such as 3\.40282e\+38"):
+        normalisation_of(ds)
 
 
 def test_samples_and_periods_beyond_single_precision_are_named() -> None:
     ds = ensemble()
     tiny = ds.assign(x=ds["x"].astype(np.float64) * 1e-42)
-    with pytest.raises(ValueError, match=r"variable 'x' lies around .* and spreads by .*e-43, and float32 holds"):
+    with pytest.raises(
+        ValueError, match=r"variable 'x' has values such as .* and spreads by .*e-43, and float32 holds"
+    ):
         normalisation_of(tiny)
     ds["x"].attrs["period"] = 1e60
-    with pytest.raises(ValueError, match=r"variable 'x' lies around 0 and spreads by 2\.88675e\+59"):
+    with pytest.raises(ValueError, match=r"variable 'x' has values such as 0 and spreads by 2\.88675e\+59"):
         normalisation_of(ds)
