@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,6 +20,8 @@ from hoam_plugin.ensembles.untrusted import require_all_arrays, require_no_code,
 from hoam_plugin.ensembles.validation import validate
 
 _ORDER = "variable_order"
+# Likewise of the nodes of a tree.
+_NODES = "node_order"
 _LONGEST_REASON = 300
 _NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf", ".hdf5")
 
@@ -72,7 +75,10 @@ def write_tree(runs: xr.DataTree, folder: Path) -> None:
     """Write a tree to a new Zarr folder."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        plain = xr.DataTree.from_dict({n.path: n.to_dataset(inherit=False).drop_encoding() for n in runs.subtree})
+        nodes = {n.path: n.to_dataset(inherit=False).drop_encoding() for n in runs.subtree}
+        ordered = {path: ds.assign_attrs(order_attribute(map(str, ds.variables))) for path, ds in nodes.items()}
+        plain = xr.DataTree.from_dict(ordered)
+        plain.attrs[_NODES] = json.dumps([node.path for node in runs.subtree])
         checksums = {n.path: zarr_checksums(n.to_dataset(inherit=False)) for n in plain.subtree}
         plain.to_zarr(folder, mode="w-", consolidated=True, encoding=checksums)
 
@@ -251,10 +257,18 @@ def load_runs(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble |
             require_all_arrays(own, folder)
             require_on_disk(own, folder)
             nodes[node.path] = _as_written(own)
-        runs = xr.DataTree.from_dict(nodes)
+        runs = xr.DataTree.from_dict({path: nodes[path] for path in _in_order(nodes)})
         return runs if lazy else runs.load()
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def _in_order(nodes: Mapping[str, xr.Dataset]) -> list[str]:
+    """Paths as they were written, which folders do not remember; by their numbers where somebody else wrote them."""
+    written = json.loads(nodes["/"].attrs.pop(_NODES, "[]"))
+    places = {path: place for place, path in enumerate(written)}
+    pieces = {path: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", path)] for path in nodes}
+    return sorted(nodes, key=lambda path: (places.get(path, len(places)), pieces[path]))
 
 
 def _holds_a_tree(path: Path) -> bool:
