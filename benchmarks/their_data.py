@@ -427,6 +427,9 @@ def _parts(folder: Path, gigabytes: float) -> Iterator[str]:
     )
     header = ["data", "error", "each draw", "over native"]
     yield f"## Beside the same given natively\n\n{about}\n\n" + report.table(header, beside_native(folder))
+    yield "## In other units, float32\n\nThe same two streams.\n\n" + report.table(
+        ["units", "error", "over natural"], in_other_units()
+    )
     about = (
         "The same, drawn anew at each time, by the range of the weights. `effective` particles of equal weight would "
         "say as much of a mean."
@@ -439,15 +442,12 @@ def _parts(folder: Path, gigabytes: float) -> Iterator[str]:
     )
     header = ["data", "error", "another draw", "over native"]
     yield f"## Trajectories\n\n{about}\n\n" + report.table(header, by_trajectories(folder))
-    yield "## In other units, float32\n\nThe same two streams.\n\n" + report.table(
-        ["units", "error", "over natural"], in_other_units()
-    )
     about = (
         "Clouds in one dimension that are pulled and kicked, four runs of 5000 samples at 65 times; far from the "
         "origin single precision rounds by a hundredth of a spread."
     )
     header = ["units", "error", "another draw", "over natural"]
-    yield f"{about}\n\n" + report.table(header, far_away())
+    yield f"## Far from the origin, float32\n\n{about}\n\n" + report.table(header, far_away())
     yield "## Files larger than memory\n\n" + "\n\n".join(large(folder, gigabytes))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import textwrap
 import zipfile
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
@@ -23,6 +24,8 @@ from hoam_plugin.ensembles.validation import validate
 from hoam_plugin.ensembles.writable import as_written
 
 _ORDER = "variable_order"
+# Likewise of the nodes of a tree.
+_NODES = "node_order"
 _LONGEST_REASON = 300
 _NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf", ".hdf5")
 
@@ -76,9 +79,14 @@ def _save_tree(runs: xr.DataTree, path: Path) -> None:
 
 def write_tree(runs: xr.DataTree, folder: Path) -> None:
     """Write a tree to a new Zarr folder."""
-    nodes = {node.path: as_written(node.to_dataset(inherit=False), netcdf=False) for node in runs.subtree}
+    nodes = {}
+    for node in runs.subtree:
+        own = as_written(node.to_dataset(inherit=False), netcdf=False)
+        nodes[node.path] = own.assign_attrs(order_attribute(map(str, own.variables)))
     checksums = {path: zarr_checksums(node) for path, node in nodes.items()}
-    xr.DataTree.from_dict(nodes).to_zarr(folder, mode="w-", consolidated=not has_format_3(), encoding=checksums)
+    plain = xr.DataTree.from_dict(nodes)
+    plain.attrs[_NODES] = json.dumps([*nodes])
+    plain.to_zarr(folder, mode="w-", consolidated=not has_format_3(), encoding=checksums)
     if has_format_3():
         consolidate(folder)
 
@@ -272,10 +280,18 @@ def load_runs(path: str | os.PathLike[str], *, lazy: bool = False) -> Ensemble |
             require_all_arrays(own, folder)
             require_on_disk(own, folder)
             nodes[node.path] = _as_written(own)
-        runs = xr.DataTree.from_dict(nodes)
+        runs = xr.DataTree.from_dict({path: nodes[path] for path in _in_order(nodes)})
         return runs if lazy else runs.load()
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def _in_order(nodes: Mapping[str, xr.Dataset]) -> list[str]:
+    """Paths as they were written, which folders do not remember; by their numbers where somebody else wrote them."""
+    written = json.loads(nodes["/"].attrs.pop(_NODES, "[]"))
+    places = {path: place for place, path in enumerate(written)}
+    pieces = {path: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", path)] for path in nodes}
+    return sorted(nodes, key=lambda path: (places.get(path, len(places)), pieces[path]))
 
 
 def _holds_a_tree(path: Path) -> bool:

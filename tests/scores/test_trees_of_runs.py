@@ -27,12 +27,16 @@ def test_trees_are_saved_and_read(tmp_path: Path) -> None:
     path = hoam.ensemble.save(TRUTH, tmp_path / "runs.zarr")
     read = hoam.ensemble.load_runs(path)
     assert isinstance(read, xr.DataTree)
+    assert list(ensembles.nodes_of(read)) == ["run_0", "run_1"]
+    backwards = hoam.ensemble.tree({f"run_{i}": run(np.arange(3.0), 1.0, i) for i in (10, 9, 2)})
+    again = hoam.ensemble.load_runs(hoam.ensemble.save(backwards, tmp_path / "backwards.zarr"))
+    assert list(again.children) == ["run_10", "run_9", "run_2"], "in the order in which they were written"
     for name, node in ensembles.nodes_of(read).items():
         xr.testing.assert_equal(node, TRUTH[name].to_dataset())
     with pytest.raises(FileExistsError, match="exists; choose another path or pass overwrite=True"):
         hoam.ensemble.save(TRUTH, path)
     hoam.ensemble.save(PREDICTION, path, overwrite=True)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["runs.zarr"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["backwards.zarr", "runs.zarr"]
     with pytest.raises(ValueError, match=r"is for netCDF, and a tree of runs is written to Zarr; end it in \.zarr"):
         hoam.ensemble.save(TRUTH, tmp_path / "runs.nc")
     with pytest.raises(ValueError, match=r"as a tree; ensemble\.load_runs reads it"):
