@@ -31,6 +31,9 @@ def stratified_normals(key: Key, z: Float[Array, "n D"]) -> Float[Array, "n D"]:
     curve, and each pair of neighbours gets a point of a Kronecker sequence with a random shift, mapped to normal
     variates of opposite sign. Every sample sees exactly the same law as with independent noise, anew in every step, but
     the noise that averages over the population pick up nearly cancels: a quiet start stays quiet.
+
+    Who gets which variate follows from the order of the samples. Where that order changes with a parameter, averages
+    for one key jump, which their derivative does not see; it is right on average over keys.
     """
     n, n_dims = z.shape
     order = morton.sorting_order(morton.code_in_box(jax.lax.stop_gradient(z)))

@@ -71,7 +71,7 @@ class SurrogateSelection:
         replaces: the stepper whose place they take: its State, `init` and `diagnostics`; or None.
         name: under which they are registered.
         on_extrapolation: what is done outside all ranges; "warn" and "ignore" ask the newest, "fallback" `replaces`,
-            which takes its own default step.
+            which takes its own default step, and which is asked in holes among the training runs as well.
     """
 
     candidates: tuple[Surrogate, ...]
@@ -100,7 +100,7 @@ class SurrogateSelection:
         return self._switch.horizon
 
     def covering(self, parameters: Mapping[str, ArrayLike], times: ArrayLike | Sequence[float]) -> Surrogate | None:
-        """The newest surrogate whose ranges hold all of the given concrete values, or None."""
+        """The newest surrogate that covers all of the given concrete values, or None; see `Switch.covering`."""
         return self._switch.covering(parameters, times)
 
     def for_parameters(self, parameters: Mapping[str, ArrayLike | Sequence[float]]) -> Stepper:

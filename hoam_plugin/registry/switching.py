@@ -16,7 +16,16 @@ from hoam_plugin._internal.static import pytree
 from hoam_plugin._types import Key, Parameters, Scalar, State, StateT
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.steppers import ParameterRow, Stepper, clock
-from hoam_plugin.surrogates import InPlaceOf, Policy, Schedule, Surrogate, trajectory
+from hoam_plugin.surrogates import (
+    InPlaceOf,
+    Policy,
+    Schedule,
+    Surrogate,
+    TrainedRange,
+    hole_of,
+    trained_region_of,
+    trajectory,
+)
 
 
 @pytree(data=("models", "replaces"), eq=False)
@@ -27,7 +36,7 @@ class Switch:
         models: newest first.
         replaces: the stepper whose place they take, of the same variables; or None.
         policy: outside all ranges; "warn" and "ignore" ask the newest, "fallback" `replaces`, which takes its own
-            default step.
+            default step, and which is asked in holes among the training runs as well.
     """
 
     models: tuple[Surrogate, ...]
@@ -57,9 +66,14 @@ class Switch:
         return any(model.learned.has_noise for model in self.models)
 
     def covering(self, parameters: Mapping[str, ArrayLike], times: ArrayLike | Sequence[float]) -> Surrogate | None:
-        """The newest surrogate whose ranges hold all of the given concrete values, or None."""
+        """The newest surrogate whose ranges hold all of the given concrete values, or None.
+
+        Under "fallback" one with a hole there among its training runs does not.
+        """
         for model in self.models:
-            if model.trained.violation(parameters, times) is None:
+            if model.trained.violation(parameters, times) is None and not (
+                self.policy == "fallback" and hole_of(model, parameters)
+            ):
                 return model
         return None
 
@@ -68,8 +82,11 @@ class Switch:
         inside = []
         for model in self.models:
             elapsed = (clock.elapsed(state, model.horizon[0]) for state in states)
-            inside.append(model.trained.inside(parameters, *elapsed))
+            inside.append(self._region(model).inside(parameters, *elapsed))
         return _first(inside)
+
+    def _region(self, model: Surrogate) -> TrainedRange:
+        return trained_region_of(model) if self.policy == "fallback" else model.trained
 
     def velocity(self, x: Float[Array, "... D"], time: ArrayLike, parameters: ParameterRow) -> Float[Array, "... D"]:
         """Learned drift of samples; outside NaN, unless the policy ignores it."""

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from hoam_plugin._internal import provided
 from hoam_plugin._types import Key, Parameters
 from hoam_plugin.steppers import clock, default_float, row_of
-from hoam_plugin.surrogates import description
+from hoam_plugin.surrogates import description, trained_region
 from hoam_plugin.surrogates.learned import LearnedDynamics
 from hoam_plugin.surrogates.options import Options
 from hoam_plugin.surrogates.provenance import Provenance
@@ -81,8 +81,7 @@ class Described:
             return jnp.zeros((), default_float())
         if self._runs is None:
             return jnp.full((), jnp.nan, default_float())
-        at = self.learned.normalisation.condition_at(jnp.zeros((), default_float()), row)[1:]
-        return self._runs.distance(at)
+        return trained_region.distance(self._runs, self.learned.normalisation, row)
 
     def in_range(self, parameters: Parameters, time: ArrayLike) -> Bool[Array, ""]:
         """Whether parameters and time lie in the trained ranges, and not in a hole among the runs; traceable.
@@ -144,6 +143,13 @@ class Described:
         assert isinstance(written, Path)
         return written
 
+    @property
+    def _guard(self) -> TrainedRange:
+        """Where compiled code is to take it for trained; holes are no part of that where there is something better."""
+        if self.trained.policy != "fallback":
+            return self.trained
+        return trained_region.without_holes(self.trained, self._runs, self.learned.normalisation)
+
     def _enforce(self, parameters: Mapping[str, ArrayLike], times: ArrayLike | list[float]) -> None:
         """Act as the policy says on concrete parameters and times outside the ranges, and warn of holes among the runs.
 
@@ -154,5 +160,7 @@ class Described:
         problem = self.trained.violation(parameters, times)
         if problem is not None:
             react(policy, problem, stacklevel=4)
-        elif policy != "ignore" and (found := hole(self._runs, self.learned.normalisation, parameters)):
+        elif policy not in ("ignore", "fallback") and (
+            found := hole(self._runs, self.learned.normalisation, parameters)
+        ):
             react("warn", f"{found}; no run tells what happens there", stacklevel=4)

@@ -17,7 +17,8 @@ class Options:
     Attributes:
         dt: default (largest) time step, physical units. With a clock of the population, its mean over the horizon.
         noise: "stratified" (evenly spread over neighbours in phase space, so that averages stay quiet; see
-            `hoam_plugin.numerics.normals.stratified_normals`) or "independent" for all samples.
+            `hoam_plugin.numerics.normals.stratified_normals`) or "independent" for all samples. As functions of
+            parameters, averages for one key have small jumps with the former, and are smooth with the latter.
         integrator: None takes, for the structure "kinetic", a drift-kick-drift splitting (order 2, one evaluation, see
             `hoam_plugin.surrogates.kinetic`), else "rk4" without and "heun" with noise, see
             `benchmarks/results/rollout.md`. "heun" is the stochastic one (with noise: weak order 2, two evaluations per

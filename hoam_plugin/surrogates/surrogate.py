@@ -45,8 +45,8 @@ class Surrogate(Described):
     Attributes:
         learned: the learned dynamics: weights, units, structure, and the stepper whose place is taken.
         trained: the ranges that it was trained on, and what is done outside of them. Traced values cannot raise: there
-            "raise" gives NaN. Of concrete values in a hole among the training runs (see `in_range`) all policies but
-            "ignore" warn.
+            "raise" gives NaN. In a hole among the training runs (see `in_range`) "fallback" takes the simulator, and
+            "raise" and "warn" warn of concrete values.
         options: how it steps.
     """
 
@@ -168,7 +168,7 @@ class Surrogate(Described):
             times = [now] if isinstance(dt, jax.core.Tracer) else [now, now + finite_float("dt", dt)]
         self._enforce(parameters, times)
         clock.warn_if_unresolved(state, dt)
-        return _step(self.learned, self.trained, self.options, state, dt, row, key)
+        return _step(self.learned, self._guard, self.options, state, dt, row, key)
 
     def solve(
         self,
@@ -196,7 +196,7 @@ class Surrogate(Described):
         saved = trajectory.require_times(state, times, largest_step)
         self._enforce(parameters, saved)
         options = self.options if dt is None else self._at_equal_steps(largest_step).options
-        return trajectory.solve(self.learned, self.trained, options, state, saved, row, key, largest_step)
+        return trajectory.solve(self.learned, self._guard, options, state, saved, row, key, largest_step)
 
     def log_prob(
         self,
@@ -248,7 +248,7 @@ class Surrogate(Described):
     def _advance(self, state: StateT, dt: Scalar, n_steps: Array, parameters: Parameters, key: Key) -> StateT:
         """Some steps of mean size dt, a traceable number of them, as `simulate` takes them between two saved times."""
         row = row_of(parameters, self.parameters)
-        return one_step.advanced(self.learned, self.trained, self.options, state, dt, n_steps, row, key)
+        return one_step.advanced(self.learned, self._guard, self.options, state, dt, n_steps, row, key)
 
     @property
     def _is_equal_in_time(self) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import xarray as xr
+from jax.typing import ArrayLike
 
 from hoam_plugin.steppers import Stepper
 from hoam_plugin.surrogates.bands import Bands
@@ -13,7 +15,9 @@ from hoam_plugin.surrogates.in_place import required_stepper
 from hoam_plugin.surrogates.learned import require_known_physics
 from hoam_plugin.surrogates.provenance import Provenance
 from hoam_plugin.surrogates.surrogate import Surrogate
-from hoam_plugin.surrogates.training_runs import TrainingRuns
+from hoam_plugin.surrogates.trained_range import TrainedRange
+from hoam_plugin.surrogates.trained_region import without_holes
+from hoam_plugin.surrogates.training_runs import TrainingRuns, hole
 
 
 def with_learned(model: Surrogate, **changes: object) -> Surrogate:
@@ -74,6 +78,16 @@ def with_curve_bands(model: Surrogate, bands: Bands) -> Surrogate:
 def runs_of(model: Surrogate) -> TrainingRuns | None:
     """Where its training runs lie among the parameters; None where that is not known."""
     return model._runs
+
+
+def trained_region_of(model: Surrogate) -> TrainedRange:
+    """Its trained ranges, less the holes among its training runs where these are known."""
+    return without_holes(model.trained, model._runs, model.learned.normalisation)
+
+
+def hole_of(model: Surrogate, parameters: Mapping[str, ArrayLike]) -> str | None:
+    """One sentence about the first concrete parameters in a hole among its training runs, or None."""
+    return hole(model._runs, model.learned.normalisation, parameters)
 
 
 def summary(model: Surrogate) -> dict[str, str]:

@@ -15,7 +15,7 @@ from hoam_plugin._internal.checks import parameter_table, positive_int, random_k
 from hoam_plugin._types import Key, Numbers
 from hoam_plugin.scores import coordinates_of, labels, mean_sliced_wasserstein
 from hoam_plugin.simulation import simulate
-from hoam_plugin.surrogates import Surrogate, members_of
+from hoam_plugin.surrogates import Surrogate, members_of, physical_points, runs_of
 from hoam_plugin.trust.folds import columns_of
 from hoam_plugin.trust.validation import fitted
 
@@ -69,8 +69,8 @@ def propose(
         candidates: name to sequence, as `simulate` takes parameters; may lie outside of the trained range.
         n: how many to choose.
         key: JAX random key.
-        runs: the runs that a committee was trained on, whose parameters alone are looked at; without them the ends of
-            its ranges are all that counts as known.
+        runs: the runs that a committee was trained on, whose parameters alone are looked at; by default those that it
+            remembers. Of files of version 0.2 and before, which remember none, the ends of the ranges count as runs.
         validation: what `cross_validate` returned for these runs.
         initial: an ensemble to begin with, of as many runs as there are candidates, where the committee replaces no
             stepper that draws one.
@@ -139,8 +139,13 @@ def _parameters_of(given: Surrogate | xr.Dataset) -> tuple[str, ...]:
 
 
 def _known(model: Surrogate, runs: xr.Dataset | None, points: Float[np.ndarray, "C P"]) -> _Known:
-    ends = np.asarray([model.ranges[name] for name in model.parameters], np.float64).T
-    of_runs = ends if runs is None else columns_of(runs)
+    remembered = runs_of(model)
+    if runs is not None:
+        of_runs = columns_of(runs)
+    elif remembered is not None:
+        of_runs = physical_points(remembered, model.learned.normalisation)
+    else:
+        of_runs = np.asarray([model.ranges[name] for name in model.parameters], np.float64).T
     everything = np.concatenate([of_runs, points])
     spans = np.ptp(everything, axis=0)
     return _Known(of_runs, np.where(spans > 0, spans, 1.0))

@@ -15,7 +15,7 @@ from hoam_plugin import registry
 from hoam_plugin.cli.app import main as command
 from hoam_plugin.registry.selection import SurrogateSelection
 from hoam_plugin.steppers import Stepper
-from hoam_plugin.surrogates import provenance_of, with_learned, with_provenance
+from hoam_plugin.surrogates import provenance_of, runs_at, with_learned, with_provenance
 
 NAME = "my_plasma"
 KEY = jax.random.key(5)
@@ -93,6 +93,23 @@ def test_every_run_of_simulate_goes_to_its_surrogate_or_falls_back_to_the_simula
         for name in ("x", "v", "electric_energy"):
             np.testing.assert_allclose(mixed[name].isel(run=i), expected[name].isel(run=i), rtol=1e-3, atol=1e-3)
         assert not np.allclose(mixed["v"].isel(run=i), alone[i - 1]["v"].isel(run=i), atol=1e-3)
+
+
+def test_a_hole_among_the_runs_is_left_to_another_surrogate_and_to_the_simulator() -> None:
+    model = trained_on(1.2, 1.75, 1.1)
+    runs = runs_at({"mu": np.asarray([1.2, 1.25, 1.3, 1.75])}, model.learned.normalisation)
+    gap, around = dataclasses.replace(model, _runs=runs), trained_on(1.4, 1.8)
+    hoam.register(NAME, toy.small_plasma())
+    for surrogate in (around, gap):
+        hoam.register(NAME, surrogate)
+    choice, state, hole = hoam.stepper(NAME, surrogate=True, fallback=True), start(), {"mu": 1.52}
+    assert choice.covering({"mu": 1.25}, ()) is gap
+    assert choice.covering(hole, ()) is around
+    assert hoam.stepper(NAME, surrogate=True).covering(hole, ()) is gap
+    traced = jax.jit(lambda mu: choice.step(state, 0.1, {"mu": mu}))(1.52)
+    np.testing.assert_allclose(traced.v, around.step(state, 0.1, hole).v, atol=1e-6)
+    alone = dataclasses.replace(choice, candidates=(gap,))
+    assert alone.for_parameters(hole) == toy.small_plasma()
 
 
 def test_the_simulator_falls_back_at_its_own_step() -> None:

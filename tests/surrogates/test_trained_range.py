@@ -1,5 +1,6 @@
 """What is done outside the trained ranges."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 import toy
 
 import hoam_plugin as hoam
+from hoam_plugin.surrogates import runs_at
 
 TIMES = np.asarray([0.0, 1.0, 2.5, 4.0])
 
@@ -56,6 +58,18 @@ def test_fallback_steps_with_the_simulator_outside_and_the_model_inside(model: h
         simulator, {"mu": 2.5}, [0.0, 1.0, 6.0], key=jax.random.key(0), n_samples=64, dt=falling.dt, progress=False
     )
     np.testing.assert_allclose(beyond["v"], truth["v"], atol=1e-3)
+
+
+def test_fallback_steps_with_the_simulator_in_holes_among_the_runs(model: hoam.Surrogate, state: Any) -> None:
+    runs = runs_at({"mu": np.asarray([1.2, 1.25, 1.3, 1.8])}, model.learned.normalisation)
+    falling = dataclasses.replace(model, _runs=runs).with_options(on_extrapolation="fallback")
+    simulator, hole = toy.small_plasma(), {"mu": 1.55}
+    expected = simulator.step(simulator.refresh(state, hole), 0.1, hole)
+    assert not np.allclose(model.step(state, 0.1, hole).v, expected.v, atol=1e-4)
+    np.testing.assert_allclose(falling.step(state, 0.1, hole).v, expected.v, atol=1e-6)
+    step = jax.jit(lambda mu: falling.step(state, 0.1, {"mu": mu}))
+    np.testing.assert_allclose(step(1.55).v, expected.v, atol=1e-6)
+    np.testing.assert_allclose(step(1.4).v, model.step(state, 0.1, {"mu": 1.4}).v, atol=1e-6)
 
 
 @pytest.mark.usefixtures("as_installed")

@@ -25,6 +25,12 @@ def test_a_known_run_is_worth_nothing(committee: hoam.Surrogate, runs: xr.Datase
     assert str(found["why"].values[0]).startswith("mu = 1.35: members come")
 
 
+def test_a_committee_remembers_its_runs(committee: hoam.Surrogate, runs: xr.Dataset) -> None:
+    of_itself, told = ranked(committee, [1.3, 1.35, 1.5]), ranked(committee, [1.3, 1.35, 1.5], runs=runs)
+    np.testing.assert_allclose(of_itself["distance"], told["distance"], rtol=1e-5, atol=1e-5)
+    assert of_itself["mu"][0] == told["mu"][0]
+
+
 def test_several_do_not_lie_side_by_side(committee: hoam.Surrogate, runs: xr.Dataset) -> None:
     found = ranked(committee, [1.34, 1.35, 1.36, 1.55], n=2, runs=runs)
     assert found.attrs["chosen"] == 2
