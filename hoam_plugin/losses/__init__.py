@@ -1,7 +1,7 @@
 """What training minimises: each loss in a file, and their evaluation over a batch."""
 
 from hoam_plugin.losses import cells
-from hoam_plugin.losses.action_matching import ActionMatching, Samples, marginal_potential, on_pairs, without_noise
+from hoam_plugin.losses.action_matching import ActionMatching, Samples, marginal_potential, takes_pairs, without_noise
 from hoam_plugin.losses.base import AbstractLoss, EntropicLoss, TrainingDefaults
 from hoam_plugin.losses.batch import Batch, NodeMoments, Nodes, if_there, rows_of
 from hoam_plugin.losses.catalogue import LOSSES, description, required_loss, without_own_noise
@@ -41,10 +41,10 @@ __all__ = [
     "loss_and_gradient",
     "loss_value",
     "marginal_potential",
-    "on_pairs",
     "rate_names",
     "required_loss",
     "rows_of",
+    "takes_pairs",
     "targets_from",
     "velocity_field",
     "without_noise",

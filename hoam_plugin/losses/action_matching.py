@@ -208,11 +208,9 @@ def without_noise(loss: AbstractLoss) -> ActionMatching | None:
     return dataclasses.replace(loss, epsilon=0.0) if isinstance(loss, ActionMatching) and not loss.epsilon else None
 
 
-def on_pairs(loss: AbstractLoss) -> ActionMatching | None:
-    """Action matching with a lower bound, over the same samples at all times, whose drift is known; None for others."""
-    if not isinstance(loss, ActionMatching) or loss.merged or loss.time_derivative != "data":
-        return None
-    return dataclasses.replace(loss, samples="coupled")
+def takes_pairs(loss: AbstractLoss) -> bool:
+    """Whether it has a lower bound, is over single samples, and takes the drift of each as known."""
+    return isinstance(loss, ActionMatching) and not loss.merged and loss.time_derivative == "data"
 
 
 def marginal_potential() -> CoLoRA:

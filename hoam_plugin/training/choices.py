@@ -29,7 +29,7 @@ from hoam_plugin.dynamics import (
     structure_of,
     with_metric,
 )
-from hoam_plugin.losses import AbstractLoss, on_pairs
+from hoam_plugin.losses import AbstractLoss
 from hoam_plugin.losses import description as loss_description
 from hoam_plugin.numerics import tolerances
 from hoam_plugin.potentials import (
@@ -265,10 +265,6 @@ def _base_of(base: Base | None, ds: xr.Dataset, dynamics: Dynamics, loss: Abstra
 def _judging(runs: Runs, held_out: xr.Dataset | None, driven: Sequence[str], training: Training) -> tuple[Runs, int]:
     """What judges a training, and how many samples of every run are held out for it."""
     ds, dynamics, judge = runs.ensemble, runs.dynamics, runs.loss.judged_by()
-    paired = on_pairs(judge)
-    if paired is not None and ensembles.are_paired(ds if held_out is None else held_out):
-        # Fluctuations of the same samples at all times cancel.
-        judge = paired
     if held_out is not None:
         judge.require_ensemble(held_out, driven)
         # Their saved times are their own, so that the rule of the training runs says nothing about them.

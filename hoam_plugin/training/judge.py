@@ -17,7 +17,7 @@ from hoam_plugin import ensembles
 from hoam_plugin._internal.devices import Devices, here
 from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._types import Key
-from hoam_plugin.losses import MomentTargets, cells, on_pairs
+from hoam_plugin.losses import MomentTargets, cells, takes_pairs
 from hoam_plugin.potentials import Weights
 from hoam_plugin.quadrature import trapezoid_weights
 from hoam_plugin.training import held_out, iterations
@@ -178,14 +178,14 @@ def judge_of(
     options = dataclasses.replace(
         setup.training, n_samples=plan.n_samples, n_end_samples=min(_MOST_END_SAMPLES, n_rows // n_subsets)
     )
-    judging = TrainingSamples(runs, options, key, rows=rows, n_subsets=n_subsets, devices=devices)
+    paired = takes_pairs(setup.loss) and ensembles.are_paired(runs.ensemble)
+    judging = TrainingSamples(runs, options, key, rows=rows, n_subsets=n_subsets, paired=paired, devices=devices)
     data = judging.with_reference(trained.reference if devices is None else here(trained.reference))
     if data.bands is None:
         # Where every saved time has a minimum of its own, some of them can stand for all.
         thinned = _thinned(data, plan.stride if setup.loss.bounded else 1)
         return Judge(setup, thinned, plan.interval, on, None, devices)
     norm = choices.dynamics.normalisation
-    paired = on_pairs(setup.loss) == setup.loss and ensembles.are_paired(runs.ensemble)
     taus = norm.tau_on_host(runs.ensemble["time"].values.astype(np.float64))
     saved = SavedTimes(data, setup.loss, taus, norm.periods if paired else None, plan.stride)
     return Judge(setup, data, plan.interval, on, saved, devices)

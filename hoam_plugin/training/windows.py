@@ -65,6 +65,7 @@ class TrainingSamples:
         key: JAX random key.
         rows: which samples of every run there are; None for all of them. Of every run there are equally many.
         n_subsets: hold no more than so many subsets of each size, drawn from all samples; for judging. None for all.
+        paired: whether the subsets hold the same samples at all times, those of the ends excepted.
         devices: that samples are spread over, those for judging excepted, which every process has; each process reads
             only some of the runs then. None for the default device.
 
@@ -81,6 +82,7 @@ class TrainingSamples:
         *,
         rows: Sequence[Int[np.ndarray, " n"]] | None = None,
         n_subsets: int | None = None,
+        paired: bool = False,
         devices: Devices | None = None,
     ) -> None:
         ds, dynamics, loss, node_weights = runs.ensemble, runs.dynamics, runs.loss, runs.node_weights
@@ -88,7 +90,7 @@ class TrainingSamples:
         self._ds, self._dynamics, self._normalisation, self._block = ds, dynamics, normalisation, options.block
         self._targets = runs.targets if isinstance(runs.targets, Targets) else None
         self._moments, self._loss = runs.targets if isinstance(runs.targets, MomentTargets) else None, loss
-        self._rows, self._n_subsets = rows, n_subsets
+        self._rows, self._n_subsets, self._same = rows, n_subsets, loss.coupled or paired
         self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
         if rows is not None:
             n_available = len(rows[0])
@@ -250,7 +252,7 @@ class TrainingSamples:
                     moments = self._merged(normalised)
                     points[i], multiplicity[i], variance[i] = (values[: points.shape[1]] for values in moments)
                 else:
-                    if indices is None or not self._loss.coupled:
+                    if indices is None or not self._same:
                         indices = stratified_indices(normalised, self._n, rng)[: points.shape[1]]
                     points[i] = normalised[indices]
                 if targets is not None and wanted is not None and indices is not None:

@@ -137,6 +137,9 @@ class Case:
             self._choices = choose(loss=loss, validate=None)
             # The same for all that is trained on a problem.
             scoring = choose(loss=dataclasses.replace(loss, time_derivative="data"), validate=scored_on(truth))
+        # Subsets of their own at every time, and many samples at both ends, scatter less than trajectories.
+        independent = dataclasses.replace(scoring.judged.loss, samples="independent")  # type: ignore[call-arg]
+        scoring = dataclasses.replace(scoring, judged=dataclasses.replace(scoring.judged, loss=independent))
         samples, _ = samples_and_judge(self._choices, jax.random.key(0))
         self._judge = judge_of(scoring, samples, None, jax.random.key(7))
 

@@ -260,7 +260,9 @@ def test_an_index_of_several_levels_is_saved_as_its_levels(ds, tmp_path):
 def test_metadata_lie_together_as_zarr_itself_puts_them(tmp_path: Path) -> None:
     import zarr
 
-    ds = xr.Dataset({"y": (("run", "time"), np.zeros((2, 3)))}, {"name": ("run", np.asarray(["a", "bb"], object))}, {"a": 1})
+    ds = xr.Dataset(
+        {"y": (("run", "time"), np.zeros((2, 3)))}, {"name": ("run", np.asarray(["a", "bb"], object))}, {"a": 1}
+    )
     xr.DataTree.from_dict({"/": xr.Dataset(attrs={"q": 1}), "/r0": ds, "/r1": ds}).to_zarr(
         tmp_path / "theirs.zarr", consolidated=False
     )

@@ -16,12 +16,12 @@ SPEEDS = (1.0, 2.0)
 POTENTIAL = hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5)
 
 
-def judge_of(ds: xr.Dataset) -> tuple[Any, Judge]:
+def judge_of(ds: xr.Dataset, samples: Any = None) -> tuple[Any, Judge]:
     choices = resolve(
         ds,
         structure=None,
         potential=POTENTIAL,
-        loss=hoam.ActionMatching(epsilon=0.0),
+        loss=hoam.ActionMatching(epsilon=0.0, samples=samples),
         training=hoam.Training(iterations=400, n_samples=64, block=100),
         replaces=None,
         validate=None,
@@ -68,7 +68,7 @@ def test_gaps_are_seen_halfway_and_weigh_as_long_as_they_last(sampling: str) -> 
 
 def test_nothing_is_below_what_trajectories_allow() -> None:
     """Of 40 potentials of any size none falls below minus half of the squared velocity of the samples."""
-    choices, judge = judge_of(gaussian("trajectories"))
+    choices, judge = judge_of(gaussian("trajectories"), samples="coupled")
     in_gaps = judge._rules.in_gaps
     squares = np.asarray(in_gaps.motion, np.float64)[:, 1::2] ** 2
     floor = -squares.sum(axis=-1).mean() / 2
