@@ -5,10 +5,10 @@ Halfway between neighbouring saved times a and b, the potential s held still the
 
     E[ |grad s|^2 / 2 + eps^2 / 2 lap s ] - (E_b[s] - E_a[s]) / (b - a),
 
-to the second order in b - a. Where samples are trajectories, the mean is over the midpoints of their ways, and the
-difference is taken along these, E[grad s . (x_b - x_a)] / (b - a): for every sample the sum is then no less than minus
-half of its squared velocity, if eps is 0, whatever the potential. Where they are not, every second sample is one of
-a, the others are of b.
+to the second order in b - a. Where samples are followed and move as the population does, the mean is over the midpoints
+of their ways, and the difference is taken along these, E[grad s . (x_b - x_a)] / (b - a): for every sample the sum is
+then no less than minus half of its squared velocity, if eps is 0, whatever the potential. Elsewhere every second sample
+is one of a, the others are of b.
 """
 
 from __future__ import annotations
