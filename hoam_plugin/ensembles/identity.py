@@ -10,7 +10,7 @@ from hoam_plugin.ensembles.names import SAMPLING, SNAPSHOTS, TRAJECTORIES
 from hoam_plugin.ensembles.schema import variables
 from hoam_plugin.numerics import periodic
 
-_MOST_SAMPLES = 2000
+_MOST_SAMPLES, _MOST_GAPS = 2000, 8
 # Where samples are the same ones, what their velocities do not explain of the way between two times is a small share of
 # what those of others do not; where they are unrelated, it is the same.
 _SHARE = 0.5
@@ -29,33 +29,26 @@ def are_trajectories(ds: xr.Dataset) -> bool:
 
 
 def are_paired(ds: xr.Dataset) -> bool:
-    """Whether sample i of one time goes with sample i of the next, as trajectories do, with velocities or without.
+    """Whether sample i of one time goes with sample i of the next, and its way tells how the population moves.
 
-    Where nothing is said, between the two saved times of the first run that are closest: it is nearer to its own than
-    to that of another sample.
+    That is where the way of samples in one coordinate is mostly that of the sorted ones, which marginals alone know: of
+    particles that stream through a population at rest it says little, and scatters much. Looked at are some gaps of
+    the first run. Coordinates with a period count as ways of samples alone. False for what is said to be snapshots.
     """
     if ds.attrs.get(SAMPLING) == SNAPSHOTS:
         return False
-    if are_trajectories(ds):
-        return True
-    near = far = 0.0
-    two, _ = _closest_times(ds)
-    for variable in variables(ds):
-        x = two[variable.name].values.astype(np.float64)
-        scale = float(np.ptp(x)) if x.size else 0.0
-        if scale > 0:
+    gaps = np.unique(np.linspace(0, ds.sizes["time"] - 2, _MOST_GAPS).round().astype(int)).tolist()
+    own = known = 0.0
+    for first in gaps:
+        two = ds.isel(run=0, time=[first, first + 1], sample=slice(_MOST_SAMPLES)).transpose("time", "sample", ...)
+        for variable in variables(ds):
+            x = two[variable.name].values.astype(np.float64)
+            scale = float(np.ptp(x)) or 1.0
             still = np.zeros_like(x[0])
-            near += _missed(x[0], x[1], still, variable.period) / scale**2
-            far += _missed(x[0], np.roll(x[1], 1, 0), still, variable.period) / scale**2
-    return near < _SHARE * far
-
-
-def _closest_times(ds: xr.Dataset) -> tuple[xr.Dataset, float]:
-    """Samples of the first run at the two saved times that are closest, and how far apart these are."""
-    times = ds["time"].values.astype(np.float64)
-    first = int(np.argmin(np.diff(times)))
-    two = ds.isel(run=0, time=[first, first + 1], sample=slice(_MOST_SAMPLES)).transpose("time", "sample", ...)
-    return two, float(times[first + 1] - times[first])
+            own += _missed(x[0], x[1], still, variable.period) / scale**2
+            if variable.period is None:
+                known += _missed(np.sort(x[0], axis=0), np.sort(x[1], axis=0), still, None) / scale**2
+    return known > _SHARE * own
 
 
 def moves_with_velocities(ds: xr.Dataset) -> dict[str, float]:
@@ -68,7 +61,10 @@ def moves_with_velocities(ds: xr.Dataset) -> dict[str, float]:
     pairs = [(v.velocity_of, v.name) for v in described.values() if v.velocity_of in described]
     if not pairs or ds.sizes["time"] < 2:
         return {}
-    two, duration = _closest_times(ds)
+    times = ds["time"].values.astype(np.float64)
+    first = int(np.argmin(np.diff(times)))
+    two = ds.isel(run=0, time=[first, first + 1], sample=slice(_MOST_SAMPLES)).transpose("time", "sample", ...)
+    duration = float(times[first + 1] - times[first])
     shares = {}
     for position, velocity in pairs:
         x, v = (two[name].values.astype(np.float64) for name in (position, velocity))

@@ -5,11 +5,10 @@ Halfway between neighbouring saved times a and b, the potential s held still the
 
     E[ |grad s|^2 / 2 + eps^2 / 2 lap s ] - (E_b[s] - E_a[s]) / (b - a),
 
-to the second order in b - a. Where samples are trajectories, the mean is over the midpoints of their ways, and the
-difference is taken along these, E[grad s . (x_b - x_a)] / (b - a): for every sample the sum is then no less than minus
-half of its squared velocity, if eps is 0, whatever the potential (but for means over more samples at both ends, which
-take the place of those over few). Where they are not, every second sample is one of
-a, the others are of b.
+to the second order in b - a. Where samples are followed and move as the population does, the mean is over the midpoints
+of their ways, and the difference is taken along these, E[grad s . (x_b - x_a)] / (b - a): for every sample the sum is
+then no less than minus half of its squared velocity, if eps is 0, whatever the potential. Elsewhere every second sample
+is one of a, the others are of b.
 """
 
 from __future__ import annotations
@@ -112,26 +111,20 @@ class SavedTimes:
         some = bands.others.shape[1]
         others[2 * kept, :some] = 2 * kept[np.asarray(bands.others)]
         coefficients[2 * kept, : some + 1] = bands.coefficients
-        # As many as the ends may take part in, and one gap.
-        at_ends = np.zeros((2, like.others.shape[1] + 2), np.int64)
+        # There is one more of these than of the saved times alone.
+        at_ends = np.zeros((2, like.at_ends.shape[1] + 1), np.int64)
         end_coefficients = np.zeros(at_ends.shape)
         few = bands.at_ends.shape[1]
         at_ends[:, :few] = 2 * kept[np.asarray(bands.at_ends)]
         end_coefficients[:, :few] = bands.end_coefficients
-        slots = 2 * kept[:-1] + 1
         if self.periods is None:
+            slots = 2 * kept[:-1] + 1
             others[slots, :2] = 2 * np.stack([kept[:-1], kept[1:]], axis=1)
             coefficients[slots, 1:3] = np.stack([-1 / gaps, 1 / gaps], axis=1)
-        if not (self.loss.coupled or self.loss.merged):
-            at_ends[:, -1] = slots[[0, -1]]
-            end_coefficients[:, -1] = -1 / gaps[0], 1 / gaps[-1]
-            if self.periods is None:
+            if not (self.loss.coupled or self.loss.merged):
+                at_ends[:, -1] = slots[[0, -1]]
+                end_coefficients[:, -1] = -1 / gaps[0], 1 / gaps[-1]
                 coefficients[slots[0], 1] = coefficients[slots[-1], 2] = 0
-            else:
-                # What the ways add up to, but for slow changes, is a difference of means at the ends: in the place of
-                # those over few samples come those over many.
-                others[slots[0], 0], coefficients[slots[0], 1] = 2 * kept[0], 1 / gaps[0]
-                others[slots[-1], 1], coefficients[slots[-1], 2] = 2 * kept[-1], -1 / gaps[-1]
         dtype = like.coefficients.dtype
         return Bands(
             others=jnp.asarray(others, jnp.int32),

@@ -1,5 +1,6 @@
 """Judged between saved times: what the rule of the gaps is, and that nothing can exploit it."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import toy
 import xarray as xr
 
 import hoam_plugin as hoam
+from hoam_plugin import ensembles
 from hoam_plugin.training.choices import resolve
 from hoam_plugin.training.judge import Judge, samples_and_judge
 
@@ -86,10 +88,25 @@ def test_nothing_is_below_what_trajectories_allow() -> None:
 def test_the_way_across_a_period_is_short() -> None:
     ds = gaussian("trajectories")
     ds["y"] = (ds["y"].dims, np.mod(ds["y"].values, 4.0), {"period": 4.0})
-    choices, judge = judge_of(ds)
-    speeds = 2 * np.asarray(SPEEDS) / np.asarray(choices.dynamics.normalisation.scale)[0]
-    motion = np.asarray(judge._rules.in_gaps.motion)[:, 1::2]
+    choices, judge = judge_of(ds, samples="coupled")
+    norm = choices.dynamics.normalisation
+    assert judge.saved is not None
+    # What moves around a period is judged by differences, as particles may stream through a population at rest.
+    assert judge.saved.periods is None
+    paired = dataclasses.replace(judge.saved, periods=norm.periods)
+    motion = np.asarray(paired.rules(np.arange(9), np.full(9, 1 / 9)).in_gaps.motion)[:, 1::2]
+    speeds = 2 * np.asarray(SPEEDS) / np.asarray(norm.scale)[0]
     np.testing.assert_allclose(motion, np.broadcast_to(speeds[:, None, None, None, None], motion.shape), rtol=1e-3)
+
+
+def test_pairs_are_of_use_where_samples_move_as_the_population_does() -> None:
+    assert ensembles.are_paired(gaussian("trajectories").drop_attrs())
+    assert not ensembles.are_paired(gaussian("snapshots"))
+    rng, times = np.random.default_rng(0), np.linspace(0.0, 1.0, 5)
+    # At rest as a whole: every sample goes round.
+    angle = rng.uniform(0, 2 * np.pi, 500) + 3 * times[:, None]
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)[None].astype(np.float32)
+    assert not ensembles.are_paired(xr.Dataset({"y": (("run", "time", "sample", "axis"), ring)}, {"time": times}))
 
 
 def test_the_worse_rule_counts(monkeypatch: pytest.MonkeyPatch) -> None:
