@@ -93,27 +93,26 @@ class Judge:
         """The loss on every subset; lower is better. Where there are two rules, by the one that is worse."""
         if self.saved is None:
             return self._values(weights, self.data)
-        return self._worse(weights, self._rules)
+        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
+        return np.maximum(on_times, in_gaps)
 
     def values_on_half_the_times(self, weights: Weights) -> Values | None:
         """The same with every second saved time alone; None where the times do not enter by differences, or are few.
 
-        What differs is what the saved times leave open.
+        What differs is what the saved times leave open, by their own rule alone.
         """
         if self.saved is None or len(self.saved.taus) < _LEAST_TIMES:
             return None
         n = len(self.saved.taus)
         kept = np.unique([*range(0, n, 2), n - 1])
-        return self._worse(weights, self.saved.rules(kept, trapezoid_weights(self.saved.taus[kept])))
+        half = self.saved.rules(kept, trapezoid_weights(self.saved.taus[kept])).on_times
+        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
+        return np.maximum(on_times, in_gaps) + self._values(weights, half) - on_times
 
     @functools.cached_property
     def _rules(self) -> TwoRules:
         assert self.saved is not None
         return self.saved.rules(np.arange(len(self.saved.taus)), np.asarray(self.data.weights, np.float64))
-
-    def _worse(self, weights: Weights, rules: TwoRules) -> Values:
-        on_times, in_gaps = (self._values(weights, data) for data in rules)
-        return np.maximum(on_times, in_gaps)
 
     def _values(self, weights: Weights, data: TrainingData) -> Values:
         n_subsets = data.points.shape[2]
