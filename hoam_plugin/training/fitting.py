@@ -163,9 +163,8 @@ def fit(
     first = devices is None or devices.first
     progress = progress and first
     path = _checkpoint_path(checkpoint, resume, overwrite)
-    resolved = functools.partial(
-        _resolved,
-        devices,
+    told = functools.partial(
+        resolve,
         structure=structure,
         potential=potential,
         loss=loss,
@@ -175,6 +174,7 @@ def fit(
         clock=clock,
         base=base,
     )
+    resolved = _dividing(devices, told)
     choose = functools.partial(resolved, ensemble)
     committees.require_members(members, potential, checkpoint=checkpoint, resume=resume, mesh=mesh)
     # What is solved for has no training to go on with.
@@ -285,10 +285,14 @@ def _trained(
     return model
 
 
-def _resolved(devices: Devices | None, ensemble: xr.Dataset, **options: object) -> Choices:
-    """What is chosen, where processes that work together divide the runs to read."""
-    with ensembles.shared_passes(devices):
-        return _resolve(ensemble, **options)
+def _dividing(devices: Devices | None, resolved: Callable[..., Choices]) -> Callable[..., Choices]:
+    """The same, where processes that work together divide the runs to read."""
+
+    def divided(ensemble: xr.Dataset, **options: object) -> Choices:
+        with ensembles.shared_passes(devices):
+            return resolved(ensemble, **options)
+
+    return divided
 
 
 def _checkpoint_path(
