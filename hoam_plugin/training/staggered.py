@@ -111,8 +111,8 @@ class SavedTimes:
         some = bands.others.shape[1]
         others[2 * kept, :some] = 2 * kept[np.asarray(bands.others)]
         coefficients[2 * kept, : some + 1] = bands.coefficients
-        # There is one more of these than of the saved times alone.
-        at_ends = np.zeros((2, like.at_ends.shape[1] + 1), np.int64)
+        # As many as an end may take part in, and one gap; of some of the times it may be in more than of all.
+        at_ends = np.zeros((2, like.others.shape[1] + 2), np.int64)
         end_coefficients = np.zeros(at_ends.shape)
         few = bands.at_ends.shape[1]
         at_ends[:, :few] = 2 * kept[np.asarray(bands.at_ends)]
