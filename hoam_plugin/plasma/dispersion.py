@@ -58,7 +58,7 @@ class SpeciesOfBeams(Protocol):
 Populations: TypeAlias = Sequence[Maxwellian | SpeciesOfBeams]
 
 
-def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) -> Complex[np.ndarray, "..."]:
+def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) -> Complex[np.ndarray, ...]:
     """The dielectric function, continued analytically below the real axis (Landau's contour).
 
     With zeta_s = (omega / k - drift_s) / (sqrt(2) width_s) and the plasma dispersion function Z (Fried and Conte 1961),
@@ -130,7 +130,7 @@ def roots(k: float, beams: Populations, mu: float = 1.0, *, n: int = 1) -> Compl
     raise ValueError(f"n={n!r} asks for roots too strongly damped to be computed; ask for fewer")
 
 
-def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | Complex[np.ndarray, "..."]:
+def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | Complex[np.ndarray, ...]:
     """The root omega with the largest imaginary part: the wave that is left after a long time.
 
     Args:
@@ -154,7 +154,7 @@ def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | C
     return np.asarray(found).reshape(wavenumber.shape) if wavenumber.ndim else found[0]
 
 
-def growth_rate(k: Numbers, beams: Populations, mu: float = 1.0) -> float | Float[np.ndarray, "..."]:
+def growth_rate(k: Numbers, beams: Populations, mu: float = 1.0) -> float | Float[np.ndarray, ...]:
     """Im omega of the `least_damped` root: the growth rate of the amplitude, negative for damping.
 
     Args:
@@ -209,7 +209,7 @@ class _Populations:
         rows = [_rows(one.beams, one.charge, one.mass, one.density) for one in species] or [_rows(tuple(alone))]
         self.strength, self.drift, self.width = np.concatenate(rows).T
 
-    def at(self, u: ArrayLike, k: ArrayLike) -> tuple[Complex[np.ndarray, "..."], Complex[np.ndarray, "..."]]:
+    def at(self, u: ArrayLike, k: ArrayLike) -> tuple[Complex[np.ndarray, ...], Complex[np.ndarray, ...]]:
         """The dielectric function and its derivative, over phase velocities u, at wavenumbers k in units of 1 / mu."""
         scale = math.sqrt(2) * self.width
         zeta = (np.asarray(u, np.complex128)[..., None] - self.drift) / scale
@@ -273,7 +273,7 @@ def _positive_wavenumbers(k: Numbers) -> np.ndarray:
     return wavenumber
 
 
-def _response(zeta: Complex[np.ndarray, "..."]) -> tuple[Complex[np.ndarray, "..."], Complex[np.ndarray, "..."]]:
+def _response(zeta: Complex[np.ndarray, ...]) -> tuple[Complex[np.ndarray, ...], Complex[np.ndarray, ...]]:
     """1 + zeta Z(zeta) and its derivative Z - 2 zeta (1 + zeta Z)."""
     from scipy.special import wofz
 
