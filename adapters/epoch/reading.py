@@ -11,11 +11,10 @@ from typing import Literal
 import xarray as xr
 
 from hoam_plugin._internal.checks import either, one_of, positive_float
-from hoam_plugin._internal.files import require_writable
 from hoam_plugin._internal.logs import say
 from hoam_plugin._types import Key, Numbers
 from hoam_plugin.ensembles import Ensemble
-from hoam_plugin.importing import Description, drawing_of, imported
+from hoam_plugin.importing import Description, drawing_of, imported, require_store
 
 from ..foreign_files import Paths, list_of
 from ..particle_motion import units_of_motion
@@ -73,7 +72,7 @@ def read(
     either("motion", motion, "velocity", "momentum", "none")
     given = None if mass is None else positive_float("mass", mass)
     folders = [Path(os.path.expanduser(str(run))) for run in list_of(runs)]
-    path = None if store is None else require_writable(store, overwrite=overwrite, name="store")
+    path = None if store is None else require_store(store, overwrite=overwrite)
     dumps = [_dumps(folder, progress=progress) for folder in folders]
     first, deck = dumps[0][0], Deck(_folder(folders[0]))
     own = first.particles(species)
