@@ -63,8 +63,8 @@ def read(
     """
     api = required("openpmd_api", "openpmd")
     either("motion", motion, "velocity", "momentum", "none")
-    names = [series_of(str(run)) for run in list_of(runs)]
     path = None if store is None else require_store(store, overwrite=overwrite)
+    names = [series_of(str(run)) for run in list_of(runs)]
     opened = [Series(api, name) for name in names]
     # What has been closed is not opened again.
     probe = Series(api, names[0])
