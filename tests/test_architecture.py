@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import architecture
+import jaxtyping
 import pytest
 from architecture import Module
 from repository import ROOT
@@ -186,3 +187,20 @@ def test_any_stands_for_ever_less() -> None:
 @pytest.mark.parametrize("name", ["hoam_plugin", "hoam_plugin.simulators", "hoam_plugin.adapters"])
 def test_the_whole_package_is_read(name: str) -> None:
     assert sum(f"{other}.".startswith(f"{name}.") for other in MODULES) > 10
+
+
+def test_shapes_of_arrays_are_texts() -> None:
+    """`Float[Array, ...]` is an error for whoever evaluates annotations, as the import hook of old jaxtyping does."""
+    bare = [
+        where(module, node.lineno)
+        for module in MODULES.values()
+        for node in module.walk(ast.Subscript)
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.slice, ast.Tuple)
+        and node.slice.elts
+        and isinstance(node.slice.elts[-1], ast.Constant)
+        and node.slice.elts[-1].value is ...
+        and isinstance(node.value, ast.Name)
+        and hasattr(jaxtyping, node.value.id)
+    ]
+    assert not bare, "\n".join(bare)

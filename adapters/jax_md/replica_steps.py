@@ -187,7 +187,7 @@ def _cached(system: System, moved: SystemState) -> SystemState:
     return moved.set(**{name: None for name in _NOT_CACHED if name in system.fields})
 
 
-def _mass_for_jax_md(system: System, dtype: DTypeLike) -> Float[Array, ...]:
+def _mass_for_jax_md(system: System, dtype: DTypeLike) -> Float[Array, "..."]:
     """Mass of all particles or of every one, in the units in which jax-md computes."""
     return jnp.asarray(np.asarray(system.particles.mass) / system.units.mass).astype(dtype)
 

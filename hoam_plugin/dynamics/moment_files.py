@@ -17,7 +17,7 @@ _CURVES = ("means", "stretchings")
 _OF_CURVES = ("knots", "values", "slopes")
 
 
-def drift_arrays(drift: MomentDrift) -> dict[str, Float[np.ndarray, ...]]:
+def drift_arrays(drift: MomentDrift) -> dict[str, Float[np.ndarray, "..."]]:
     """Its arrays by name; `drift_from` is the inverse."""
     arrays = {f"weights/{name}": getattr(drift.weights, name) for name in _OF_RUNS}
     for curves in _CURVES:
@@ -26,7 +26,7 @@ def drift_arrays(drift: MomentDrift) -> dict[str, Float[np.ndarray, ...]]:
 
 
 def drift_from(
-    arrays: Mapping[str, Float[np.ndarray, ...]], parameters: Sequence[str], columns: Sequence[int]
+    arrays: Mapping[str, Float[np.ndarray, "..."]], parameters: Sequence[str], columns: Sequence[int]
 ) -> MomentDrift:
     """A drift from its arrays.
 

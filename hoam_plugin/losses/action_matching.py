@@ -328,7 +328,7 @@ def end_terms(
     modulations = potential.modulations(weights, batch.end_conditions)
 
     def mean_at_end(
-        z: Float[Array, "m D"], phi: Float[Array, ...], multiplicity: Float[Array, " m"] | None
+        z: Float[Array, "m D"], phi: Float[Array, "..."], multiplicity: Float[Array, " m"] | None
     ) -> Float[Array, ""]:
         values = potential.value(weights, embedding.features(z), phi)
         mean = jnp.mean(values if multiplicity is None else values * multiplicity)

@@ -58,7 +58,7 @@ class SpeciesOfBeams(Protocol):
 Populations: TypeAlias = Sequence[Maxwellian | SpeciesOfBeams]
 
 
-def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) -> Complex[np.ndarray, ...]:
+def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) -> complex | Complex[np.ndarray, "..."]:
     """The dielectric function, continued analytically below the real axis (Landau's contour).
 
     With zeta_s = (omega / k - drift_s) / (sqrt(2) width_s) and the plasma dispersion function Z (Fried and Conte 1961),
@@ -73,6 +73,9 @@ def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) 
             velocity. Or several species, such as `simulators.Species`: objects with `beams` (Maxwellians), `charge`,
             `mass` and `density`. Charge that no species accounts for is an immobile background.
         mu: of mu^2 phi'' = n - 1.
+
+    Returns:
+        A complex number, or an array of the shape that `omega` and `k` broadcast to.
 
     Raises:
         ValueError: k, mu, a weight, width, mass or density that is not positive, anything that is not finite, or
@@ -93,7 +96,7 @@ def dielectric(omega: Numbers, k: Numbers, beams: Populations, mu: float = 1.0) 
     value, _ = populations.at(frequency / wavenumber, mu * wavenumber)
     if not np.isfinite(value).all():
         raise ValueError(f"omega={omega!r} lies so far below the real axis that the dielectric function overflows")
-    return value
+    return value[()]
 
 
 def roots(k: float, beams: Populations, mu: float = 1.0, *, n: int = 1) -> Complex[np.ndarray, " n"]:
@@ -130,7 +133,7 @@ def roots(k: float, beams: Populations, mu: float = 1.0, *, n: int = 1) -> Compl
     raise ValueError(f"n={n!r} asks for roots too strongly damped to be computed; ask for fewer")
 
 
-def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | Complex[np.ndarray, ...]:
+def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | Complex[np.ndarray, "..."]:
     """The root omega with the largest imaginary part: the wave that is left after a long time.
 
     Args:
@@ -154,7 +157,7 @@ def least_damped(k: Numbers, beams: Populations, mu: float = 1.0) -> complex | C
     return np.asarray(found).reshape(wavenumber.shape) if wavenumber.ndim else found[0]
 
 
-def growth_rate(k: Numbers, beams: Populations, mu: float = 1.0) -> float | Float[np.ndarray, ...]:
+def growth_rate(k: Numbers, beams: Populations, mu: float = 1.0) -> float | Float[np.ndarray, "..."]:
     """Im omega of the `least_damped` root: the growth rate of the amplitude, negative for damping.
 
     Args:
@@ -209,7 +212,7 @@ class _Populations:
         rows = [_rows(one.beams, one.charge, one.mass, one.density) for one in species] or [_rows(tuple(alone))]
         self.strength, self.drift, self.width = np.concatenate(rows).T
 
-    def at(self, u: ArrayLike, k: ArrayLike) -> tuple[Complex[np.ndarray, ...], Complex[np.ndarray, ...]]:
+    def at(self, u: ArrayLike, k: ArrayLike) -> tuple[Complex[np.ndarray, "..."], Complex[np.ndarray, "..."]]:
         """The dielectric function and its derivative, over phase velocities u, at wavenumbers k in units of 1 / mu."""
         scale = math.sqrt(2) * self.width
         zeta = (np.asarray(u, np.complex128)[..., None] - self.drift) / scale
@@ -217,7 +220,8 @@ class _Populations:
         # Far below the real axis everything overflows; callers look at what comes back.
         with np.errstate(over="ignore", invalid="ignore"):
             response, slope = _response(zeta)
-            return 1 + (factor * response).sum(-1), (factor / scale * slope).sum(-1)
+            value, change = 1 + (factor * response).sum(-1), (factor / scale * slope).sum(-1)
+        return np.asarray(value), np.asarray(change)
 
     def function(self, k: float) -> Analytic:
         """The dielectric function over phase velocities, which varies over a width near a drift, and slowly far off."""
@@ -273,7 +277,7 @@ def _positive_wavenumbers(k: Numbers) -> np.ndarray:
     return wavenumber
 
 
-def _response(zeta: Complex[np.ndarray, ...]) -> tuple[Complex[np.ndarray, ...], Complex[np.ndarray, ...]]:
+def _response(zeta: Complex[np.ndarray, "..."]) -> tuple[Complex[np.ndarray, "..."], Complex[np.ndarray, "..."]]:
     """1 + zeta Z(zeta) and its derivative Z - 2 zeta (1 + zeta Z)."""
     from scipy.special import wofz
 

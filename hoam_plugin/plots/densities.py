@@ -112,7 +112,7 @@ def _differences(
 
 
 def _draw_differences(
-    panels: Float[np.ndarray, ...], shown: Plane, differences: Mapping[str, list[np.ndarray]], top: float
+    panels: np.ndarray, shown: Plane, differences: Mapping[str, list[np.ndarray]], top: float
 ) -> None:
     """Maps of the differences, white at 0, on the scale of the densities: one row per prediction."""
     wide = shown.widened(_WIDER)

@@ -133,7 +133,7 @@ def _energy(name: str, ds: xr.Dataset) -> Float[np.ndarray, "run time"]:
     return _drawable(curves)
 
 
-def _drawable(curves: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+def _drawable(curves: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """The curves without values of zero, which have no place on a logarithmic axis."""
     return np.where(curves > 0, curves, np.nan)
 

@@ -129,7 +129,7 @@ class Plane:
         """Edges of the bins along each coordinate."""
         return [np.linspace(c.low, c.high, self.bins + 1) for c in self.coordinates]
 
-    def density(self, ds: xr.Dataset, run: int, time: int) -> Float[np.ndarray, ...]:
+    def density(self, ds: xr.Dataset, run: int, time: int) -> Float[np.ndarray, "..."]:
         """Probability density on the bins at one time index of one run."""
         samples = ensembles.samples(ds, run, time)[:, list(self.columns)]
         cell = math.prod((c.high - c.low) / self.bins for c in self.coordinates)
@@ -175,7 +175,7 @@ def plane(truth: xr.Dataset, variables: Sequence[str] | None, bins: int | None) 
     return Plane(tuple(coordinates[i] for i in columns), tuple(columns), bins or (64 if len(columns) == 1 else 96))
 
 
-def brightest(densities: Sequence[Float[np.ndarray, ...]]) -> float:
+def brightest(densities: Sequence[Float[np.ndarray, "..."]]) -> float:
     """The top of the colour scale: not the maximum, since a few crowded bins would leave the rest dark."""
     values = np.concatenate([d[d > 0] for d in densities])
     return float(np.quantile(values, 0.995)) if values.size else 1.0

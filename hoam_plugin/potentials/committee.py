@@ -67,7 +67,7 @@ class Committee:
     ) -> Float[Array, "n Y"]:
         """The same at one time."""
 
-        def of_member(own: Weights, phi: Float[Array, ...]) -> Float[Array, "n Y"]:
+        def of_member(own: Weights, phi: Float[Array, "..."]) -> Float[Array, "n Y"]:
             return self.network.drift_at_one_time(own, embedding, z, phi)
 
         return _mean(of_member, weights, modulation)
@@ -87,7 +87,7 @@ class Committee:
     ) -> Float[Array, " n"]:
         """The mean potential at many points of one time."""
 
-        def of_member(own: Weights, phi: Float[Array, ...]) -> Float[Array, " n"]:
+        def of_member(own: Weights, phi: Float[Array, "..."]) -> Float[Array, " n"]:
             return cast(Potential, self.network).value(own, features, phi)
 
         return _mean(of_member, weights, modulation)

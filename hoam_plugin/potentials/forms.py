@@ -269,7 +269,7 @@ class AtRestZero(_Around, ScalarPotential):
         return jax.tree.map(jnp.subtract, moving, still)
 
     def value(
-        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, ...]
+        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "..."]
     ) -> Float[Array, " n"]:
         """The form psi at many points of one time."""
         moving = self.network.value(weights, features, modulation)

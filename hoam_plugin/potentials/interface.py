@@ -59,7 +59,7 @@ class LearnedDrift(Protocol):
         ...
 
     def drift_at_one_time(
-        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, ...]
+        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, "..."]
     ) -> Float[Array, "n Y"]:
         """The same at one time."""
         ...
@@ -94,7 +94,7 @@ class Potential(LearnedDrift, Protocol):
         ...
 
     def value(
-        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, ...]
+        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "..."]
     ) -> Float[Array, " n"]:
         """The potential at many points of one time."""
         ...
@@ -133,7 +133,7 @@ class ScalarPotential(abc.ABC):
 
     @abc.abstractmethod
     def value(
-        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, ...]
+        self, weights: Weights, features: Float[Array, "n F"], modulation: Float[Array, "..."]
     ) -> Float[Array, " n"]:
         """See `Potential`."""
 
@@ -157,7 +157,7 @@ class ScalarPotential(abc.ABC):
         return gradient if embedding.driven is None else gradient[:, np.asarray(driven)]
 
     def drift_at_one_time(
-        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, ...]
+        self, weights: Weights, embedding: Embedding, z: Float[Array, "n D"], modulation: Float[Array, "..."]
     ) -> Float[Array, "n Y"]:
         """The same at one time, by `value`, which may form what depends on the time once for all samples."""
 

@@ -50,7 +50,7 @@ def one_body_values(terms: OneBodyTerms, z: Float[Array, "... d"]) -> Float[Arra
 
 def one_body_continued(
     terms: OneBodyTerms, coefficients: Float[Array, "... k"], z: Float[Array, "... d"], ends: Float[Array, "2 d"]
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """The sum of the terms with coefficients; beyond the ends of a range it goes on as a straight line.
 
     A polynomial says nothing of places where there was no particle. Along periods there are no ends.
@@ -97,14 +97,14 @@ def _derivatives(terms: OneBodyTerms, z: Float[Array, "... d"]) -> list[list[Flo
     return result
 
 
-def _power(x: Float[Array, ...], m: int) -> tuple[Float[Array, ...], Float[Array, ...], Float[Array, ...]]:
+def _power(x: Float[Array, "..."], m: int) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     slope = m * x ** (m - 1) if m > 1 else jnp.ones_like(x)
     return x**m, slope, m * (m - 1) * x ** (m - 2) if m > 1 else jnp.zeros_like(x)
 
 
 def _wave(
-    x: Float[Array, ...], m: int, period: float
-) -> tuple[Float[Array, ...], Float[Array, ...], Float[Array, ...]]:
+    x: Float[Array, "..."], m: int, period: float
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     frequency = 2 * np.pi / period * ((m + 1) // 2)
     cos, sin = jnp.cos(frequency * x), jnp.sin(frequency * x)
     if m % 2:

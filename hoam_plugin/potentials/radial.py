@@ -82,7 +82,7 @@ def core_and_power(start: float, closest: float) -> tuple[float, int]:
     return min(start, closest * _STEEPEST ** (1 / (power + 1))), power
 
 
-def radial_splines(axis: RadialAxis, r: Float[Array, ...]) -> RadialSplines:
+def radial_splines(axis: RadialAxis, r: Float[Array, "..."]) -> RadialSplines:
     """All splines at positive distances: more arithmetic than for those that do not vanish, but no scattered reads."""
     h = axis.spacing
     u = jnp.clip((r - axis.core) / h, 0, axis.n_cells)
@@ -114,9 +114,9 @@ def radial_polynomials(axis: RadialAxis, coefficients: Float[Array, "... n"]) ->
 def radial_value(
     axis: RadialAxis,
     table: Float[Array, "... cell power"],
-    r: Float[Array, ...],
-    kind: Int[Array, ...] | None = None,
-) -> Float[Array, ...]:
+    r: Float[Array, "..."],
+    kind: Int[Array, "..."] | None = None,
+) -> Float[Array, "..."]:
     """A function at distances.
 
     Args:
@@ -131,8 +131,8 @@ def radial_value(
 # Its derivative in the distance is written out: that of a table that is read costs more than twice as much.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _value(
-    axis: RadialAxis, table: Float[Array, "... cell power"], r: Float[Array, ...], kind: Int[Array, ...]
-) -> Float[Array, ...]:
+    axis: RadialAxis, table: Float[Array, "... cell power"], r: Float[Array, "..."], kind: Int[Array, "..."]
+) -> Float[Array, "..."]:
     cell, f = _place(axis, r)
     a = _rows(table, cell, kind)
     value = ((a[..., 3] * f + a[..., 2]) * f + a[..., 1]) * f + a[..., 0]
@@ -147,7 +147,7 @@ def _value(
 @_value.defjvp
 def _value_and_change(
     axis: RadialAxis, at: tuple[Array, Array, Array], changes: tuple[Array, Array, object]
-) -> tuple[Float[Array, ...], Float[Array, ...]]:
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     table, r, kind = at
     # That of whole numbers, the kinds, is of no dtype.
     of_table, of_distance, _ = changes
@@ -158,9 +158,9 @@ def _value_and_change(
 def radial_slope(
     axis: RadialAxis,
     table: Float[Array, "... cell power"],
-    r: Float[Array, ...],
-    kind: Int[Array, ...] | None = None,
-) -> Float[Array, ...]:
+    r: Float[Array, "..."],
+    kind: Int[Array, "..."] | None = None,
+) -> Float[Array, "..."]:
     """The derivative of `radial_value` in the distance."""
     cell, f = _place(axis, r)
     a = _rows(table, cell, kind)
@@ -168,7 +168,7 @@ def radial_slope(
     return slope * _ratio(axis, r) ** (axis.power + 1) if axis.core else slope
 
 
-def _place(axis: RadialAxis, r: Float[Array, ...]) -> tuple[Int[Array, ...], Float[Array, ...]]:
+def _place(axis: RadialAxis, r: Float[Array, "..."]) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
     """The interval of each distance, and the fraction of it that lies before."""
     u = jnp.clip((r - axis.core) * (1 / axis.spacing), 0, axis.n_cells)
     cell = jnp.minimum(u.astype(np.int32), axis.n_cells - 1)
@@ -176,13 +176,13 @@ def _place(axis: RadialAxis, r: Float[Array, ...]) -> tuple[Int[Array, ...], Flo
 
 
 def _rows(
-    table: Float[Array, "... cell power"], cell: Int[Array, ...], kind: Int[Array, ...] | None
+    table: Float[Array, "... cell power"], cell: Int[Array, "..."], kind: Int[Array, "..."] | None
 ) -> Float[Array, "... power"]:
     if kind is not None:
         cell = kind * table.shape[-2] + cell
     return table.reshape(-1, table.shape[-1])[cell]
 
 
-def _ratio(axis: RadialAxis, r: Float[Array, ...]) -> Float[Array, ...]:
+def _ratio(axis: RadialAxis, r: Float[Array, "..."]) -> Float[Array, "..."]:
     """From 1 on upwards below the core; bounded, as its power has to be a number of single precision."""
     return axis.core / jnp.clip(r, axis.core / _MOST, axis.core)

@@ -118,14 +118,14 @@ def moments(features: Float[np.ndarray, "sample F"]) -> tuple[Float[np.ndarray, 
     return mean, centred.T @ centred / len(features)
 
 
-def mean_distance(a: Float[np.ndarray, "... F"], b: Float[np.ndarray, "... F"]) -> Float[np.ndarray, ...]:
+def mean_distance(a: Float[np.ndarray, "... F"], b: Float[np.ndarray, "... F"]) -> Float[np.ndarray, "..."]:
     """Root mean square over the features of the difference of two means."""
     return np.sqrt(np.mean((a - b) ** 2, axis=-1))
 
 
 def covariance_distance(
     truth: Float[np.ndarray, "... F F"], other: Float[np.ndarray, "... F F"]
-) -> Float[np.ndarray, ...]:
+) -> Float[np.ndarray, "..."]:
     """Frobenius norm of the difference of two covariances, relative to that of the first."""
     return relative(np.linalg.norm(truth - other, axis=(-2, -1)), np.linalg.norm(truth, axis=(-2, -1)))
 
@@ -212,7 +212,7 @@ def sliced_wasserstein(a: Float[np.ndarray, "direction sample_a"], b: Float[np.n
     return math.sqrt(np.mean(_by_direction(lambda first, second: _squares(first[own], second[other]) @ widths, a, b)))
 
 
-def _squares(a: Float[np.ndarray, ...], b: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+def _squares(a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Squared differences, of which those of samples that have run away would overflow in single precision."""
     return np.subtract(a, b, dtype=np.float64) ** 2
 

@@ -28,14 +28,14 @@ def split(value: ArrayLike, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
     return high, np.asarray((wide - high).astype(dtype))
 
 
-def two_sum(a: Float[Array, ...], b: Float[Array, ...]) -> tuple[Float[Array, ...], Float[Array, ...]]:
+def two_sum(a: Float[Array, "..."], b: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """The rounded sum of two floats and what rounding has cut off (Knuth 1969, section 4.2.2, theorem B)."""
     total = rounded(a + b)
     part = rounded(total - a)
     return total, rounded(a - rounded(total - part)) + rounded(b - part)
 
 
-def rounded(value: Shaped[Array, ...]) -> Shaped[Array, ...]:
+def rounded(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     """The value as it is rounded here: XLA would add up the constants of a chain of sums and differences first."""
     return jax.lax.optimization_barrier(value)
 
@@ -103,8 +103,8 @@ def elapsed(state: Timed, origin: float) -> Float[Array, ""]:
 
 
 def since(
-    time: ArrayLike, origin: float, dtype: DTypeLike, remainder: Float[Array, ...] | None = None
-) -> Float[Array, ...]:
+    time: ArrayLike, origin: float, dtype: DTypeLike, remainder: Float[Array, "..."] | None = None
+) -> Float[Array, "..."]:
     """Times since `origin` in a dtype; the difference is taken in double precision where the times are known."""
     if not isinstance(time, jax.Array):
         return jnp.asarray((np.asarray(time, np.float64) - origin).astype(dtype))
@@ -128,7 +128,7 @@ def is_known(state: Timed) -> bool:
     return not isinstance(state.time, jax.core.Tracer)
 
 
-def remainder_of(state: Timed, name: str) -> Shaped[Array, ...]:
+def remainder_of(state: Timed, name: str) -> Shaped[Array, "..."]:
     """What rounding has cut off one field of a state; zeros where that is not kept, or is not of this value."""
     value, kept = getattr(state, name), kept_remainders(state)
     if name not in kept:
@@ -136,7 +136,7 @@ def remainder_of(state: Timed, name: str) -> Shaped[Array, ...]:
     return valid_remainder(jnp.asarray(value), jnp.asarray(kept[name]))
 
 
-def valid_remainder(value: Shaped[Array, ...], remainder: Shaped[Array, ...]) -> Shaped[Array, ...]:
+def valid_remainder(value: Shaped[Array, "..."], remainder: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     """The remainder where it can have been cut off this value by rounding, else 0."""
     if not jnp.issubdtype(value.dtype, jnp.floating):
         return jnp.zeros_like(remainder)

@@ -88,5 +88,5 @@ class SampleLayout:
         }
 
 
-def _array(arrays: Samples, name: str) -> Shaped[Array, ...] | Shaped[np.ndarray, ...]:
+def _array(arrays: Samples, name: str) -> Shaped[Array, "..."] | Shaped[np.ndarray, "..."]:
     return arrays[name] if isinstance(arrays, Mapping) else getattr(arrays, name)

@@ -41,7 +41,7 @@ class ParameterRow(Mapping[str, jax.Array]):
     def __len__(self) -> int:
         return len(self.rounded)
 
-    def measured_from(self, name: str, origin: Float[Array, ...], dtype: DTypeLike) -> Float[Array, ...]:
+    def measured_from(self, name: str, origin: Float[Array, "..."], dtype: DTypeLike) -> Float[Array, "..."]:
         """A value less an origin, an array of a floating dtype; the difference in another dtype."""
         value = self.rounded[name]
         rest = clock.valid_remainder(value, self.remainders[name])

@@ -75,7 +75,7 @@ def require_representable(name: str, array: object) -> None:
         raise with_details(error, environment={"JAX_ENABLE_X64": "1"})
 
 
-def as_jax(array: ArrayLike) -> Shaped[Array, ...]:
+def as_jax(array: ArrayLike) -> Shaped[Array, "..."]:
     """An array of JAX; what a file holds in another byte order is turned around."""
     if isinstance(array, jax.Array):
         return array

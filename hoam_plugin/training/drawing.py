@@ -128,7 +128,7 @@ def _node_moments(moments: MomentTargets, runs: Int[Array, " R"], nodes: Int[Arr
     return NodeMoments(rates.reshape(-1, rates.shape[-1]), jnp.tile(whitening, (len(runs), 1, 1)))
 
 
-def _at(blocks: Int[Array, "R _"], times: Int[Array, ...]) -> Int[Array, "R ..."]:
+def _at(blocks: Int[Array, "R _"], times: Int[Array, "..."]) -> Int[Array, "R ..."]:
     """The subsets at these saved times, drawn for every saved time or one for all."""
     return blocks[:, times if blocks.shape[1] > 1 else jnp.zeros_like(times)]
 

@@ -123,7 +123,7 @@ class LennardJonesQuench(ParticlesInBath):
         """Potential energy of one replica."""
         return lennard_jones_pairs.lennard_jones_energy(position, self.cutoff, self.length)
 
-    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """Energies, momentum, pressure and pair distribution, means over the replicas.
 
         The pressure is that of the moment: density <v^2> / d plus the sum over pairs of r . F, over d times the volume.

@@ -176,11 +176,11 @@ class ParticlesInBath(PeriodicReplicas):
         force = jax.lax.map(lambda one: self.pair_forces(one, at), self.replicas(x))
         return dataclasses.replace(state, x=x, aux=ForceCache(self.samples(force)))
 
-    def rates(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def rates(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """Drift of the variables, without the noise."""
         return {"x": state.v, "v": state.aux.force - self.friction * state.v}
 
-    def known_drift(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def known_drift(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """The friction: known, unlike the forces between the particles."""
         return {"v": -self.friction * state.v}
 
@@ -189,7 +189,7 @@ class ParticlesInBath(PeriodicReplicas):
         kT = parameter_row(parameters, self.parameters)["kT"]
         return {"v": math.sqrt(2 * self.friction) * jnp.sqrt(jnp.asarray(kT, state.v.dtype))}
 
-    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """What `diagnostic_variables` lists, means over the replicas."""
         at = self._arrays(parameters, state)
 

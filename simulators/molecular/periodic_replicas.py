@@ -77,10 +77,10 @@ class PeriodicReplicas(abc.ABC):
             )
         return n_samples // self.n_particles
 
-    def replicas(self, samples: Float[Array, ...]) -> Float[Array, "replica particle axis"]:
+    def replicas(self, samples: Float[Array, "..."]) -> Float[Array, "replica particle axis"]:
         """Samples of either view, replica by replica."""
         return samples.reshape(self.n_replicas(len(samples)), self.n_particles, self.n_dimensions)
 
-    def samples(self, replicas: Float[Array, "replica particle axis"]) -> Float[Array, ...]:
+    def samples(self, replicas: Float[Array, "replica particle axis"]) -> Float[Array, "..."]:
         """Replicas in the form of this view's samples."""
         return replicas.reshape(-1, self.n_dimensions) if self.view == "one_body" else replicas

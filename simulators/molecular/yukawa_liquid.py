@@ -134,7 +134,7 @@ class YukawaQuench(ParticlesInBath):
         """Potential energy of one replica."""
         return yukawa_pairs.yukawa_energy(position, parameters["screening_length"], self.length)
 
-    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """Energies, momentum, density wave and pair distribution, means over the replicas."""
         wave = 2 * jnp.mean(jnp.cos(2 * math.pi / self.length * self.replicas(state.x)[..., 0]))
         return {**super().diagnostics(state, parameters), "density_wave": wave}

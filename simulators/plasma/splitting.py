@@ -52,13 +52,13 @@ def gyrate(
 
 
 def relax(
-    v: Float[Array, ...],
+    v: Float[Array, "..."],
     dt: Scalar,
     rate: float,
-    mean: float | Float[Array, ...],
-    width: float | Float[Array, ...],
-    normals: Float[Array, ...],
-) -> Float[Array, ...]:
+    mean: float | Float[Array, "..."],
+    width: float | Float[Array, "..."],
+    normals: Float[Array, "..."],
+) -> Float[Array, "..."]:
     """Exact Ornstein-Uhlenbeck transition of dv = -rate (v - mean) dt + width sqrt(2 rate) dW over `dt`."""
     decay = jnp.exp(-rate * dt)
     spread = width * jnp.sqrt(-jnp.expm1(-2 * rate * dt))

@@ -109,10 +109,10 @@ class Duffing(ItoStepper):
 
     def log_stationary_density(
         self,
-        x: Float[Array | np.ndarray, ...] | float,
-        v: Float[Array | np.ndarray, ...] | float,
+        x: Float[Array | np.ndarray, "..."] | float,
+        v: Float[Array | np.ndarray, "..."] | float,
         parameters: Parameters,
-    ) -> Float[Array, ...]:
+    ) -> Float[Array, "..."]:
         """Logarithm of the density of the long-run distribution at (x, v), up to a constant.
 
         It is -(4 xi omega / sigma^2) H with the energy H = v^2/2 - omega^2 x^2/2 + omega^2 mu x^4/4, the stationary

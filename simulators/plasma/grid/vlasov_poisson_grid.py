@@ -253,7 +253,7 @@ class VlasovPoissonGrid(GridPlasma):
             acceleration = acceleration - self.collision_frequency * (state.v - mean)
         return {"x": state.v, "v": acceleration}
 
-    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """Energies, momentum, mass and norm per electron of all species, and the field; see `diagnostic_variables`.
 
         Raises:

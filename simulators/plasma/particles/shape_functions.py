@@ -89,7 +89,7 @@ def _along_one_axis(
     return floor.astype(jnp.int32) % n_cells, weights
 
 
-def deposit(at: Footprint, amounts: Float[Array, " n"] | None = None) -> Float[Array, ...]:
+def deposit(at: Footprint, amounts: Float[Array, " n"] | None = None) -> Float[Array, "..."]:
     """Density on the nodes per cell: every particle counts 1, or its own amount."""
     n_axes, width = len(at.grid), _POINTS[at.shape]
     in_rows = n_axes
@@ -113,7 +113,7 @@ def deposit(at: Footprint, amounts: Float[Array, " n"] | None = None) -> Float[A
     return density
 
 
-def gather(nodes: Float[Array, ...], at: Footprint) -> Float[Array, " n"]:
+def gather(nodes: Float[Array, "..."], at: Footprint) -> Float[Array, " n"]:
     """A field on the nodes at the particles."""
     table = nodes[None]
     for axis in reversed(range(1, nodes.ndim + 1)):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def electric_field(charge: Float[Array, ...], lengths: tuple[float, ...]) -> Float[Array, "axis ..."]:
+def electric_field(charge: Float[Array, "..."], lengths: tuple[float, ...]) -> Float[Array, "axis ..."]:
     """E on the nodes from div E = charge less its mean, E = -grad phi; exact for the Fourier modes of the grid.
 
     Args:

@@ -279,7 +279,7 @@ class VlasovPoissonPIC(ParticlePlasma):
     def _collision_width(self) -> float:
         return math.sqrt(self.collision_temperature / self.kinds[0].mass)
 
-    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`.
 
         Raises:

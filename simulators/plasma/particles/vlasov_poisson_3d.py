@@ -168,7 +168,7 @@ class VlasovPoissonPIC3D(ParticlePlasma3D):
         moving = {x: getattr(state, v) for x, v in zip(POSITIONS, VELOCITIES, strict=True)}
         return {**moving, **{v: state.aux.acceleration[i] for i, v in enumerate(VELOCITIES)}}
 
-    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, ...]]:
+    def diagnostics(self, state: SampleState, parameters: Parameters) -> dict[str, Float[Array, "..."]]:
         """Energies, momentum and charge per particle, and the field; see `diagnostic_variables`.
 
         Raises:
