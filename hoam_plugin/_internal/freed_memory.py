@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 # In malloc.h of glibc.
 _M_ARENA_MAX = -8
 _ARENAS = 2
 
 
-def _from_glibc(name: str) -> ctypes._NamedFuncPointer | None:
+def _from_glibc(name: str) -> Callable[..., int] | None:
     if not sys.platform.startswith("linux"):
         return None
     return getattr(ctypes.CDLL(None), name, None)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -162,7 +162,7 @@ def _digest_of_start(initial: State | xr.Dataset | None, n_samples: int) -> str:
     digest = hashlib.sha256()
     for name in sorted(ensembles.variable_names(initial)):
         for run in range(initial.sizes["run"]):
-            _add(digest, [initial[name].isel(time=0, sample=slice(n_samples), run=run).values])
+            _add(digest.update, [initial[name].isel(time=0, sample=slice(n_samples), run=run).values])
     return digest.hexdigest()[:16]
 
 
@@ -170,13 +170,13 @@ def _digest(tree: PyTree) -> str:
     """Of the numbers and of the structure, whose objects are told by what they say of themselves but for addresses."""
     leaves, structure = jax.tree.flatten(tree)
     digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(structure)).encode())
-    _add(digest, leaves)
+    _add(digest.update, leaves)
     return digest.hexdigest()[:16]
 
 
-def _add(digest: hashlib._Hash, leaves: Iterable[ArrayLike]) -> None:
+def _add(update: Callable[[bytes], None], leaves: Iterable[ArrayLike]) -> None:
     for leaf in leaves:
         is_key = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         array = np.ascontiguousarray(jax.random.key_data(leaf) if is_key else leaf)
-        digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
+        update(f"{array.dtype} {array.shape}".encode())
+        update(array.tobytes())
