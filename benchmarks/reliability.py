@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +83,12 @@ _THREADS = """
 Threads fit, register, select (`use_surrogate`), swap jax-md's functions, write, read, stream and look at the same
 things, each in an order of its own: results are those of one thread to the bit, no choice is another thread's, no
 file is torn, and the filters of warnings are in the end what they were.
+"""
+_VERSIONS = """
+The same computations from the same seeds with two sets of versions, {versions}: ensembles of simulators, roots of the
+dispersion relation, and of two trainings (60 iterations) the samples, their scores and a derivative through `solve`.
+The largest difference of any number, as a share of the largest number of its array (of a momentum: of the velocity
+that the kinetic energy stands for).
 """
 
 
@@ -182,6 +190,23 @@ def threads(n: int, seed: int) -> str:
     return section(_THREADS, header, [row("16 threads", found, *columns, "failures")])
 
 
+def versions(other: str, n: int, seed: int) -> str:
+    script = str(CAMPAIGNS / "versions.py")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(Path(folder) / name) for name in ("other.npz", "own.npz")]
+        for python, file in zip((other, sys.executable), files, strict=True):
+            subprocess.run([python, script, "compute", file], check=True, cwd=CAMPAIGNS.parents[1])
+        found = campaign("versions.py", "compare", *files)
+    told, differences = found["versions"], found["differences"]
+    assert isinstance(told, list)
+    assert isinstance(differences, dict)
+    named = " and ".join(", ".join(f"{name} {version}" for name, version in own.items()) for own in told)
+    rows = [
+        [name, *(f"{own[precision]:.1e}" for precision in ("double", "default"))] for name, own in differences.items()
+    ]
+    return section(_VERSIONS.format(versions=named), ["computation", "double precision", "single precision"], rows)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[int, int], str]]] = {
     "hostile": ("Damaged files", hostile),
     "saved": ("Killed between any two operations on files", saved),
@@ -201,12 +226,15 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000, help="damaged files of each kind; of other attacks a part")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--other", help="the Python of an environment with other versions, to compare numbers with")
     given = parser.parse_args()
+    if given.other:
+        SECTIONS["versions"] = "Two sets of versions", functools.partial(versions, given.other)
     page = report.RESULTS / "reliability.md"
     _, *parts = page.read_text().split("\n## ") if page.exists() else ["", ""]
     kept = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)}
     machine = report.machine(["hoam-plugin", "jax", "xarray", "zarr", "netCDF4"])
-    for name in given.only:
+    for name in [*given.only, *(["versions"] if given.other else [])]:
         heading, run = SECTIONS[name]
         words = f"`python -m benchmarks.reliability --n {given.n} --seed {given.seed} --only {name}`; {machine}"
         kept[heading] = f"{run(given.n, given.seed)}\n\n{words}"
