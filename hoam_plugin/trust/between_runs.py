@@ -1,11 +1,11 @@
 """What to expect at new parameters between all runs, of which the runs that were left out tell too much.
 
-A fold has fewer runs than there are: the one that is left out lies as far from those beside it as these are apart,
-while a new one lies within half of that of the nearest. What a fold misses there has two parts. One is there at the
-runs that it has learned from as well: a network of so many weights, trained for so long, judged on so many samples. The
-other comes from the distance. Squares of both add up where they are independent. If the second one grows at least in
-proportion to the distance (smooth interpolation: to its square), it is at most d / h at a distance d of what it is at
-the distance h of a run that is left out, and as d is evenly spread between 0 and h / 2, its square is a twelfth.
+A fold has fewer runs than there are: the one that is left out lies as far from those beside it as these are apart, and
+a new one at most half of that from the nearest. What a fold misses there has two parts. One is there at the runs that
+it has learned from as well: a network of so many weights, trained for so long, on so many samples. The other comes from
+the distance. Squares of both add up where they are independent. If the second one grows at least in proportion to the
+distance (smooth interpolation: to its square), then in the middle between two runs it is at most half of what it is at
+one that is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from hoam_plugin.trust.folds import Fold
 LEARNED = "learned"
 # References beside those of `compare`.
 LEARNED_FROM, EXPECTED = "learned_from", "expected"
-_NEAR = 1 / 12
+# The square of the distance of the middle between two runs to them, in units of that of a run that is left out.
+_MIDDLE = 1 / 4
 _ONE_FOLD = "no fold has learned from a run that another one has left out"
 
 
@@ -67,4 +68,4 @@ def _added(left_out: xr.DataArray, learned: xr.DataArray, at: Sequence[int]) -> 
     missed = left_out.sel(reference="surrogate").values.astype(np.float64)
     all_seen = np.append(learned.sel(reference="surrogate").values.astype(np.float64), np.nan)
     seen = all_seen[np.asarray(at, int)]
-    return seen, np.sqrt((1 - _NEAR) * seen**2 + _NEAR * missed**2)
+    return seen, np.sqrt((1 - _MIDDLE) * seen**2 + _MIDDLE * missed**2)

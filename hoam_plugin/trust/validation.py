@@ -85,11 +85,11 @@ def cross_validate(
     Returns:
         `xarray.Dataset`, over `reference` and `run` (those that were left out, in the order of the ensemble), the
         scores of `compare`, with two more references: "learned_from", the scores of a surrogate that has learned from
-        the run, which is that of another fold (NaN where there is none), and "expected", the root of 11/12 of the
-        square of these and 1/12 of that of the left-out ones. The latter holds for evenly spread runs, as far as what
-        comes from the distance to them grows at least in proportion to it; it is an extrapolation, no measurement, and
-        too low where networks know their own runs by heart. Over `run` and `time` each curve as `<curve>_truth` and
-        `<curve>_left_out`. Its attribute `verdict` is one line.
+        the run, which is that of another fold (NaN where there is none), and "expected" of the surrogate of all runs in
+        the middle between two of them, the root of 3/4 of the square of these and 1/4 of that of the left-out ones. The
+        latter holds for evenly spread runs, as far as what comes from the distance to them grows at least in proportion
+        to it; it is an extrapolation, no measurement, and too low where networks know their own runs by heart. Over
+        `run` and `time` each curve as `<curve>_truth` and `<curve>_left_out`. Its attribute `verdict` is one line.
 
     Raises:
         ValueError: too few runs, bad folds, an unknown curve or option, a floor that does not match, an effort that is

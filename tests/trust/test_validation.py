@@ -85,7 +85,7 @@ def test_what_to_expect_follows_from_runs_that_are_left_out_and_learned_from(val
         missed, seen, expected = (validation[name].sel(reference=r) for r in ("surrogate", "learned_from", "expected"))
         assert np.isfinite(seen).all()
         assert (seen != missed).all()
-        np.testing.assert_allclose(expected**2, (11 * seen**2 + missed**2) / 12, rtol=1e-6)
+        np.testing.assert_allclose(expected**2, (3 * seen**2 + missed**2) / 4, rtol=1e-6)
 
 
 def test_each_run_is_looked_back_at_by_the_next_fold_that_has_learned_from_it() -> None:
