@@ -46,7 +46,7 @@ def _validation_text(rows: list[dict[str, Any]]) -> str:
         ]
         cells += [f"{row['fold_seconds'] / row['fit_seconds']:.2f}"]
         lines.append(
-            [row["problem"], str(row["seed"]), f"{row['effort']:g}", *("-" if c == "nan" else c for c in cells)]
+            [row["problem"], str(row["seed"]), f"{row['effort']:g}", *(cell.replace("nan", "-") for cell in cells)]
         )
     return (
         f"## Cross-validation\n\nKinetic, {N_RUNS} runs of {N_SAMPLES} samples on {N_NODES} nodes, mu in {RANGE}, "
