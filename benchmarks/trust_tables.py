@@ -52,8 +52,10 @@ def _validation_text(rows: list[dict[str, Any]]) -> str:
         f"## Cross-validation\n\nKinetic, {N_RUNS} runs of {N_SAMPLES} samples on {N_NODES} nodes, mu in {RANGE}, "
         f"{ITERATIONS} iterations, folds of `effort` as many. Electric energy error, medians: at runs that are left "
         "out, what is expected between all runs (`expected`), and at 20 new mu, by the surrogate of all runs; ratios "
-        "to the latter, and those of both to the median of the first five of them. Times on the cores that "
-        "there were, with compilation, simulation and scores of the folds.\n\n" + report.table(header, lines) + "\n\n"
+        "to the latter, and those of both to the median of the first five of them. Times on one core, "
+        "beside other work, with compilation, simulation and scores of the folds.\n\n"
+        + report.table(header, lines)
+        + "\n\n"
         "All scores, in ratios of medians to those at 20 new mu: `left out`, and `expected`.\n\n" + _score_ratios(rows)
     )
 
@@ -157,7 +159,8 @@ def _ways_text(rows: list[dict[str, Any]]) -> str:
             lines.append([row["problem"], str(row["seed"]), name, n_fits, f"{np.median(values):.4f}", *ratios])
     return (
         "## What was tried: the error between runs\n\nEnergy errors at the 8 inner runs, against those of the "
-        "surrogate of all runs at 20 new mu; the ratio of medians, and that of means.\n\n" + report.table(header, lines)
+        "surrogate of all runs at 20 new mu; the ratio of medians, and that of "
+        "means. The share of 1/4 was chosen when seed 0 was known.\n\n" + report.table(header, lines)
     )
 
 
@@ -196,6 +199,8 @@ def _mixed(left_out: np.ndarray, learned: np.ndarray, share: float) -> np.ndarra
 
 
 def _times_text(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "## Time on the cores\n\nNot measured yet on idle cores: `python -m benchmarks.trust_times`."
     header = ["problem", "cores", "what", "cold s", "cores kept busy", "warm s", "cores kept busy"]
     lines = []
     for row in rows:
@@ -205,7 +210,7 @@ def _times_text(rows: list[dict[str, Any]]) -> str:
         cells += [f"{min(warm):.1f} to {max(warm):.1f}", f"{np.median(busy[1:]):.2f}"] if warm else ["-", "-"]
         lines.append([row["problem"], str(row["cores"]), row["way"], *cells])
     return (
-        f"## What was tried: time on the cores\n\n{N_RUNS} runs, {ITERATIONS} iterations, each in a process of its "
+        f"## Time on the cores\n\n{N_RUNS} runs, {ITERATIONS} iterations, each in a process of its "
         "own: the first time, with compilation, and after that. `python -m benchmarks.trust_times`.\n\n"
         + report.table(header, lines)
     )
