@@ -43,7 +43,7 @@ class _Task(NamedTuple):
     curves: NamedCurves
     key: Key
     options: Mapping[str, object]
-    looked_back: Sequence[Sequence[int]]
+    looked_back: Sequence[list[int]]
 
 
 def cross_validate(
