@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,62 +12,23 @@ import numpy as np
 import xarray as xr
 
 import hoam_plugin as hoam
-from benchmarks import report
+from benchmarks.trust_parts import (
+    CURVES,
+    N_RUNS,
+    N_SAMPLES,
+    PROBLEMS,
+    RANGE,
+    SCORES,
+    keep,
+    options,
+    own_scores,
+    predicted_of,
+    runs_of,
+)
+from benchmarks.trust_tables import table
 from hoam_plugin import trust
+from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin.simulators import Beam
-
-PROBLEMS = ("two_stream", "bump_on_tail")
-RANGE = (1.2, 1.9)
-N_NODES, N_SAMPLES, N_RUNS, ITERATIONS = 128, 4000, 10, 1000
-CACHE = report.RESULTS / "trust.jsonl"
-CURVES = ("electric_energy", "variance_v", "mode_1_x")
-SCORES = ("electric_energy_error", "mean_error", "covariance_error", "histogram_l1", "sliced_wasserstein")
-
-
-def runs_of(problem: str, mu: Sequence[float], seed: int, *, rates: bool = True) -> xr.Dataset:
-    """Runs of the true simulator."""
-    return hoam.simulate(
-        hoam.stepper(problem, surrogate=False),
-        {"mu": list(mu)},
-        hoam.quadrature.gauss_legendre(N_NODES),
-        key=jax.random.key(seed),
-        n_samples=N_SAMPLES,
-        dt=0.1,
-        rates=rates,
-        progress=False,
-    )
-
-
-def options(iterations: int = ITERATIONS) -> dict[str, Any]:
-    """Of `fit`."""
-    training = hoam.recipes.velocity_training(iterations)
-    return {"structure": "kinetic", "training": training, "progress": False}
-
-
-def predicted_of(model: hoam.Surrogate, truth: xr.Dataset, **more: Any) -> xr.Dataset:
-    """What the surrogate makes of the same starts."""
-    return hoam.simulate(
-        model,
-        {"mu": truth["mu"].values},
-        truth["time"].values,
-        key=jax.random.key(1),
-        n_samples=N_SAMPLES,
-        initial=truth,
-        progress=False,
-        **more,
-    )
-
-
-def own_scores(truth: xr.Dataset, predicted: xr.Dataset) -> xr.Dataset:
-    """Scores of the prediction alone."""
-    return hoam.compare(truth, predicted).sel(reference="surrogate")
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Add a row to the results."""
-    with CACHE.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    print(row, flush=True)
 
 
 def validation(problem: str, seed: int = 0, effort: float = 1.0) -> None:
@@ -85,15 +45,27 @@ def validation(problem: str, seed: int = 0, effort: float = 1.0) -> None:
     new = runs_of(problem, new_mu, seed + 100, rates=False)
     banded = trust.with_bands(model, left_out, level=0.8)
     predicted = predicted_of(banded, new)
-    errors = own_scores(new, predicted)["electric_energy_error"].values
-    own = left_out["electric_energy_error"].sel(reference="surrogate").values
+    scores = own_scores(new, predicted)
+    errors = scores["electric_energy_error"].values
+    of_folds = left_out["electric_energy_error"]
+    own = of_folds.sel(reference="surrogate").values
     row = {
         "part": "validation",
         "effort": effort,
         "problem": problem,
         "seed": seed,
         "left_out": own.tolist(),
+        "learned_from": of_folds.sel(reference="learned_from").values.tolist(),
         "held_out": errors.tolist(),
+        "scores": {
+            name: {
+                "left_out": left_out[name].sel(reference="surrogate").values.tolist(),
+                "learned_from": left_out[name].sel(reference="learned_from").values.tolist(),
+                "held_out": scores[name].values.tolist(),
+            }
+            for name in SCORES
+        },
+        "cores": available_cores(),
         "verdict": left_out.attrs["verdict"],
         "fit_seconds": first,
         "folds": len(own),
@@ -133,16 +105,10 @@ def narrowest(true: np.ndarray, central: np.ndarray, level: float = 0.8) -> floa
 
 
 def committee(problem: str, seed: int = 0, n: int = 4) -> None:
-    """The time of a committee, and its scores against those of its members."""
+    """The scores of a committee against those of its members; `benchmarks.trust_times` has the time it takes."""
     truth = runs_of(problem, np.linspace(*RANGE, 8), seed)
     new = runs_of(problem, np.random.default_rng(seed).uniform(*RANGE, 5), seed + 100, rates=False)
-    key, seconds = jax.random.key(seed), {}
-    # What is compiled for one serves all.
-    hoam.fit(truth, key=key, **options())
-    for members in (1, n):
-        begin = time.perf_counter()
-        model = hoam.fit(truth, key=key, members=members, **options())
-        seconds[members] = time.perf_counter() - begin
+    model = hoam.fit(truth, key=jax.random.key(seed), members=n, **options())
     mean = own_scores(new, predicted_of(model, new))
     each = [own_scores(new, predicted_of(member, new)) for member in trust.members_of(model)]
     keep(
@@ -150,7 +116,6 @@ def committee(problem: str, seed: int = 0, n: int = 4) -> None:
             "part": "committee",
             "problem": problem,
             "seed": seed,
-            "seconds": seconds,
             "mean": {name: float(mean[name].mean()) for name in SCORES},
             "members": {name: [float(one[name].mean()) for one in each] for name in SCORES},
         }
@@ -245,134 +210,6 @@ def propose(problem: Any, seed: int, *, n_chosen: int = 6, iterations: int = 800
     row[f"chosen {n_chosen}"] = _worst(problem, problem.runs(points, seed), held, jax.random.key(seed), iterations)
     row["points"] = points[len(problem.first) :].tolist()
     keep(row)
-
-
-def table() -> None:
-    """Write `results/trust.md`."""
-    rows = [json.loads(line) for line in CACHE.read_text().splitlines()]
-    parts = {part: [row for row in rows if row["part"] == part] for part in ("validation", "committee", "propose")}
-    text = [
-        "# Trust: cross-validation, bands, committees, choice of runs",
-        "`python -m benchmarks.trust PART --problems ... --seeds ...`, then `python -m benchmarks.trust table`.",
-        report.machine(["hoam-plugin", "jax"]),
-        _validation_text(parts["validation"]),
-        _band_text(parts["validation"]),
-        _committee_text(parts["committee"]),
-        _propose_text(parts["propose"]),
-    ]
-    report.write("trust", "\n\n".join(text))
-
-
-def _validation_text(rows: list[dict[str, Any]]) -> str:
-    header = [
-        "problem",
-        "seed",
-        "effort",
-        "left-out median",
-        "held-out median",
-        "ratio",
-        "fit s",
-        "folds",
-        "all folds s",
-        "ratio",
-    ]
-    lines = []
-    for row in rows:
-        left, held = np.median(row["left_out"]), np.median(row["held_out"])
-        seconds = row["fit_seconds"], row["fold_seconds"]
-        cells = [f"{left:.4f}", f"{held:.4f}", f"{left / held:.2f}", f"{seconds[0]:.1f}", str(row["folds"])]
-        cells += [f"{seconds[1]:.1f}", f"{seconds[1] / seconds[0]:.2f}"]
-        lines.append([row["problem"], str(row["seed"]), f"{row['effort']:g}", *cells])
-    return (
-        f"## Cross-validation\n\nKinetic, {N_RUNS} runs of {N_SAMPLES} samples on {N_NODES} nodes, mu in {RANGE}, "
-        f"{ITERATIONS} iterations, folds of `effort` as many. Electric energy error, left-out against "
-        "that of the surrogate of all runs at 20 new mu. Times on one core, with compilation, simulation and scores of "
-        "the folds.\n\n" + report.table(header, lines)
-    )
-
-
-def _band_text(rows: list[dict[str, Any]]) -> str:
-    header = [
-        "problem",
-        "seed",
-        "curve",
-        "whole curves inside",
-        "times inside",
-        "half width",
-        "narrowest",
-        "error",
-        "largest error",
-    ]
-    lines = []
-    for row in rows:
-        for name in filter(row.__contains__, CURVES):
-            own = row[name]
-            shares = [f"{own['coverage']:.2f}", f"{own['of_times']:.3f}"]
-            kinds = "relative_half_width", "narrowest_half_width", "relative_error", "relative_largest_error"
-            sizes = [f"{own[kind]:.4f}" if kind in own else "-" for kind in kinds]
-            lines.append([row["problem"], str(row["seed"]), name, *shares, *sizes])
-    if not lines:
-        return "## Bands\n\nNot measured yet with the present calibration: `python -m benchmarks.trust validation`."
-    return (
-        "## Bands\n\nNominal 80 %, from 8 left-out runs, over 20 new runs. Half widths and "
-        "errors relative to the curve: medians over runs and times, and the median over runs of the largest over "
-        "time. `narrowest` is the half width of a band that is made with the errors of these 20 runs themselves (their "
-        "root mean square over the runs, times what leaves 16 of them inside): how narrow it could be if these were "
-        "known.\n\n" + report.table(header, lines)
-    )
-
-
-def _committee_text(rows: list[dict[str, Any]]) -> str:
-    header = [
-        "problem",
-        "seed",
-        "score",
-        "mean drift",
-        "best member",
-        "mean of members",
-        "worst member",
-        "s (1)",
-        "s (4)",
-        "cold",
-    ]
-    lines = []
-    for row in rows:
-        for name in SCORES:
-            each, seconds = (
-                row["members"][name],
-                [f"{s:.1f}" for s in row["seconds"].values()] + ["yes" if row.get("cold") else "no"],
-            )
-            cells = [f"{value:.4f}" for value in (row["mean"][name], min(each), float(np.mean(each)), max(each))]
-            lines.append([row["problem"], str(row["seed"]), name, *cells, *seconds])
-    return (
-        "## Committees\n\nFour members, 8 runs; scores at 5 new mu; seconds of one network and of four, on one "
-        "core. Where `cold`, that of one is with compilation, which the committee then shares.\n\n"
-        + report.table(header, lines)
-    )
-
-
-def _propose_text(rows: list[dict[str, Any]]) -> str:
-    header = [
-        "problem",
-        "seed",
-        "worst, 6 chosen",
-        "worst, 6 even",
-        "worst, 8 even",
-        "mean, 6 chosen",
-        "mean, 8 even",
-        "chosen",
-    ]
-    lines = []
-    for row in rows:
-        kinds = "chosen 6", "even 6", "even 8"
-        cells = [f"{row[kind]['worst']:.4f}" for kind in kinds] + [f"{row[k]['mean']:.4f}" for k in kinds[::2]]
-        points = "; ".join(", ".join(f"{value:.3g}" for value in point) for point in row["points"])
-        lines.append([row["problem"], str(row["seed"]), *cells, points])
-    return (
-        "## Choice of runs\n\nSliced Wasserstein distance at 16 random held-out parameters, worst and mean, of "
-        "surrogates of runs that were chosen one by one (from 3 even ones in one parameter, the 4 corners in two) and "
-        "of evenly spread ones.\n\n" + report.table(header, lines)
-    )
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import jax
 from threadpoolctl import ThreadpoolController
 
-from hoam_plugin._internal.hardware import available_cores
+from hoam_plugin._internal.hardware import available_cores, share_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,16 +28,26 @@ _SETTINGS = (
 
 
 def in_threads(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """As `map`, on all cores; Ctrl-C leaves out what has not begun."""
+    """As `map`, on all cores, which the items share; Ctrl-C leaves out what has not begun."""
     if not settings_reach_threads():
         return list(map(task, items))
-    pool = ThreadPoolExecutor(available_cores())
+    items = list(items)
+    n = max(1, min(len(items), available_cores()))
+    pool = ThreadPoolExecutor(n)
     try:
-        # What holds for this thread alone, such as a selected surrogate, holds for what it has others do.
-        mine = ((contextvars.copy_context(), item) for item in items)
-        return list(pool.map(lambda pair: pair[0].run(task, pair[1]), mine))
+        return list(pool.map(of_one_thread(task, n), items))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def of_one_thread(task: Callable[[Item], Result], n: int) -> Callable[[Item], Result]:
+    """The task as one of `n` threads does it: with its share of the cores, and what holds for this thread alone.
+
+    The latter is for instance a surrogate that was selected.
+    """
+    mine = contextvars.copy_context()
+    mine.run(share_cores, n)
+    return lambda item: mine.copy().run(task, item)
 
 
 class _OneThread:

@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from hoam_plugin._internal.checks import positive_int
 from hoam_plugin._internal.hardware import available_cores
-from hoam_plugin._internal.threads import settings_reach_threads
+from hoam_plugin._internal.threads import of_one_thread, settings_reach_threads
 from hoam_plugin._types import Key
 from hoam_plugin.potentials import ParticlePotential, Potential, SplinePotential, VectorField
 from hoam_plugin.surrogates import Surrogate, provenance_of, with_learned, with_provenance
@@ -91,9 +91,10 @@ def _all(
         together.one_at_a_time()
         return [member(i) for i in range(n)]
     # Trainings of one compiled program wait for one another, so that all of them need a thread.
-    pool = ThreadPoolExecutor(n if together.width > 1 else min(n, available_cores()))
+    workers = n if together.width > 1 else min(n, available_cores())
+    pool = ThreadPoolExecutor(workers)
     try:
-        return list(pool.map(member, range(n)))
+        return list(pool.map(of_one_thread(member, workers), range(n)))
     except KeyboardInterrupt as interrupt:
         stopped = TrainingInterrupted("training was interrupted; nothing was written")
         stopped.reason = "training was interrupted"

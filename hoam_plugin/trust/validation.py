@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.checks import random_key, refusal, suggestion
@@ -21,6 +22,7 @@ from hoam_plugin.scores import USUAL_CURVES, NamedCurves, compare, curve_values,
 from hoam_plugin.simulation import simulate
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import fit, options_of_training
+from hoam_plugin.trust.between_runs import EXPECTED, LEARNED, looked_back, with_expected
 from hoam_plugin.trust.fold_store import FoldStore, request_of
 from hoam_plugin.trust.folds import Fold, folds_of
 
@@ -41,6 +43,7 @@ class _Task(NamedTuple):
     curves: NamedCurves
     key: Key
     options: Mapping[str, object]
+    looked_back: Sequence[list[int]]
 
 
 def cross_validate(
@@ -59,8 +62,9 @@ def cross_validate(
 
     Every run that lies between others is left out once, by default by itself (runs of equal parameters together). Its
     surrogate has fewer runs to learn from, with a gap twice as wide, so that scores are rather too high than too low
-    for a surrogate of all runs. Folds have equal shapes and share what is compiled; on CPUs as many are trained at a
-    time as there are cores.
+    for a surrogate of all runs. What is to be expected of that one at new parameters between the runs is told from
+    them, and from how folds do at runs that they have learned from: see "expected" below. Folds have equal shapes and
+    share what is compiled; on CPUs as many are trained at a time as there are cores.
 
     Args:
         ensemble: the runs, as `fit` takes them, those of a tree at their common times.
@@ -80,8 +84,12 @@ def cross_validate(
 
     Returns:
         `xarray.Dataset`, over `reference` and `run` (those that were left out, in the order of the ensemble), the
-        scores of `compare`; over `run` and `time` each curve as `<curve>_truth` and `<curve>_left_out`. Its attribute
-        `verdict` is one line.
+        scores of `compare`, with two more references: "learned_from", the scores of a surrogate that has learned from
+        the run, which is that of another fold (NaN where there is none), and "expected" of the surrogate of all runs in
+        the middle between two of them, the root of 3/4 of the square of these and 1/4 of that of the left-out ones. The
+        latter holds for evenly spread runs, as far as what comes from the distance to them grows at least in proportion
+        to it; it is an extrapolation, no measurement, and too low where networks know their own runs by heart. Over
+        `run` and `time` each curve as `<curve>_truth` and `<curve>_left_out`. Its attribute `verdict` is one line.
 
     Raises:
         ValueError: too few runs, bad folds, an unknown curve or option, a floor that does not match, an effort that is
@@ -104,10 +112,10 @@ def cross_validate(
     wanted = wanted if isinstance(wanted, Mapping) else list(wanted)
     curve_values(ds.isel(run=[0], time=[0]), wanted)
     options = _with_effort(ds, options, effort)
-    task = _Task(ds, floor, wanted, key, options)
+    task = _Task(ds, floor, wanted, key, options, looked_back(chosen))
     kept = None
     if store is not None:
-        told = {**options, "folds": chosen, "floor": floor, "curves": list(wanted)}
+        told = {**options, "folds": chosen, "floor": floor, "curves": list(wanted), "looked_back": task.looked_back}
         kept = FoldStore(store, request_of(ds, key, told))
     with progress_bar("cross_validate", len(chosen), show=progress) as advance:
 
@@ -121,7 +129,7 @@ def cross_validate(
             return found
 
         results = in_threads(done, range(len(chosen)))
-    return _together(results, chosen)
+    return _together(results)
 
 
 def verdict_of(scores: xr.Dataset) -> str:
@@ -132,11 +140,18 @@ def verdict_of(scores: xr.Dataset) -> str:
     """
     name = next((n for n in map("{}_error".format, USUAL_CURVES) if n in scores), "sliced_wasserstein")
     own = scores[name].sel(reference="surrogate").values
-    which = labels.runs(ensembles.parameters(scores), scores.sizes["run"])
+    expected = scores[name].sel(reference=EXPECTED).values
+    expected = expected[np.isfinite(expected)]
+    which = labels.runs(ensembles.parameters(scores), scores.sizes["run"])[int(np.argmax(own))]
     said = name.replace("_", " ")
-    article = "an" if said[0] in "aeiou" else "a"
-    extent = f"{own.min():.2g} to {own.max():.2g}" if len(own) > 1 else f"{own[0]:.2g}"
-    return f"expect {article} {said} of {extent} between your runs; worst at {which[int(np.argmax(own))]}"
+    start = f"expect {'an' if said[0] in 'aeiou' else 'a'} {said} of"
+    if not len(expected):
+        return f"{start} {_extent(own)} between your runs; worst at {which}"
+    return f"{start} {_extent(expected)} between your runs ({_extent(own)} at those left out, worst at {which})"
+
+
+def _extent(values: Float[np.ndarray, " run"]) -> str:
+    return f"{values.min():.2g} to {values.max():.2g}" if len(values) > 1 else f"{values[0]:.2g}"
 
 
 def _require_options(options: Mapping[str, object]) -> None:
@@ -160,33 +175,43 @@ def _with_effort(ds: xr.Dataset, options: Mapping[str, object], effort: float) -
 
 
 def _scored(task: _Task, number: int, fold: Fold) -> xr.Dataset:
-    """Scores and curves of the runs of one fold."""
-    ds = task.ensemble
-    others, truth = ds.isel(run=fold.others), ds.isel(run=fold.left_out)
-    own_key = jax.random.fold_in(task.key, number)
+    """Scores and curves of the runs that one fold leaves out, and scores of those that it looks back at."""
+    others, own_key = task.ensemble.isel(run=fold.others), jax.random.fold_in(task.key, number)
     model = fitted(others, key=own_key, progress=False, **task.options)
+    rows = [_rows(task, model, fold.left_out, others, own_key)]
+    if back := task.looked_back[number]:
+        rows.append(_rows(task, model, back, None, own_key).reindex(reference=rows[0]["reference"]))
+    is_learned = np.repeat([False, True], [len(fold.left_out), len(back)])
+    labelled = {LEARNED: is_learned, "fold": np.full(len(is_learned), number)}
+    return _joined(rows).assign_coords({name: ("run", of_run, {"role": "label"}) for name, of_run in labelled.items()})
+
+
+def _rows(task: _Task, model: Surrogate, runs: list[int], others: xr.Dataset | None, own_key: Key) -> xr.Dataset:
+    """Scores and curves of some runs, beside what `others` tell of them where these are given."""
+    truth = task.ensemble.isel(run=runs)
     predicted = simulate(
         model.with_options(on_extrapolation="ignore"),
         ensembles.parameters(truth),
         truth["time"].values,
         key=own_key,
-        n_samples=ds.sizes["sample"],
+        n_samples=truth.sizes["sample"],
         initial=truth,
         progress=False,
     )
-    floor = None if task.floor is None else task.floor.isel(run=fold.left_out)
+    floor = None if task.floor is None else task.floor.isel(run=runs)
     scores = compare(truth, predicted, training=others, floor=floor)
     for ending, whose in ((TRUTH, truth), (LEFT_OUT, predicted)):
         for name, values in curve_values(whose, task.curves).items():
             scores[name + ending] = (("run", "time"), values)
-    return scores.assign_coords(time=truth["time"], index=("run", fold.left_out))
+    return scores.assign_coords(time=truth["time"], index=("run", runs))
 
 
-def _together(results: Sequence[xr.Dataset], folds: Sequence[Fold]) -> xr.Dataset:
+def _together(folds: Sequence[xr.Dataset]) -> xr.Dataset:
     """All folds, in the order of the runs."""
-    joined = xr.concat(results, dim="run", data_vars="minimal", coords="minimal", compat="override", join="override")
-    numbers = [i for i, fold in enumerate(folds) for _ in fold.left_out]
-    joined = joined.assign_coords(fold=("run", numbers, {"role": "label"})).isel(
-        run=np.argsort(joined["index"].values, kind="stable")
-    )
-    return joined.assign_attrs(verdict=verdict_of(joined))
+    rows = _joined(folds)
+    scores = with_expected(rows.isel(run=np.argsort(rows["index"].values, kind="stable")))
+    return scores.assign_attrs(verdict=verdict_of(scores))
+
+
+def _joined(rows: Sequence[xr.Dataset]) -> xr.Dataset:
+    return xr.concat(rows, dim="run", data_vars="minimal", coords="minimal", compat="override", join="override")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from hoam_plugin._internal import threads
+from hoam_plugin._internal import hardware, threads
+from hoam_plugin._internal.hardware import available_cores
 from hoam_plugin._internal.threads import in_threads, linear_algebra_in_one_thread, settings_reach_threads
 
 
@@ -50,6 +51,16 @@ def test_as_many_tasks_run_at_once_as_there_are_cores() -> None:
 
     in_threads(task, range(9))
     assert most == 3
+
+
+def test_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_cores_of_process", lambda: 6)
+    assert in_threads(lambda _: available_cores(), range(9)) == [2] * 9
+    assert in_threads(lambda _: available_cores(), range(2)) == [3, 3]
+    # As do those that a thread has of its own, of which there is at least one core for each.
+    within = in_threads(lambda _: in_threads(lambda _: available_cores(), range(3)), range(3))
+    assert within == [[1, 1, 1]] * 3
+    assert available_cores() == 6
 
 
 def test_what_a_task_raises_is_raised_and_the_rest_is_left_out() -> None:

@@ -11,6 +11,8 @@ import xarray as xr
 
 import hoam_plugin as hoam
 from hoam_plugin import simulators
+from hoam_plugin._internal import hardware
+from hoam_plugin.training import committees
 from hoam_plugin.training.side_by_side import SideBySide
 from hoam_plugin.trust import members_of
 
@@ -76,6 +78,21 @@ def test_one_program_for_all_members_gives_the_same(
     monkeypatch.setattr(SideBySide, "__init__", lambda self, n: made(self, n, width=n))
     together = hoam.fit(runs, key=jax.random.key(1), members=3, **small)
     np.testing.assert_allclose(velocities(together), velocities(committee), rtol=1e-3, atol=1e-5)
+
+
+def test_members_that_train_at_the_same_time_share_the_cores(
+    committee: hoam.Surrogate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "_cores_of_process", lambda: 4)
+    for members, own in ((2, 2), (8, 1)):
+        seen = list[int]()
+
+        def member(i: int, seen: list[int] = seen) -> hoam.Surrogate:
+            seen.append(hardware.available_cores())
+            return committee
+
+        committees._all(member, members, SideBySide(members), one_at_a_time=False)
+        assert seen == [own] * members
 
 
 @pytest.mark.slow

@@ -11,7 +11,9 @@ import xarray as xr
 import hoam_plugin as hoam
 from hoam_plugin.scores import verdict_table
 from hoam_plugin.trust import validation as module
+from hoam_plugin.trust.between_runs import looked_back, with_expected
 from hoam_plugin.trust.folds import Fold, folds_of
+from hoam_plugin.trust.validation import verdict_of
 
 
 def grid(*axes: list[float]) -> xr.Dataset:
@@ -55,7 +57,8 @@ def test_bad_folds_are_refused(levels: list[float], folds: Any, said: str) -> No
 
 def test_scores_stand_beside_references_and_curves(validation: xr.Dataset, runs: xr.Dataset) -> None:
     assert validation["mu"].values.tolist() == [1.3, 1.4, 1.5]
-    assert set(validation["reference"].values) == {"surrogate", "bootstrap", "interpolation", "gaussian", "frozen"}
+    usual = {"surrogate", "bootstrap", "interpolation", "gaussian", "frozen"}
+    assert set(validation["reference"].values) == usual | {"learned_from", "expected"}
     assert np.isfinite(validation["electric_energy_error"].sel(reference=["surrogate", "interpolation"])).all()
     own = runs["electric_energy"].isel(run=[1, 2, 3]).values
     np.testing.assert_allclose(validation["electric_energy_truth"], own, rtol=1e-6)
@@ -69,11 +72,34 @@ def test_scores_stand_beside_references_and_curves(validation: xr.Dataset, runs:
 def test_a_line_says_what_to_expect(validation: xr.Dataset) -> None:
     errors = validation["electric_energy_error"].sel(reference="surrogate").values
     worst = validation["mu"].values[errors.argmax()]
+    expected = validation["electric_energy_error"].sel(reference="expected").values
     assert validation.attrs["verdict"] == (
-        f"expect an electric energy error of {errors.min():.2g} to {errors.max():.2g} between your runs; "
-        f"worst at mu = {worst:g}"
+        f"expect an electric energy error of {expected.min():.2g} to {expected.max():.2g} between your runs "
+        f"({errors.min():.2g} to {errors.max():.2g} at those left out, worst at mu = {worst:g})"
     )
     assert "electric energy error" in verdict_table(validation)
+
+
+def test_what_to_expect_follows_from_runs_that_are_left_out_and_learned_from(validation: xr.Dataset) -> None:
+    for name in ("electric_energy_error", "sliced_wasserstein"):
+        missed, seen, expected = (validation[name].sel(reference=r) for r in ("surrogate", "learned_from", "expected"))
+        assert np.isfinite(seen).all()
+        assert (seen != missed).all()
+        np.testing.assert_allclose(expected**2, (3 * seen**2 + missed**2) / 4, rtol=1e-6)
+
+
+def test_each_run_is_looked_back_at_by_the_next_fold_that_has_learned_from_it() -> None:
+    overlapping = [Fold([1, 2], [0, 3, 4]), Fold([2], [0, 1, 3, 4]), Fold([3], [0, 1, 2, 4])]
+    assert looked_back(overlapping) == [[3], [1], [2]]
+    assert looked_back(overlapping[:1]) == [[]]
+
+
+def test_one_fold_alone_expects_nothing(validation: xr.Dataset) -> None:
+    rows = validation.sel(reference=["surrogate", "frozen"]).isel(run=[0])
+    alone = with_expected(rows.assign_coords(learned=("run", [False])))
+    assert alone["sliced_wasserstein"].sel(reference=["learned_from", "expected"]).isnull().all()
+    assert alone["sliced_wasserstein"].attrs["expected_note"].startswith("no fold has learned")
+    assert verdict_of(alone).endswith(" between your runs; worst at mu = 1.3")
 
 
 def test_the_left_out_run_takes_no_part(runs: xr.Dataset, small: dict[str, Any]) -> None:
