@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,11 +29,12 @@ _TRAININGS = """`python -m benchmarks.run_aways{words}`
 
 Problems at small size, up to {seeds} seeds, learning rates of {rates} times the default, {iterations} iterations of a
 network of three layers of 16. The form "network" has no lower bound on finitely many nodes; "data" is the default.
-Scores are on a finer rule, with samples that training has not seen; 0 is a model that moves nothing. *Went back*: at
-least once, with half of the steps. *Raised*: nothing was found to be better than no motion, and `fit` says so. *Worse
-than nothing*: a score above 0 by more than 1 % of what the best model on the way had gained. *Lost* is what the model
-that is kept has lost of that gain; where none is kept, all of it. *Judged at nodes* is how models were judged before:
-at the saved times alone.
+Scores are on a finer rule, with 8192 samples that training has not seen, of its 768; 0 is a model that moves nothing.
+*Went back*: at least once, with half of the steps. *Raised*: a run-away, and nothing was found to be better than no
+motion, as `fit` says. *Kept none*: training came to its end, nothing was found to be better than no motion beyond the
+noise, and the model that is returned with a warning moves nothing. *Worse than nothing*: a score above 0 by more than
+1 % of what the best model on the way had gained. *Lost* is what the model that is kept has lost of that gain; where
+none is kept, all of it. *At nodes*: judged at the saved times alone.
 
 {table}
 
@@ -64,7 +66,7 @@ def lost(row: dict[str, Any]) -> float:
     """Share of the gain of the best model on the way that the kept one has lost."""
     gain = -row["lowest"]
     kept = row.get("final", 0.0)
-    return float((gain + kept) / gain) if gain > 0 else float(kept > 0)
+    return float((gain + kept) / gain) if gain > 0 else math.inf if kept > 0 else 0.0
 
 
 def key_of(row: dict[str, Any]) -> tuple[str, int, float, str, str]:
@@ -83,12 +85,13 @@ def table_of(rows: list[dict[str, Any]]) -> str:
             len(some),
             sum(row.get("halvings", 3) > 0 for row in some),
             sum("raised" in row for row in some),
+            sum(row.get("iteration") == 0 for row in some),
             sum(not row.get("finite", True) for row in some),
             int((losses > _WORSE).sum()),
         )
         shares = (np.median(losses), np.quantile(losses, 0.9), losses.max())
         lines.append([*(f"{part}" for part in key), *map(str, counts), *(f"{share:.2g}" for share in shares)])
-    header = ["form", "nodes", "epsilon", "problem", "judged", "trainings", "went back", "raised", "NaN"]
+    header = ["form", "nodes", "epsilon", "problem", "judged", "trainings", "went back", "raised", "kept none", "NaN"]
     return report.table([*header, "worse than nothing", "lost, median", "nine tenths", "worst"], lines)
 
 
@@ -129,7 +132,7 @@ def worst_of(rows: list[dict[str, Any]]) -> str:
         return "As they are judged now, none is worse than nothing."
     named = [
         f"{r['problem']} ({r['form']}, {r['nodes']} nodes, epsilon {r['epsilon']:g}, rate {r['rate']:g}, "
-        f"seed {r['seed']}: {lost(r):.3g})"
+        f"seed {r['seed']}: {lost(r):.3g}, score {r['final']:.2g} +- {r['standard_error']:.1g})"
         for r in sorted(bad, key=lost, reverse=True)
     ]
     n = sum(r["judge"] == "both" for r in rows)

@@ -54,6 +54,18 @@ def nothing_beyond_base(why: str = "") -> Verdict:
     return Verdict("converged", f"{told}; {why}" if why else told)
 
 
+def nothing_learned(iterations: int) -> Verdict:
+    """Of a training that found nothing better than what it began with.
+
+    Args:
+        iterations: that were done.
+    """
+    told = "no model on the way was judged better than none beyond the noise, so that it moves nothing"
+    if iterations < _LEAST_ITERATIONS:
+        return Verdict("still improving", told)
+    return Verdict("still improving", told, "use more samples, a lower learning_rate or more iterations")
+
+
 def is_better(values: Values, than: Values) -> bool:
     """Whether a model is better than another one beyond the noise of the judge."""
     return _clear_excess(than - values) > 0
