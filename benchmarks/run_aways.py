@@ -19,8 +19,11 @@ import numpy as np
 from benchmarks import report
 
 CAMPAIGNS = Path(__file__).parents[1] / "tests" / "campaigns"
-# What a model that is worse than none has lost, beyond what counts as round-off.
-_WORSE = 1.01
+# A model is worse than none by more than such a share of what the best one on the way had gained, and beyond so many
+# standard errors of its score.
+_WORSE = 0.01
+_STANDARD_ERRORS = 2
+N_PROBLEMS = 13
 TRAININGS, LONG = "Trainings that run away", "Long runs"
 
 _TRAININGS = """`python -m benchmarks.run_aways{words}`
@@ -33,8 +36,11 @@ Scores are on a finer rule, with 8192 samples that training has not seen, of its
 *Went back*: at least once, with half of the steps. *Raised*: a run-away, and nothing was found to be better than no
 motion, as `fit` says. *Kept none*: training came to its end, nothing was found to be better than no motion beyond the
 noise, and the model that is returned with a warning moves nothing. *Worse than nothing*: a score above 0 by more than
-1 % of what the best model on the way had gained. *Lost* is what the model that is kept has lost of that gain; where
-none is kept, all of it. *At nodes*: judged at the saved times alone.
+1 % of what the best model on the way had gained, beyond two standard errors of the score. *Lost* is what the model
+that is kept has lost of that gain; where none is kept, all of it; infinite where no model on the way had gained
+anything. *At nodes*: judged at the saved times alone.
+
+{coverage}
 
 {table}
 
@@ -69,6 +75,12 @@ def lost(row: dict[str, Any]) -> float:
     return float((gain + kept) / gain) if gain > 0 else math.inf if kept > 0 else 0.0
 
 
+def is_worse(row: dict[str, Any]) -> bool:
+    """Whether what was kept is worse than nothing."""
+    above = row.get("final", 0.0) - _STANDARD_ERRORS * row.get("standard_error", 0.0)
+    return bool(above > -_WORSE * min(row["lowest"], 0.0))
+
+
 def key_of(row: dict[str, Any]) -> tuple[str, int, float, str, str]:
     """What trainings of one line of the table have in common; first those judged as before."""
     judged = {"nodes": "at nodes", "both": "between them, too"}[row["judge"]]
@@ -87,9 +99,9 @@ def table_of(rows: list[dict[str, Any]]) -> str:
             sum("raised" in row for row in some),
             sum(row.get("iteration") == 0 for row in some),
             sum(not row.get("finite", True) for row in some),
-            int((losses > _WORSE).sum()),
+            sum(map(is_worse, some)),
         )
-        shares = (np.median(losses), np.quantile(losses, 0.9), losses.max())
+        shares = (np.median(losses), np.quantile(losses, 0.9, method="higher"), losses.max())
         lines.append([*(f"{part}" for part in key), *map(str, counts), *(f"{share:.2g}" for share in shares)])
     header = ["form", "nodes", "epsilon", "problem", "judged", "trainings", "went back", "raised", "kept none", "NaN"]
     return report.table([*header, "worse than nothing", "lost, median", "nine tenths", "worst"], lines)
@@ -125,9 +137,18 @@ def long_tables(rows: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
+def coverage_of(rows: list[dict[str, Any]]) -> str:
+    """Which problems have been run on which rule."""
+    lines = []
+    for form, nodes, epsilon in sorted({(r["form"], r["nodes"], r["epsilon"]) for r in rows}):
+        run = {r["problem"] for r in rows if (r["form"], r["nodes"], r["epsilon"]) == (form, nodes, epsilon)}
+        lines.append(f"{len(run)} with {nodes} nodes and epsilon {epsilon:g} by the form {form!r}")
+    return f"Of the {N_PROBLEMS} problems of the campaign, {', '.join(lines)} have been run."
+
+
 def worst_of(rows: list[dict[str, Any]]) -> str:
     """Which ones are worse than nothing, as they are judged now."""
-    bad = [r for r in rows if r["judge"] == "both" and lost(r) > _WORSE]
+    bad = [r for r in rows if r["judge"] == "both" and is_worse(r)]
     if not bad:
         return "As they are judged now, none is worse than nothing."
     named = [
@@ -165,6 +186,7 @@ def main() -> None:
         seeds=len({r["seed"] for r in rows}),
         rates=", ".join(f"{rate:g}" for rate in sorted({r["rate"] for r in rows})),
         iterations=given.iterations,
+        coverage=coverage_of(rows),
         table=table_of(rows),
         worst=worst_of(rows),
     )
