@@ -48,7 +48,7 @@ _LOSS = "the loss of training"
 
 # So many standard errors of what a model gains count against it. Those of large potentials are large, and the lowest of
 # many judgements is below the beginning by chance, where a training learns the scatter of its samples alone.
-_CAUTION = 2.0
+_CAUTION = 1.0
 
 Values = Float[np.ndarray, " subsets"]
 

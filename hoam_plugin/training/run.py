@@ -196,8 +196,7 @@ class TrainingRun:
     def _verdict(self) -> Verdict:
         """Of a training that ran to its end."""
         if self._keeps_start():
-            iterations = self._trail.iterations
-            return verdict.nothing_beyond_base() if self._start_counts else verdict.nothing_learned(iterations)
+            return verdict.nothing_beyond_base() if self._start_counts else verdict.nothing_learned()
         best = self._trail.best
         half = None if best is None else self._judge.values_on_half_the_times(best.state.average)
         return verdict.ending(self._trail.course, self._start, half, None if best is None else best.values)
@@ -208,10 +207,13 @@ class TrainingRun:
         return best is not None and verdict.is_better(best.values, self._start)
 
     def _keeps_start(self) -> bool:
-        """Whether nothing that training has found is better, beyond the noise, than what it began with."""
+        """Whether nothing that training has found is better, beyond the noise, than what it began with.
+
+        Of few iterations nothing can be told; they are taken for tries of something else.
+        """
         if self._start_counts:
             return not self._beats_start()
-        if self._judge.takes_the_losses:
+        if self._judge.takes_the_losses or self._trail.iterations < verdict.LEAST_ITERATIONS:
             return False
         best = self._trail.best
         return best is None or at_most(best.values, self._start) > 0
