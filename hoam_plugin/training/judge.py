@@ -48,7 +48,7 @@ _LOSS = "the loss of training"
 
 # So many standard errors of what a model gains count against it. Those of large potentials are large, and the lowest of
 # many judgements is below the beginning by chance, where a training learns the scatter of its samples alone. With one,
-# three of twelve trainings on plasmas near equilibrium kept something worse than nothing, with two none.
+# three of twelve trainings on two plasmas near equilibrium kept something worse than nothing, with two none.
 _CAUTION = 2.0
 
 Values = Float[np.ndarray, " subsets"]
