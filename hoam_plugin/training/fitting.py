@@ -125,15 +125,16 @@ def fit(
         progress: show a progress bar with the loss.
 
     Returns:
-        A surrogate, with the averaged weights that were judged best: by the form of the loss that has a lower bound, on
-        samples that take no part in training. Its `history` holds loss, quadratic part, what the judge said
-        (`validation`, NaN after blocks that were not judged), and seconds over the iterations. Its attributes say what
-        was judged on (`judged_on`), which iteration was best (`best_iteration`), and how training ended: `converged` is
-        "converged", "still improving", "limited by the saved times" or "unstable", `verdict` a sentence about it; the
-        latter two also warn. Of a `SplinePotential` the history is over its steps in time instead. A trained potential
-        is corrected in the end (see `Training.feedback`), and `feedback` says what that brought. Where nothing is said
-        of potential, loss, training, validation and base, and mean and covariance explain the samples up to their
-        scatter, their motion is returned (see `hoam_plugin.training.moments_alone`).
+        A surrogate, with the averaged weights that were judged best: by the form of the loss that has a lower bound,
+        on samples that take no part in training. Where none were better than those of the beginning, after at least
+        100 iterations, it moves nothing, and a warning says so. Its `history` holds loss, quadratic part, what the
+        judge said (`validation`, NaN after blocks that were not judged), and seconds over the iterations. Its
+        attributes say what was judged on (`judged_on`), which iteration was best (`best_iteration`), and how training
+        ended: `converged` is "converged", "still improving", "limited by the saved times" or "unstable", `verdict` a
+        sentence about it; the latter two also warn. Of a `SplinePotential` the history is over its steps in time
+        instead. A trained potential is corrected in the end (see `Training.feedback`), and `feedback` says what that
+        brought. Where nothing is said of potential, loss, training, validation and base, and mean and covariance
+        explain the samples up to their scatter, their motion is returned (see `hoam_plugin.training.moments_alone`).
 
     Raises:
         TypeError: float64 samples without `jax_enable_x64`, or an option of the wrong type.

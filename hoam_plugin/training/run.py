@@ -19,7 +19,7 @@ from hoam_plugin.surrogates import Surrogate, load, provenance_of
 from hoam_plugin.training import checkpoints, iterations, verdict
 from hoam_plugin.training.guard import RunAwayGuard, TrainingDivergedError
 from hoam_plugin.training.iterations import BlockRecord, Setup
-from hoam_plugin.training.judge import Judge, Values
+from hoam_plugin.training.judge import Judge, Values, at_most
 from hoam_plugin.training.trail import Best, BlockLosses, Trail
 from hoam_plugin.training.verdict import Verdict
 from hoam_plugin.training.windows import TrainingSamples
@@ -195,8 +195,8 @@ class TrainingRun:
 
     def _verdict(self) -> Verdict:
         """Of a training that ran to its end."""
-        if self._start_counts and not self._beats_start():
-            return verdict.nothing_beyond_base()
+        if self._keeps_start():
+            return verdict.nothing_beyond_base() if self._start_counts else verdict.nothing_learned()
         best = self._trail.best
         half = None if best is None else self._judge.values_on_half_the_times(best.state.average)
         return verdict.ending(self._trail.course, self._start, half, None if best is None else best.values)
@@ -205,6 +205,18 @@ class TrainingRun:
         """Whether any model so far was better than that of the beginning."""
         best = self._trail.best
         return best is not None and verdict.is_better(best.values, self._start)
+
+    def _keeps_start(self) -> bool:
+        """Whether nothing that training has found is better, beyond the noise, than what it began with.
+
+        Of few iterations nothing can be told; they are taken for tries of something else.
+        """
+        if self._start_counts:
+            return not self._beats_start()
+        if self._judge.takes_the_losses or self._trail.iterations < verdict.LEAST_ITERATIONS:
+            return False
+        best = self._trail.best
+        return best is None or at_most(best.values, self._start) > 0
 
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
         """One attempt; False when the guard ended it and training has gone back."""
@@ -257,7 +269,7 @@ class TrainingRun:
         history.attrs["judged_on"] = self._judge.on
         history.attrs["best_iteration"] = trail.iterations if trail.best is None else trail.best.iteration
         weights = trail.weights
-        if self._start_counts and not self._beats_start():
+        if self._keeps_start():
             history.attrs["best_iteration"], weights = 0, self._first_weights
         if ended is not None:
             history.attrs |= {"converged": ended.outcome, "verdict": ended.sentence}

@@ -45,3 +45,28 @@ def stratified_blocks(
 ) -> Float[np.ndarray, "B size D"]:
     """The points of the subsets of `stratified_indices`."""
     return points[stratified_indices(points, size, rng)]
+
+
+class Drawing:
+    """Draws disjoint stratified subsets of the samples of a run, from one saved time to the next.
+
+    With groups, each subset is of one group, the same one at all times, which covers the population of the first time.
+    Subsets that are stratified anew at a later time are balanced on what they are together: they hardly differ, however
+    far off that is. Groups differ from one another as that many samples do, and so tell the noise of their mean.
+
+    Args:
+        rng: what is drawn with.
+        n_groups: one subset from each of so many, no larger than a group; None for as many as there are, of all.
+    """
+
+    def __init__(self, rng: np.random.Generator, n_groups: int | None) -> None:
+        self._rng, self._n_groups = rng, n_groups
+        self._groups: Int[np.ndarray, "G _"] | None = None
+
+    def indices(self, points: Float[np.ndarray, "N D"], size: int) -> Int[np.ndarray, "B size"]:
+        """Of the points of each subset, at the next of the times."""
+        if self._n_groups is None:
+            return stratified_indices(points, size, self._rng)
+        if self._groups is None:
+            self._groups = stratified_indices(points, len(points) // self._n_groups, self._rng)[: self._n_groups]
+        return np.stack([group[stratified_indices(points[group], size, self._rng)[0]] for group in self._groups])

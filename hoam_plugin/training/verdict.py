@@ -26,7 +26,7 @@ _LAST = 1 / 3
 # What every second saved time alone may change, as a share of all that training has gained; in shorter ones nothing
 # can be told.
 _LEFT_OPEN = 0.15
-_LEAST_ITERATIONS = 100
+LEAST_ITERATIONS = 100
 _LEAST_JUDGEMENTS = 3
 
 
@@ -52,6 +52,12 @@ def nothing_beyond_base(why: str = "") -> Verdict:
     """
     told = "held-out samples tell nothing beyond the base, which is returned without a correction"
     return Verdict("converged", f"{told}; {why}" if why else told)
+
+
+def nothing_learned() -> Verdict:
+    """Of a training that found nothing better than what it began with."""
+    told = "no model on the way was judged better than none beyond the noise, so that it moves nothing"
+    return Verdict("still improving", told, "use more samples, a lower learning_rate or more iterations")
 
 
 def is_better(values: Values, than: Values) -> bool:
@@ -97,7 +103,7 @@ def ending(course: Course, start: Values, half_the_times: Values | None, best: V
         half_the_times: what it says of the best model where every second saved time counts alone, if it can tell.
         best: what it says of the best model.
     """
-    if best is not None and half_the_times is not None and course.iterations[-1] >= _LEAST_ITERATIONS:
+    if best is not None and half_the_times is not None and course.iterations[-1] >= LEAST_ITERATIONS:
         gained, open_ = float(np.mean(start - best)), half_the_times - best
         share = abs(float(np.mean(open_))) / gained if is_better(best, start) else 0.0
         if share > _LEFT_OPEN and abs(float(np.mean(open_))) > _STANDARD_ERRORS * standard_error(open_):

@@ -24,7 +24,7 @@ from hoam_plugin.steppers import default_float
 from hoam_plugin.training.data import Runs, RunSamples, TrainingData, bands_of
 from hoam_plugin.training.dealing import Dealing, OnOneDevice
 from hoam_plugin.training.settings import Training
-from hoam_plugin.training.stratification import stratified_blocks, stratified_indices
+from hoam_plugin.training.stratification import Drawing, stratified_blocks
 
 # The least standard deviation of a coordinate at one time, as a share of that over all times.
 _LEAST_SPREAD = 1e-5
@@ -64,7 +64,8 @@ class TrainingSamples:
         options: sizes and memory.
         key: JAX random key.
         rows: which samples of every run there are; None for all of them. Of every run there are equally many.
-        n_subsets: hold no more than so many subsets of each size, drawn from all samples; for judging. None for all.
+        n_subsets: hold so many subsets of each size, one of every group of as many (see `stratification.Drawing`); for
+            judging. None for all there are.
         paired: whether the subsets hold the same samples at all times, those of the ends excepted.
         devices: that samples are spread over, those for judging excepted, which every process has; each process reads
             only some of the runs then. None for the default device.
@@ -242,6 +243,7 @@ class TrainingSamples:
             np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2)
         )
         indices: np.ndarray | None = None
+        drawing = Drawing(rng, self._n_subsets)
         for times, slab in ensembles.slabs(self._ds, run):
             wanted = None if self._targets is None else self._targets.of(run, times, slab)
             for i, raw in enumerate(slab, times.start):
@@ -253,13 +255,13 @@ class TrainingSamples:
                     points[i], multiplicity[i], variance[i] = (values[: points.shape[1]] for values in moments)
                 else:
                     if indices is None or not self._same:
-                        indices = stratified_indices(normalised, self._n, rng)[: points.shape[1]]
+                        indices = drawing.indices(normalised, self._n)
                     points[i] = normalised[indices]
                 if targets is not None and wanted is not None and indices is not None:
                     targets[i] = wanted[i - times.start][chosen][indices]
                 if i in (0, self._n_times - 1):
-                    at_end = points[i] if self._loss.merged else stratified_blocks(normalised, self._n_end, rng)
-                    end_points[min(i, 1)] = at_end[: end_points.shape[1]]
+                    at_end = points[i] if self._loss.merged else normalised[drawing.indices(normalised, self._n_end)]
+                    end_points[min(i, 1)] = at_end
         return RunSamples(points, end_points, targets, multiplicity, variance)
 
     def _subsets(self, size: int) -> tuple[int, int]:

@@ -25,8 +25,9 @@ def test_what_is_kept_is_not_worse_than_no_model(problem: str) -> None:
     assert len(found) == 12
     for training in found:
         assert training.get("finite", True)
-        # By no more than a hundredth of what the best model on the way had gained.
-        assert training.get("final", 0.0) <= -0.01 * training["lowest"], training
+        # By no more than a hundredth of what the best model on the way had gained, beyond the scatter of the score.
+        above = training.get("final", 0.0) - 2 * training.get("standard_error", 0.0)
+        assert above <= -0.01 * training["lowest"], training
 
 
 @pytest.mark.slow

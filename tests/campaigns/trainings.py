@@ -4,9 +4,9 @@
 
 trains on every problem, rule, epsilon, seed and learning rate (as multiples of the default) with the form of action
 matching that has no lower bound on finitely many nodes ("network"), or with the default one ("data"). Every model on
-the way is scored by the latter on a grid of other times, with samples that training has not seen: 0 is a model that
-moves nothing, less is better. Prints one line of JSON for each training. With `--judge nodes` models are judged at the
-saved times alone.
+the way is scored by the latter on a grid of other times, with ten times as many samples, unseen in training: 0 is
+a model that moves nothing, less is better. Prints one line of JSON for each training. With `--judge nodes` models are
+judged at the saved times alone.
 
 Learning rates are factors of the steps, so that seeds and rates share a compilation.
 """
@@ -32,10 +32,13 @@ from hoam_plugin import simulators
 from hoam_plugin.training import iterations
 from hoam_plugin.training.choices import resolve
 from hoam_plugin.training.iterations import BlockRecord
-from hoam_plugin.training.judge import judge_of, samples_and_judge
+from hoam_plugin.training.judge import SUBSETS, Judge, samples_and_judge, standard_error
 from hoam_plugin.training.run import TrainingRun
+from hoam_plugin.training.windows import TrainingSamples
 
-N_SAMPLES, N_SCORED = 768, 256
+N_SAMPLES = 768
+# Far more than a judge has, so that scores tell what it does not; most are at both ends, whose means matter most.
+N_SCORED, SCORED_AT_A_TIME = 8192, 64
 SCORED_TIMES = 97
 FORMS = ("network", "data")
 
@@ -140,12 +143,15 @@ class Case:
         # Subsets of their own at every time, and many samples at both ends, scatter less than trajectories.
         independent = dataclasses.replace(scoring.judged.loss, samples="independent")  # type: ignore[call-arg]
         scoring = dataclasses.replace(scoring, judged=dataclasses.replace(scoring.judged, loss=independent))
-        samples, _ = samples_and_judge(self._choices, jax.random.key(0))
-        self._judge = judge_of(scoring, samples, None, jax.random.key(7))
+        trained, _ = samples_and_judge(self._choices, jax.random.key(0))
+        options = dataclasses.replace(training, n_samples=SCORED_AT_A_TIME, n_end_samples=N_SCORED // SUBSETS)
+        scored = TrainingSamples(scoring.judged, options, jax.random.key(7), n_subsets=SUBSETS)
+        self._judge = Judge(scoring.judging, scored.with_reference(trained.at(0).reference), 1, "other samples")
 
-    def score(self, weights: Any) -> float:
-        """Of a model, on what no training has seen."""
-        return float(np.mean(self._judge._values(weights, self._judge.data)))
+    def score(self, weights: Any) -> tuple[float, float]:
+        """Of a model, on what no training has seen, and its standard error."""
+        values = self._judge.values(weights)
+        return float(np.mean(values)), standard_error(values)
 
     def train(self, seed: int, rate: float) -> dict[str, object]:
         """One training, and how what it returns compares with what it had on its way."""
@@ -158,7 +164,7 @@ class Case:
         def blocks(setup: Any, state: Any, *rest: Any) -> Iterator[BlockRecord]:
             faster = state._replace(step_scale=np.float32(rate) * state.step_scale)
             for record in iterations.blocks(setup, faster, *rest):
-                scores.append(self.score(record.state.average))
+                scores.append(self.score(record.state.average)[0])
                 yield record
 
         run = TrainingRun(
@@ -172,7 +178,8 @@ class Case:
         except hoam.TrainingDivergedError as error:
             found: dict[str, object] = {"raised": error.reason}
         else:
-            attributes, final = model.history.attrs, self.score(model.learned.weights)
+            attributes = model.history.attrs
+            final, scatter = self.score(model.learned.weights)
             finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.learned.weights))
             found = {
                 "ended": attributes["converged"],
@@ -180,6 +187,7 @@ class Case:
                 "iteration": int(attributes["best_iteration"]),
                 "finite": bool(finite and np.isfinite(final)),
                 "final": final,
+                "standard_error": scatter,
             }
         lowest, last = float(np.nanmin(scores)), scores[-1]
         return {**found, "lowest": lowest, "last": last, "seconds": round(time.perf_counter() - began, 2)}

@@ -208,6 +208,31 @@ def test_an_exploited_loss_is_caught_by_the_judge_alone(monkeypatch: pytest.Monk
     assert attributes["converged"] == "unstable"
 
 
+def test_nothing_is_kept_where_everything_was_judged_worse_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripted judgements above that of the beginning, which is nearest at the end."""
+    above = itertools.chain([0.0], (1.0 - 0.05 * i for i in itertools.count()))
+    monkeypatch.setattr("hoam_plugin.training.judge.Judge.values", lambda self, weights: np.full(4, next(above)))
+    with pytest.warns(UserWarning, match="still improving: no model on the way was judged better than none.*samples"):
+        model = hoam.fit(
+            toy.moving_gaussian(speeds=(2.0,)),
+            key=jax.random.key(1),
+            potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+            loss=hoam.ActionMatching(epsilon=0.0, time_derivative="network"),
+            training=hoam.Training(iterations=120, n_samples=64, block=10, learning_rate=2e-3, warmup=2),
+            progress=False,
+        )
+    assert model.history.attrs["best_iteration"] == 0
+    np.testing.assert_array_equal(model.velocity(np.ones((3, 1), np.float32), 0.5, {"mu": 2.0}), 0.0)
+
+
+def test_the_beginning_is_judged_more_often() -> None:
+    """After too long steps the only good models are had early."""
+    choices = choices_of(toy.moving_gaussian(), dataclasses.replace(TRAINING, iterations=400))
+    samples = TrainingSamples(choices.runs, choices.training, jax.random.key(1))
+    judge = dataclasses.replace(judge_of(choices, samples, None, jax.random.key(2)), interval=8)
+    assert [n for n in range(1, 41) if judge.is_due(10 * n)] == [1, 2, 4, 8, 16, 24, 32, 40]
+
+
 def test_few_iterations_are_still_improving_and_many_converge() -> None:
     def outcome(iterations: int) -> str:
         model = hoam.fit(

@@ -4,7 +4,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 
-from hoam_plugin.training.stratification import morton_code, stratified_blocks
+from hoam_plugin.training.stratification import Drawing, morton_code, stratified_blocks
 
 
 @hypothesis.given(n=st.integers(8, 300), n_dims=st.integers(1, 8), size=st.integers(1, 8), seed=st.integers(0, 99))
@@ -28,6 +28,25 @@ def test_means_over_blocks_are_unbiased_and_far_less_noisy() -> None:
     means = (np.cos(blocks[..., 0]) + blocks[..., 1]).mean(axis=1)
     assert abs(means.mean() - values.mean()) < 0.01
     assert means.std() < values.std() / size**0.5 / 2
+
+
+def test_groups_tell_how_far_off_all_of_them_are_together() -> None:
+    """Sixty-four samples that cover the first time evenly, and have moved each in its own way since."""
+    rng = np.random.default_rng(2)
+    off, told, told_anew = [], [], []
+    for _ in range(100):
+        before, now = rng.standard_normal((2, 64, 1))
+        groups, anew = Drawing(rng, 4), Drawing(rng, None)
+        first = groups.indices(before, 16)
+        later = groups.indices(now, 16)
+        np.testing.assert_array_equal(np.sort(first), np.sort(later))
+        off.append(now.mean())
+        told.append(now[later].mean(axis=1).std(ddof=1) / 2)
+        told_anew.append(now[anew.indices(now, 16)].mean(axis=1).std(ddof=1) / 2)
+    truth = np.sqrt(np.mean(np.square(off)))
+    assert 0.8 * truth < np.sqrt(np.mean(np.square(told))) < 1.25 * truth
+    # Balanced on what the samples are together, which says nothing of how far off that is.
+    assert np.sqrt(np.mean(np.square(told_anew))) < 0.3 * truth
 
 
 def test_morton_code_orders_one_coordinate_and_separates_quadrants() -> None:
