@@ -59,8 +59,8 @@ Ctrl-C or SIGTERM, one or the other at random, at moments drawn likewise. Each t
 sentence, no traceback and the exit code 130 or 143 (or 0, *complete*); nothing hidden and nothing half-written lies
 there, and the command goes on to the numbers of an undisturbed one, to the bit. *By force*: it was computing and was
 not waited for. Processes are forks of one that has imported the package; the last line is of new ones, which get the
-signal in their first 1.5 s: *complete* is there the number that Python itself ended (Ctrl-C with a traceback) before
-it had come to run any line of the command.
+signal in their first 1.5 s, half of them in the first 0.2 s: *complete* is there the number that Python itself ended
+(Ctrl-C with a traceback) before it had come to the first line of the command, which takes signals.
 """
 _DISKS = """
 Writing fails from a byte on (a limit on the size of files), at places from the first byte to nine tenths of the
@@ -145,7 +145,8 @@ def signals(n: int, seed: int) -> str:
     found |= {"complete": found.get("before Python ran our code", 0), "median_seconds": "-"}
     rows.append(row("`hoam simulate`, new processes", found, *columns))
     header = ["command", "signals", "interrupted", "by force", "complete", "median, s", "longest, s", "s in all"]
-    return section(_SIGNALS, header, rows)
+    seconds = found.get("seconds_before_our_code", "-")
+    return f"{section(_SIGNALS, header, rows)}\n\nA new process takes {seconds} s to come to that line."
 
 
 def disks(n: int, seed: int) -> str:
