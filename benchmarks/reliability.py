@@ -29,6 +29,7 @@ LONG = {
     "simulate": "`simulate(store=..., resume=True)`",
     "import": "`from_snapshots(store=...)`",
     "tree": "the same, runs of different times",
+    "folds": "`cross_validate(store=...)`",
 }
 COMMANDS = {"fit": "hoam fit", "simulate": "hoam simulate --resume", "import": "hoam import", "demo": "hoam demo"}
 
@@ -124,13 +125,13 @@ _REACHED = ("kills", "not begun", "under way", "complete")
 
 
 def operations(n: int, seed: int) -> str:
-    kinds, stride = ("fit", "simulate", "import", "tree"), max(1, 1000 // n)
+    kinds, stride = ("fit", "simulate", "import", "tree", "folds"), max(1, 1000 // n)
     rows = [row(LONG[kind], campaign("restarts.py", "operations", kind, stride), *_REACHED) for kind in kinds]
     return section(_OPERATIONS, [f"work, before one in {stride} operations", *_REACHED, "s"], rows)
 
 
 def moments(n: int, seed: int) -> str:
-    kinds = ("long fit", "simulate", "import")
+    kinds = ("long fit", "simulate", "import", "folds")
     rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, n // 10, seed), *_REACHED) for kind in kinds]
     return section(_MOMENTS, ["work", *_REACHED, "s"], rows)
 
