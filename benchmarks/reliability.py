@@ -131,8 +131,8 @@ def operations(n: int, seed: int) -> str:
 
 
 def moments(n: int, seed: int) -> str:
-    kinds = ("long fit", "simulate", "import", "folds")
-    rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, n // 10, seed), *_REACHED) for kind in kinds]
+    often = {"long fit": n // 10, "simulate": n // 10, "import": n // 10, "folds": max(2, n // 40)}
+    rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, k, seed), *_REACHED) for kind, k in often.items()]
     return section(_MOMENTS, ["work", *_REACHED, "s"], rows)
 
 

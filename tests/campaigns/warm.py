@@ -68,6 +68,7 @@ class Other:
 
         def serve() -> None:
             jax.config.update(_LEAST_SECONDS, 0.0)
+            self._here.close()  # so that it ends with the campaign, where that is killed
             with contextlib.suppress(EOFError):
                 while True:
                     folder = there.recv()
