@@ -131,7 +131,7 @@ def operations(n: int, seed: int) -> str:
 
 
 def moments(n: int, seed: int) -> str:
-    often = {"long fit": n // 10, "simulate": n // 10, "import": n // 10, "folds": max(2, n // 40)}
+    often = {"long fit": max(2, n // 50), "simulate": n // 10, "import": n // 10, "folds": max(2, n // 100)}
     rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, k, seed), *_REACHED) for kind, k in often.items()]
     return section(_MOMENTS, ["work", *_REACHED, "s"], rows)
 
@@ -204,15 +204,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=list(SECTIONS), default=list(SECTIONS))
     given = parser.parse_args()
-    page = report.RESULTS / "reliability.md"
-    _, *parts = page.read_text().split("\n## ") if page.exists() else ["", ""]
-    kept = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)}
+    done: dict[str, str] = {}
     machine = report.machine(["hoam-plugin", "jax", "xarray", "zarr", "netCDF4"])
     for name in given.only:
         heading, run = SECTIONS[name]
         words = f"`python -m benchmarks.reliability --n {given.n} --seed {given.seed} --only {name}`; {machine}"
-        kept[heading] = f"{run(given.n, given.seed)}\n\n{words}"
-        print(f"## {heading}\n\n{kept[heading]}\n", flush=True)
+        done[heading] = f"{run(given.n, given.seed)}\n\n{words}"
+        print(f"## {heading}\n\n{done[heading]}\n", flush=True)
+    # As it is now, in case that others have been written meanwhile.
+    page = report.RESULTS / "reliability.md"
+    _, *parts = page.read_text().split("\n## ") if page.exists() else ["", ""]
+    kept = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)} | done
     # In the order of this file; what others have written comes after.
     order = [heading for heading, _ in SECTIONS.values() if heading in kept]
     order += [heading for heading in kept if heading not in order]

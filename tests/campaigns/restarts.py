@@ -151,8 +151,8 @@ def going_on(work: Work) -> Callable[[Path], object]:
         before = {path.name for path in folder.iterdir()}
         found = {name: work.digest(folder / name) for name in (work.name, *work.others) if name in before}
         work.run(folder / work.name)
-        hidden = [path.name for path in folder.glob("*/.*")]
-        digest, after = work.digest(folder / work.name), sorted(path.name for path in folder.iterdir()) + hidden
+        hidden = [path.name for path in folder.rglob("*") if path.name.startswith(".") or path.suffix == ".partial"]
+        digest, after = work.digest(folder / work.name), sorted({*(path.name for path in folder.iterdir()), *hidden})
         reached = "not begun" if not before else "complete" if found.get(work.name) == digest else "under way"
         return reached, digest, after
 
@@ -165,6 +165,7 @@ Disturbed = Callable[[Work, Path], bool]
 def campaign(kind: str, killed: Disturbed, most: int) -> dict[str, object]:
     """Kill as long as `killed` says that it was, at most so often."""
     work, found = WORKS[kind], collections.Counter[str]()
+    warnings.filterwarnings("error", module=r"zarr\.|xarray\.")  # of what was left, which is no matter of the user's
     with warm.compiled_code_kept(), tempfile.TemporaryDirectory() as temporary:
         other = warm.Other(going_on(work))
         folder = Path(temporary) / "work"

@@ -41,7 +41,8 @@ def begun(work: Callable[[], object]) -> int:
         try:
             work()
         except (OSError, RuntimeError) as error:
-            said(str(error))
+            with contextlib.suppress(OSError):  # on a full disk that is what standard error goes to
+                said(str(error))
             os._exit(3 if "\n" not in str(error) else 1)
         except BaseException:
             traceback.print_exc()
