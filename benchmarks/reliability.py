@@ -31,6 +31,7 @@ LONG = {
     "simulate": "`simulate(store=..., resume=True)`",
     "import": "`from_snapshots(store=...)`",
     "tree": "the same, runs of different times",
+    "folds": "`cross_validate(store=...)`",
 }
 COMMANDS = {"fit": "hoam fit", "simulate": "hoam simulate --resume", "import": "hoam import", "demo": "hoam demo"}
 
@@ -61,8 +62,8 @@ Ctrl-C or SIGTERM, one or the other at random, at moments drawn likewise. Each t
 sentence, no traceback and the exit code 130 or 143 (or 0, *complete*); nothing hidden and nothing half-written lies
 there, and the command goes on to the numbers of an undisturbed one, to the bit. *By force*: it was computing and was
 not waited for. Processes are forks of one that has imported the package; the last line is of new ones, which get the
-signal in their first 1.5 s: *complete* is there the number that Python itself ended (Ctrl-C with a traceback) before
-it had come to run any line of the command.
+signal in their first 1.5 s, half of them in the first 0.2 s: *complete* is there the number that Python itself ended
+(Ctrl-C with a traceback) before it had come to the first line of the command, which takes signals.
 """
 _DISKS = """
 Writing fails from a byte on (a limit on the size of files), at places from the first byte to nine tenths of the
@@ -132,14 +133,14 @@ _REACHED = ("kills", "not begun", "under way", "complete")
 
 
 def operations(n: int, seed: int) -> str:
-    kinds, stride = ("fit", "simulate", "import", "tree"), max(1, 1000 // n)
+    kinds, stride = ("fit", "simulate", "import", "tree", "folds"), max(1, 1000 // n)
     rows = [row(LONG[kind], campaign("restarts.py", "operations", kind, stride), *_REACHED) for kind in kinds]
     return section(_OPERATIONS, [f"work, before one in {stride} operations", *_REACHED, "s"], rows)
 
 
 def moments(n: int, seed: int) -> str:
-    kinds = ("long fit", "simulate", "import")
-    rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, n // 10, seed), *_REACHED) for kind in kinds]
+    often = {"long fit": max(2, n // 50), "simulate": n // 10, "import": n // 10, "folds": max(2, n // 100)}
+    rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, k, seed), *_REACHED) for kind, k in often.items()]
     return section(_MOMENTS, ["work", *_REACHED, "s"], rows)
 
 
@@ -153,7 +154,8 @@ def signals(n: int, seed: int) -> str:
     found |= {"complete": found.get("before Python ran our code", 0), "median_seconds": "-"}
     rows.append(row("`hoam simulate`, new processes", found, *columns))
     header = ["command", "signals", "interrupted", "by force", "complete", "median, s", "longest, s", "s in all"]
-    return section(_SIGNALS, header, rows)
+    seconds = found.get("seconds_before_our_code", "-")
+    return f"{section(_SIGNALS, header, rows)}\n\nA new process takes {seconds} s to come to that line."
 
 
 def disks(n: int, seed: int) -> str:
@@ -230,15 +232,17 @@ def main() -> None:
     given = parser.parse_args()
     if given.other:
         SECTIONS["versions"] = "Two sets of versions", functools.partial(versions, given.other)
-    page = report.RESULTS / "reliability.md"
-    _, *parts = page.read_text().split("\n## ") if page.exists() else ["", ""]
-    kept = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)}
+    other, done = " --other PYTHON", dict[str, str]()
     machine = report.machine(["hoam-plugin", "jax", "xarray", "zarr", "netCDF4"])
     for name in [*given.only, *(["versions"] if given.other else [])]:
         heading, run = SECTIONS[name]
-        words = f"`python -m benchmarks.reliability --n {given.n} --seed {given.seed} --only {name}`; {machine}"
-        kept[heading] = f"{run(given.n, given.seed)}\n\n{words}"
-        print(f"## {heading}\n\n{kept[heading]}\n", flush=True)
+        words = f"`python -m benchmarks.reliability --n {given.n} --seed {given.seed} --only {name}{other if name == 'versions' else ''}`; {machine}"
+        done[heading] = f"{run(given.n, given.seed)}\n\n{words}"
+        print(f"## {heading}\n\n{done[heading]}\n", flush=True)
+    # As it is now, in case that others have been written meanwhile.
+    page = report.RESULTS / "reliability.md"
+    _, *parts = page.read_text().split("\n## ") if page.exists() else ["", ""]
+    kept = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)} | done
     # In the order of this file; what others have written comes after.
     order = [heading for heading, _ in SECTIONS.values() if heading in kept]
     order += [heading for heading in kept if heading not in order]

@@ -4,7 +4,6 @@ Public names are listed here and load on first use, so that `import hoam_plugin`
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING
 
 from hoam_plugin._internal import provided as _provided
@@ -91,7 +90,8 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        return importlib.metadata.version("hoam-plugin")
+        # Loaded on use as well: it takes longer than all else here.
+        return importlib.import_module("importlib.metadata").version("hoam-plugin")
     if name not in _HOMES:
         raise AttributeError(f"module 'hoam_plugin' has no attribute {name!r}")
     home = _HOMES[name]

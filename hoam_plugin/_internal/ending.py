@@ -4,7 +4,8 @@ Ctrl-C, SIGTERM of batch systems and SIGHUP of closed terminals raise KeyboardIn
 clears away when it is interrupted does so for all of them. While JAX compiles or computes, Python hears of nothing, and
 some code swallows exceptions; a thread therefore waits beside, and after a few seconds, or at a second Ctrl-C, clears
 away what is being written and ends the process. Imports are not interrupted, which some libraries do not survive: the
-thread sends the signal again until they are done.
+thread sends the signal again until they are done. It does so, too, where Python ignored the exception, as in what runs
+while memory is collected.
 """
 
 from __future__ import annotations
@@ -62,12 +63,15 @@ class Ending:
             if signal.getsignal(number) is default:
                 signal.signal(number, self._hear)
                 self._set.append(number)
+        self._ignored = ignored = sys.unraisablehook
+        sys.unraisablehook = lambda args: None if self._takes_back(args.exc_type) else ignored(args)
         self._thread = threading.Thread(target=self._wait, name="hoam-ending", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         """Give them back."""
         self._over = True
+        sys.unraisablehook = self._ignored
         for number in self._set:
             signal.signal(number, _DEFAULTS[number])
         signal.set_wakeup_fd(self._wakeup)
@@ -88,6 +92,13 @@ class Ending:
         if self.number is None and not self._over and not _is_importing(frame):
             self.number = number
             raise KeyboardInterrupt
+
+    def _takes_back(self, kind: type[BaseException]) -> bool:
+        """Whether an exception that Python ignored was that of the signal, which then is to come again."""
+        if self.number is None or not issubclass(kind, KeyboardInterrupt):
+            return False
+        self.number = None
+        return True
 
     def _wait(self) -> None:
         """See that the process ends once a signal has come."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import textwrap
 import zipfile
 from collections.abc import Hashable, Iterable, Mapping
@@ -127,6 +128,8 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     ds = ds.assign_coords({n: v for n, v in texts.items() if n in ds.coords})
     large = large_names(ds) if has_format_3() else []
     rest = ds.drop_vars(large)
+    if mode == "a" and has_format_3():
+        _clear_begun(folder)
     # Those that are there already, of a process that was killed as it wrote them, have it.
     encoding = {
         name: own for name, own in zarr_checksums(rest).items() if not (folder / str(name) / "zarr.json").exists()
@@ -135,6 +138,16 @@ def write_zarr(ds: xr.Dataset, folder: Path, *, mode: Literal["w-", "a"] = "w-")
     write_in_pieces(ds[large], folder)
     if has_format_3():
         consolidate(folder)
+
+
+def _clear_begun(folder: Path) -> None:
+    """Remove what a process that was killed had begun: zarr's files aside, and arrays that are not described yet."""
+    for half in folder.rglob("*.partial"):
+        if half.is_file():
+            half.unlink()
+    for begun in folder.iterdir():
+        if begun.is_dir() and not (begun / "zarr.json").exists():
+            shutil.rmtree(begun)
 
 
 def has_format_3() -> bool:

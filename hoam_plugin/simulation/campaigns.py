@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal import work_folders
+from hoam_plugin._internal import leftovers, work_folders
 from hoam_plugin._internal.files import remove_as_one
 from hoam_plugin._types import ArrayLike, Key, PyTree, State
 from hoam_plugin.numerics import tolerances
@@ -64,6 +64,7 @@ class Campaign:
 
     def clear_left(self) -> None:
         """Remove the folder of a process that was killed as it began, or after it had put the store in its place."""
+        leftovers.clear(self._store)
         if self.folder.is_dir():
             # If it is somebody else's, it is no matter of ours.
             with contextlib.suppress(FileExistsError), self.held():
@@ -105,8 +106,6 @@ class Campaign:
 
     def finish(self) -> None:
         """Put the complete store in its place."""
-        for left in self.arrays.rglob("*.partial"):  # of processes that were killed as they wrote a file
-            left.unlink()
         os.rename(self.arrays, self._store)
         self.remove()
 

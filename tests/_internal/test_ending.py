@@ -86,6 +86,32 @@ with ending.by_signals() as ended:
     assert (done.returncode, done.stdout) == (0, "True 143\n"), done.stderr
 
 
+def test_an_exception_that_python_ignores_comes_again(tmp_path: Path) -> None:
+    done = run(
+        """
+class Slow:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+class Faulty:
+    def __del__(self):
+        raise ValueError("as ever")
+with ending.by_signals() as ended:
+    try:
+        Slow()
+        assert ended.number is None
+        Faulty()
+        time.sleep(10)
+    except KeyboardInterrupt:
+        assert ended.number == signal.SIGTERM
+assert sys.unraisablehook is sys.__unraisablehook__
+""",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "KeyboardInterrupt" not in done.stderr
+    assert "ValueError: as ever" in done.stderr
+
+
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     done = run(
         """

@@ -8,8 +8,8 @@ into a store before its first, second, ... operation on files, until one comes t
 every fifth). In place of killing, `read_only` lets operations fail from there on, and `full 20` lets files grow to a
 part of their size only, at twenty places: an error of one line. After each, what lies under a final name must be whole.
 Then the same call goes on in another process: its result must be that of undisturbed work, to the bit, and nothing else
-may lie beside it. Works are fit, long fit, simulate, import and tree, an import of runs of different times. Prints what
-happened as JSON.
+may lie beside it. Works are fit, long fit, simulate, import, tree, an import of runs of different times, and folds, a
+cross-validation. Prints what happened as JSON.
 """
 
 from __future__ import annotations
@@ -117,6 +117,22 @@ def importing(*lengths: int) -> Callable[[Path], None]:
     return run
 
 
+def cross_validate(path: Path) -> None:
+    hoam.cross_validate(
+        toy.moving_gaussian((1.0, 2.0, 3.0, 4.0), n_samples=128),
+        key=jax.random.key(1),
+        potential=hoam.MLP(width=4, depth=2),
+        loss=hoam.ActionMatching(epsilon=0.0),
+        training=hoam.Training(iterations=4, n_samples=32, block=2, held_out=0, feedback=False),
+        store=path,
+        progress=False,
+    )
+
+
+def digest_of_folds(path: Path) -> str:
+    return " ".join(warm.digest_of_ensemble(ensembles.read(fold)) for fold in sorted(path.glob("fold_*.zarr")))
+
+
 WORKS = {
     # Of which more lies between the first checkpoint and the end.
     "long fit": Work("model.hoam", lambda path: fit(path, 600), digest_of_model, ("model.hoam.previous",)),
@@ -124,6 +140,7 @@ WORKS = {
     "simulate": Work("truth.zarr", simulate, digest_of_store),
     "import": Work("truth.zarr", importing(3, 3), digest_of_store),
     "tree": Work("truth.zarr", importing(2, 3), digest_of_store),
+    "folds": Work("folds", cross_validate, digest_of_folds),
 }
 
 
@@ -134,7 +151,8 @@ def going_on(work: Work) -> Callable[[Path], object]:
         before = {path.name for path in folder.iterdir()}
         found = {name: work.digest(folder / name) for name in (work.name, *work.others) if name in before}
         work.run(folder / work.name)
-        digest, after = work.digest(folder / work.name), sorted(path.name for path in folder.iterdir())
+        hidden = [path.name for path in folder.rglob("*") if path.name.startswith(".") or path.suffix == ".partial"]
+        digest, after = work.digest(folder / work.name), sorted({*(path.name for path in folder.iterdir()), *hidden})
         reached = "not begun" if not before else "complete" if found.get(work.name) == digest else "under way"
         return reached, digest, after
 
@@ -147,6 +165,7 @@ Disturbed = Callable[[Work, Path], bool]
 def campaign(kind: str, killed: Disturbed, most: int) -> dict[str, object]:
     """Kill as long as `killed` says that it was, at most so often."""
     work, found = WORKS[kind], collections.Counter[str]()
+    warnings.filterwarnings("error", module=r"zarr\.|xarray\.")  # of what was left, which is no matter of the user's
     with warm.compiled_code_kept(), tempfile.TemporaryDirectory() as temporary:
         other = warm.Other(going_on(work))
         folder = Path(temporary) / "work"

@@ -20,7 +20,10 @@ def run(script: str, *words: object) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("kind", "stride"),
-    [("import", 9), *(pytest.param(kind, 1, marks=pytest.mark.slow) for kind in ("fit", "simulate", "import", "tree"))],
+    [
+        ("import", 9),
+        *(pytest.param(kind, 1, marks=pytest.mark.slow) for kind in ("fit", "simulate", "import", "tree", "folds")),
+    ],
 )
 def test_killed_between_operations_on_files(kind: str, stride: int) -> None:
     found = run("restarts.py", "operations", kind, stride)
@@ -28,7 +31,7 @@ def test_killed_between_operations_on_files(kind: str, stride: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["long fit", "simulate", "import"])
+@pytest.mark.parametrize("kind", ["long fit", "simulate", "import", "folds"])
 def test_killed_at_random_moments(kind: str) -> None:
     assert run("restarts.py", "moments", kind, 100, 0)["kills"] == 100
 

@@ -41,7 +41,8 @@ def begun(work: Callable[[], object]) -> int:
         try:
             work()
         except (OSError, RuntimeError) as error:
-            said(str(error))
+            with contextlib.suppress(OSError):  # on a full disk that is what standard error goes to
+                said(str(error))
             os._exit(3 if "\n" not in str(error) else 1)
         except BaseException:
             traceback.print_exc()
@@ -68,6 +69,7 @@ class Other:
 
         def serve() -> None:
             jax.config.update(_LEAST_SECONDS, 0.0)
+            self._here.close()  # so that it ends with the campaign, where that is killed
             with contextlib.suppress(EOFError):
                 while True:
                     folder = there.recv()

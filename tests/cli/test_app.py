@@ -51,6 +51,18 @@ def test_warnings_get_one_line_that_says_what_helps_on_the_command_line(
     ]
 
 
+def test_interrupts_of_the_first_moments_get_one_line() -> None:
+    code = (
+        "import os, signal, sys\nclass Interrupts:\n  def find_spec(name, *_):\n"
+        "    if name == 'hoam_plugin._internal.ending': os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.meta_path.insert(0, Interrupts)\n"
+        "from hoam_plugin.__main__ import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130
+    assert done.stderr == "hoam: interrupted: before any work had begun\n"
+
+
 def test_help_is_quick_and_imports_no_jax() -> None:
     code = (
         "import sys\nfrom hoam_plugin.cli import main\nassert main(['--help']) == 0\n"

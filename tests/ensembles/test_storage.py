@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoam_plugin import ensembles
+from hoam_plugin.ensembles import storage
 from hoam_plugin.ensembles.consolidated import consolidate
 from hoam_plugin.simulation import sinks
 
@@ -254,6 +255,17 @@ def test_an_index_of_several_levels_is_saved_as_its_levels(ds, tmp_path):
     for name in ("e.zarr", "e.nc"):
         back = ensembles.load(ensembles.save(nested, tmp_path / name))
         assert ensembles.parameters(back)["nu"].tolist() == [0.1, 0.1, 0.3]
+
+
+def test_what_was_killed_as_it_was_written_is_written_again(ds: xr.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "truth.zarr"
+    storage.write_zarr(ds, folder)
+    (folder / "time" / "zarr.json").unlink()
+    for half in (folder / "zarr.0123.partial", folder / "mu" / "c" / "0.0123.partial"):
+        half.touch()
+    storage.write_zarr(ds, folder, mode="a")
+    xr.testing.assert_identical(ensembles.load(folder), ds)
+    assert not [*folder.rglob("*.partial")]
 
 
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")

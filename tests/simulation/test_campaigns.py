@@ -17,6 +17,7 @@ from repository import ROOT
 from small_steppers import Decay, Dividing, OrnsteinUhlenbeck, run
 
 from hoam_plugin import ensembles
+from hoam_plugin._internal import leftovers
 from hoam_plugin.ensembles.chunking import cut
 from hoam_plugin.simulation import sinks
 from hoam_plugin.simulation.campaigns import Campaign
@@ -282,6 +283,17 @@ def test_what_a_killed_process_left_of_another_request_is_not_taken(tmp_path):
 
 
 # The command line
+
+
+def test_what_was_killed_after_the_store_was_complete_goes_at_the_next_call(tmp_path):
+    path = tmp_path / "e.zarr"
+    run(store=path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = leftovers.name_aside(path, "gone").name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    (tmp_path / left).mkdir()
+    run(store=path, resume=True)
+    assert os.listdir(tmp_path) == ["e.zarr"]
 
 
 def test_the_command_line_resumes(tmp_path, capsys):
