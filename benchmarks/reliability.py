@@ -232,11 +232,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.other:
         SECTIONS["versions"] = "Two sets of versions", functools.partial(versions, given.other)
-    other, done = " --other PYTHON", dict[str, str]()
+    done: dict[str, str] = {}
     machine = report.machine(["hoam-plugin", "jax", "xarray", "zarr", "netCDF4"])
     for name in [*given.only, *(["versions"] if given.other else [])]:
         heading, run = SECTIONS[name]
-        words = f"`python -m benchmarks.reliability --n {given.n} --seed {given.seed} --only {name}{other if name == 'versions' else ''}`; {machine}"
+        told = f"--n {given.n} --seed {given.seed} --only {name}" if name != "versions" else "--only --other PYTHON"
+        words = f"`python -m benchmarks.reliability {told}`; {machine}"
         done[heading] = f"{run(given.n, given.seed)}\n\n{words}"
         print(f"## {heading}\n\n{done[heading]}\n", flush=True)
     # As it is now, in case that others have been written meanwhile.
