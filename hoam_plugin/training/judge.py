@@ -46,9 +46,8 @@ _LEAST_TIMES = 9
 _OWN = "samples of the training"
 _LOSS = "the loss of training"
 
-# So many standard errors of what a model gains count against it. Those of large potentials are large, and the lowest of
-# many judgements is below the beginning by chance, where a training learns the scatter of its samples alone. With one,
-# three of twelve trainings on two plasmas near equilibrium kept something worse than nothing, with two none.
+# By so many standard errors the best model has to lie below the beginning. The lowest of many judgements is below it by
+# chance, where a training learns the scatter of its samples alone.
 _CAUTION = 2.0
 
 Values = Float[np.ndarray, " subsets"]

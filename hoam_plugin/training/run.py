@@ -209,11 +209,12 @@ class TrainingRun:
     def _keeps_start(self) -> bool:
         """Whether nothing that training has found is better, beyond the noise, than what it began with.
 
-        Of few iterations nothing can be told; they are taken for tries of something else.
+        Of few iterations after the warm-up nothing can be told; they are taken for tries of something else.
         """
         if self._start_counts:
             return not self._beats_start()
-        if self._judge.takes_the_losses or self._trail.iterations < verdict.LEAST_ITERATIONS:
+        warm = self._trail.iterations - self._setup.training.warmup
+        if self._judge.takes_the_losses or warm < verdict.LEAST_ITERATIONS:
             return False
         best = self._trail.best
         return best is None or at_most(best.values, self._start) > 0

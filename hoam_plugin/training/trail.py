@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from hoam_plugin.potentials import Weights
 from hoam_plugin.training.iterations import BlockRecord, OptimiserState
-from hoam_plugin.training.judge import Values, at_most, standard_error
+from hoam_plugin.training.judge import Values, standard_error
 
 # By how much at least training goes back when the loss runs away: the guard looks at a hundred iterations, and only
 # sees what is well under way.
@@ -174,14 +174,12 @@ class Trail:
         known = [block.judged for block in self.losses if block.judged is not None]
         if self.best is not None:
             known.append(self.best.values)
-        lowest = min(known, key=self._height)
-        most = standard_error(judged - lowest)
+        lowest = min(known, key=np.mean)
+        behind = judged - lowest
+        most = standard_error(behind)
         if self.start_values is not None:
-            most = min(most, max(0.0, -_MOST_BEHIND * self._height(lowest)))
-        return self._height(judged) - self._height(lowest) <= most
-
-    def _height(self, values: Values) -> float:
-        return float(np.mean(values)) if self.start_values is None else at_most(values, self.start_values)
+            most = min(most, max(0.0, _MOST_BEHIND * float(np.mean(self.start_values - lowest))))
+        return float(np.mean(behind)) <= most
 
     def _block_of_best(self) -> int | None:
         """The block after which the best weights were had, if it has not been dropped."""
