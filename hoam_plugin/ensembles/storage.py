@@ -324,14 +324,17 @@ def _as_written(ds: xr.Dataset) -> xr.Dataset:
     order = json.loads(ds.attrs.get(_ORDER, "[]"))
     names = [n for n in order if n in ds.variables] + sorted(set(map(str, ds.variables)) - set(order))
     # Texts come back in NumPy's type of variable width, which little else takes.
-    variables = {n: _of_fixed_width(v) if v.dtype.kind == "T" else v for n in names for v in [ds.variables[n]]}
+    variables = {n: _of_fixed_width(ds.variables[n]) for n in names}
     data = {n: v for n, v in variables.items() if n in ds.data_vars}
     coords = {n: v for n, v in variables.items() if n in ds.coords}
     return xr.Dataset(data, coords, {k: v for k, v in ds.attrs.items() if k != _ORDER})
 
 
-def _of_fixed_width(texts: xr.Variable) -> xr.Variable:
-    return texts.copy(data=texts.values.astype(object).astype(str))
+def _of_fixed_width(variable: xr.Variable) -> xr.Variable:
+    # What is not in memory yet may be called objects, and turn out as that type.
+    if variable.dtype.kind not in "TO" or variable.values.dtype.kind != "T":
+        return variable
+    return variable.copy(data=variable.values.astype(object).astype(str))
 
 
 def _is_surrogate(path: Path) -> bool:
