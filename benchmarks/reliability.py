@@ -139,8 +139,8 @@ def operations(n: int, seed: int) -> str:
 
 
 def moments(n: int, seed: int) -> str:
-    often = {"long fit": max(2, n // 50), "simulate": n // 10, "import": n // 10, "folds": max(2, n // 100)}
-    rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, k, seed), *_REACHED) for kind, k in often.items()]
+    kinds, often = ("long fit", "simulate", "import", "folds"), max(2, n // 10)
+    rows = [row(LONG[kind], campaign("restarts.py", "moments", kind, often, seed), *_REACHED) for kind in kinds]
     return section(_MOMENTS, ["work", *_REACHED, "s"], rows)
 
 
