@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--parts", type=Path, help="folder for the outcomes of parts")
     given = parser.parse_args()
     sizes = {"files": given.files, "fits": given.fits}
+    if given.parts is not None:
+        given.parts.mkdir(parents=True, exist_ok=True)
     rows = [row(kind, n, given.seed, given.parts) for kind, n in sizes.items() if n]
     packages = ["hoam-plugin", "jax", "numpy", "xarray", "zarr", "netCDF4", "hypothesis"]
     text = _SECTION.format(
