@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from typing import Any
 
 from hoam_plugin._internal import leftovers
 from hoam_plugin._internal.unfinished import Unfinished
+
+# Of a disk that is full or cannot be written, over a quota or over the largest size of a file, or broken.
+_OF_THE_DISK = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def as_path(path: Any, name: str = "path") -> Path:
@@ -49,6 +53,25 @@ def require_writable(path: str | os.PathLike[str], *, overwrite: bool, name: str
 
 
 @contextlib.contextmanager
+def faults_named(path: str | os.PathLike[str], name: str = "path") -> Iterator[None]:
+    """Say what could not be written, where the disk is at fault: the system names no file, or one that is temporary.
+
+    Args:
+        path: what is written within the block.
+        name: of the argument that it was given as.
+
+    Raises:
+        OSError: of the disk, in one sentence.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise OSError(f"{name}={str(path)!r} cannot be written: {error.strerror}") from error
+
+
+@contextlib.contextmanager
 def written_aside(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to `path` when the block succeeds, removed when it fails.
 
@@ -62,7 +85,15 @@ def written_aside(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
 
     Raises:
         FileExistsError: `replace` is false, and somebody has written `path` in the meantime.
+        OSError: of the disk, as of `faults_named`.
     """
+    with faults_named(path), worked_on_aside(path, replace=replace) as aside:
+        yield aside
+
+
+@contextlib.contextmanager
+def worked_on_aside(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[Path]:
+    """As `written_aside`, of work whose block does more than to write `path`; faults of the disk are its own."""
     path = as_path(path).absolute()
     leftovers.clear(path)
     aside = leftovers.name_aside(path, "partial")
@@ -76,9 +107,15 @@ def remove_as_one(folder: Path, path: Path) -> None:
 
     Args:
         folder: absolute.
-        path: what it belonged to, absolute; at the next start for it what is left of the folder goes.
+        path: what it belonged to, absolute; at the next start for it what is left of the folder goes, as where the disk
+            is at fault now.
     """
     gone = leftovers.name_aside(path, "gone")
-    with contextlib.suppress(FileNotFoundError):  # somebody else has done so at the same moment
+    try:
         os.rename(folder, gone)
         shutil.rmtree(gone)
+    except FileNotFoundError:  # somebody else has done so at the same moment
+        pass
+    except OSError as error:  # of a disk that is no longer written: what it was for is done, or has failed by itself
+        if error.errno not in _OF_THE_DISK:
+            raise

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from hoam_plugin import ensembles, plots, quadrature, registry
 from hoam_plugin._internal import freed_memory
-from hoam_plugin._internal.files import written_aside
+from hoam_plugin._internal.files import worked_on_aside
 from hoam_plugin._internal.progress import Phase, whole_bar
 from hoam_plugin._internal.stopwatch import Stopwatch, peak_memory
 from hoam_plugin.cli.demo_sizes import DEFAULT, Sizes
@@ -64,7 +64,7 @@ def run_demo(output: Path, sizes: Sizes, *, seed: int = 0, progress: bool = True
     times = np.linspace(first, last, sizes.saved_times)
     options = {"n_samples": sizes.samples, "progress": progress}
 
-    with written_aside(output) as folder, whole_bar(_expected(sizes), show=progress) as whole:
+    with worked_on_aside(output) as folder, whole_bar(_expected(sizes), show=progress) as whole:
 
         @contextlib.contextmanager
         def phase(name: str) -> Iterator[None]:

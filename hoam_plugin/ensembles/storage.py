@@ -115,7 +115,10 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str], *, replace: bool = True)
     with written_aside(path, replace=replace) as aside:
         if is_netcdf(path):
             require_netcdf()
-            ds.to_netcdf(aside, engine="netcdf4", encoding=_netcdf_checksums(ds))
+            try:
+                ds.to_netcdf(aside, engine="netcdf4", encoding=_netcdf_checksums(ds))
+            except (RuntimeError, PermissionError) as error:  # all that HDF5 says of a disk that is full
+                raise OSError(f"path={str(path)!r} cannot be written: {error}; is the disk full?") from error
         else:
             write_zarr(ds, aside)
 

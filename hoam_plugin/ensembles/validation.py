@@ -157,7 +157,7 @@ def _validate_samples(array: xr.DataArray) -> None:
 
 def _in_native_order(ds: xr.Dataset) -> xr.Dataset:
     foreign = {
-        name: variable.astype(variable.dtype.newbyteorder("="))
+        name: variable.astype(_native(variable, is_index=name in ds.indexes))
         for name, variable in ds.variables.items()
         if isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "fiucMm" and not variable.dtype.isnative
     }
@@ -165,3 +165,9 @@ def _in_native_order(ds: xr.Dataset) -> xr.Dataset:
         return ds
     coords = {name: variable for name, variable in foreign.items() if name in ds.coords}
     return ds.assign({n: v for n, v in foreign.items() if n not in coords}).assign_coords(coords)
+
+
+def _native(variable: xr.Variable, *, is_index: bool) -> np.dtype:
+    """The dtype in the order of bytes of this machine; no index is of half precision."""
+    own = variable.dtype.newbyteorder("=")
+    return np.dtype(np.float32) if is_index and own == np.float16 else own

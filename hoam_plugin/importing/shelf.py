@@ -20,7 +20,7 @@ import xarray as xr
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal import work_folders
-from hoam_plugin._internal.files import remove_as_one
+from hoam_plugin._internal.files import faults_named, remove_as_one
 from hoam_plugin.importing.drawing import Population
 
 _REQUEST = "request.json"
@@ -119,7 +119,7 @@ class DiskShelf(Shelf):
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> DiskShelf:
-        with contextlib.ExitStack() as stack:
+        with faults_named(self._store, "store"), contextlib.ExitStack() as stack:
             stack.enter_context(work_folders.held(self._folder, self._store))
             if self._store.exists() and not self._overwrite:
                 self.clear()
@@ -166,7 +166,6 @@ class DiskShelf(Shelf):
     def put(self, run: int, index: int, record: Record) -> None:
         """See `Shelf`."""
         path = self._path(run, index)
-        path.parent.mkdir(exist_ok=True)
         about = {
             "variables": list(record.variables),
             "population": record.population,
@@ -176,9 +175,11 @@ class DiskShelf(Shelf):
         if record.ids is not None:
             arrays["ids"] = record.ids
         aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-        with aside.open("wb") as file:
-            np.savez(file, allow_pickle=False, about=np.asarray(json.dumps(about)), **arrays)
-        os.replace(aside, path)
+        with faults_named(self._store, "store"):
+            path.parent.mkdir(exist_ok=True)
+            with aside.open("wb") as file:
+                np.savez(file, allow_pickle=False, about=np.asarray(json.dumps(about)), **arrays)
+            os.replace(aside, path)
 
     def clear(self) -> None:
         """See `Shelf`."""

@@ -42,6 +42,8 @@ def ulp(values: Values) -> np.ndarray:
 def is_constant(values: Values) -> bool:
     """Whether values differ by no more than the round-off of their own precision."""
     array = np.asarray(values)
+    if not np.isfinite(array).all():
+        return bool((array == array.flat[0]).all())
     return float(np.ptp(array.astype(np.float64))) <= resolution(array)
 
 

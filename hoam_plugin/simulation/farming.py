@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from hoam_plugin._internal.files import faults_named
 from hoam_plugin._types import Key, State
 from hoam_plugin.simulation import workers
 from hoam_plugin.simulation.advancing import Runs
@@ -174,8 +175,9 @@ def _carry_out(task: Task) -> None:
 
     def put(run: int, index: int, steps_taken: int, record: Mapping[str, np.ndarray]) -> None:
         runs.require_finite(run, index, record)
-        if regions.put(task.number, index, record):
-            campaign.mark_complete(task.number)
+        with faults_named(task.store, "store"):
+            if regions.put(task.number, index, record):
+                campaign.mark_complete(task.number)
 
     data, kind = task.key
     keys = jax.random.wrap_key_data(jnp.asarray(data)[None], impl=kind)

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.files import require_writable, written_aside
+from hoam_plugin._internal.files import faults_named, require_writable, worked_on_aside
 from hoam_plugin.simulation.campaigns import Campaign, Request
 from hoam_plugin.simulation.regions import Plan, Regions
 from hoam_plugin.steppers import Variable
@@ -165,7 +165,7 @@ class ZarrSink:
             self._campaign.require_same(request or {})
 
     def __enter__(self) -> ZarrSink:
-        with contextlib.ExitStack() as stack:
+        with self._faults_named(), contextlib.ExitStack() as stack:
             if self._options.campaign:
                 self.arrays = self._campaign.arrays
                 stack.enter_context(self._campaign.held())
@@ -176,7 +176,7 @@ class ZarrSink:
                 else:
                     self._campaign.begin(self._request or {})
             else:
-                self.arrays = stack.enter_context(written_aside(self.path, replace=self._options.overwrite))
+                self.arrays = stack.enter_context(worked_on_aside(self.path, replace=self._options.overwrite))
             self._regions = Regions(self.arrays, self.plan)
             self._stack = stack.pop_all()
         return self
@@ -184,7 +184,11 @@ class ZarrSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        with self._faults_named():
+            self._stack.__exit__(kind, error, trace)
+
+    def _faults_named(self) -> contextlib.AbstractContextManager[None]:
+        return faults_named(self.path, "store")
 
     @property
     def missing(self) -> list[int]:
@@ -193,8 +197,9 @@ class ZarrSink:
 
     def put(self, run: int, index: int, record: Mapping[str, np.ndarray]) -> None:
         """See `Sink`."""
-        if self._regions.put(run, index, record):
-            self.add_complete(run)
+        with self._faults_named():
+            if self._regions.put(run, index, record):
+                self.add_complete(run)
 
     def add_complete(self, run: int) -> None:
         """All records of a run are on disk, of this process or of another."""
@@ -222,9 +227,10 @@ class ZarrSink:
     def finish(self) -> None:
         """See `Sink`."""
         order = ensembles.order_attribute([*self.plan.described, *map(str, self._frame.variables)])
-        ensembles.write_zarr(self._frame.assign_attrs(order), self.arrays, mode="a")
-        if self._options.campaign:
-            self._campaign.finish()
+        with self._faults_named():
+            ensembles.write_zarr(self._frame.assign_attrs(order), self.arrays, mode="a")
+            if self._options.campaign:
+                self._campaign.finish()
 
     def result(self) -> xr.Dataset:
         """See `Sink`; the arrays stay on disk until they are used."""

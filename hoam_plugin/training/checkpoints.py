@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -103,14 +104,26 @@ def _keep_as_previous(path: Path) -> None:
 
 
 def finish(path: Path, model: Surrogate) -> None:
-    """Put the final surrogate in the checkpoint's place and clear the one before away."""
-    model.save(path, overwrite=True)
-    clear_previous(path)
+    """Put the final surrogate in the checkpoint's place and clear the one before away.
+
+    Where the disk does not take it, a warning says so: the surrogate is worth more than the file.
+    """
+    try:
+        model.save(path, overwrite=True)
+    except OSError as error:
+        warned.warn(
+            f"the trained surrogate could not be written: {error}; it is returned all the same, and is to be saved "
+            "elsewhere",
+            stacklevel=4,
+        )
+    else:
+        clear_previous(path)
 
 
 def clear_previous(path: Path) -> None:
     """What lies at `path` is final."""
-    previous(path).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it stays, and no more: the next start with this path clears it
+        previous(path).unlink(missing_ok=True)
 
 
 def read(path: Path, configuration: str, data: str) -> TrainingState | Path:

@@ -17,6 +17,9 @@ import xarray as xr
 
 from hoam_plugin.trust.folds import Fold
 
+# Endings of the curves of the truth, of the surrogate that has not seen the run, and of one that has.
+TRUTH, LEFT_OUT, SEEN = "_truth", "_left_out", "_learned_from"
+
 # Whether a fold has learned from the run that a row of scores is of.
 LEARNED = "learned"
 # References beside those of `compare`.
@@ -44,6 +47,8 @@ def looked_back(folds: Sequence[Fold]) -> list[list[int]]:
 def with_expected(rows: xr.Dataset) -> xr.Dataset:
     """The rows of runs that were left out, with the references "learned_from" and "expected".
 
+    Curves of those that have learned from the run are added beside those of those that have not.
+
     Args:
         rows: scores by folds that have left out a run, and by those that have learned from it, as the coordinate
             `learned` says; `index` says of which run.
@@ -60,12 +65,36 @@ def with_expected(rows: xr.Dataset) -> xr.Dataset:
         own[name].loc[{"reference": EXPECTED}] = expected
         if -1 in at:
             own[name].attrs |= dict.fromkeys((f"{LEARNED_FROM}_note", f"{EXPECTED}_note"), _ONE_FOLD)
-    return left_out.drop_vars(["reference", *scores]).assign(own.data_vars).assign_attrs(left_out.attrs)
+    curves = {str(name).removesuffix(LEFT_OUT): array for name, array in learned.items() if _is_curve(str(name))}
+    seen_curves = {curve + SEEN: (("run", "time"), _at(array, at)) for curve, array in curves.items()}
+    rest = left_out.drop_vars(["reference", *scores])
+    return rest.assign(own.data_vars).assign(seen_curves).assign_attrs(left_out.attrs)
+
+
+def share_between(missed: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """How large errors are expected to be between the runs, as a share of those at runs that are left out.
+
+    Args:
+        missed: errors at runs that were left out, above 0.
+        seen: those of surrogates that have learned from them.
+    """
+    return np.sqrt(_MIDDLE + (1 - _MIDDLE) * (seen / missed) ** 2)
+
+
+def _is_curve(name: str) -> bool:
+    return name.endswith(LEFT_OUT)
+
+
+def _at(array: xr.DataArray, at: Sequence[int]) -> np.ndarray:
+    """The values of some rows, NaN for those numbered -1."""
+    values = array.transpose("run", ...).values.astype(np.float64)
+    return np.append(values, np.full_like(values[:1], np.nan, shape=(1, *values.shape[1:])), axis=0)[
+        np.asarray(at, int)
+    ]
 
 
 def _added(left_out: xr.DataArray, learned: xr.DataArray, at: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """One score at the runs of folds that have learned from them, and what is to be expected."""
     missed = left_out.sel(reference="surrogate").values.astype(np.float64)
-    all_seen = np.append(learned.sel(reference="surrogate").values.astype(np.float64), np.nan)
-    seen = all_seen[np.asarray(at, int)]
+    seen = _at(learned.sel(reference="surrogate"), at)
     return seen, np.sqrt((1 - _MIDDLE) * seen**2 + _MIDDLE * missed**2)

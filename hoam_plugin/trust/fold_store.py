@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from hoam_plugin import ensembles
-from hoam_plugin._internal.files import as_path, written_aside
+from hoam_plugin._internal.files import as_path, faults_named, written_aside
 from hoam_plugin._types import Key
 
 _REQUEST = "cross_validation.json"
@@ -37,7 +37,8 @@ class FoldStore:
         self._folder = as_path(path, "store")
         told = self._folder / _REQUEST
         text = json.dumps(request, sort_keys=True)
-        self._folder.mkdir(exist_ok=True)
+        with faults_named(path, "store"):
+            self._folder.mkdir(exist_ok=True)
         # Others may be writing what was asked for at this moment.
         if not told.exists() and any(not other.name.startswith(".") for other in self._folder.iterdir()):
             raise FileExistsError(f"store={str(path)!r} exists and holds no cross-validation; choose another path")

@@ -22,12 +22,9 @@ from hoam_plugin.scores import USUAL_CURVES, NamedCurves, compare, curve_values,
 from hoam_plugin.simulation import simulate
 from hoam_plugin.surrogates import Surrogate
 from hoam_plugin.training import fit, options_of_training
-from hoam_plugin.trust.between_runs import EXPECTED, LEARNED, looked_back, with_expected
+from hoam_plugin.trust.between_runs import EXPECTED, LEARNED, LEFT_OUT, TRUTH, looked_back, with_expected
 from hoam_plugin.trust.fold_store import FoldStore, request_of
 from hoam_plugin.trust.folds import Fold, folds_of
-
-# Endings of the curves of the truth and of the surrogate that has not seen the run.
-TRUTH, LEFT_OUT = "_truth", "_left_out"
 
 # Options of `fit` that go with one training alone.
 _OF_ONE_TRAINING = ("key", "ensemble", "checkpoint", "resume", "overwrite", "mesh", "progress")
@@ -89,7 +86,8 @@ def cross_validate(
         the middle between two of them, the root of 3/4 of the square of these and 1/4 of that of the left-out ones. The
         latter holds for evenly spread runs, as far as what comes from the distance to them grows at least in proportion
         to it; it is an extrapolation, no measurement, and too low where networks know their own runs by heart. Over
-        `run` and `time` each curve as `<curve>_truth` and `<curve>_left_out`. Its attribute `verdict` is one line.
+        `run` and `time` each curve as `<curve>_truth`, `<curve>_left_out` and, of the surrogate that has learned from
+        the run, `<curve>_learned_from`. Its attribute `verdict` is one line.
 
     Raises:
         ValueError: too few runs, bad folds, an unknown curve or option, a floor that does not match, an effort that is

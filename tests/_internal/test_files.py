@@ -241,3 +241,27 @@ write("result", fork)
     )
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "result") == "new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG])
+def test_faults_of_the_disk_name_what_was_to_be_written_and_others_are_left_alone(tmp_path, number):
+    said = rf"^path='[^']*truth.zarr' cannot be written: {os.strerror(number)}$"
+    with pytest.raises(OSError, match=said), written_aside(tmp_path / "truth.zarr") as aside:
+        raise OSError(number, os.strerror(number), str(aside / "x" / "c" / "0"))
+    with pytest.raises(OSError, match=r"^of the simulator's own$"), written_aside(tmp_path / "truth.zarr"):
+        raise OSError("of the simulator's own")
+
+
+def test_what_cannot_be_removed_any_more_stays(tmp_path, monkeypatch):
+    folder = tmp_path / "truth.zarr.unfinished"
+    folder.mkdir()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    remove_as_one(folder, tmp_path / "truth.zarr")
+    assert folder.is_dir()
+    monkeypatch.undo()
+    remove_as_one(folder, tmp_path / "truth.zarr")
+    assert not list(tmp_path.iterdir())

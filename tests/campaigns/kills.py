@@ -15,6 +15,7 @@ import collections
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -30,6 +31,8 @@ from hoam_plugin.surrogates import file_format
 
 _EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "shutil.rmtree"}
 _PLACES = 100
+# What is said where the disk is at fault.
+SENTENCE = r"[^\n]*could not be written[^\n]*|[^\n]*cannot be written[^\n]*"
 
 
 def small_ensemble(level: float) -> xr.Dataset:
@@ -128,13 +131,13 @@ def lies_in(folder: Path, path: object) -> bool:
 
 
 def in_a_child(work: Callable[[], None]) -> int:
-    """Do something in a fork, and how it ended: 0, 3 after an OSError of one line, or the signal, negative."""
+    """Do something in a fork, and how it ended: 0, 3 after a clear OSError, or the signal, negative."""
     child = os.fork()
     if child == 0:
         try:
             work()
         except OSError as error:
-            os._exit(3 if "\n" not in str(error) else 4)
+            os._exit(3 if re.fullmatch(SENTENCE, str(error)) else 4)
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(5)

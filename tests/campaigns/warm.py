@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
+import kills
 import numpy as np
 import xarray as xr
 from jax._src import xla_bridge
@@ -32,7 +34,7 @@ _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
 def begun(work: Callable[[], object]) -> int:
-    """The number of a fork that does something; it ends with 0, 3 after an error of one line, or 1."""
+    """The number of a fork that does something; it ends with 0, 3 after an error that says what it is of, or 1."""
     assert not xla_bridge.backends_are_initialized()
     child = os.fork()
     if child == 0:
@@ -41,9 +43,10 @@ def begun(work: Callable[[], object]) -> int:
         try:
             work()
         except (OSError, RuntimeError) as error:
+            is_clear = re.fullmatch(kills.SENTENCE, str(error))
             with contextlib.suppress(OSError):  # on a full disk that is what standard error goes to
-                said(str(error))
-            os._exit(3 if "\n" not in str(error) else 1)
+                said(str(error) if is_clear else traceback.format_exc())
+            os._exit(3 if is_clear else 1)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

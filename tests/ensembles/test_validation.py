@@ -166,6 +166,8 @@ def test_numbers_come_in_the_byte_order_of_the_machine(ds, dask):
     assert all(variable.dtype.isnative for variable in valid.variables.values())
     np.testing.assert_array_equal(valid["v"], ds["v"])
     assert valid["x"].attrs == ds["x"].attrs
+    half = ensembles.validate(ds.assign_coords(time=ds["time"].astype(">f2")))
+    assert half["time"].dtype == np.float32  # no index is of half precision
     assert not swapped["x"].dtype.isnative
     assert ensembles.native(swapped["x"].values).dtype == np.float32
     assert ensembles.native(own := ds["x"].values) is own

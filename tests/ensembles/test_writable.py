@@ -119,3 +119,16 @@ def test_attributes_that_would_change_numbers_are_refused(ds, tmp_path):
     ds["electric_energy"].attrs["_FillValue"] = float(ds["electric_energy"][0, 0])
     with pytest.raises(ValueError, match=r"'electric_energy' has the attribute _FillValue=.*take values for missing"):
         ensembles.save(ds, tmp_path / "e.zarr")
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_coordinates_with_a_space_are_refused_and_objects_of_dask_come_back(tmp_path, suffix):
+    ds = xr.Dataset(
+        {"x": (("run", "time", "sample"), np.zeros((2, 2, 3)))},
+        {"time": [0.0, 1.0], "mu": ("run", [1.0, 2.0]), "kind": ("run", np.array(["cold", "hot"], object))},
+    )
+    with pytest.raises(ValueError, match=r"the coordinate 'my mu' has a space .*'my_mu'"):
+        ensembles.save(ds.rename(mu="my mu"), tmp_path / f"spaced{suffix}")
+    assert not list(tmp_path.iterdir())
+    ensembles.save(ds.chunk(), tmp_path / f"truth{suffix}")
+    assert ensembles.load(tmp_path / f"truth{suffix}")["kind"].values.tolist() == ["cold", "hot"]

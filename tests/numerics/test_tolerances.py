@@ -23,3 +23,9 @@ def test_units_in_the_last_place_of_the_largest_and_the_least(dtype: type) -> No
 def test_a_unit_in_the_last_place_leads_to_the_next_number(value: float) -> None:
     single = np.array([value], np.float32)
     assert single.astype(np.float64) + tolerances.ulp(single) == np.nextafter(single, np.float32(np.inf))
+
+
+def test_what_is_not_finite_is_constant_where_it_is_the_same() -> None:
+    assert tolerances.is_constant(np.array([np.inf, np.inf]))
+    assert not tolerances.is_constant(np.array([np.inf, -np.inf]))
+    assert not tolerances.is_constant(np.array([1.0, np.nan]))

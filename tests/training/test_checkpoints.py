@@ -271,6 +271,17 @@ def test_full_disk_while_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert dict(caught.value.surrogate.history.sizes) == {"iteration": 10}
 
 
+def test_a_disk_that_is_full_at_the_end_costs_no_surrogate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(aside: Path, *contents: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(file_format, "write", write)
+    with pytest.warns(UserWarning, match=r"^the trained surrogate could not be written: path=.*No space"):
+        model = fit(checkpoint=tmp_path / "m.hoam")
+    assert_same(model, toy.gaussian_surrogate())
+    assert not list(tmp_path.iterdir())
+
+
 def test_finished_training_is_written_elsewhere_too(tmp_path: Path) -> None:
     path, other = tmp_path / "m.hoam", tmp_path / "other.hoam"
     fit(checkpoint=path)

@@ -13,6 +13,7 @@ from hoam_plugin.surrogates import provenance_of
 from hoam_plugin.trust.calibration import _band
 
 TIMES = np.linspace(0.0, 1.0, 33)
+UNKNOWN = np.full((10, len(TIMES)), np.nan)
 
 
 def curves(rng: np.random.Generator, n: int, *, positive: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -29,12 +30,35 @@ def test_a_new_curve_lies_inside_at_all_times_as_often_as_promised(positive: boo
     inside = []
     for _ in range(1000):
         truth, predicted = curves(rng, n + 1, positive=positive)
-        band = _band(TIMES, truth[:n], predicted[:n], level)
+        band = _band(TIMES, truth[:n], predicted[:n], UNKNOWN[:n], level)
         low, high = band.around(predicted[n:], TIMES)
         inside.append(bool(((low <= truth[n:]) & (truth[n:] <= high)).all()))
     assert positive or band.scale == "linear"
     # Errors that are told by so few runs are told approximately.
     assert abs(np.mean(inside) - level) < 0.06
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_the_band_is_narrower_by_what_surrogates_that_have_learned_from_a_run_miss_less(positive: bool) -> None:
+    truth, predicted = curves(np.random.default_rng(1), 8, positive=positive)
+    wide = _band(TIMES, truth, predicted, UNKNOWN[:8], 0.8)
+    # A tenth of the errors: the share is the root of 1/4 + 3/4 of a hundredth.
+    seen = truth * (predicted / truth) ** 0.1 if positive else truth + (predicted - truth) / 10
+    for learned in (seen, np.where(np.arange(8)[:, None] < 5, seen, np.nan)):
+        narrow = _band(TIMES, truth, predicted, learned, 0.8)
+        assert narrow.scale == wide.scale
+        np.testing.assert_allclose(
+            narrow.half_width, np.sqrt(0.25 + 0.75 / 100) * wide.half_width, rtol=1e-12 if wide.scale == "log" else 2e-2
+        )
+    same = _band(TIMES, truth, predicted, predicted, 0.8)
+    np.testing.assert_allclose(same.half_width, wide.half_width)
+
+
+def test_no_run_has_a_say_in_the_unit_of_its_own_error() -> None:
+    truth = np.ones((4, len(TIMES)))
+    predicted = truth + np.array([1.0, -1.0, 1.0, 30.0])[:, None]
+    band = _band(TIMES, -truth, -predicted, UNKNOWN[:4], 0.8)
+    assert band.half_width.min() > 30.0
 
 
 def test_simulate_adds_both_ends(validation: xr.Dataset, committee: hoam.Surrogate, tmp_path: Path) -> None:
