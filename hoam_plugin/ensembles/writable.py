@@ -50,10 +50,10 @@ def as_written(ds: xr.Dataset, *, netcdf: bool) -> xr.Dataset:
     for name in {*ds.variables, *ds.dims}:
         if not _is_name(name):
             raise ValueError(f"the name {name!r} cannot be written to a file; rename it: ds.rename({{{name!r}: 'x'}})")
-        if " " in name and name in ds.coords and name not in ds.dims:
+        if " " in str(name) and name in ds.coords and name not in ds.dims:
             raise ValueError(
                 f"the coordinate {name!r} has a space in its name, and would come back from a file as another kind of "
-                f"array; rename it: ds.rename({{{name!r}: {name.replace(' ', '_')!r}}})"
+                f"array; rename it: ds.rename({{{name!r}: {str(name).replace(' ', '_')!r}}})"
             )
     kind = "netCDF" if netcdf else "Zarr"
     ds = ds.reset_index([dim for dim in ds.dims if dim in ds.indexes and ds.indexes[dim].nlevels > 1])
