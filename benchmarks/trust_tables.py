@@ -6,11 +6,15 @@ import json
 from typing import Any
 
 import numpy as np
+from scipy.stats import betabinom
 
 from benchmarks import report
 from benchmarks.trust_parts import CACHE, CURVES, ITERATIONS, N_NODES, N_RUNS, N_SAMPLES, RANGE, SCORES
 
-PARTS = ("validation", "committee", "propose", "ways", "times")
+PARTS = ("validation", "committee", "propose", "ways", "band_ways", "committee_ways", "times")
+
+# What is asked of the share of new curves inside a band at 80 %.
+LOWEST, HIGHEST = 0.7, 0.95
 
 
 def table() -> None:
@@ -26,6 +30,8 @@ def table() -> None:
         _committee_text(parts["committee"]),
         _propose_text(parts["propose"]),
         _ways_text(parts["ways"]),
+        _band_ways_text(parts["band_ways"]),
+        _committee_ways_text(parts["committee_ways"]),
         _times_text(parts["times"]),
     ]
     report.write("trust", "\n\n".join(text))
@@ -196,6 +202,62 @@ def _ways_of(row: dict[str, Any]) -> dict[str, tuple[str, np.ndarray]]:
 
 def _mixed(left_out: np.ndarray, learned: np.ndarray, share: float) -> np.ndarray:
     return np.sqrt(share * left_out**2 + (1 - share) * learned**2)
+
+
+def _band_ways_text(rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for way in rows[0]["ways"] if rows else ():
+        coverage, width = np.asarray([pair for row in rows for pair in row["ways"][way]]).T
+        inside = (coverage >= LOWEST) & (coverage <= HIGHEST)
+        cells = f"{coverage.mean():.3f}", f"{coverage.std():.3f}", f"{inside.sum()} of {inside.size}"
+        lines.append([way, *cells, f"{np.median(width):.1f}"])
+    cases = ", ".join(f"{row['problem']} {row['seed']}" for row in rows)
+    header = ["how the band is calibrated", "curves inside, mean", "deviation", "within .7 to .95", "half width"]
+    return (
+        f"## What was tried: bands\n\nNominal 80 %, three curves of each of {cases} (problem and seed), 8 left-out "
+        "and 20 new runs: the share of whole curves inside, its mean and standard deviation over curves and cases, how "
+        "often it is between 0.70 and 0.95, and the median of half widths in units of the median error. Of bands that "
+        "were exact, those of 8 exchangeable runs would be between these bounds with probability "
+        f"{chance_of_exact_bands(8):.2f}. What has been learned from is here that of the surrogate of all runs. "
+        "`python -m benchmarks.trust_bands`.\n\n" + report.table(header, lines)
+    )
+
+
+def chance_of_exact_bands(n: int, level: float = 0.8, n_new: int = 20) -> float:
+    """How likely so many new curves are inside as the bounds say, of an exact band of n exchangeable runs."""
+    rank = level * (n + 1)
+    counts = np.arange(round(LOWEST * n_new), round(HIGHEST * n_new) + 1)
+    return float(betabinom(n_new, rank, n + 1 - rank).pmf(counts).sum())
+
+
+def _committee_ways_text(rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for way in rows[0]["ways"] if rows else ():
+        pairs = [
+            (np.asarray(r["ways"][way][n]), np.asarray([m[n] for m in r["members"]])) for r in rows for n in SCORES
+        ]
+        own, each = np.asarray([of.mean() for of, _ in pairs]), np.asarray([of.mean(axis=1) for _, of in pairs])
+        clearly = [_clearly_above(of, members) for of, members in pairs]
+        median, best = np.median(each, axis=1), each.min(axis=1)
+        counts = [f"{np.sum(own <= others)}" for others in (median, best)]
+        lines.append([way, *counts, f"{np.exp(np.mean(np.log(own / best))):.3f}", f"{np.sum(clearly)}"])
+    cases = ", ".join(f"{row['problem']} {row['seed']}" for row in rows)
+    header = ["what moves the samples", "not worse than the median member", "than the best", "ratio to the best"]
+    return (
+        f"## What was tried: committees\n\nFour members, 8 runs, 20 new mu each of {cases} (problem and seed): in how "
+        f"many of {len(rows) * len(SCORES)} scores the committee is not worse than the median and than the best "
+        "member, the geometric mean of its ratio to the best, and in how many some member is better by more than two "
+        "standard errors of the difference over the 20 mu. Who is the best differs from score to score, and is known "
+        "after the comparison only. `python -m benchmarks.trust_committees`.\n\n"
+        + report.table([*header, "clearly worse than some member"], lines)
+    )
+
+
+def _clearly_above(own: np.ndarray, members: np.ndarray) -> bool:
+    """Whether some member has lower scores by more than two standard errors of the difference over the runs."""
+    differences = own - members
+    errors = differences.std(axis=1, ddof=1) / np.sqrt(len(own))
+    return bool((differences.mean(axis=1) > 2 * errors).any())
 
 
 def _times_text(rows: list[dict[str, Any]]) -> str:

@@ -1,0 +1,145 @@
+"""Ways to calibrate bands: `python -m benchmarks.trust_bands --problems ... --seeds ... --curves FOLDER`.
+
+Curves of folds, of the surrogate of all runs and of new runs are kept in the folder, and are computed where they are
+not there. `python -m benchmarks.trust table` writes what came of the ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from scipy.stats import t as student_t
+
+import hoam_plugin as hoam
+from benchmarks.trust_parts import CURVES, N_RUNS, PROBLEMS, RANGE, keep, options, predicted_of, runs_of
+from hoam_plugin.trust import calibration
+
+LEVEL = 0.8
+# Errors of runs that were left out, and of a surrogate that has learned from them (run, time), to half widths.
+Way = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def curves_of(problem: str, seed: int, folder: Path) -> Mapping[str, np.ndarray]:
+    """All curves, true and predicted, as `<curve>/<of which runs>`."""
+    path = folder / f"{problem}_{seed}.npz"
+    if not path.exists():
+        truth = runs_of(problem, np.linspace(*RANGE, N_RUNS), seed)
+        new = runs_of(problem, np.random.default_rng(seed).uniform(*RANGE, 20), seed + 100, rates=False)
+        key = jax.random.key(seed)
+        model = hoam.fit(truth, key=key, **options())
+        left_out = hoam.cross_validate(truth, key=key, curves=list(CURVES), **options())
+        found, back = predicted_of(model, new), predicted_of(model, truth)
+        arrays = {}
+        for name in CURVES:
+            arrays |= {f"{name}/left_{kind}": left_out[f"{name}_{kind}"].values for kind in ("truth", "left_out")}
+            for whose, ds in {"new_truth": new, "new": found, "seen": back.isel(run=slice(1, -1))}.items():
+                arrays[f"{name}/{whose}"] = hoam.scores.curve_of_ensemble(ds, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **arrays)
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+def ratios(missed: np.ndarray, *, by_others: bool) -> np.ndarray:
+    """The largest error over time of each run, in units of those of the others, or of all."""
+    squares = calibration._smoothed(missed**2)
+    of_all = calibration._spread(squares)
+    units = [calibration._spread(np.delete(squares, i, axis=0)) if by_others else of_all for i in range(len(missed))]
+    return np.max(np.abs(missed) / np.stack(units), axis=1)
+
+
+def between_ranks(values: np.ndarray) -> float:
+    """The value at the level, interpolated as it is."""
+    n = len(values)
+    return float(np.interp((n + 1) * LEVEL, np.arange(1, n + 1), np.sort(values)))
+
+
+def as_powers(values: np.ndarray) -> float:
+    """The value at the level, interpolated as bands are."""
+    return calibration._at_level(np.sort(values), LEVEL)
+
+
+def log_normal(values: np.ndarray) -> float:
+    """The value that a further one exceeds as often, if logarithms are normal."""
+    n, logs = len(values), np.log(values)
+    return float(np.exp(logs.mean() + student_t.ppf(LEVEL, n - 1) * logs.std(ddof=1) * np.sqrt(1 + 1 / n)))
+
+
+def studentised(at_level: Callable[[np.ndarray], float], *, by_others: bool, share: str) -> Way:
+    """Half widths in proportion to how large errors are at a time."""
+
+    def way(missed: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        squares = calibration._smoothed(missed**2)
+        spread = calibration._spread(squares)
+        if share == "of the median run":
+            spread = spread * calibration._share(missed, seen)
+        elif share == "at every time":
+            spread = calibration._spread(squares / 4 + calibration._smoothed(seen**2) * 3 / 4)
+        elif share == "of the mean":
+            spread = spread * np.sqrt(1 / 4 + 3 / 4 * np.mean(seen**2) / np.mean(missed**2))
+        return at_level(ratios(missed, by_others=by_others)) * spread
+
+    return way
+
+
+def constant(missed: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """The same half width at all times."""
+    return np.full(missed.shape[1], as_powers(np.max(np.abs(missed), axis=1)))
+
+
+WAYS: dict[str, Way] = {
+    "units of all left-out runs, ranks interpolated (before)": studentised(between_ranks, by_others=False, share=""),
+    "units of the others": studentised(as_powers, by_others=True, share=""),
+    "the same, of log-normal errors": studentised(log_normal, by_others=True, share=""),
+    "the same width at all times": constant,
+    "units of the others, by the share expected between runs": studentised(
+        as_powers, by_others=True, share="of the median run"
+    ),
+    "the same, ranks interpolated": studentised(between_ranks, by_others=True, share="of the median run"),
+    "the same, of log-normal errors, by the share": studentised(log_normal, by_others=True, share="of the median run"),
+    "by the share of the mean square": studentised(as_powers, by_others=True, share="of the mean"),
+    "by the share at every time": studentised(as_powers, by_others=True, share="at every time"),
+}
+
+
+def measured(curves: Mapping[str, np.ndarray], name: str, way: Way) -> tuple[float, float]:
+    """The share of new curves that lie inside, and the half width as a multiple of the error (both medians)."""
+    truth, missed, new, found, seen = (
+        curves[f"{name}/{whose}"].astype(np.float64)
+        for whose in ("left_truth", "left_left_out", "new_truth", "new", "seen")
+    )
+    positive = bool((truth > 0).all() and (missed > 0).all())
+    bands = []
+    for logarithmic in (False, True) if positive else (False,):
+        off, known = (np.log(of / truth) if logarithmic else of - truth for of in (missed, seen))
+        half = way(off, known)
+        reach = np.sinh(half) * missed if logarithmic else half
+        bands.append((float(np.median(reach / np.abs(missed))), logarithmic, half))
+    _, logarithmic, half = min(bands, key=lambda band: band[0])
+    off = np.abs(np.log(found / new) if logarithmic else found - new)
+    reach = (np.sinh(half) * found if logarithmic else half + 0 * found)[:, 1:]
+    size = np.abs(new[:, 1:])
+    error = np.median(np.abs(found - new)[:, 1:] / size)
+    return float((off <= half)[:, 1:].all(axis=1).mean()), float(np.median(reach / size) / error)
+
+
+def main() -> None:
+    """Measure some problems and seeds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--curves", type=Path, required=True, help="folder for curves")
+    arguments = parser.parse_args()
+    for seed in arguments.seeds:
+        for problem in arguments.problems:
+            curves = curves_of(problem, seed, arguments.curves)
+            ways = {text: [measured(curves, name, way) for name in CURVES] for text, way in WAYS.items()}
+            keep({"part": "band_ways", "problem": problem, "seed": seed, "ways": ways})
+
+
+if __name__ == "__main__":
+    main()
