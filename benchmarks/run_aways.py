@@ -174,6 +174,7 @@ def main() -> None:
     """Run what is asked for, and write the sections."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, nargs="*", default=[], help="lines of the campaign, one file or several")
+    parser.add_argument("--heading", default=TRAININGS, help="of the section that rows of other problems go to")
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--long", type=Path, help="lines of `long_runs.py`")
     given, words = parser.parse_known_args()
@@ -194,7 +195,7 @@ def main() -> None:
         table=table_of(rows),
         worst=worst_of(rows),
     )
-    report.write_section("reliability", TRAININGS, text)
+    report.write_section("reliability", given.heading, text)
     if given.rows and given.long is None:
         return
     if given.long is not None:
