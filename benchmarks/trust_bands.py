@@ -16,7 +16,7 @@ from scipy.stats import t as student_t
 
 import hoam_plugin as hoam
 from benchmarks.trust_parts import CURVES, N_RUNS, PROBLEMS, RANGE, keep, options, predicted_of, runs_of
-from hoam_plugin.trust import calibration
+from hoam_plugin.trust import between_runs, calibration
 
 LEVEL = 0.8
 # Errors of runs that were left out, and of a surrogate that has learned from them (run, time), to half widths.
@@ -73,15 +73,15 @@ def studentised(at_level: Callable[[np.ndarray], float], *, by_others: bool, sha
     """Half widths in proportion to how large errors are at a time."""
 
     def way(missed: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        squares = calibration._smoothed(missed**2)
-        spread = calibration._spread(squares)
-        if share == "of the median run":
-            spread = spread * calibration._share(missed, seen)
-        elif share == "at every time":
-            spread = calibration._spread(squares / 4 + calibration._smoothed(seen**2) * 3 / 4)
-        elif share == "of the mean":
-            spread = spread * np.sqrt(1 / 4 + 3 / 4 * np.mean(seen**2) / np.mean(missed**2))
-        return at_level(ratios(missed, by_others=by_others)) * spread
+        expected = between_runs.squares_between(missed, seen)
+        each = expected.mean(axis=1) / np.mean(missed**2, axis=1)
+        squares = {
+            "": missed**2,
+            "of the median run": missed**2 * np.median(each),
+            "of the mean": missed**2 * expected.mean() / np.mean(missed**2),
+            "at every time": expected,
+        }[share]
+        return at_level(ratios(missed, by_others=by_others)) * calibration._spread(calibration._smoothed(squares))
 
     return way
 
@@ -96,13 +96,17 @@ WAYS: dict[str, Way] = {
     "units of the others": studentised(as_powers, by_others=True, share=""),
     "the same, of log-normal errors": studentised(log_normal, by_others=True, share=""),
     "the same width at all times": constant,
-    "units of the others, by the share expected between runs": studentised(
+    "units of the others, as expected between runs at every time (now)": studentised(
+        as_powers, by_others=True, share="at every time"
+    ),
+    "the same, ranks interpolated": studentised(between_ranks, by_others=True, share="at every time"),
+    "the same, of log-normal errors, as expected": studentised(log_normal, by_others=True, share="at every time"),
+    "units of the others, by the share expected of the median run": studentised(
         as_powers, by_others=True, share="of the median run"
     ),
-    "the same, ranks interpolated": studentised(between_ranks, by_others=True, share="of the median run"),
-    "the same, of log-normal errors, by the share": studentised(log_normal, by_others=True, share="of the median run"),
-    "by the share of the mean square": studentised(as_powers, by_others=True, share="of the mean"),
-    "by the share at every time": studentised(as_powers, by_others=True, share="at every time"),
+    "units of the others, by the share expected of the mean square": studentised(
+        as_powers, by_others=True, share="of the mean"
+    ),
 }
 
 

@@ -104,7 +104,10 @@ def _band_text(rows: list[dict[str, Any]]) -> str:
             sizes = [f"{own[kind]:.4f}" if kind in own else "-" for kind in kinds]
             lines.append([row["problem"], str(row["seed"]), name, *shares, *sizes])
     if not lines:
-        return "## Bands\n\nNot measured yet with the present calibration: `python -m benchmarks.trust validation`."
+        return (
+            "## Bands\n\nBy `python -m benchmarks.trust validation`, with the surrogates of folds, not measured yet "
+            "with the present calibration; see what was tried below."
+        )
     return (
         "## Bands\n\nNominal 80 %, from 8 left-out runs, over 20 new runs. Half widths and "
         "errors relative to the curve: medians over runs and times, and the median over runs of the largest over "

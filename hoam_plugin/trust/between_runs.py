@@ -71,14 +71,14 @@ def with_expected(rows: xr.Dataset) -> xr.Dataset:
     return rest.assign(own.data_vars).assign(seen_curves).assign_attrs(left_out.attrs)
 
 
-def share_between(missed: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """How large errors are expected to be between the runs, as a share of those at runs that are left out.
+def squares_between(missed: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The squares of errors that are expected between the runs.
 
     Args:
-        missed: errors at runs that were left out, above 0.
+        missed: errors at runs that were left out.
         seen: those of surrogates that have learned from them.
     """
-    return np.sqrt(_MIDDLE + (1 - _MIDDLE) * (seen / missed) ** 2)
+    return _MIDDLE * missed**2 + (1 - _MIDDLE) * seen**2
 
 
 def _is_curve(name: str) -> bool:
@@ -97,4 +97,4 @@ def _added(left_out: xr.DataArray, learned: xr.DataArray, at: Sequence[int]) -> 
     """One score at the runs of folds that have learned from them, and what is to be expected."""
     missed = left_out.sel(reference="surrogate").values.astype(np.float64)
     seen = _at(learned.sel(reference="surrogate"), at)
-    return seen, np.sqrt((1 - _MIDDLE) * seen**2 + _MIDDLE * missed**2)
+    return seen, np.sqrt(squares_between(missed, seen))

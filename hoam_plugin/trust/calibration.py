@@ -6,9 +6,9 @@ probability k / (n + 1) (Vovk, Gammerman and Shafer 2005; for curves Diquigiovan
 doi:10.1016/j.jmva.2021.104879). For levels between two such probabilities the logarithms of the numbers are
 interpolated. How large errors are at a time is told of each run by the others, since a run that has a say in its own
 unit is never far off in it. Here the left-out runs have surrogates of their own, as in the jackknife+ (Barber et al.
-2021, doi:10.1214/20-AOS1965), which have fewer runs to learn from: bands are narrower by the share that errors between
-all runs are expected to have of those at left-out ones, as `hoam_plugin.trust.between_runs` says. So the promise holds
-approximately.
+2021, doi:10.1214/20-AOS1965), which have fewer runs to learn from: bands are as wide as errors at left-out runs say, in
+units of what errors between all runs are expected to be at a time, as `hoam_plugin.trust.between_runs` says. So the
+promise holds approximately.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Float
 from hoam_plugin._internal.checks import refusal
 from hoam_plugin.numerics.tolerances import ROUND_OFF
 from hoam_plugin.surrogates import SCALES, Band, Bands, Scale, Surrogate, provenance_of, with_curve_bands
-from hoam_plugin.trust.between_runs import LEFT_OUT, SEEN, TRUTH, share_between
+from hoam_plugin.trust.between_runs import LEFT_OUT, SEEN, TRUTH, squares_between
 
 # Of the root mean square of errors over all times: at no time are they taken for smaller than that.
 _LEAST_SHARE = 0.1
@@ -149,8 +149,8 @@ def _on_scale(
     n, squares = len(missed), _smoothed(missed**2)
     others = [_spread(np.delete(squares, run, axis=0)) if n > 1 else _spread(squares) for run in range(n)]
     largest = np.sort(np.max(np.abs(missed) / np.stack(others), axis=1))
-    factor = _at_level(largest, level)
-    return Band(times, factor * _share(missed, learned) * _spread(squares), scale)
+    known = np.where(np.isfinite(learned), learned, missed)
+    return Band(times, _at_level(largest, level) * _spread(_smoothed(squares_between(missed, known))), scale)
 
 
 def _at_level(ordered: Float[np.ndarray, " n"], level: float) -> float:
@@ -158,14 +158,6 @@ def _at_level(ordered: Float[np.ndarray, " n"], level: float) -> float:
     beyond = 1 - np.arange(1, len(ordered) + 1) / (len(ordered) + 1)
     logarithms = np.log(np.maximum(ordered, np.finfo(np.float64).tiny))
     return float(np.exp(np.interp(-np.log1p(-level), -np.log(beyond), logarithms)))
-
-
-def _share(missed: Float[np.ndarray, "n T"], learned: Float[np.ndarray, "n T"]) -> float:
-    """What errors between all runs are of those at left-out ones, of the median run; 1 where nothing tells."""
-    sizes = (np.sqrt(np.mean(errors**2, axis=1)) for errors in (missed, learned))
-    off, seen = (np.asarray(size) for size in sizes)
-    told = np.isfinite(seen) & (off > 0)
-    return float(np.median(share_between(off[told], seen[told]))) if told.any() else 1.0
 
 
 def _spread(squares: Float[np.ndarray, "n T"]) -> Float[np.ndarray, " T"]:

@@ -65,17 +65,23 @@ class Work:
 
 def fit(path: Path, iterations: int = 40) -> None:
     goes_on = path.exists() or checkpoints.previous(path).exists()
-    hoam.fit(
-        toy.moving_gaussian(n_samples=256),
-        key=jax.random.key(1),
-        potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
-        loss=hoam.ActionMatching(epsilon=0.0),
-        training=hoam.Training(
-            iterations=iterations, n_samples=64, block=10, learning_rate=2e-2, warmup=10, checkpoint_seconds=0.0
-        ),
-        progress=False,
-        **({"resume": path} if goes_on else {"checkpoint": path}),
-    )
+    with warnings.catch_warnings():
+        # A surrogate that no disk takes is returned with this warning; here it is to lie on one.
+        warnings.filterwarnings("error", "the trained surrogate could not be written")
+        try:
+            hoam.fit(
+                toy.moving_gaussian(n_samples=256),
+                key=jax.random.key(1),
+                potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+                loss=hoam.ActionMatching(epsilon=0.0),
+                training=hoam.Training(
+                    iterations=iterations, n_samples=64, block=10, learning_rate=2e-2, warmup=10, checkpoint_seconds=0.0
+                ),
+                progress=False,
+                **({"resume": path} if goes_on else {"checkpoint": path}),
+            )
+        except UserWarning as warning:
+            raise OSError(str(warning)) from warning
 
 
 def digest_of_model(path: Path) -> str:
