@@ -6,7 +6,6 @@ not there. `python -m benchmarks.trust table` writes what came of the ways.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 from scipy.stats import t as student_t
 
 import hoam_plugin as hoam
-from benchmarks.trust_parts import CURVES, N_RUNS, PROBLEMS, RANGE, keep, options, predicted_of, runs_of
+from benchmarks.trust_parts import CURVES, N_RUNS, RANGE, keep, measure_all, options, predicted_of, runs_of
 from hoam_plugin.trust import between_runs, calibration
 
 LEVEL = 0.8
@@ -131,19 +130,12 @@ def measured(curves: Mapping[str, np.ndarray], name: str, way: Way) -> tuple[flo
     return float((off <= half)[:, 1:].all(axis=1).mean()), float(np.median(reach / size) / error)
 
 
-def main() -> None:
-    """Measure some problems and seeds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--curves", type=Path, required=True, help="folder for curves")
-    arguments = parser.parse_args()
-    for seed in arguments.seeds:
-        for problem in arguments.problems:
-            curves = curves_of(problem, seed, arguments.curves)
-            ways = {text: [measured(curves, name, way) for name in CURVES] for text, way in WAYS.items()}
-            keep({"part": "band_ways", "problem": problem, "seed": seed, "ways": ways})
+def measure(problem: str, seed: int, curves: Path) -> None:
+    """What came of all ways."""
+    found = curves_of(problem, seed, curves)
+    ways = {text: [measured(found, name, way) for name in CURVES] for text, way in WAYS.items()}
+    keep({"part": "band_ways", "problem": problem, "seed": seed, "ways": ways})
 
 
 if __name__ == "__main__":
-    main()
+    measure_all(measure, __doc__, curves={"type": Path, "required": True, "help": "folder for curves"})

@@ -5,7 +5,6 @@ Each is set against the members at new parameters. `python -m benchmarks.trust t
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from collections.abc import Callable
 from unittest import mock
@@ -16,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 import hoam_plugin as hoam
-from benchmarks.trust_parts import PROBLEMS, RANGE, SCORES, keep, options, own_scores, predicted_of, runs_of
+from benchmarks.trust_parts import RANGE, SCORES, keep, measure_all, options, own_scores, predicted_of, runs_of
 from hoam_plugin import trust
 from hoam_plugin.potentials import committee
 
@@ -80,16 +79,5 @@ def measure(problem: str, seed: int) -> None:
     keep({"part": "committee_ways", "problem": problem, "seed": seed, "members": each, "ways": ways})
 
 
-def main() -> None:
-    """Measure some problems and seeds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    arguments = parser.parse_args()
-    for seed in arguments.seeds:
-        for problem in arguments.problems:
-            measure(problem, seed)
-
-
 if __name__ == "__main__":
-    main()
+    measure_all(measure, __doc__)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -64,3 +65,23 @@ def keep(row: dict[str, Any]) -> None:
     with CACHE.open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(row, flush=True)
+
+
+def measure_all(measure: Callable[..., None], description: str | None, **options: dict[str, Any]) -> None:
+    """Measure the problems and seeds of the command line.
+
+    Args:
+        measure: of a problem, a seed, and the further options by name.
+        description: of the command.
+        **options: further ones, as `add_argument` takes them.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    for name, told in options.items():
+        parser.add_argument(f"--{name}", **told)
+    given = vars(parser.parse_args())
+    problems, seeds = given.pop("problems"), given.pop("seeds")
+    for seed in seeds:
+        for problem in problems:
+            measure(problem, seed, **given)

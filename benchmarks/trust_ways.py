@@ -6,7 +6,6 @@ what came of them.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 from unittest import mock
@@ -16,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 import hoam_plugin as hoam
-from benchmarks.trust_parts import ITERATIONS, N_RUNS, PROBLEMS, RANGE, keep, options, predicted_of, runs_of
+from benchmarks.trust_parts import ITERATIONS, N_RUNS, RANGE, keep, measure_all, options, predicted_of, runs_of
 from hoam_plugin.training import iterations
 
 INNER = range(1, N_RUNS - 1)
@@ -60,16 +59,5 @@ def measure(problem: str, seed: int) -> None:
     keep({"part": "ways", "problem": problem, "seed": seed, **row})
 
 
-def main() -> None:
-    """Measure some problems and seeds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    arguments = parser.parse_args()
-    for seed in arguments.seeds:
-        for problem in arguments.problems:
-            measure(problem, seed)
-
-
 if __name__ == "__main__":
-    main()
+    measure_all(measure, __doc__)

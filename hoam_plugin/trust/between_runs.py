@@ -65,8 +65,8 @@ def with_expected(rows: xr.Dataset) -> xr.Dataset:
         own[name].loc[{"reference": EXPECTED}] = expected
         if -1 in at:
             own[name].attrs |= dict.fromkeys((f"{LEARNED_FROM}_note", f"{EXPECTED}_note"), _ONE_FOLD)
-    curves = {str(name).removesuffix(LEFT_OUT): array for name, array in learned.items() if _is_curve(str(name))}
-    seen_curves = {curve + SEEN: (("run", "time"), _at(array, at)) for curve, array in curves.items()}
+    curves = [str(name).removesuffix(LEFT_OUT) for name in learned if str(name).endswith(LEFT_OUT)]
+    seen_curves = {curve + SEEN: (("run", "time"), _at(learned[curve + LEFT_OUT], at)) for curve in curves}
     rest = left_out.drop_vars(["reference", *scores])
     return rest.assign(own.data_vars).assign(seen_curves).assign_attrs(left_out.attrs)
 
@@ -81,16 +81,11 @@ def squares_between(missed: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return _MIDDLE * missed**2 + (1 - _MIDDLE) * seen**2
 
 
-def _is_curve(name: str) -> bool:
-    return name.endswith(LEFT_OUT)
-
-
 def _at(array: xr.DataArray, at: Sequence[int]) -> np.ndarray:
     """The values of some rows, NaN for those numbered -1."""
     values = array.transpose("run", ...).values.astype(np.float64)
-    return np.append(values, np.full_like(values[:1], np.nan, shape=(1, *values.shape[1:])), axis=0)[
-        np.asarray(at, int)
-    ]
+    unknown = np.full((1, *values.shape[1:]), np.nan)
+    return np.concatenate([values, unknown])[np.asarray(at, int)]
 
 
 def _added(left_out: xr.DataArray, learned: xr.DataArray, at: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

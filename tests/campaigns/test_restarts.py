@@ -36,9 +36,17 @@ def test_killed_at_random_moments(kind: str) -> None:
     assert run("restarts.py", "moments", kind, 100, 0)["kills"] == 100
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fit", "simulate", "import"])
-@pytest.mark.parametrize(("what", "number"), [("full", 10), ("read_only", 5)])
+@pytest.mark.parametrize(
+    ("what", "number", "kind"),
+    [
+        ("read_only", 60, "import"),
+        *(
+            pytest.param(what, number, kind, marks=pytest.mark.slow)
+            for kind in ("fit", "simulate", "import")
+            for what, number in (("full", 10), ("read_only", 5))
+        ),
+    ],
+)
 def test_disks_that_fail(what: str, number: int, kind: str) -> None:
     assert run("restarts.py", what, kind, number)["kills"]
 
