@@ -37,6 +37,8 @@ class TrainingState:
         states: leaves of the optimiser's state after the latest blocks.
         best: leaves of the optimiser's state at the moment that was judged best, empty before the first judgement.
         best_values: what the judge said then.
+        clearest: leaves of the state at the moment that was most clearly better than the beginning, if there is one.
+        clearest_values: what the judge said then.
         judged: what the judge said after every block, or NaN.
         block_lengths: iterations of every block.
         history: losses of all iterations.
@@ -47,6 +49,8 @@ class TrainingState:
     states: list[list[Array]]
     best: list[Array]
     best_values: np.ndarray
+    clearest: list[Array]
+    clearest_values: np.ndarray
     judged: np.ndarray
     block_lengths: np.ndarray
     history: xr.Dataset
@@ -80,11 +84,13 @@ def write(path: Path, model: Surrogate, state: TrainingState, data: str, *, firs
     arrays = {
         **held.arrays,
         f"{_PREFIX}best_values": state.best_values,
+        f"{_PREFIX}clearest_values": state.clearest_values,
         f"{_PREFIX}judged": state.judged,
         f"{_PREFIX}block_lengths": state.block_lengths,
         f"{_PREFIX}guard": state.guard,
     }
-    for group, leaves in {"best": state.best, **{str(i): leaves for i, leaves in enumerate(state.states)}}.items():
+    moments = {"best": state.best, "clearest": state.clearest}
+    for group, leaves in {**moments, **{str(i): leaves for i, leaves in enumerate(state.states)}}.items():
         arrays |= {f"{_PREFIX}leaves/{group}/{j}": leaf for j, leaf in enumerate(leaves)}
     with written_aside(path) as aside:
         file_format.write(aside, file_format.Contents(metadata, arrays, held.history))
@@ -187,10 +193,13 @@ def _state_of(path: Path, held: file_format.Contents, configuration: str, data: 
     block_lengths = np.asarray(arrays[f"{_PREFIX}block_lengths"])
     # Version 0.1 had validation runs alone, whose loss could be exploited as well.
     is_judged = f"{_PREFIX}judged" in arrays
+    clearest = leaves("clearest")
     return TrainingState(
         states=[leaves(i) for i in range(kept["kept"])],
         best=leaves("best") if is_judged else [],
         best_values=np.asarray(arrays[f"{_PREFIX}best_values"]) if is_judged else np.full(1, np.nan),
+        clearest=clearest,
+        clearest_values=np.asarray(arrays[f"{_PREFIX}clearest_values"]) if clearest else np.full(1, np.nan),
         judged=np.asarray(arrays[f"{_PREFIX}judged"]) if is_judged else np.full((len(block_lengths), 1), np.nan),
         block_lengths=block_lengths,
         history=history,

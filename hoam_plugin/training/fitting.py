@@ -126,8 +126,9 @@ def fit(
 
     Returns:
         A surrogate, with the averaged weights that were judged best: by the form of the loss that has a lower bound,
-        on samples that take no part in training. Where none were better than those of the beginning, 100 iterations and
-        more after the warm-up, it moves nothing, and a warning says so. Its `history` holds loss, quadratic part, what
+        on samples that take no part in training; where it is in doubt whether these are better than those of the
+        beginning, those that were most clearly so. Where none are, 100 iterations and more after the warm-up, it moves
+        nothing, and a warning says so. Its `history` holds loss, quadratic part, what
         the judge said (`validation`, NaN after blocks that were not judged), and seconds over the iterations. Its
         attributes say what was judged on (`judged_on`), which iteration was best (`best_iteration`), and how training
         ended: `converged` is "converged", "still improving", "limited by the saved times" or "unstable", `verdict` a

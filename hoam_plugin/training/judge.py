@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ _RELATIVE_COST = 0.6
 # Disjoint subsets, whose values tell the noise; samples per saved time in each.
 SUBSETS = 4
 _LEAST_SAMPLES, _MOST_SAMPLES = 4, 16
+# Where it matters, more of the held-out samples are asked, as often as these have other ones, up to so many times.
+_MOST_TURNS = 8
 # Of validation runs that have more samples, so many take part.
 _MOST_ROWS = 2000
 _MOST_END_SAMPLES = 256
@@ -79,6 +82,7 @@ class Judge:
         saved: what the rules on and between the saved times follow from, or None where means over samples are not
             differentiated.
         devices: those of the training, if it is spread over several; every process then goes by what the first finds.
+        further: judges on other samples of the same groups, which are read when asked for; None where there are none.
     """
 
     setup: Setup
@@ -87,6 +91,7 @@ class Judge:
     on: str
     saved: SavedTimes | None = None
     devices: Devices | None = None
+    further: Callable[[], Sequence[Judge]] | None = None
 
     @property
     def on_training_samples(self) -> bool:
@@ -112,6 +117,14 @@ class Judge:
         half = self.saved.rules(kept, trapezoid_weights(self.saved.taus[kept])).on_times
         on_times, in_gaps = (self._values(weights, data) for data in self._rules)
         return np.maximum(on_times, in_gaps) + self._values(weights, half) - on_times
+
+    def values_on_all(self, weights: Weights) -> Values:
+        """The same as `values` on more samples of every group: slower, with less noise."""
+        return np.mean([judge.values(weights) for judge in (self, *self._further)], axis=0)
+
+    @functools.cached_property
+    def _further(self) -> Sequence[Judge]:
+        return () if self.further is None else self.further()
 
     @functools.cached_property
     def _rules(self) -> TwoRules:
@@ -193,16 +206,24 @@ def judge_of(
         setup.training, n_samples=plan.n_samples, n_end_samples=min(_MOST_END_SAMPLES, n_rows // n_subsets)
     )
     paired = takes_pairs(setup.loss) and ensembles.are_paired(runs.ensemble)
-    judging = TrainingSamples(runs, options, key, rows=rows, n_subsets=n_subsets, paired=paired, devices=devices)
-    data = judging.with_reference(trained.reference if devices is None else here(trained.reference))
-    if data.bands is None:
-        # Where every saved time has a minimum of its own, some of them can stand for all.
-        thinned = _thinned(data, plan.stride if setup.loss.bounded else 1)
-        return Judge(setup, thinned, plan.interval, on, None, devices)
     norm = choices.dynamics.normalisation
     taus = norm.tau_on_host(runs.ensemble["time"].values.astype(np.float64))
-    saved = SavedTimes(data, setup.loss, taus, norm.periods if paired else None, plan.stride)
-    return Judge(setup, data, plan.interval, on, saved, devices)
+
+    def judge(turn: int) -> Judge:
+        judging = TrainingSamples(
+            runs, options, key, rows=rows, n_subsets=n_subsets, turn=turn, paired=paired, devices=devices
+        )
+        data = judging.with_reference(trained.reference if devices is None else here(trained.reference))
+        if data.bands is None:
+            # Where every saved time has a minimum of its own, some of them can stand for all.
+            thinned = _thinned(data, plan.stride if setup.loss.bounded else 1)
+            return Judge(setup, thinned, plan.interval, on, None, devices)
+        saved = SavedTimes(data, setup.loss, taus, norm.periods if paired else None, plan.stride)
+        return Judge(setup, data, plan.interval, on, saved, devices)
+
+    # Cells hold all samples the first time.
+    n_turns = 1 if setup.loss.merged else min(_MOST_TURNS, n_rows // n_subsets // plan.n_samples)
+    return dataclasses.replace(judge(0), further=lambda: [judge(turn) for turn in range(1, n_turns)])
 
 
 def samples_and_judge(choices: Choices, key: Key, devices: Devices | None = None) -> tuple[TrainingSamples, Judge]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +21,7 @@ from hoam_plugin.training import checkpoints, iterations, verdict
 from hoam_plugin.training.guard import RunAwayGuard, TrainingDivergedError
 from hoam_plugin.training.iterations import BlockRecord, Setup
 from hoam_plugin.training.judge import Judge, Values, at_most
-from hoam_plugin.training.trail import Best, BlockLosses, Trail
+from hoam_plugin.training.trail import BlockLosses, Moment, Trail
 from hoam_plugin.training.verdict import Verdict
 from hoam_plugin.training.windows import TrainingSamples
 
@@ -45,6 +46,13 @@ class TrainingInterrupted(KeyboardInterrupt):
     reason: str = ""
     surrogate: Surrogate | None = None
     path: Path | None = None
+
+
+class _Ending(NamedTuple):
+    """How a training ended, and the moment whose model is returned; None for its beginning, or the latest."""
+
+    verdict: Verdict
+    kept: Moment | None
 
 
 class TrainingRun:
@@ -116,9 +124,8 @@ class TrainingRun:
         blocks = zip(*columns, judged, strict=True)
         self._trail.losses = [BlockLosses(loss, q, float(s.sum()), values) for loss, q, s, values in blocks]
         self._trail.recent = [jax.tree.unflatten(structure, leaves) for leaves in state.states]
-        if state.best:
-            best = jax.tree.unflatten(structure, state.best)
-            self._trail.best = Best(state.best_values, int(best.iteration), best)
+        self._trail.best = Moment.of_leaves(structure, state.best, state.best_values)
+        self._trail.clearest = Moment.of_leaves(structure, state.clearest, state.clearest_values)
         self._trail.halvings = state.halvings
         self._guard.restore(self._trail.iterations, state.guard, self._trail.pairs)
 
@@ -144,7 +151,8 @@ class TrainingRun:
             advance_bar(self._trail.iterations)
             try:
                 unstable = self._runs_to_an_end(advance_bar)
-                ended = unstable or self._verdict()
+                ending = unstable or self._ending()
+                ended = ending.verdict
                 advance_bar(0, note=ended.outcome)
             except KeyboardInterrupt as interrupt:
                 raise self._interrupted() from interrupt
@@ -153,7 +161,7 @@ class TrainingRun:
                 error.reason = str(diverged)
                 error.surrogate = self._so_far()
                 raise error from None
-        model = self._so_far(ended)
+        model = self._so_far(ending)
         assert model is not None
         try:
             model = self._completed(model)
@@ -174,50 +182,61 @@ class TrainingRun:
         stopped.path = self._path if stopped.surrogate is not None else None
         return stopped
 
-    def _runs_to_an_end(self, advance_bar: Callable[..., None]) -> Verdict | None:
-        """All attempts; returns the verdict where the last one had to be given up."""
+    def _runs_to_an_end(self, advance_bar: Callable[..., None]) -> _Ending | None:
+        """All attempts; returns how it ended where the last one had to be given up."""
         try:
             while not self._ran_to_the_end(advance_bar):
                 pass
         except TrainingDivergedError as diverged:
-            best = self._trail.best
-            if not self._beats_start():
+            kept = self._better_than_start(ask_all=True)
+            if kept is None:
                 if self._start_counts:
-                    return verdict.nothing_beyond_base(f"training was given up: {diverged}")
+                    return _Ending(verdict.nothing_beyond_base(f"training was given up: {diverged}"), None)
                 raise
-            assert best is not None
-            return Verdict(
+            ended = Verdict(
                 "unstable",
                 f"with {0.5**_MOST_HALVINGS:g} of the learning rate, too, {diverged}",
-                f"the model of iteration {best.iteration}, which did best on {self._judge.on}, is returned",
+                f"the model of iteration {kept.iteration}, which did best on {self._judge.on}, is returned",
             )
+            return _Ending(ended, kept)
         return None
 
-    def _verdict(self) -> Verdict:
+    def _ending(self) -> _Ending:
         """Of a training that ran to its end."""
-        if self._keeps_start():
-            return verdict.nothing_beyond_base() if self._start_counts else verdict.nothing_learned()
-        best = self._trail.best
-        half = None if best is None else self._judge.values_on_half_the_times(best.state.average)
-        return verdict.ending(self._trail.course, self._start, half, None if best is None else best.values)
+        kept = self._better_than_start(ask_all=True) if self._may_keep_start else self._trail.best
+        if kept is None and self._may_keep_start:
+            return _Ending(verdict.nothing_beyond_base() if self._start_counts else verdict.nothing_learned(), None)
+        half = None if kept is None else self._judge.values_on_half_the_times(kept.state.average)
+        values = None if kept is None else kept.values
+        return _Ending(verdict.ending(self._trail.course, self._start, half, values), kept)
 
-    def _beats_start(self) -> bool:
-        """Whether any model so far was better than that of the beginning."""
-        best = self._trail.best
-        return best is not None and verdict.is_better(best.values, self._start)
-
-    def _keeps_start(self) -> bool:
-        """Whether nothing that training has found is better, beyond the noise, than what it began with.
+    @property
+    def _may_keep_start(self) -> bool:
+        """Whether what training began with is a model to be returned as well.
 
         Of few iterations after the warm-up nothing can be told; they are taken for tries of something else.
         """
-        if self._start_counts:
-            return not self._beats_start()
         warm = self._trail.iterations - self._setup.training.warmup
-        if self._judge.takes_the_losses or warm < verdict.LEAST_ITERATIONS:
-            return False
-        best = self._trail.best
-        return best is None or at_most(best.values, self._start) > 0
+        return self._start_counts or not (self._judge.takes_the_losses or warm < verdict.LEAST_ITERATIONS)
+
+    def _better_than_start(self, *, ask_all: bool) -> Moment | None:
+        """The best model, or else the clearest, that is; in doubt by more samples, which may have to be read."""
+        if self._start_counts:
+            best = self._trail.best
+            return best if best is not None and verdict.is_better(best.values, self._start) else None
+        for moment in (self._trail.best, self._trail.clearest):
+            if moment is not None and self._is_clear(moment, ask_all=ask_all):
+                return moment
+        return None
+
+    def _is_clear(self, moment: Moment, *, ask_all: bool) -> bool:
+        """Whether the model of this moment is better than the beginning, beyond the noise."""
+        if verdict.is_better(moment.values, self._start):
+            return True
+        if not ask_all:
+            return at_most(moment.values, self._start) < 0
+        asked = [moment.state.average, self._first_weights]
+        return at_most(*(self._judge.values_on_all(weights) for weights in asked)) < 0
 
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
         """One attempt; False when the guard ended it and training has gone back."""
@@ -262,18 +281,23 @@ class TrainingRun:
         patience = self._setup.training.patience
         return patience is not None and self._trail.iterations_since_lowest >= patience
 
-    def _so_far(self, ended: Verdict | None = None) -> Surrogate | None:
+    def _so_far(self, ending: _Ending | None = None) -> Surrogate | None:
         trail = self._trail
         if not trail.losses:
             return None
         history = trail.history()
         history.attrs["judged_on"] = self._judge.on
-        history.attrs["best_iteration"] = trail.iterations if trail.best is None else trail.best.iteration
-        weights = trail.weights
-        if self._keeps_start():
+        if ending is not None:
+            kept = ending.kept
+            history.attrs |= {"converged": ending.verdict.outcome, "verdict": ending.verdict.sentence}
+        else:
+            kept = self._better_than_start(ask_all=False) if self._may_keep_start else trail.best
+        if kept is not None:
+            history.attrs["best_iteration"], weights = kept.iteration, kept.state.average
+        elif self._may_keep_start:
             history.attrs["best_iteration"], weights = 0, self._first_weights
-        if ended is not None:
-            history.attrs |= {"converged": ended.outcome, "verdict": ended.sentence}
+        else:
+            history.attrs["best_iteration"], weights = trail.iterations, trail.latest.average
         return self._make_surrogate(weights, history)
 
     def _checkpoint_now_and_then(self) -> None:
@@ -302,6 +326,8 @@ class TrainingRun:
                 states=[jax.tree.leaves(state) for state in trail.recent],
                 best=[] if trail.best is None else jax.tree.leaves(trail.best.state),
                 best_values=unknown if trail.best is None else trail.best.values,
+                clearest=[] if trail.clearest is None else jax.tree.leaves(trail.clearest.state),
+                clearest_values=unknown if trail.clearest is None else trail.clearest.values,
                 judged=np.stack(judged),
                 block_lengths=lengths,
                 history=model.history,

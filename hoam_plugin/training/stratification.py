@@ -57,10 +57,11 @@ class Drawing:
     Args:
         rng: what is drawn with.
         n_groups: one subset from each of so many, no larger than a group; None for as many as there are, of all.
+        turn: which one of the disjoint subsets of a group, drawn alike otherwise.
     """
 
-    def __init__(self, rng: np.random.Generator, n_groups: int | None) -> None:
-        self._rng, self._n_groups = rng, n_groups
+    def __init__(self, rng: np.random.Generator, n_groups: int | None, turn: int = 0) -> None:
+        self._rng, self._n_groups, self._turn = rng, n_groups, turn
         self._groups: Int[np.ndarray, "G _"] | None = None
 
     def indices(self, points: Float[np.ndarray, "N D"], size: int) -> Int[np.ndarray, "B size"]:
@@ -69,4 +70,5 @@ class Drawing:
             return stratified_indices(points, size, self._rng)
         if self._groups is None:
             self._groups = stratified_indices(points, len(points) // self._n_groups, self._rng)[: self._n_groups]
-        return np.stack([group[stratified_indices(points[group], size, self._rng)[0]] for group in self._groups])
+        drawn = [(group, stratified_indices(points[group], size, self._rng)) for group in self._groups]
+        return np.stack([group[subsets[self._turn % len(subsets)]] for group, subsets in drawn])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from hoam_plugin.potentials import Weights
 from hoam_plugin.training.iterations import BlockRecord, OptimiserState
-from hoam_plugin.training.judge import Values, standard_error
+from hoam_plugin.training.judge import Values, at_most, standard_error
 
 # By how much at least training goes back when the loss runs away: the guard looks at a hundred iterations, and only
 # sees what is well under way.
@@ -32,8 +32,8 @@ class BlockLosses(NamedTuple):
     judged: Values | None
 
 
-class Best(NamedTuple):
-    """The latest moment whose averaged weights nothing was judged better than, beyond the noise.
+class Moment(NamedTuple):
+    """A moment of a training that is worth going back to.
 
     Attributes:
         values: of the judge.
@@ -44,6 +44,14 @@ class Best(NamedTuple):
     values: Values
     iteration: int
     state: OptimiserState
+
+    @classmethod
+    def of_leaves(cls, structure: jax.tree_util.PyTreeDef, leaves: list[Array], values: Values) -> Moment | None:
+        """Of what a checkpoint holds, if it holds one."""
+        if not leaves:
+            return None
+        state = jax.tree.unflatten(structure, leaves)
+        return cls(values, int(state.iteration), state)
 
 
 class Course(NamedTuple):
@@ -61,16 +69,26 @@ class Course(NamedTuple):
 
 
 class Trail:
-    """What training has left behind: the losses of all blocks and the optimiser's state after the latest ones."""
+    """What training has left behind: the losses of all blocks and the optimiser's state after the latest ones.
+
+    Attributes:
+        losses: of all blocks.
+        recent: the optimiser's state after the latest ones.
+        best: the latest moment whose averaged weights nothing was judged better than, beyond the noise.
+        clearest: the moment whose averaged weights are, on the side of caution, furthest below the beginning. Where the
+            best is judged with much noise, an earlier model may be better than nothing for certain.
+        halvings: how often the steps were halved.
+        start_values: what the judge said before the first iteration, where it was asked.
+    """
 
     def __init__(self, start: OptimiserState, block: int) -> None:
         self._start = start
         self._rewound_blocks = max(_REWOUND_BLOCKS, math.ceil(_REWOUND_ITERATIONS / block))
         self.losses: list[BlockLosses] = []
         self.recent: list[OptimiserState] = []
-        self.best: Best | None = None
+        self.best: Moment | None = None
+        self.clearest: Moment | None = None
         self.halvings = 0
-        # What the judge said before the first iteration, where it was asked.
         self.start_values: Values | None = None
 
     @property
@@ -78,11 +96,6 @@ class Trail:
         """The state to go on from."""
         state = self.recent[-1] if self.recent else self._start
         return state._replace(step_scale=jnp.full_like(state.step_scale, 0.5**self.halvings))
-
-    @property
-    def weights(self) -> Weights:
-        """The averaged weights that the surrogate gets: those judged best, else the latest."""
-        return self.latest.average if self.best is None else self.best.state.average
 
     @property
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -118,8 +131,16 @@ class Trail:
         """Note one more block, and what the judge said after it."""
         self.losses.append(BlockLosses(record.loss, record.quadratic, record.seconds, judged))
         self.recent = [*self.recent, record.state][-2 * self._rewound_blocks - 1 :]
-        if judged is not None and self._is_among_the_best(judged):
-            self.best = Best(judged, self.iterations, record.state)
+        if judged is None:
+            return
+        moment = Moment(judged, self.iterations, record.state)
+        if self._is_among_the_best(judged):
+            self.best = moment
+        start = self.start_values
+        if start is not None and (
+            self.clearest is None or at_most(judged, start) < at_most(self.clearest.values, start)
+        ):
+            self.clearest = moment
 
     def go_back(self) -> int:
         """Drop the latest blocks, but not the first one kept; returns the number of iterations dropped.

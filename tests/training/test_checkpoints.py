@@ -18,7 +18,7 @@ from repository import ROOT
 
 import hoam_plugin as hoam
 from hoam_plugin.surrogates import file_format
-from hoam_plugin.training import checkpoints, iterations, trail
+from hoam_plugin.training import checkpoints, iterations, trail, verdict
 from hoam_plugin.training.guard import RunAwayGuard
 from hoam_plugin.training.judge import Judge
 
@@ -198,6 +198,34 @@ def test_best_weights_by_validation_and_patience(monkeypatch: pytest.MonkeyPatch
     assert dict(validated.history.sizes) == {"iteration": 30}
     assert validated.history.attrs["judged_on"] == "validation runs"
     assert not np.array_equal(validated.history["loss"], stopped.history["loss"])
+
+
+def test_the_clearest_model_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was had before the kill; the best ones after it are in doubt."""
+    path = tmp_path / "m.hoam"
+    monkeypatch.setattr(verdict, "LEAST_ITERATIONS", 10)
+    monkeypatch.setattr(Judge, "values_on_all", lambda self, weights: np.zeros(4))
+    monkeypatch.setattr(Judge, "values_on_half_the_times", lambda self, weights: None)
+    noise = np.asarray([1.0, -1.0, 1.0, -1.0])
+    before, after = [-0.1 + 0 * noise, -0.5 + 0.05 * noise, -0.6 + noise], [-0.7 + noise]
+
+    def scripted(values: list[np.ndarray]) -> None:
+        left = iter([0 * noise, *values])
+        monkeypatch.setattr(Judge, "values", lambda self, weights: next(left))
+
+    scripted(before + after)
+    undisturbed = fit()
+    assert undisturbed.history.attrs["best_iteration"] == 20
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 3, Killed)
+        scripted(before)
+        with pytest.raises(Killed):
+            fit(checkpoint=path)
+    assert hoam.load(path).history.attrs["best_iteration"] == 20
+    scripted(after)
+    resumed = fit(resume=path)
+    assert_same(resumed, undisturbed)
+    assert resumed.history.attrs == undisturbed.history.attrs
 
 
 def test_validation_is_resumed(tmp_path: Path) -> None:

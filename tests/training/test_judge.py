@@ -119,6 +119,69 @@ def test_the_judge_is_the_mean_over_all_of_its_samples() -> None:
     assert np.isin(used, held).all()
 
 
+def test_in_doubt_all_samples_of_the_same_groups_are_asked() -> None:
+    """Further judges have other samples, in arrays of the same shape, and are not made before they are asked for."""
+    choices = choices_of(toy.moving_gaussian(n_samples=4096), dataclasses.replace(TRAINING, n_samples=16))
+    training_rows, judging_rows = held_out.split(choices.runs.ensemble, 400, jax.random.key(5))
+    samples = TrainingSamples(choices.runs, choices.training, jax.random.key(1), rows=training_rows)
+    judge = judge_of(choices, samples, judging_rows, jax.random.key(2))
+    assert "_further" not in vars(judge)
+    n = judge.data.points.shape[3]
+    assert len(judge._further) == min(8, 100 // n) - 1 >= 3
+    everyone = np.stack([np.asarray(one.data.points)[0, 3] for one in (judge, *judge._further)])
+    assert len(np.unique(everyone)) == everyone.size
+    weights = iterations.start(choices.setup, jax.random.key(7), judge.data.conditions.shape[-1]).average
+    moving = jax.tree.map(lambda leaf: leaf + 0.1, weights)
+    of_each = [one.values(moving) for one in (judge, *judge._further)]
+    np.testing.assert_allclose(judge.values_on_all(moving), np.mean(of_each, axis=0))
+
+
+def test_the_clearest_model_lies_furthest_below_the_beginning_on_the_side_of_caution() -> None:
+    state = iterations.start_of(TRAINING, {"w": np.zeros(1, np.float32)})
+    trail = Trail(state, 10)
+    trail.start_values = np.zeros(4)
+    wiggle = np.asarray([1.0, -1.0, 1.0, -1.0])
+    for mean, noise in ((-0.1, 0.01), (-0.5, 0.1), (-0.9, 1.0), (-1.0, 1.0)):
+        record = iterations.BlockRecord(state, np.zeros(10), np.zeros(10), 1.0)
+        trail.append(record, mean + noise * wiggle)
+    assert trail.best is not None
+    assert trail.clearest is not None
+    assert (trail.best.iteration, trail.clearest.iteration) == (40, 20)
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, values: list[np.ndarray], on_all: list[float]) -> xr.Dataset:
+    """The history of a training whose judge says these, of the beginning 0."""
+    said, of_all = iter([np.zeros(4), *values]), iter(on_all)
+    monkeypatch.setattr("hoam_plugin.training.judge.Judge.values", lambda self, weights: next(said))
+    monkeypatch.setattr(
+        "hoam_plugin.training.judge.Judge.values_on_all", lambda self, weights: np.full(4, next(of_all))
+    )
+    monkeypatch.setattr("hoam_plugin.training.judge.Judge.values_on_half_the_times", lambda self, weights: None)
+    training = hoam.Training(iterations=110, n_samples=64, block=10, learning_rate=2e-3, warmup=2)
+    return hoam.fit(
+        toy.moving_gaussian(speeds=(2.0,)),
+        key=jax.random.key(1),
+        potential=hoam.CoLoRA(width=8, depth=2, rank=2, hyper_width=5),
+        loss=hoam.ActionMatching(epsilon=0.0),
+        training=training,
+        progress=False,
+    ).history
+
+
+NOISY = np.asarray([1.0, -1.0, 1.0, -1.0])
+JUDGED = [np.full(4, -0.1 * i) + (0.02 if i < 5 else 1.0) * NOISY for i in range(1, 12)]
+
+
+def test_where_the_best_model_is_in_doubt_the_clearest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked on more samples, in the order model, beginning: first of the best, the last one, then of the clearest."""
+    assert scripted(monkeypatch, JUDGED, [0.1, 0.0]).attrs["best_iteration"] == 40
+    doubtful = [values + 0.2 * NOISY for values in JUDGED]
+    assert scripted(monkeypatch, doubtful, [0.1, 0.0, -0.3, 0.0]).attrs["best_iteration"] == 40
+    assert scripted(monkeypatch, doubtful, [-0.1, 0.0]).attrs["best_iteration"] == 110
+    with pytest.warns(UserWarning, match="no model on the way was judged better than none"):
+        assert scripted(monkeypatch, doubtful, [0.1, 0.0, 0.3, 0.0]).attrs["best_iteration"] == 0
+
+
 def course(values: list[float], losses: list[float], noise: float = 0.0) -> Course:
     wiggles = noise * np.asarray([[1, -1, 0, 0], [0, 1, -1, 0], [0, 0, 1, -1], [-1, 0, 0, 1]])
     spread = np.asarray([v + wiggles[i % 4] for i, v in enumerate(values)])

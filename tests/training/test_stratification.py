@@ -49,6 +49,17 @@ def test_groups_tell_how_far_off_all_of_them_are_together() -> None:
     assert np.sqrt(np.mean(np.square(told_anew))) < 0.3 * truth
 
 
+def test_turns_are_disjoint_subsets_of_the_same_groups() -> None:
+    points = np.random.default_rng(3).standard_normal((80, 2))
+    turns = [Drawing(np.random.default_rng(4), 4, turn) for turn in range(5)]
+    drawn = np.stack([turn.indices(points, 4) for turn in turns])  # every sample once
+    np.testing.assert_array_equal(np.sort(drawn.ravel()), np.arange(80))
+    groups = drawn.transpose(1, 0, 2).reshape(4, 20)
+    later = np.stack([turn.indices(np.roll(points, 1, axis=0), 4) for turn in turns]).transpose(1, 0, 2).reshape(4, 20)
+    np.testing.assert_array_equal(np.sort(later), np.sort(groups))
+    np.testing.assert_array_equal(turns[0].indices(points, 20), turns[3].indices(points, 20))  # there is but one
+
+
 def test_morton_code_orders_one_coordinate_and_separates_quadrants() -> None:
     x = np.random.default_rng(1).standard_normal((1000, 1))
     assert (np.diff(x[np.argsort(morton_code(x), kind="stable"), 0]) > -0.05).all()
