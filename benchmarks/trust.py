@@ -172,12 +172,13 @@ def _simulated(sim: Any, columns: dict[str, Any], seed: int, *, rates: bool, tim
     )
 
 
-def _grid(problem: Any, counts: Sequence[int]) -> np.ndarray:
+def grid(problem: Any, counts: Sequence[int]) -> np.ndarray:
+    """So many parameters along each axis of the range, as rows."""
     axes = [np.linspace(a, b, n) for a, b, n in zip(problem.low, problem.high, counts, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(counts))
 
 
-def _worst(problem: Any, runs: xr.Dataset, held: xr.Dataset, key: jax.Array, iterations: int) -> dict[str, float]:
+def worst_of(problem: Any, runs: xr.Dataset, held: xr.Dataset, key: jax.Array, iterations: int) -> dict[str, float]:
     """The worst and the mean distance of populations of a surrogate of these runs at held-out parameters."""
     model = hoam.fit(runs, key=key, **options(iterations)).with_options(on_extrapolation="ignore")
     columns = {name: held[name].values for name in model.parameters}
@@ -196,9 +197,9 @@ def propose(problem: Any, seed: int, *, n_chosen: int = 6, iterations: int = 800
     held = problem.runs(held_points, seed + 50, rates=False)
     row: dict[str, Any] = {"part": "propose", "problem": problem.name, "seed": seed}
     for counts in problem.n_even:
-        even = problem.runs(_grid(problem, counts), seed)
-        row[f"even {int(np.prod(counts))}"] = _worst(problem, even, held, key, iterations)
-    candidates = _grid(problem, (41,) if len(low) == 1 else (9, 9))
+        even = problem.runs(grid(problem, counts), seed)
+        row[f"even {int(np.prod(counts))}"] = worst_of(problem, even, held, key, iterations)
+    candidates = grid(problem, (41,) if len(low) == 1 else (9, 9))
     starts = problem.runs(candidates, seed, rates=False, times=[0.0])
     points = low + (high - low) * np.asarray(problem.first)
     while len(points) < n_chosen:
@@ -207,7 +208,7 @@ def propose(problem: Any, seed: int, *, n_chosen: int = 6, iterations: int = 800
         named = {name: candidates[:, i] for i, name in enumerate(hoam.ensemble.parameter_names(runs))}
         found = hoam.propose(runs, named, key=own, initial=starts, members=members, **options(iterations // 2))
         points = np.concatenate([points, [[float(found[name][0]) for name in named]]])
-    row[f"chosen {n_chosen}"] = _worst(problem, problem.runs(points, seed), held, jax.random.key(seed), iterations)
+    row[f"chosen {n_chosen}"] = worst_of(problem, problem.runs(points, seed), held, jax.random.key(seed), iterations)
     row["points"] = points[len(problem.first) :].tolist()
     keep(row)
 

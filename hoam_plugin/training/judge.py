@@ -38,7 +38,8 @@ _RELATIVE_COST = 0.6
 # Disjoint subsets, whose values tell the noise; samples per saved time in each.
 SUBSETS = 4
 _LEAST_SAMPLES, _MOST_SAMPLES = 4, 16
-# Where it matters, more of the held-out samples are asked, as often as these have other ones, up to so many times.
+# Where it is in doubt whether a model is better than nothing, further samples of each subset's group are asked, up to
+# so many times as many.
 _MOST_TURNS = 8
 # Of validation runs that have more samples, so many take part.
 _MOST_ROWS = 2000
@@ -82,7 +83,7 @@ class Judge:
         saved: what the rules on and between the saved times follow from, or None where means over samples are not
             differentiated.
         devices: those of the training, if it is spread over several; every process then goes by what the first finds.
-        further: judges on other samples of the same groups, which are read when asked for; None where there are none.
+        further: of further samples of the same groups, in arrays of the same shapes, read when they are asked for.
     """
 
     setup: Setup
@@ -91,7 +92,7 @@ class Judge:
     on: str
     saved: SavedTimes | None = None
     devices: Devices | None = None
-    further: Callable[[], Sequence[Judge]] | None = None
+    further: Callable[[], Sequence[Judge]] = tuple
 
     @property
     def on_training_samples(self) -> bool:
@@ -124,7 +125,7 @@ class Judge:
 
     @functools.cached_property
     def _further(self) -> Sequence[Judge]:
-        return () if self.further is None else self.further()
+        return self.further()
 
     @functools.cached_property
     def _rules(self) -> TwoRules:
@@ -206,14 +207,17 @@ def judge_of(
         setup.training, n_samples=plan.n_samples, n_end_samples=min(_MOST_END_SAMPLES, n_rows // n_subsets)
     )
     paired = takes_pairs(setup.loss) and ensembles.are_paired(runs.ensemble)
+    reference = trained.reference if devices is None else here(trained.reference)
     norm = choices.dynamics.normalisation
     taus = norm.tau_on_host(runs.ensemble["time"].values.astype(np.float64))
 
-    def judge(turn: int) -> Judge:
+    def drawn(turns: Sequence[int]) -> TrainingData:
         judging = TrainingSamples(
-            runs, options, key, rows=rows, n_subsets=n_subsets, turn=turn, paired=paired, devices=devices
+            runs, options, key, rows=rows, n_subsets=n_subsets, turns=turns, paired=paired, devices=devices
         )
-        data = judging.with_reference(trained.reference if devices is None else here(trained.reference))
+        return judging.with_reference(reference)
+
+    def judge(data: TrainingData) -> Judge:
         if data.bands is None:
             # Where every saved time has a minimum of its own, some of them can stand for all.
             thinned = _thinned(data, plan.stride if setup.loss.bounded else 1)
@@ -222,8 +226,12 @@ def judge_of(
         return Judge(setup, data, plan.interval, on, saved, devices)
 
     # Cells hold all samples the first time.
-    n_turns = 1 if setup.loss.merged else min(_MOST_TURNS, n_rows // n_subsets // plan.n_samples)
-    return dataclasses.replace(judge(0), further=lambda: [judge(turn) for turn in range(1, n_turns)])
+    most = 1 if setup.loss.merged else min(_MOST_TURNS, n_rows // n_subsets // plan.n_samples)
+
+    def further() -> Sequence[Judge]:
+        return [judge(data) for data in _by_turns(drawn(range(1, most)), n_subsets)] if most > 1 else ()
+
+    return dataclasses.replace(judge(drawn((0,))), further=further)
 
 
 def samples_and_judge(choices: Choices, key: Key, devices: Devices | None = None) -> tuple[TrainingSamples, Judge]:
@@ -270,6 +278,17 @@ def planned(choices: Choices, trained: TrainingData, most_samples: int) -> Plan:
     return Plan(n_samples, interval, stride)
 
 
+def _by_turns(data: TrainingData, n_subsets: int) -> list[TrainingData]:
+    """So many subsets at a time."""
+    parts = []
+    for first in range(0, data.points.shape[2], n_subsets):
+        some = slice(first, first + n_subsets)
+        targets = None if data.targets is None else data.targets[:, :, some]
+        points, end_points = data.points[:, :, some], data.end_points[:, :, some]
+        parts.append(dataclasses.replace(data, points=points, end_points=end_points, targets=targets))
+    return parts
+
+
 def _thinned(data: TrainingData, stride: int) -> TrainingData:
     """With every so many of the nodes alone, which stand for those around them."""
     if stride == 1:
@@ -288,7 +307,7 @@ def standard_error(values: Values) -> float:
     return float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
 
 
-def at_most(values: Values, start: Values) -> float:
-    """How far a model may lie above the beginning, on the side of caution: below 0 it is better than nothing."""
+def at_most(values: Values, start: Values, caution: float = _CAUTION) -> float:
+    """How far a model may lie above the beginning, so many standard errors added: below 0 it is better than nothing."""
     above = values - start
-    return float(np.mean(above)) + _CAUTION * standard_error(above)
+    return float(np.mean(above)) + caution * standard_error(above)

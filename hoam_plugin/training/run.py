@@ -27,6 +27,8 @@ from hoam_plugin.training.windows import TrainingSamples
 
 # How often training may go back and halve its steps, when the loss runs away.
 _MOST_HALVINGS = 3
+# A model this many standard errors below the beginning is better than it, however badly these are known.
+_BEYOND_DOUBT = 10.0
 
 MakeSurrogate = Callable[[Weights, xr.Dataset], Surrogate]
 # As `iterations.blocks`.
@@ -231,12 +233,10 @@ class TrainingRun:
 
     def _is_clear(self, moment: Moment, *, ask_all: bool) -> bool:
         """Whether the model of this moment is better than the beginning, beyond the noise."""
-        if verdict.is_better(moment.values, self._start):
-            return True
-        if not ask_all:
+        if not ask_all or at_most(moment.values, self._start, _BEYOND_DOUBT) < 0:
             return at_most(moment.values, self._start) < 0
-        asked = [moment.state.average, self._first_weights]
-        return at_most(*(self._judge.values_on_all(weights) for weights in asked)) < 0
+        of_all = self._judge.values_on_all
+        return at_most(of_all(moment.state.average), of_all(self._first_weights)) < 0
 
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
         """One attempt; False when the guard ended it and training has gone back."""

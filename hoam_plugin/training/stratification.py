@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -57,11 +59,12 @@ class Drawing:
     Args:
         rng: what is drawn with.
         n_groups: one subset from each of so many, no larger than a group; None for as many as there are, of all.
-        turn: which one of the disjoint subsets of a group, drawn alike otherwise.
+        turns: instead, from each group these of the disjoint subsets that it can be cut into, group by group for each
+            turn; where there are fewer, they are begun with anew.
     """
 
-    def __init__(self, rng: np.random.Generator, n_groups: int | None, turn: int = 0) -> None:
-        self._rng, self._n_groups, self._turn = rng, n_groups, turn
+    def __init__(self, rng: np.random.Generator, n_groups: int | None, turns: Sequence[int] = (0,)) -> None:
+        self._rng, self._n_groups, self._turns = rng, n_groups, turns
         self._groups: Int[np.ndarray, "G _"] | None = None
 
     def indices(self, points: Float[np.ndarray, "N D"], size: int) -> Int[np.ndarray, "B size"]:
@@ -70,5 +73,5 @@ class Drawing:
             return stratified_indices(points, size, self._rng)
         if self._groups is None:
             self._groups = stratified_indices(points, len(points) // self._n_groups, self._rng)[: self._n_groups]
-        drawn = [(group, stratified_indices(points[group], size, self._rng)) for group in self._groups]
-        return np.stack([group[subsets[self._turn % len(subsets)]] for group, subsets in drawn])
+        cut = [group[stratified_indices(points[group], size, self._rng)] for group in self._groups]
+        return np.stack([subsets[turn % len(subsets)] for turn in self._turns for subsets in cut])

@@ -66,7 +66,7 @@ class TrainingSamples:
         rows: which samples of every run there are; None for all of them. Of every run there are equally many.
         n_subsets: hold so many subsets of each size, one of every group of as many (see `stratification.Drawing`); for
             judging. None for all there are.
-        turn: which of the disjoint subsets of its size that a group has.
+        turns: instead of one, these subsets of each of the groups.
         paired: whether the subsets hold the same samples at all times, those of the ends excepted.
         devices: that samples are spread over, those for judging excepted, which every process has; each process reads
             only some of the runs then. None for the default device.
@@ -84,7 +84,7 @@ class TrainingSamples:
         *,
         rows: Sequence[Int[np.ndarray, " n"]] | None = None,
         n_subsets: int | None = None,
-        turn: int = 0,
+        turns: Sequence[int] = (0,),
         paired: bool = False,
         devices: Devices | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class TrainingSamples:
         self._ds, self._dynamics, self._normalisation, self._block = ds, dynamics, normalisation, options.block
         self._targets = runs.targets if isinstance(runs.targets, Targets) else None
         self._moments, self._loss = runs.targets if isinstance(runs.targets, MomentTargets) else None, loss
-        self._rows, self._n_subsets, self._turn, self._same = rows, n_subsets, turn, loss.coupled or paired
+        self._rows, self._n_subsets, self._turns, self._same = rows, n_subsets, turns, loss.coupled or paired
         self._n_runs, self._n_times, n_available = (ds.sizes[d] for d in ensembles.DIMS)
         if rows is not None:
             n_available = len(rows[0])
@@ -245,7 +245,7 @@ class TrainingSamples:
             np.empty(points.shape[:-1], self._dtype) if self._loss.merged else None for _ in range(2)
         )
         indices: np.ndarray | None = None
-        drawing = Drawing(rng, self._n_subsets, self._turn)
+        drawing = Drawing(rng, self._n_subsets, self._turns)
         for times, slab in ensembles.slabs(self._ds, run):
             wanted = None if self._targets is None else self._targets.of(run, times, slab)
             for i, raw in enumerate(slab, times.start):
@@ -269,7 +269,7 @@ class TrainingSamples:
     def _subsets(self, size: int) -> tuple[int, int]:
         """Number and size of the subsets that are held of a run at one time."""
         n = self._window // size
-        return (n if self._n_subsets is None else min(n, self._n_subsets)), size
+        return (n if self._n_subsets is None else min(n, self._n_subsets) * len(self._turns)), size
 
     def _merged(self, points: Float[np.ndarray, "N D"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `cells.merged`: of all samples for each position of the grid, for judging of disjoint parts of them."""

@@ -120,20 +120,20 @@ def test_the_judge_is_the_mean_over_all_of_its_samples() -> None:
 
 
 def test_in_doubt_all_samples_of_the_same_groups_are_asked() -> None:
-    """Further judges have other samples, in arrays of the same shape, and are not made before they are asked for."""
+    """They are others, in arrays of the same shape, and are not read before they are asked for."""
     choices = choices_of(toy.moving_gaussian(n_samples=4096), dataclasses.replace(TRAINING, n_samples=16))
     training_rows, judging_rows = held_out.split(choices.runs.ensemble, 400, jax.random.key(5))
     samples = TrainingSamples(choices.runs, choices.training, jax.random.key(1), rows=training_rows)
     judge = judge_of(choices, samples, judging_rows, jax.random.key(2))
     assert "_further" not in vars(judge)
-    n = judge.data.points.shape[3]
-    assert len(judge._further) == min(8, 100 // n) - 1 >= 3
+    assert len(judge._further) == min(8, 100 // judge.data.points.shape[3]) - 1 >= 3
     everyone = np.stack([np.asarray(one.data.points)[0, 3] for one in (judge, *judge._further)])
     assert len(np.unique(everyone)) == everyone.size
     weights = iterations.start(choices.setup, jax.random.key(7), judge.data.conditions.shape[-1]).average
     moving = jax.tree.map(lambda leaf: leaf + 0.1, weights)
     of_each = [one.values(moving) for one in (judge, *judge._further)]
     np.testing.assert_allclose(judge.values_on_all(moving), np.mean(of_each, axis=0))
+    assert np.ptp([values.mean() for values in of_each]) > 0
 
 
 def test_the_clearest_model_lies_furthest_below_the_beginning_on_the_side_of_caution() -> None:

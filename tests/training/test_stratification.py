@@ -51,13 +51,17 @@ def test_groups_tell_how_far_off_all_of_them_are_together() -> None:
 
 def test_turns_are_disjoint_subsets_of_the_same_groups() -> None:
     points = np.random.default_rng(3).standard_normal((80, 2))
-    turns = [Drawing(np.random.default_rng(4), 4, turn) for turn in range(5)]
-    drawn = np.stack([turn.indices(points, 4) for turn in turns])  # every sample once
-    np.testing.assert_array_equal(np.sort(drawn.ravel()), np.arange(80))
-    groups = drawn.transpose(1, 0, 2).reshape(4, 20)
-    later = np.stack([turn.indices(np.roll(points, 1, axis=0), 4) for turn in turns]).transpose(1, 0, 2).reshape(4, 20)
-    np.testing.assert_array_equal(np.sort(later), np.sort(groups))
-    np.testing.assert_array_equal(turns[0].indices(points, 20), turns[3].indices(points, 20))  # there is but one
+    first, others = (Drawing(np.random.default_rng(4), 4, turns) for turns in ((0,), range(1, 5)))
+    now, later = (
+        np.concatenate([drawing.indices(p, 4) for drawing in (first, others)]).reshape(5, 4, 4).transpose(1, 0, 2)
+        for p in (points, np.roll(points, 1, axis=0))
+    )
+    np.testing.assert_array_equal(np.sort(now.ravel()), np.arange(80))  # every sample once
+    np.testing.assert_array_equal(np.sort(later.reshape(4, 20)), np.sort(now.reshape(4, 20)))
+    assert not np.array_equal(now, later)
+    np.testing.assert_array_equal(
+        others.indices(points, 20), np.tile(first.indices(points, 20), (4, 1))
+    )  # the only one
 
 
 def test_morton_code_orders_one_coordinate_and_separates_quadrants() -> None:
