@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10"
-nox.options.sessions = ["tests", "lint", "types", "docs", "wheel", "lowest"]
+nox.options.sessions = ["tests", "long", "lint", "types", "docs", "wheel", "lowest"]
 nox.options.error_on_missing_interpreters = True
 ROOT = Path(__file__).parent
 # Nothing but the tracked sources and files that are not tracked yet: no builds of before, no caches.
@@ -55,6 +55,13 @@ def tests(session: nox.Session) -> None:
     """The test suite, as the README runs it."""
     install(session, "-e", ".[test]")
     run(session, "python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """Tests that take longer than a few seconds."""
+    install(session, "-e", ".[test]")
+    run(session, "python", "-m", "pytest", "-m", "long", *session.posargs)
 
 
 @nox.session
@@ -105,7 +112,7 @@ def docs(session: nox.Session) -> None:
 def pages(session: nox.Session) -> None:
     """The code of all pages and notebooks runs, at small size, and links lead somewhere."""
     install(session, "-e", ".[test]")
-    run(session, "python", "-m", "pytest", "tests/docs", *session.posargs)
+    run(session, "python", "-m", "pytest", "-m", "not slow", "tests/docs", *session.posargs)
 
 
 @nox.session

@@ -108,6 +108,7 @@ def test_validate_and_sel_run_are_those_of_ensembles(truth: xr.Dataset) -> None:
         xr.Dataset().hoam.validate()
 
 
+@pytest.mark.long
 def test_compare_takes_the_ensemble_as_the_truth(truth: xr.Dataset) -> None:
     other = truth.assign(v=truth["v"] + 0.5)
     xr.testing.assert_equal(truth.hoam.compare(other), hoam.compare(truth, other))

@@ -101,6 +101,7 @@ def test_cells_are_text_of_one_column():
     assert [cell(value) for value in (None, "", [], 3, "a|b\nc", 0.00012345)] == ["-"] * 3 + ["3", "a/b c", "0.000123"]
 
 
+@pytest.mark.long
 def test_samples_alone_computes_a_row_once_and_simulates_once(tiny, tmp_path, monkeypatch):
     from benchmarks import learning, samples_alone
 

@@ -37,6 +37,7 @@ def _run(*arguments: str, **environment: str) -> list[str]:
     return run.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_a_second_process_reads_back_what_the_first_compiled(tmp_path: Path) -> None:
     folder, first, (_, misses) = *_run(str(tmp_path / "kept"))[:2], _run(str(tmp_path / "other"))[2].split()
     again, second, (hits, missed) = *_run(str(tmp_path / "kept"))[:2], _run(str(tmp_path / "kept"))[2].split()
@@ -47,6 +48,7 @@ def test_a_second_process_reads_back_what_the_first_compiled(tmp_path: Path) -> 
     assert int(missed) < int(misses)
 
 
+@pytest.mark.long
 def test_the_command_line_keeps_it_and_logs_nothing(tmp_path: Path) -> None:
     clean = {n: v for n, v in os.environ.items() if not n.startswith(("JAX_COMPILATION", "TF_CPP", "XLA_FLAGS"))}
     command = [sys.executable, "-m", "hoam_plugin", "simulate", "oscillator", "--samples", "8", "--times", "0:1:3"]
@@ -63,6 +65,7 @@ def test_the_command_line_keeps_it_and_logs_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "hoam-plugin").glob("jaxlib-*/*"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="names the folder of Linux")
 def test_where_it_is_kept(tmp_path: Path) -> None:
     own = _run(XDG_CACHE_HOME=str(tmp_path))[0]

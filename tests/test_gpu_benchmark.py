@@ -28,6 +28,7 @@ def bench(gpu, tmp_path):
     return made
 
 
+@pytest.mark.long
 def test_all_parts_leave_rows_and_are_not_repeated(gpu, bench, tmp_path, monkeypatch):
     lorenz9 = gpu.PROBLEMS["lorenz9"]
     short = lorenz9._replace(make=lambda: dataclasses.replace(lorenz9.make(), horizon=(0.0, 0.2), dt=0.05))
@@ -80,6 +81,7 @@ def test_iterations_fill_the_time_and_no_more(gpu, bench, monkeypatch):
     assert gpu.iterations_for(own, "lorenz9", 1e-9) == 1
 
 
+@pytest.mark.long
 def test_a_training_that_takes_too_long_is_stopped_and_leaves_its_model(gpu, bench, tmp_path, capsys, monkeypatch):
     path = tmp_path / "gpu_toy.hoam"
 

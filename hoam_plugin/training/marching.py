@@ -209,7 +209,7 @@ def _moved(
 
     # One stage after the other by the same code: written out four times it takes as long to compile again and again.
     def stage(
-        carry: tuple[Float[Array, "N D"], Float[Array, "N D"]], shares: Float[Array, 2]
+        carry: tuple[Float[Array, "N D"], Float[Array, "N D"]], shares: Float[Array, "2"]
     ) -> tuple[tuple[Float[Array, "N D"], Float[Array, "N D"]], None]:
         slope, total = carry
         slope = gradient(z + shares[0] * h * slope)

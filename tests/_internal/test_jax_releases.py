@@ -41,6 +41,7 @@ for shape, axis in (((3, 1, 2, 2, 8, 8, 8), 3), ((2, 1, 2, 2, 2, 4, 4, 4), 4)):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", [REDUCTION, HIGH_RANK], ids=["reduction", "rank 7 and 8"])
 def test_the_compiler_in_use_is_right(program: str) -> None:
     """In optimised code, that is without the flags of this test suite."""

@@ -114,6 +114,7 @@ def drawn(model: SnapshotStepper, mu: Any, times: Any = (0.0, 1.1, 2.0), seed: i
 # What is learned
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_moments_of_a_gaussian_between_the_training_runs(name: str) -> None:
     """The population N(mu t, 1) at a held-out mu and at times on and between the saved ones."""
@@ -123,6 +124,7 @@ def test_moments_of_a_gaussian_between_the_training_runs(name: str) -> None:
     np.testing.assert_allclose(y.std(-1), 1.0, atol=0.1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_a_periodic_variable_stays_in_its_period(name: str) -> None:
     """A narrow population that crosses the end of the box keeps its angular mean and spread."""
@@ -136,6 +138,7 @@ def test_a_periodic_variable_stays_in_its_period(name: str) -> None:
     np.testing.assert_allclose(np.sqrt(-2 * np.log(np.abs(moment))) * radius, CIRCLE.spread, atol=0.04)
 
 
+@pytest.mark.long
 def test_the_gradient_in_a_parameter_is_that_of_the_mean() -> None:
     model = line_model("CFM")
 
@@ -249,6 +252,7 @@ def test_diagnostics_are_those_of_the_drawn_samples() -> None:
     np.testing.assert_allclose(ds["mean"], ds["y"].mean("sample"), atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_plasma_is_simulated_and_scored() -> None:
     """The replaced stepper comes from the attributes; the initial samples are shared, and later ones are scored."""
     runs = toy.small_plasma_ensemble()
@@ -266,6 +270,7 @@ def test_a_plasma_is_simulated_and_scored() -> None:
     assert scores["sliced_wasserstein"].item() < 0.15
 
 
+@pytest.mark.long
 def test_some_variables_of_the_replaced_stepper_are_enough() -> None:
     runs = toy.small_plasma_ensemble()[["v"]]
     options = training_options(iterations=2, block=2, n_samples=8)
@@ -274,6 +279,7 @@ def test_some_variables_of_the_replaced_stepper_are_enough() -> None:
     assert list(prediction.data_vars) == ["v"]
 
 
+@pytest.mark.long
 def test_vectors_in_double_precision_without_parameters(x64: None) -> None:
     @jax.tree_util.register_dataclass
     @dataclasses.dataclass(frozen=True)

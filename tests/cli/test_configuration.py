@@ -43,6 +43,7 @@ def test_the_options_beside_an_ensemble_make_it_again(tmp_path: Path) -> None:
     assert hoam.ensemble.load(first).sizes["sample"] == used(first)["simulate"]["samples"] == 60
 
 
+@pytest.mark.long
 def test_the_options_beside_a_surrogate_make_it_again(folder: Path, tmp_path: Path) -> None:
     model, again = tmp_path / "m.hoam", tmp_path / "again.hoam"
     assert hoam_command("fit", folder / "truth.zarr", "-o", model, "--iterations", 4, *SMALL, "--loss", "dice") == 0
@@ -53,6 +54,7 @@ def test_the_options_beside_a_surrogate_make_it_again(folder: Path, tmp_path: Pa
     np.testing.assert_array_equal(first.history["loss"], second.history["loss"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", [".toml", ".yaml", ".json"])
 def test_options_from_files_of_every_kind(folder: Path, tmp_path: Path, ending: str) -> None:
     truth, model, file = folder / "truth.zarr", tmp_path / "m.hoam", tmp_path / f"options{ending}"

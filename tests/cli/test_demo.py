@@ -9,6 +9,7 @@ from command_line import ITERATIONS, SAMPLES, hoam_command, n_iterations
 import hoam_plugin as hoam
 
 
+@pytest.mark.long
 def test_demo_does_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "demo"
     words = ("demo", "--output", output, "--samples", SAMPLES, "--runs", 2, "--nodes", 8, "--saved-times", 9)

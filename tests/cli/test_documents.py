@@ -93,6 +93,7 @@ def test_what_info_refuses(tmp_path: Path, error: FailingCommand) -> None:
     assert "folder" in error("info", tmp_path / "folder")
 
 
+@pytest.mark.long
 def test_a_report_of_a_surrogate(folder: Path, tmp_path: Path, capsys: Captured, error: FailingCommand) -> None:
     page = tmp_path / "report.html"
     held = folder / "held.zarr"

@@ -23,6 +23,7 @@ def test_fit_takes_its_options(folder: Path) -> None:
     assert n_iterations(folder / "model.hoam") == ITERATIONS
 
 
+@pytest.mark.long
 def test_the_clock_of_the_population(folder: Path, tmp_path: Path) -> None:
     """Found from the samples where it is asked for, and left aside where time itself is."""
     ds, recorded = hoam.ensemble.load(folder / "truth.zarr"), clock_through([0, 0.2, 1], [0, 0.5, 1])
@@ -39,6 +40,7 @@ def test_the_clock_of_the_population(folder: Path, tmp_path: Path) -> None:
     assert clock_of(tmp_path / "with.zarr", "--clock", "physical") is None
 
 
+@pytest.mark.long
 def test_interrupted_fit_is_resumed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FailingCommand
 ) -> None:
@@ -88,6 +90,7 @@ def test_fit_validates(folder: Path, tmp_path: Path, error: FailingCommand) -> N
     assert np.isfinite(hoam.load(model).history["validation"]).all()
 
 
+@pytest.mark.long
 def test_losses_by_name(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     def loss_of(name: str, *words: object) -> object:
         path = tmp_path / f"{name}.hoam"
@@ -132,6 +135,7 @@ def test_diverged_fit_is_not_said_to_be_resumable(
     assert n_iterations(tmp_path / "m.hoam") == 100
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.hoam"
@@ -174,6 +178,7 @@ def test_ctrl_c_in_fit_leaves_the_best_model_so_far(folder: Path, tmp_path: Path
     ]
 
 
+@pytest.mark.long
 def test_the_number_of_devices(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     """One of the machine is what there is; a word about more comes before anything is read or written."""
     model, pred = tmp_path / "m.hoam", tmp_path / "pred.zarr"

@@ -50,6 +50,7 @@ def test_failed_run_with_overwrite_keeps_the_old_output(tmp_path: Path, error: F
     assert sorted(p.name for p in tmp_path.iterdir()) == ["some.zarr", "some.zarr.config.toml"]
 
 
+@pytest.mark.long
 def test_extrapolation_policy_of_a_saved_surrogate(
     folder: Path, tmp_path: Path, error: FailingCommand, capsys: pytest.CaptureFixture[str]
 ) -> None:

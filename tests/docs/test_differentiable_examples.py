@@ -58,6 +58,7 @@ def learned() -> hoam.Surrogate:
     return hoam.fit(truth, key=KEY, structure="kinetic", potential=potential, training=training, progress=False)
 
 
+@pytest.mark.long
 def test_mu_is_recovered_through_the_surrogate_and_through_the_simulator(infer_mu: ModuleType) -> None:
     data = infer_mu.observed(1.37, TIMES, key=jax.random.key(1), n_samples=4 * N, noise=0.01)
     # A small training leaves a few per cent; `benchmarks/results/inference.md` has the full size.
@@ -113,6 +114,7 @@ def runs() -> xr.Dataset:
             hoam.registry.unregister("two_stream")
 
 
+@pytest.mark.long
 def test_the_start_is_calibrated(infer_mu: ModuleType, runs: xr.Dataset) -> None:
     import calibrate_start
 

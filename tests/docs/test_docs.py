@@ -83,6 +83,7 @@ def coarse_plasma(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulators, "two_stream", coarse)
 
 
+@pytest.mark.long
 def test_readme_swap_and_gradient() -> None:
     scope = run("README.md", {})
     assert scope["energy"].shape == (2, 5)
@@ -90,6 +91,7 @@ def test_readme_swap_and_gradient() -> None:
     assert np.isfinite(scope["slope"])
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
 def test_docs_of_the_swap() -> None:
     scope = run("docs/swap.md", {})
@@ -104,6 +106,7 @@ def test_docs_of_differentiable_use() -> None:
     assert np.isfinite(scope["sensitivity"]).all()
 
 
+@pytest.mark.long
 def test_docs_of_several_devices() -> None:
     scope = run("docs/devices.md", {})
     assert scope["model"].history.attrs["judged_on"]
@@ -111,6 +114,7 @@ def test_docs_of_several_devices() -> None:
     assert np.isfinite(scope["more"]["x"]).all()
 
 
+@pytest.mark.long
 def test_docs_of_the_clock_of_a_population() -> None:
     scope = run("docs/population_clock.md", {})
     truth, clock = scope["truth"], scope["model"].learned.normalisation.clock
@@ -123,6 +127,7 @@ def test_docs_of_the_clock_of_a_population() -> None:
     assert np.diff(reading)[0] > 2 * np.diff(reading)[-1]
 
 
+@pytest.mark.long
 def test_docs_of_simulators() -> None:
     scope = run("docs/simulators.md", {})
     assert abs(float(scope["fit"]["rate"]) / scope["expected"].imag - 1) < 0.02
@@ -130,6 +135,7 @@ def test_docs_of_simulators() -> None:
     np.testing.assert_allclose(scope["paths"]["x"].mean(("sample", "axis"))[:, -1], np.exp([-1.0, -2.0]), atol=0.05)
 
 
+@pytest.mark.long
 def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope = run("docs/ensembles.md", {})
@@ -144,6 +150,7 @@ def test_docs_of_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert scope["mean"]["v"].attrs == truth["v"].attrs
 
 
+@pytest.mark.long
 def test_docs_of_the_command_line(tmp_path: Path) -> None:
     scope = run("docs/howto/command_line.md", {})
     assert scope["energy"].shape == (1, 5)
@@ -162,6 +169,7 @@ def test_docs_of_the_command_line(tmp_path: Path) -> None:
         assert tables[name].keys() <= known
 
 
+@pytest.mark.long
 def test_docs_of_my_codes_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope = run("docs/howto/my_codes_output.md", {})
@@ -170,12 +178,14 @@ def test_docs_of_my_codes_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert np.isfinite(scope["new"]["x"]).all()
 
 
+@pytest.mark.long
 def test_docs_of_inference() -> None:
     scope = run("docs/howto/infer_a_parameter.md", {})
     assert 0.5 <= scope["theta"] <= 2
     assert np.isfinite(scope["value"])
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
 def test_docs_of_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -184,6 +194,7 @@ def test_docs_of_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert np.isfinite(scope["model"].history["loss"]).all()
 
 
+@pytest.mark.long
 def test_docs_of_long_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope = run("docs/howto/long_trainings.md", {})
@@ -192,6 +203,7 @@ def test_docs_of_long_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert np.isfinite(run("docs/howto/long_trainings.md", {})["model"].history["loss"]).all()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
 def test_docs_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -200,6 +212,7 @@ def test_docs_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "times the noise floor" in page
 
 
+@pytest.mark.long
 def test_docs_of_diffrax() -> None:
     scope = run("docs/diffrax.md", {})
     assert scope["sol"].ys.shape == (1, 1000, 1)
@@ -208,6 +221,7 @@ def test_docs_of_diffrax() -> None:
     assert np.isfinite(scope["log_p"]).all()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the .* saved times do not resolve")
 def test_docs_of_vlasov_adapters() -> None:
     scope = run("docs/vlasov_adapters.md", {})
@@ -215,6 +229,7 @@ def test_docs_of_vlasov_adapters() -> None:
     assert scope["sol"].ys["electron"].shape[0] == 5
 
 
+@pytest.mark.long
 def test_docs_of_parts_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     scope = run("docs/extending.md", {})
     velocity = scope["model"].velocity(np.asarray([[0.0], [1.0]], np.float32), 1.0, {"mu": 1.25})
@@ -254,6 +269,7 @@ def test_code_of_every_page_runs() -> None:
 PROBLEMS = sorted(page.stem for page in (ROOT / "docs" / "problems").glob("*.md") if page.stem != "README")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_problem_pages_run_and_show_a_picture(name: str) -> None:
     page = ROOT / "docs" / "problems" / f"{name}.md"

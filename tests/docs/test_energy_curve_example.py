@@ -16,6 +16,8 @@ from repository import ROOT
 import hoam_plugin as hoam
 from hoam_plugin import registry
 
+pytestmark = pytest.mark.long
+
 NAME = "two_stream"
 MU = [1.3, 1.6]
 TIMES = np.linspace(0.0, 2.0, 3)

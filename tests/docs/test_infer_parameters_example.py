@@ -43,6 +43,7 @@ def likelihood(example: ModuleType, noise: Any) -> Any:
     return jax.jit(lambda theta, error: (of(theta, error), jax.jacfwd(of)(theta, error)))
 
 
+@pytest.mark.long
 def test_the_likelihood_is_as_smooth_as_its_slope_says_and_tells_less_of_a_worse_surrogate(example: ModuleType) -> None:
     both = likelihood(example, "independent")
     theta, error = jnp.asarray(TRUTH), jnp.asarray(1e-4)

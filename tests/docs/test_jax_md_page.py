@@ -12,6 +12,7 @@ from hoam_plugin.adapters.jax_md.jax_md_modules import usual_promotions
 PAGE = ROOT / "docs" / "jax_md.md"
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 def test_docs_of_the_swap_in_jax_md():
     page = ROOT / "docs" / "howto" / "swap_in_jax_md.md"

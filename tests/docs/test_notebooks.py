@@ -44,6 +44,7 @@ def run_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     plt.close("all")
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings(COARSE)
 def test_the_oscillator_notebook_runs(run_small: Any, capsys: pytest.CaptureFixture[str]) -> None:
     scope = run_small("oscillator")
@@ -63,6 +64,7 @@ def test_the_oscillator_notebook_runs(run_small: Any, capsys: pytest.CaptureFixt
     assert "HOAM" in printed
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings(COARSE)
 def test_the_vlasov_notebook_runs(run_small: Any, tmp_path: Path) -> None:
     scope = run_small("vlasov")
@@ -85,6 +87,7 @@ def test_the_notebook_on_your_simulation_runs(run_small: Any) -> None:
     assert scope["error"] < 0.2
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 def test_the_jax_md_notebook_runs(run_small: Any) -> None:
     from hoam_plugin.adapters.jax_md.jax_md_modules import usual_promotions
@@ -98,6 +101,7 @@ def test_the_jax_md_notebook_runs(run_small: Any) -> None:
     assert float(scope["error"]) < 0.5
 
 
+@pytest.mark.long
 def test_the_notebook_on_inference_runs(run_small: Any) -> None:
     import jax
 

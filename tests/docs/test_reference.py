@@ -136,11 +136,13 @@ def prelude_of_jax_md(prelude: dict[str, object]) -> Iterator[dict[str, object]]
 WITH_EXAMPLE = [name for name in DOCUMENTED if name.rpartition(".")[2] not in {*SHOWN_ELSEWHERE, *CONSTANTS}]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("documented", [name for name in WITH_EXAMPLE if ".jax_md." not in name])
 def test_examples_hold(documented: str, prelude: dict[str, object]) -> None:
     check_example(documented, prelude)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 @pytest.mark.parametrize("documented", [name for name in WITH_EXAMPLE if ".jax_md." in name])
 def test_examples_of_jax_md_hold(documented: str, prelude_of_jax_md: dict[str, object]) -> None:
@@ -161,6 +163,7 @@ def test_names_without_an_example_need_none() -> None:
     assert not [name for name, page in SHOWN_ELSEWHERE.items() if name not in (ROOT / page).read_text()]
 
 
+@pytest.mark.long
 def test_code_of_the_page_on_surrogates(prelude: dict[str, object], tmp_path: Path) -> None:
     scope = {**prelude, "folder": tmp_path}
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api" / "surrogates.md").read_text(), re.DOTALL):

@@ -78,6 +78,7 @@ def test_the_drift_moves_a_population_as_its_moments_move() -> None:
     np.testing.assert_array_equal(end[:, 0], 0.25)
 
 
+@pytest.mark.long
 def test_the_drift_is_a_gradient_and_solves_the_equation_of_lyapunov() -> None:
     motion = motion_of(population([0.7, 0.9]))
     drift, parameters, t = moment_drift(motion), {"mu": 0.7}, float(np.float32(6 / 16))

@@ -51,6 +51,7 @@ def test_it_rises_goes_through_what_is_given_and_has_an_inverse(gaps: list[tuple
     assert (np.abs(clock.fraction_on_host(tau) - FRACTIONS) <= ulps * 2).all()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_compiled_and_on_the_host_it_is_the_same_map_and_its_derivatives_are_right() -> None:
     clock = uneven()

@@ -159,6 +159,7 @@ def test_switches_are_parameters(tmp_path):
         assert parameter_names(back) == ["driven"]
 
 
+@pytest.mark.long
 def test_a_switch_is_learned_and_set():
     ds = toy.moving_gaussian((2.0, -2.0, 2.0), n_samples=256).drop_vars("mu")
     model = toy.small_surrogate(ds.assign_coords(driven=("run", [True, False, True])))

@@ -39,6 +39,7 @@ def test_a_second_trip_through_the_other_format_changes_nothing(ds, tmp_path, na
     assert_bitwise(ds, ensembles.load(ensembles.save(first, tmp_path / name)))
 
 
+@pytest.mark.long
 @settings(max_examples=20)
 @given(
     order=st.permutations(["x", "v", "alpha", "zeta", "m2", "B"]),
@@ -57,6 +58,7 @@ def test_zarr_keeps_the_order_of_variables_whatever_their_names(tmp_path_factory
     assert ensembles.parameter_names(back) == ensembles.parameter_names(ds)
 
 
+@pytest.mark.long
 def test_ensembles_read_back_in_a_new_process(ds, tmp_path):
     for name in ("a.zarr", "a.nc"):
         ensembles.save(ds, tmp_path / name)
@@ -232,6 +234,7 @@ def test_a_table_of_scores_is_named_as_such(tmp_path, name):
             ensembles.load(tmp_path / name, lazy=lazy)
 
 
+@pytest.mark.long
 def test_a_surrogate_is_named_as_such(tmp_path):
     path = toy.gaussian_surrogate().save(tmp_path / "m.hoam")
     with pytest.raises(ValueError, match=r"is a surrogate, not an ensemble; hoam_plugin\.load reads it"):

@@ -115,6 +115,7 @@ CASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("case", "kind"), [*((case, "CoLoRA") for case in CASES), *((next(iter(CASES)), kind) for kind in ("FiLM", "MLP"))]
@@ -225,6 +226,7 @@ def test_loss_value_is_that_of_loss_and_gradient() -> None:
     np.testing.assert_allclose(value, loss, rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("n_probes", [0, 2])
 def test_chunks_do_not_change_the_loss(n_probes: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +317,7 @@ def test_true_drift_minimises_the_loss(epsilon: float, sigma: float) -> None:
     assert all(loss(u + da, db) > best for da, db in ((0.1, 0), (-0.1, 0), (0, 0.05), (0, -0.05), (0.05, 0.05)))
 
 
+@pytest.mark.long
 def test_gauss_nodes_make_the_loss_far_less_noisy_than_random_times() -> None:
     """The point of the paper: at the same weights and numbers of samples and times."""
     potential, embedding = CoLoRA(width=16, depth=3), Embedding((None,))

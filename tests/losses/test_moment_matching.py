@@ -197,6 +197,7 @@ def fit_field(ds: xr.Dataset, iterations: int = 400, **options: Any) -> hoam.Sur
     )
 
 
+@pytest.mark.long
 def test_of_all_fields_the_gradient_is_chosen(tmp_path: Any) -> None:
     """A round cloud that shrinks and turns: marginals do not see the turning. The rollout has their spread; it is the
     default without rates, and comes back from a file."""

@@ -87,6 +87,7 @@ POTENTIALS = {
 _SLOW = {("film", 1), ("film", 2), ("conservative", 2), ("colora", 1), ("force", 2)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "n_positions", "periodic"),
     [

@@ -68,6 +68,7 @@ class Plain(AbstractLoss):
         return hoam.ActionMatching(epsilon=0.0).boundary(potential, embedding, weights, batch)
 
 
+@pytest.mark.long
 def test_a_loss_of_ones_own_is_learned_with() -> None:
     """It is in no catalogue; its targets, its weights of times and its bound count, and the record names it."""
     model = hoam.fit(
@@ -86,6 +87,7 @@ def test_a_loss_of_ones_own_is_learned_with() -> None:
         np.testing.assert_allclose(velocity.mean(), mu, rtol=0.06)
 
 
+@pytest.mark.long
 def test_what_a_loss_says_of_itself_counts() -> None:
     ds = toy.moving_gaussian(n_samples=256)
     options: dict[str, Any] = {"key": jax.random.key(0), "potential": SMALL, "progress": False}
@@ -99,6 +101,7 @@ def test_what_a_loss_says_of_itself_counts() -> None:
         hoam.fit(ds, loss=Plain(), structure="field", key=jax.random.key(0))
 
 
+@pytest.mark.long
 def test_the_same_terms_are_the_same_training() -> None:
     """A loss with the terms of another one, and the defaults of the base, trains bit for bit as that one."""
     histories = [

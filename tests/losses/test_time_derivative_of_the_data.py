@@ -101,6 +101,7 @@ CASES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", CASES)
 def test_fast_loss_is_the_naive_one(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +268,7 @@ def compiled_table(loss: Any, n_times: int) -> tuple[Any, Any, Any]:
     return jax.jit(value), jax.jit(jax.grad(value)), jax.jit(jax.hessian(value))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("grid", GRIDS)
 def test_the_minimiser_moves_a_gaussian_as_it_moves(grid: str) -> None:
@@ -299,6 +301,7 @@ def test_the_minimiser_moves_a_gaussian_as_it_moves(grid: str) -> None:
     np.testing.assert_allclose(value(jnp.asarray(s), nodes, tau, batch), lowest, rtol=3e-3)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_a_wiggle_between_the_nodes_gains_nothing() -> None:
     """Of any size, it vanishes at the nodes: the published loss falls without bound, the one on the data stays."""

@@ -8,6 +8,7 @@ import pytest
 from hoam_plugin.numerics import grid_functions
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("n_dims", [1, 2, 3])
 def test_cubics_are_exact_also_at_the_ends(n_dims: int) -> None:

@@ -112,6 +112,7 @@ def test_the_version_is_that_of_the_metadata(installed, tmp_path):
     assert hoam.__version__ == VERSION  # editable
 
 
+@pytest.mark.long
 def test_every_module_of_the_wheel_imports_away_from_the_checkout(installed, tmp_path):
     code = """
 import importlib, pathlib, hoam_plugin
@@ -139,6 +140,7 @@ print(xr.open_dataset("truth.zarr", engine="hoam").hoam.to_samples().sizes["comp
     assert python(code, path=installed, cwd=tmp_path).strip() == "1"
 
 
+@pytest.mark.long
 def test_the_wheel_runs_away_from_the_checkout(installed, tmp_path):
     code = """
 import jax, hoam_plugin as hoam

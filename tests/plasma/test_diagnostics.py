@@ -76,6 +76,7 @@ def test_damped_companions_do_not_bias_a_growing_wave():
     assert float(fit["rate_error"]) < 5e-3
 
 
+@pytest.mark.long
 def test_the_standard_errors_cover_the_truth():
     deviations = {"rate": [], "frequency": []}
     for seed in range(60):
@@ -266,6 +267,7 @@ def landau_run() -> xr.Dataset:
     return hoam.simulate(stepper, {"mu": [1.0]}, np.linspace(0, 12, 61), key=KEY, n_samples=65_536, progress=False)
 
 
+@pytest.mark.long
 def test_landau_damping_of_a_run_follows_linear_theory():
     ds = landau_run()
     expected = dispersion.least_damped(0.5, simulators.VlasovPoissonPIC().beams)

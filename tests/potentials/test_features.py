@@ -132,6 +132,7 @@ class Case:
 # Features, products and waves
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @ALL
 def test_derivatives_are_those_of_autodiff_of_the_value(embedding: Embedding) -> None:
@@ -310,6 +311,7 @@ def both(network: Any, embedding: Embedding, size: float = 0.3) -> tuple[Correct
     return potential, weights
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @EACH
 def test_a_corrected_network_is_the_sum_of_both(network: Any) -> None:
@@ -337,6 +339,7 @@ def test_a_corrected_network_is_the_sum_of_both(network: Any) -> None:
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-11), of(potential, weights), total)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_derivatives_of_a_corrected_network_are_those_of_autodiff() -> None:
     network = NETWORKS["CoLoRA"]
@@ -393,6 +396,7 @@ def rows_at_the_start(n: int) -> np.ndarray:
     return np.stack([rng.uniform(0, 3, n), rng.normal(2, 1, n)], axis=1)
 
 
+@pytest.mark.long
 def test_saved_and_loaded_it_moves_samples_to_the_same_bits(tmp_path: Path) -> None:
     network = NETWORKS["MLP"]
     model = surrogate(network)
@@ -432,6 +436,7 @@ def test_its_velocity_is_the_gradient_of_the_sum_in_physical_units() -> None:
         np.testing.assert_allclose(model.velocity(rows, t, {"mu": mu}), wanted, atol=1e-7)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_its_log_density_is_transported_by_the_divergence_of_its_velocity() -> None:
     model, mu, h = surrogate(NETWORKS["MLP"]), {"mu": 1.3}, 1e-4
@@ -450,6 +455,7 @@ def test_its_log_density_is_transported_by_the_divergence_of_its_velocity() -> N
     np.testing.assert_allclose((initial(rows) - found) / dt, divergence, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_gradients_through_it_are_those_of_central_differences() -> None:
     model, h = surrogate(NETWORKS["MLP"]), 1e-5

@@ -82,6 +82,7 @@ def naive(potential: ParticlePotential, c: np.ndarray, z: np.ndarray) -> float:
     return total
 
 
+@pytest.mark.long
 @ALL
 def test_the_pairs_are_those_of_a_plain_sum(potential: ParticlePotential) -> None:
     z, c = configuration(potential), coefficients(potential).at[potential.functions.groups[0]].set(0)
@@ -91,6 +92,7 @@ def test_the_pairs_are_those_of_a_plain_sum(potential: ParticlePotential) -> Non
     )
 
 
+@pytest.mark.long
 @hypothesis.given(
     share=st.floats(0.05, 0.95), cutoff=st.floats(1e-3, 1e3), n_shells=st.integers(1, 9), degree=st.integers(2, 3)
 )
@@ -102,6 +104,7 @@ def test_no_shell_has_neighbours_at_its_end_alone(share: float, cutoff: float, n
     assert float(jnp.max(shells, axis=0).min()) > 0.16
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("potential", [POTENTIALS["neighbours"], POTENTIALS["angles in space"]], ids=["2-D", "3-D"])
 def test_functions_of_neighbourhoods_are_sums_over_triples(potential: ParticlePotential) -> None:
     of, functions, z = potential.functions.neighbourhood, potential.functions, np.asarray(configuration(potential))
@@ -134,6 +137,7 @@ def test_functions_of_neighbourhoods_are_sums_over_triples(potential: ParticlePo
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.long
 @ALL
 def test_the_gradient_is_that_of_the_energy(potential: ParticlePotential) -> None:
     z, c = configuration(potential), coefficients(potential)
@@ -168,6 +172,7 @@ def test_pairs_do_not_see_where_all_of_them_are_nor_how_they_are_turned() -> Non
     np.testing.assert_allclose(torus.functions.energy(c, moved), torus.functions.energy(c, z), rtol=1e-10)
 
 
+@pytest.mark.long
 def test_beyond_the_range_of_the_particles_single_ones_are_pulled_evenly() -> None:
     potential = ParticlePotential(n_particles=1, periods=(None,), axis=EVERYWHERE, one_body=4)
     c = jnp.asarray(np.concatenate([[0.3, -0.7, 0.2, 0.9], np.zeros(potential.functions.radial.n), [-1.0, 2.0]]))
@@ -175,6 +180,7 @@ def test_beyond_the_range_of_the_particles_single_ones_are_pulled_evenly() -> No
     np.testing.assert_allclose(pulls, np.full(3, 0.3 - 1.4 * 2 + 0.6 * 4 + 3.6 * 8), rtol=1e-12)
 
 
+@pytest.mark.long
 @ALL
 def test_as_a_potential_of_samples_it_has_the_derivatives_of_autodiff(potential: ParticlePotential) -> None:
     """Two times with two configurations each, along all coordinates and along a path."""

@@ -65,6 +65,7 @@ def test_inside_they_are_b_splines(axis: RadialAxis) -> None:
         np.testing.assert_allclose(values @ c, expected.derivative(order)(INSIDE), rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.long
 @ALL
 def test_derivatives_are_those_of_the_function_everywhere(axis: RadialAxis) -> None:
     c = jnp.asarray(coefficients(axis))
@@ -81,6 +82,7 @@ def test_derivatives_are_those_of_the_function_everywhere(axis: RadialAxis) -> N
     np.testing.assert_allclose(radial_slope(axis, table, r), first, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 @ALL
 def test_the_written_derivative_is_that_of_distance_and_coefficients(axis: RadialAxis) -> None:
     c, r = jnp.asarray(coefficients(axis)), jnp.asarray(DISTANCES)

@@ -127,6 +127,7 @@ class Case:
         return jax.jit(jax.vmap(of_one))(a["z"], c, rates, a["probes"], a["drift"])
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["range", "loop and range", "loops"])
 def test_derivatives_are_those_of_autodiff_of_the_value(name: str) -> None:

@@ -86,6 +86,7 @@ def test_wrong_registrations(model: hoam.Surrogate) -> None:
         hoam.stepper("only_learned")
 
 
+@pytest.mark.long
 def test_names_resolve_when_python_runs_not_when_compiled_code_does(model: hoam.Surrogate) -> None:
     """A function that asks inside `jit` keeps what it got while tracing: so ask outside and pass the stepper in."""
     state = model.init(jax.random.key(0), 8, {"mu": 1.4})

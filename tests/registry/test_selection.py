@@ -112,6 +112,7 @@ def test_a_hole_among_the_runs_is_left_to_another_surrogate_and_to_the_simulator
     assert alone.for_parameters(hole) == toy.small_plasma()
 
 
+@pytest.mark.long
 def test_the_simulator_falls_back_at_its_own_step() -> None:
     hoam.register(NAME, trained_on(1.2, 1.5).with_options(dt=0.4))
     hoam.register(NAME, trained_on(1.5, 1.8).with_options(dt=0.4))
@@ -148,6 +149,7 @@ def test_outside_all_ranges_the_policy_decides(low: Any, high: Any, policy: Any)
     np.testing.assert_allclose(traced, expected, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_solution_is_one_request(both: Any, low: Any, high: Any) -> None:
     state, times = start(), np.asarray([0.5, 1.0])
     solve = jax.jit(lambda stepper, mu: stepper.solve(state, times, {"mu": mu}, dt=0.1))

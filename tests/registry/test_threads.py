@@ -22,6 +22,7 @@ def models() -> list[hoam.Surrogate]:
     return [model.with_options(dt=0.01 * (i + 1)) for i in range(N_THREADS)]
 
 
+@pytest.mark.long
 def test_every_thread_sees_its_own_selection(models: list[hoam.Surrogate]) -> None:
     barrier = threading.Barrier(N_THREADS)
 
@@ -74,6 +75,7 @@ def test_registering_and_forgetting_while_others_look(models: list[hoam.Surrogat
     assert "shared" not in registry.names()
 
 
+@pytest.mark.long
 def test_every_task_sees_its_own_selection(models: list[hoam.Surrogate]) -> None:
     for model in models:
         hoam.register(NAME, model)

@@ -137,6 +137,7 @@ def test_no_prediction_at_all():
 JAXOPT = pytest.mark.filterwarnings("ignore:JAXopt:DeprecationWarning")
 
 
+@pytest.mark.long
 @JAXOPT
 def test_sinkhorn_on_demand():
     truth = ensemble(mu=[1.0], times=[0.0, 1.0])

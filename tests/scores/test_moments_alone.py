@@ -102,6 +102,7 @@ def test_where_it_cannot_be_had_it_is_nan_and_says_why() -> None:
     assert "mean_l2" not in scores
 
 
+@pytest.mark.long
 def test_curves_come_from_the_stepper_where_it_can_be_rebuilt() -> None:
     stepper = simulators.two_stream(n_cells=64, start="random", amplitude=0.5)
     run = functools.partial(hoam.simulate, stepper, times=[0.0, 0.5, 1.0], n_samples=1000, dt=0.1, progress=False)

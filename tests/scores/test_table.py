@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from repository import ROOT
 from scored import ensemble
 
@@ -41,6 +42,7 @@ def test_verdict_table_without_a_floor_calls_the_bootstrap_by_its_name_and_says_
     assert "no interpolation: no training ensemble was given" in verdict_table(compare(truth, truth))
 
 
+@pytest.mark.long
 def test_page_of_scores_runs_and_defines_every_score_and_reference():
     page = (ROOT / "docs" / "scores.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

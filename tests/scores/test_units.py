@@ -66,6 +66,7 @@ def expected() -> xr.Dataset:
     return scores()
 
 
+@pytest.mark.long
 @hypothesis.given(x=SCALES, v=SCALES, time=SCALES, mu=SCALES, shifts=st.tuples(*[SHIFTS] * 4))
 @hypothesis.settings(max_examples=15)
 def test_scores_do_not_depend_on_units_and_origins(x, v, time, mu, shifts):
@@ -85,6 +86,7 @@ def test_scores_of_an_energy_in_joules():
     assert_equal_scores(expected(), scores(joules), rtol=1e-9, histogram=0.0)
 
 
+@pytest.mark.long
 @JAXOPT
 @pytest.mark.parametrize("shift", [0.0, 1e6])
 def test_sinkhorn_of_samples_far_off_is_that_of_the_same_samples_near(shift):

@@ -51,6 +51,7 @@ def wait_for(condition, seconds=60.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.long
 def test_runs_on_workers_are_the_runs_of_this_process(client, tmp_path):
     farmed = run(OrnsteinUhlenbeck(), PARAMETERS, rates=True, store=tmp_path / "e.zarr", client=client)
     require_equal(farmed, run(OrnsteinUhlenbeck(), PARAMETERS, rates=True))
@@ -63,6 +64,7 @@ def test_runs_on_workers_are_the_runs_of_this_process(client, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_double_precision_reaches_the_workers(client, tmp_path):
     with jax.enable_x64(True):
         farmed = run(two_stream(n_cells=16), {"mu": [1.3, 1.4]}, [0.0, 0.1], store=tmp_path / "e.zarr", client=client)
@@ -108,6 +110,7 @@ with distributed.Client({address!r}) as client:
 """
 
 
+@pytest.mark.long
 def test_a_client_that_is_killed_loses_nothing(client, tmp_path):
     store, helpers = tmp_path / "e.zarr", str(ROOT / "tests" / "helpers")
     address = client.scheduler_info()["address"]
@@ -143,6 +146,7 @@ def test_what_a_cluster_is_asked_for(client, tmp_path):
         run(Here(), client=client, store=tmp_path / "e.zarr")
 
 
+@pytest.mark.long
 def test_the_command_line_has_runs_done_by_a_scheduler(client, tmp_path, capsys):
     words = ("simulate", "duffing", "-p", "mu=0.1,0.3", "--times", "0,0.1", "--samples", 20, "--no-progress")
     address = client.scheduler_info()["address"]

@@ -92,6 +92,7 @@ def test_a_start_without_steps_is_the_same_to_the_bit(together):
         np.testing.assert_array_equal(run(stepper, parameters, [0.0])[name], together(stepper, parameters, [0.0])[name])
 
 
+@pytest.mark.long
 def test_runs_go_on_from_an_ensemble_and_from_a_state(together):
     stepper = two_stream(n_cells=32)
     parameters, times = {"mu": [1.2, 1.9]}, [1.0, 1.2]
@@ -139,6 +140,7 @@ def test_progress_counts_the_steps_of_all_runs(together, capfd, monkeypatch):
 # Runs of different forms
 
 
+@pytest.mark.long
 def test_neighbour_lists_that_overflow_are_made_larger_run_by_run(together):
     """The hot run needs more room than the cold one, from another time on; nothing wrong is recorded: it is what the
     same runs do without lists."""

@@ -55,6 +55,7 @@ def samples(stepper, state):
 # Clocks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(FACTORIES))
 def test_a_late_run_is_the_early_one_and_its_clock_loses_nothing(name):
     (stepper, early), (_, late) = start(name), start(name, 1e6)
@@ -146,6 +147,7 @@ def test_every_method_names_parameters_that_are_missing_unknown_or_no_numbers(na
                 call({parameter: [1.0, 2.0]})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["particles", "grid", "duffing"])
 def test_parameters_of_one_entry_are_numbers(name):
     stepper, state = start(name)
@@ -207,6 +209,7 @@ def test_states_pickle_and_step_on(name):
 # SI units
 
 
+@pytest.mark.long
 def test_brownian_motion_in_metres_and_seconds_is_that_in_its_own_units():
     runs = {}
     for length, time in ((1.0, 1.0), (1e-9, 1e-12), (1e12, 1e15)):

@@ -8,6 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hoam_plugin.steppers import SampleLayout, Variable, state_type
 
@@ -35,6 +36,7 @@ def side_by_side(arrays: dict[str, np.ndarray], n_samples: int) -> list[list[flo
     return rows
 
 
+@pytest.mark.long
 @hypothesis.given(shapes=SHAPES, n_samples=st.integers(1, 3))
 @hypothesis.settings(max_examples=25)
 def test_columns_are_the_components_in_order(shapes: list[tuple[int, ...]], n_samples: int) -> None:
@@ -52,6 +54,7 @@ def test_columns_are_the_components_in_order(shapes: list[tuple[int, ...]], n_sa
     assert {name: array.shape for name, array in empty.items()} == {name: array.shape for name, array in arrays.items()}
 
 
+@pytest.mark.long
 @hypothesis.given(shapes=SHAPES, n_samples=st.integers(1, 3))
 @hypothesis.settings(max_examples=25)
 def test_a_state_gets_other_samples_in_its_own_dtypes(shapes: list[tuple[int, ...]], n_samples: int) -> None:

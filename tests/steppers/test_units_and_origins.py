@@ -104,6 +104,7 @@ def expected() -> dict[str, np.ndarray]:
     return displacements(trained(ds), ds, Units())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in UNITS if name != "normalised"])
 def test_learned_populations_move_alike(name: str, expected: dict[str, np.ndarray]) -> None:
     units = UNITS[name]
@@ -116,6 +117,7 @@ def test_learned_populations_move_alike(name: str, expected: dict[str, np.ndarra
     assert abs(expected["solve"]) > 0.2
 
 
+@pytest.mark.long
 def test_choices_among_surrogates_are_alike(expected: dict[str, np.ndarray]) -> None:
     units = Units(x0=1e5, t0=1e6, mu0=1e5)
     ds = population(units)
@@ -124,6 +126,7 @@ def test_choices_among_surrogates_are_alike(expected: dict[str, np.ndarray]) -> 
         np.testing.assert_allclose(value, expected[what], rtol=0.03, err_msg=what)
 
 
+@pytest.mark.long
 def test_kinetic_populations_move_alike() -> None:
     results = []
     for units in (Units(), Units(x=1e-9, x0=1e-4, t=1e-12, t0=1e-6, mu=1e-21)):
@@ -153,6 +156,7 @@ def tables_made(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in UNITS if name != "normalised"])
 def test_tables_of_the_flow_are_alike(name: str, tables_made: list[bool]) -> None:
     results = []
@@ -170,6 +174,7 @@ def test_tables_of_the_flow_are_alike(name: str, tables_made: list[bool]) -> Non
     assert abs(results[0][-1]) > 0.1
 
 
+@pytest.mark.long
 def test_noise_moves_alike() -> None:
     results = []
     for units in (Units(), Units(x0=1e5, t0=1e5, mu0=1e5)):
@@ -179,6 +184,7 @@ def test_noise_moves_alike() -> None:
         np.testing.assert_allclose(results[1][what], value, rtol=2e-2, err_msg=what)
 
 
+@pytest.mark.long
 def test_log_densities_are_alike() -> None:
     results = []
     for units in (Units(), Units(x0=1e5, t0=1e6)):
@@ -195,6 +201,7 @@ def test_log_densities_are_alike() -> None:
     np.testing.assert_allclose(results[1].mean(), results[0].mean(), rtol=5e-3)
 
 
+@pytest.mark.long
 def test_half_precision_is_stepped_in_single(expected: dict[str, np.ndarray]) -> None:
     ds = population(Units(), dtype="float16")
     model = trained(ds)
@@ -264,6 +271,7 @@ def test_values_equal_themselves_and_no_others(values: list[float], scale: float
     assert tolerances.is_constant(np.full(3, column[0]))
 
 
+@pytest.mark.long
 @hypothesis.given(
     start=st.sampled_from([0.0, 1e5, 1e6, -1e7, 1e-12]),
     dt=st.sampled_from([1e-2, 1e-14, 0.3, 7.0]),
@@ -305,6 +313,7 @@ def is_absolute(call: ast.Call) -> bool:
     return name in ("max", "maximum") and "1.0" in arguments and any("abs(" in a for a in arguments)
 
 
+@pytest.mark.long
 def test_no_bare_closeness_in_the_package() -> None:
     files = [path for folder in ("hoam_plugin", "simulators", "adapters") for path in (ROOT / folder).rglob("*.py")]
     calls = [(path, node) for path in files for node in ast.walk(ast.parse(path.read_text()))]

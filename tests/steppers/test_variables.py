@@ -14,6 +14,7 @@ positive = st.floats(1e-6, 1e6)
 text = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=20)
 
 
+@pytest.mark.long
 @given(
     st.fixed_dictionaries(
         {

@@ -16,6 +16,7 @@ import hoam_plugin as hoam
 from hoam_plugin.surrogates import provenance_of
 
 
+@pytest.mark.long
 def test_saved_and_loaded_in_a_new_process_gives_the_same_bits(
     noisy: hoam.Surrogate, tmp_path: Path, plasma: xr.Dataset
 ) -> None:
@@ -84,6 +85,7 @@ def test_damaged_and_foreign_files_are_refused(model: hoam.Surrogate, tmp_path: 
         hoam.load(tmp_path / "missing.hoam")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "potential",
     [

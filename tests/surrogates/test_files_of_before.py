@@ -79,6 +79,7 @@ def test_what_is_saved_again_is_the_same(name: str, tmp_path: Path) -> None:
                 np.testing.assert_array_equal(old[key], new[key])
 
 
+@pytest.mark.long
 def test_a_training_goes_on(tmp_path: Path, expected: dict[str, np.ndarray]) -> None:
     resumed = MAKER.fit_ring(resume=shutil.copy(FILES / "checkpoint.hoam", tmp_path))
     assert resumed.history.sizes["iteration"] == 20

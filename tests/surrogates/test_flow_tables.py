@@ -38,6 +38,7 @@ def _run(model: hoam.Surrogate, **options: Any) -> xr.Dataset:
     return hoam.simulate(model, {"mu": [1.4]}, TIMES, **settings)
 
 
+@pytest.mark.long
 def test_samples_go_where_the_network_takes_them(model: hoam.Surrogate, tables: list[int]) -> None:
     tabulated = _run(model)
     assert tables
@@ -86,6 +87,7 @@ def force_in_space(request: pytest.FixtureRequest) -> hoam.Surrogate:
     return landau.fit_force(conservative=request.param)
 
 
+@pytest.mark.long
 def test_flow_of_a_force_that_sees_one_of_three_positions(
     force_in_space: hoam.Surrogate, tables: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def plasma_force() -> hoam.Surrogate:
     return fit_kinetic(ds, loss=hoam.DICE(), training=training)
 
 
+@pytest.mark.long
 def test_tables_of_a_whole_solve_are_its_steps(plasma_force: hoam.Surrogate) -> None:
     """`solve` takes all forces from tables made at once; steps of a few samples ask the network itself."""
     parameters = {"mu": jnp.asarray(1.4)}
@@ -120,6 +121,7 @@ def test_tables_outside_the_trained_range_and_in_double_precision(plasma_force: 
         np.testing.assert_allclose(moved.v[0], outside[0], atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("conservative", [False, True])
 def test_tables_along_the_one_position_that_a_force_in_space_sees(*, conservative: bool) -> None:
     model = landau.fit_force(conservative=conservative)

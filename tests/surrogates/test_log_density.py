@@ -58,6 +58,7 @@ def jacobian_log_determinant(model: hoam.Surrogate, z: Any, parameters: Any) -> 
     return jax.jit(jax.vmap(lambda row: (flow(row), jnp.linalg.slogdet(jax.jacfwd(flow)(row))[1])))(z)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", ["gaussian", "torus", pytest.param("kinetic", marks=pytest.mark.slow)])
 def test_it_is_that_of_the_jacobian_of_the_flow(case):
@@ -77,6 +78,7 @@ def test_it_is_that_of_the_jacobian_of_the_flow(case):
     assert float(jnp.max(jnp.abs(change))) > 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_it_integrates_to_one_and_differentiates():
     model = gaussian()
@@ -94,6 +96,7 @@ def test_it_integrates_to_one_and_differentiates():
     assert float(shift) == pytest.approx(float((total(1.5, 0.1 + h) - total(1.5, 0.1 - h)) / (2 * h)), rel=1e-5)
 
 
+@pytest.mark.long
 def test_random_directions_are_unbiased():
     model = toy.plasma_surrogate().with_options(dt=0.2)
     state = dataclasses.replace(model.init(jax.random.key(0), 8, MU), time=jnp.asarray(4.0))

@@ -147,6 +147,7 @@ def test_rates_are_physical() -> None:
         np.testing.assert_allclose(model.rates(state(x, time), {})["x"], velocity, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_gradients_through_a_solution_equal_central_differences() -> None:
     model = surrogate(clock(), dt=0.25)
 
@@ -211,6 +212,7 @@ class Bath:
 jax.tree_util.register_static(Bath)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("integrator", [None, "heun"])
 def test_known_friction_and_noise_are_per_physical_time(integrator: Any) -> None:
     n = 40_000
@@ -244,6 +246,7 @@ def test_known_friction_and_noise_are_per_physical_time(integrator: Any) -> None
         np.testing.assert_allclose(noise[0], [0.0, 0.6 * unit**0.5 / 0.5], rtol=1e-12)
 
 
+@pytest.mark.long
 def test_log_density_is_that_of_the_moved_normal() -> None:
     model = surrogate(clock())
     x = np.asarray([4.0, 7.0, 9.5])

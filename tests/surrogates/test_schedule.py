@@ -7,10 +7,12 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hoam_plugin.surrogates import schedule
 
 
+@pytest.mark.long
 @hypothesis.given(
     gaps=st.sampled_from([1, 6]).flatmap(lambda n: st.lists(st.floats(0.01, 3.0), min_size=n, max_size=n)),
     wait=st.sampled_from([0.0, 0.7]),

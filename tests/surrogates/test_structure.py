@@ -15,6 +15,7 @@ import hoam_plugin as hoam
 from hoam_plugin.surrogates import provenance_of, with_learned
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("loss", "bound"),
     [
@@ -30,6 +31,7 @@ def test_spring_from_marginals_alone(loss: Any, bound: float) -> None:
     assert force_error(fit_kinetic(ds, loss=loss), spring) < bound
 
 
+@pytest.mark.long
 def test_coupled_samples_need_few_of_them() -> None:
     few = hoam.Training(iterations=600, n_samples=8, learning_rate=1e-2, warmup=20)
     ds = trap_ensemble(Trap(), n_samples=1000)
@@ -41,6 +43,7 @@ def test_coupled_samples_need_few_of_them() -> None:
     assert errors["coupled"] < errors["independent"] / 2
 
 
+@pytest.mark.long
 def test_friction_and_noise_are_known_and_the_spring_is_learned() -> None:
     ds = trap_ensemble(Trap(friction=0.7, amplitude=0.6))
     model = fit_kinetic(shuffled(ds), replaces=Trap(friction=0.7, amplitude=0.6))
@@ -62,6 +65,7 @@ def trap_like(stepper: Any, times: Any, **options: Any) -> xr.Dataset:
     )
 
 
+@pytest.mark.long
 def test_what_is_left_of_a_known_field() -> None:
     """Streaming in a field of which the stepper declares a part: the rest is learned."""
 
@@ -92,6 +96,7 @@ def test_force_that_depends_on_the_velocity(potential: Any) -> None:
     assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1], stepper=stepper) < 0.12
 
 
+@pytest.mark.long
 def test_force_that_depends_on_the_velocity_from_rates() -> None:
     ds = trap_ensemble(Trap(friction=0.7), nodes=12, n_samples=1000, rates=True)
     potential, training = hoam.CoLoRA(width=16, depth=3, rank=2), hoam.recipes.velocity_training(600)
@@ -100,6 +105,7 @@ def test_force_that_depends_on_the_velocity_from_rates() -> None:
     assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1], stepper=Trap(friction=0.7)) < 0.03
 
 
+@pytest.mark.long
 def test_velocity_matching_to_recorded_rates() -> None:
     ds = trap_ensemble(Trap(friction=0.7, amplitude=0.6), rates=True)
     model = fit_kinetic(ds, replaces=Trap(friction=0.7, amplitude=0.6))
@@ -108,6 +114,7 @@ def test_velocity_matching_to_recorded_rates() -> None:
     assert force_error(model, lambda x, mu: -mu * x[:, 0] - 0.7 * x[:, 1]) < 0.03
 
 
+@pytest.mark.long
 def test_free_field_from_rates() -> None:
     ds = trap_ensemble(Trap(), rates=True)
     model = hoam.fit(
@@ -149,6 +156,7 @@ def test_trajectory_matching_of_foreign_trajectories() -> None:
     np.testing.assert_allclose(drift, 2.0, rtol=0.02)
 
 
+@pytest.mark.long
 def test_trajectory_matching_of_noisy_dynamics_learns_the_current() -> None:
     """dy = -y dt + sqrt(2) dW in equilibrium N(0, 1): the velocity of the probability current is zero, not -y."""
     rng = np.random.default_rng(0)
@@ -200,6 +208,7 @@ def test_what_does_not_go_together() -> None:
         fit_kinetic(plasma, potential=hoam.CoLoRA(), loss=hoam.ActionMatching(samples="merged"))
 
 
+@pytest.mark.long
 def test_gradient_fit_says_what_else_the_ensemble_allows(capsys: pytest.CaptureFixture[str]) -> None:
     ds = trap_ensemble(Trap(), nodes=4, n_samples=64, rates=True)
     options: dict[str, Any] = {

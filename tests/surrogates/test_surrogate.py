@@ -65,6 +65,7 @@ def test_step_moves_along_the_velocity(model: hoam.Surrogate, state: Any) -> Non
     np.testing.assert_allclose(moved.time, dt)
 
 
+@pytest.mark.long
 def test_solve_equals_simulate(model: hoam.Surrogate, state: Any) -> None:
     solved = model.solve(state, TIMES, {"mu": 1.4}, dt=0.25)
     ensemble = hoam.simulate(
@@ -77,6 +78,7 @@ def test_solve_equals_simulate(model: hoam.Surrogate, state: Any) -> None:
     np.testing.assert_array_equal(solved.x[0], state.x)
 
 
+@pytest.mark.long
 def test_diagnostics_ride_along(model: hoam.Surrogate) -> None:
     ds = hoam.simulate(model, {"mu": [1.3, 1.6]}, TIMES, key=jax.random.key(0), n_samples=256, progress=False)
     assert ds["electric_energy"].dims == ("run", "time")
@@ -90,6 +92,7 @@ def test_diagnostics_ride_along(model: hoam.Surrogate) -> None:
     np.testing.assert_allclose(ds["electric_energy"].values[1, 2], expected, rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_gradients_through_solve_equal_central_differences() -> None:
     model = toy.small_surrogate(toy.small_plasma_ensemble(n_samples=128))
@@ -115,6 +118,7 @@ def test_gradients_through_solve_equal_central_differences() -> None:
         np.testing.assert_allclose(by_v[i], difference, rtol=1e-6, atol=1e-11)
 
 
+@pytest.mark.long
 def test_solve_under_jit_vmap_and_scan(model: hoam.Surrogate, state: Any) -> None:
     def final(mu: Any) -> Any:
         return model.solve(state, TIMES, {"mu": mu}, dt=0.5).v[-1]
@@ -173,6 +177,7 @@ def test_noise_needs_a_key_and_is_reproducible(noisy: hoam.Surrogate, state: Any
     assert not np.array_equal(a, c)
 
 
+@pytest.mark.long
 def test_noise_has_the_amplitude_that_epsilon_says(noisy: hoam.Surrogate) -> None:
     state = noisy.init(jax.random.key(0), 20_000, {"mu": 1.4})
     dt = 1e-3
@@ -182,6 +187,7 @@ def test_noise_has_the_amplitude_that_epsilon_says(noisy: hoam.Surrogate) -> Non
     np.testing.assert_allclose(np.std(moved.v - state.v - drift), expected, rtol=0.03)
 
 
+@pytest.mark.long
 def test_integrators(model: hoam.Surrogate, noisy: hoam.Surrogate, state: Any, tmp_path: Path) -> None:
     def end(integrator: Any, dt: float) -> Any:
         return model.with_options(integrator=integrator).solve(state, TIMES, {"mu": 1.3}, dt=dt).v[-1]
@@ -210,6 +216,7 @@ def test_foreign_ensemble_has_no_init_but_runs_from_its_own_samples() -> None:
     assert dict(out.sizes) == {"run": 3, "time": 2, "sample": 100}
 
 
+@pytest.mark.long
 def test_surrogate_of_fewer_variables_has_its_own_state(plasma: xr.Dataset) -> None:
     model = toy.small_surrogate(plasma[["v", "quadrature_weight"]])
     state = model.init(jax.random.key(2), 32, {"mu": 1.4})

@@ -18,6 +18,7 @@ from hoam_plugin.surrogates import pieces, threads, with_learned
 TIMES = np.asarray([0.0, 1.0, 2.5, 4.0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", [None, "stratified", "independent"])
 def test_host_threads_share_a_step(
     noise: Any, model: hoam.Surrogate, noisy: hoam.Surrogate, monkeypatch: pytest.MonkeyPatch
@@ -53,6 +54,7 @@ def test_host_threads_do_not_leave_the_trained_times(model: hoam.Surrogate, monk
     assert np.isfinite(ignored["v"]).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", ["stratified", "independent"])
 def test_threads_take_the_steps_of_the_clock_of_the_population(
     noise: Any, noisy: hoam.Surrogate, monkeypatch: pytest.MonkeyPatch

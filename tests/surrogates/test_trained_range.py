@@ -44,6 +44,7 @@ def test_warn_and_ignore(model: hoam.Surrogate, state: Any) -> None:
     assert np.isfinite(ignored.v).all()
 
 
+@pytest.mark.long
 def test_fallback_steps_with_the_simulator_outside_and_the_model_inside(model: hoam.Surrogate, state: Any) -> None:
     falling = model.with_options(on_extrapolation="fallback")
     simulator = toy.small_plasma()

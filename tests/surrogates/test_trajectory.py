@@ -17,6 +17,7 @@ TIMES = np.asarray([0.0, 1.0, 1.2, 4.0])
 STEPS = [0, 4, 1, 12]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("epsilon", [0.0, 0.3])
 def test_gradients_are_those_of_the_loop_written_out(epsilon: float) -> None:
@@ -54,6 +55,7 @@ def test_gradients_are_those_of_the_loop_written_out(epsilon: float) -> None:
     np.testing.assert_allclose(forward, wanted[1][0], rtol=1e-12)
 
 
+@pytest.mark.long
 def test_second_derivatives_of_a_trajectory() -> None:
     model = toy.plasma_surrogate().with_options(integrator="euler")
     state = model.init(jax.random.key(2), 32, {"mu": 1.4})
@@ -92,6 +94,7 @@ def test_no_more_steps_are_computed_than_are_wanted(traced: str, monkeypatch: py
     assert len(taken) == 4 + 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reverse", [False, True])
 def test_memory_grows_with_saved_times_and_not_with_steps(reverse: bool) -> None:
     model = toy.plasma_surrogate()

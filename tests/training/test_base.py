@@ -59,6 +59,7 @@ def _one(ds: xr.Dataset, mu: float) -> xr.Dataset:
     return ds.isel(run=[int(np.abs(ds["mu"].values - mu).argmin())])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("epsilon", [0.0, 0.5])
 def test_with_nothing_learned_mean_and_covariance_follow_the_ensemble(epsilon: float) -> None:
     ds = turning()
@@ -80,6 +81,7 @@ def test_a_correction_that_held_out_samples_do_not_ask_for_is_not_made() -> None
     np.testing.assert_array_equal(rolled(wild, ds), rolled(around_moments(ds), ds))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("unit", "offset", "begin"), [(1e-9, 0.0, 0.0), (1.0, 1e4, 1e5), (1e6, 1e9, 0.0)])
 def test_units_and_origins_do_not_matter(unit: float, offset: float, begin: float) -> None:
     """As far as rounding the far-off samples leaves; without noise and with steps that are tried out."""
@@ -136,6 +138,7 @@ def test_a_base_is_for_gradients_and_for_losses_that_know_of_it() -> None:
         hoam.fit(ds, key=jax.random.key(0), base="moments", structure="field", progress=False)
 
 
+@pytest.mark.long
 def test_steps_are_as_short_as_noise_in_a_thin_population_wants() -> None:
     """The drift that takes back the noise has the rate epsilon^2 / 2 variance, here some 1000 in the time of a run."""
     thin, thick = turning(thickness=0.008), turning()

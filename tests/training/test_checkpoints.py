@@ -170,6 +170,7 @@ def scripted_judge(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None
     monkeypatch.setattr(Judge, "values", lambda self, weights: np.full(4, next(left)))
 
 
+@pytest.mark.long
 def test_best_weights_by_validation_and_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     held_out = toy.moving_gaussian(speeds=(1.5,))
     with pytest.MonkeyPatch.context() as patch:

@@ -16,6 +16,8 @@ from repository import ROOT
 import hoam_plugin as hoam
 from benchmarks.devices import collective_bytes
 
+pytestmark = pytest.mark.long
+
 
 def started(out: Path, *arguments: str) -> subprocess.Popen[str]:
     script = ROOT / "tests" / "helpers" / "on_devices.py"

@@ -24,6 +24,7 @@ from hoam_plugin.training.time_weights import weights_of_loss, weights_of_rule
 from hoam_plugin.training.windows import TrainingSamples
 
 
+@pytest.mark.long
 def test_random_rules_draw_saved_times_in_proportion_to_their_weights() -> None:
     rule = hoam.quadrature.uniform_random(16)
     model = hoam.fit(
@@ -100,6 +101,7 @@ def test_stretches_of_nodes_weigh_what_all_nodes_do(n_nodes: int, n_times: int) 
     assert (share[:, [0, -1]] < 0.2 * share.max(axis=1, keepdims=True)).all()
 
 
+@pytest.mark.long
 def test_stretches_leave_the_loss_unbiased_and_its_gradient_quiet() -> None:
     """Against all nodes, and against one node from each of as many stretches, as a form that has no bands draws."""
     n_nodes, n_times = 128, 32

@@ -129,6 +129,7 @@ def off(rows: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[flo
 # Wrong models
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("epsilon", "size", "most"),
     [
@@ -167,6 +168,7 @@ def test_its_history_says_how_far_off_it_was_and_is() -> None:
     assert after < before / 10
 
 
+@pytest.mark.long
 def test_around_a_period() -> None:
     def drifting(mus: tuple[float, ...], seed: int) -> xr.Dataset:
         """x ~ N(2.5 + 0.7 mu t, 0.4^2) on a period of 3, so that it crosses the end; y ~ N(t, 1)."""
@@ -187,6 +189,7 @@ def test_around_a_period() -> None:
         assert y.var() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.long
 def test_with_the_clock_of_the_population_fresh_samples_are_spread_as_they_should_be() -> None:
     """Of a fast start, from samples enough that none goes astray."""
     n, times = 4096, TIMES**2
@@ -208,6 +211,7 @@ def test_with_the_clock_of_the_population_fresh_samples_are_spread_as_they_shoul
         assert variance < 3 * np.sqrt(4 / n)
 
 
+@pytest.mark.long
 def test_one_run_without_parameters_of_a_vector() -> None:
     def stretched(seed: int) -> xr.Dataset:
         t = TIMES[None, :, None, None]
@@ -225,6 +229,7 @@ def test_one_run_without_parameters_of_a_vector() -> None:
 # Where there is nothing to put right
 
 
+@pytest.mark.long
 def test_what_is_right_stays_as_it_is() -> None:
     x, y = np.repeat(normals(2, 3), len(TIMES), axis=2)
     choices = chosen(built({"x": x, "y": y}))
@@ -234,6 +239,7 @@ def test_what_is_right_stays_as_it_is() -> None:
     assert said(same).endswith("so that there is none")
 
 
+@pytest.mark.long
 def test_what_is_right_up_to_the_scatter_of_the_samples_stays_so() -> None:
     """Drawn anew at every time."""
     x, y = np.random.default_rng(0).standard_normal((2, 3, len(TIMES), N_SAMPLES))
@@ -257,6 +263,7 @@ def test_a_base_that_is_right_stays_so() -> None:
         assert max(off(rows, *moments(mu))) < 0.05
 
 
+@pytest.mark.long
 def test_what_does_not_help_between_the_runs_is_left_out() -> None:
     """The run in the middle goes the other way, which the ones beside it do not say."""
     way = of_run((1.0, -1.0, 1.0)) * TIMES[None, :, None]
@@ -319,6 +326,7 @@ def assert_same(a: hoam.Surrogate, b: hoam.Surrogate) -> None:
     assert said(a) == said(b)
 
 
+@pytest.mark.long
 def test_the_same_key_gives_the_same_surrogate_whatever_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     choices, model, first = put_right()
     cores = 1 if available_cores() > 1 else 3
@@ -326,6 +334,7 @@ def test_the_same_key_gives_the_same_surrogate_whatever_the_cores(monkeypatch: p
     assert_same(corrected(choices, model), first)
 
 
+@pytest.mark.long
 def test_runs_on_disk_and_a_bar_of_progress_change_nothing(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +347,7 @@ def test_runs_on_disk_and_a_bar_of_progress_change_nothing(
     assert "feedback" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_within_a_context_of_double_precision() -> None:
     with jax.enable_x64(True):
         choices = chosen(widening())
@@ -351,6 +361,7 @@ def test_within_a_context_of_double_precision() -> None:
     assert covariance < 0.12
 
 
+@pytest.mark.long
 def test_units_and_origins_do_not_matter() -> None:
     def other(ds: xr.Dataset) -> xr.Dataset:
         wide = ds.astype(np.float64)
@@ -374,11 +385,12 @@ def test_units_and_origins_do_not_matter() -> None:
 # At the end of a training
 
 
+@pytest.mark.long
 def test_fit_corrects_what_it_has_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A training that is long enough for more takes minutes.
     monkeypatch.setattr(feedback, "_LEAST_SAMPLES", 100)
     monkeypatch.setattr(feedback, "_LEAST_AFFORDABLE", 100)
-    ds = toy.moving_gaussian((0.3, 0.6), n_samples=1024, n_times=5)
+    ds = toy.moving_gaussian((0.3, 0.6), n_samples=1024, n_times=9)
     options = {"iterations": 20, "n_samples": 512, "block": 10, "warmup": 10, "held_out": 0, "runs_per_iteration": 2}
     training = hoam.Training(**options, learning_rate=1e-3, optimiser="adam")
     network, path = hoam.MLP(width=4, depth=2), tmp_path / "model.hoam"

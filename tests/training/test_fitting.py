@@ -19,6 +19,7 @@ from hoam_plugin.training import iterations
 from hoam_plugin.training.settings import Training
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("epsilon", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_learns_a_translation_between_the_training_parameters(epsilon: float) -> None:
     speeds = (1.0, 1.5, 2.0, 2.5, 3.0)

@@ -77,6 +77,7 @@ def fit_two_nodes(learning_rate: float, **options: Any) -> hoam.Surrogate:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("learning_rate", "message"),
     [(1e-3, "ran away"), pytest.param(5e-2, "(ran away|diverged|became)", marks=pytest.mark.slow)],
@@ -101,6 +102,7 @@ def test_exploited_quadrature_error_is_caught_and_the_best_model_kept(
     np.testing.assert_allclose(model.velocity(at, 1.0, {"mu": 2.0}), [[2.0]], rtol=0.5)
 
 
+@pytest.mark.long
 def test_what_never_learned_anything_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def check(self: RunAwayGuard, loss: np.ndarray, quadratic: np.ndarray) -> None:
         raise hoam.TrainingDivergedError("the loss became nan")

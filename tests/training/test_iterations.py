@@ -14,6 +14,7 @@ from hoam_plugin.training.data import TrainingData
 from hoam_plugin.training.settings import OPTIMISERS, Training
 
 
+@pytest.mark.long
 def test_host_threads_change_nothing_but_the_order_of_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = toy.plasma_surrogate()
     monkeypatch.setattr(iterations, "_LEAST_WORK_PER_THREAD", 1)
@@ -53,6 +54,7 @@ def test_threads_divide_what_there_is() -> None:
     assert number(8, width=512) == 6
 
 
+@pytest.mark.long
 def test_one_compilation_for_all_blocks() -> None:
     before = iterations._block._cache_size()
     options = Training(iterations=25, n_samples=16, block=10)
@@ -89,6 +91,7 @@ COMPILED_OFTEN = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [*COMPILED_OFTEN, {"matmul_precision": "bfloat16"}])
 def test_every_optimiser_and_precision_lowers_the_loss(options: Any) -> None:
     training_ = Training(iterations=60, n_samples=32, learning_rate=3e-3, **options)

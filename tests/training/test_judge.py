@@ -49,6 +49,7 @@ def test_held_out_samples_are_the_same_trajectories_and_spread_over_the_start() 
     assert not np.array_equal(judging[0], held_out.split(ds, 128, jax.random.key(4))[1][0])
 
 
+@pytest.mark.long
 def test_held_out_samples_take_no_part_in_training() -> None:
     """Held-out samples are replaced by nonsense: training is bit for bit the same, and the judge is not."""
     ds, key = toy.moving_gaussian(n_samples=1024), jax.random.key(5)
@@ -98,6 +99,7 @@ def test_of_what_the_noise_leaves_open_the_last_is_taken() -> None:
     assert trail.iterations_since_lowest == 30
 
 
+@pytest.mark.long
 def test_few_samples_are_judged_by_themselves() -> None:
     model = toy.small_surrogate(toy.moving_gaussian(n_samples=256))
     assert model.history.attrs["judged_on"] == "samples of the training"
@@ -249,6 +251,7 @@ def test_a_verdict_says_what_was_decided_and_why(last: float, noise: float, word
     assert not ended.advice
 
 
+@pytest.mark.long
 def test_an_exploited_loss_is_caught_by_the_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard says nothing, as on lorenz9; scripted judgements rise while the loss falls."""
     # After the seventh block things become worse, again and again.
@@ -296,6 +299,7 @@ def test_the_beginning_is_judged_more_often() -> None:
     assert [n for n in range(1, 41) if judge.is_due(10 * n)] == [1, 2, 4, 8, 16, 24, 32, 40]
 
 
+@pytest.mark.long
 def test_few_iterations_are_still_improving_and_many_converge() -> None:
     def outcome(iterations: int) -> str:
         model = hoam.fit(
@@ -314,6 +318,7 @@ def test_few_iterations_are_still_improving_and_many_converge() -> None:
     assert outcome(600) == "converged"
 
 
+@pytest.mark.long
 def test_coarse_times_are_said_to_limit() -> None:
     """A population that swings by four standard deviations between two of its saved times."""
     rng, times = np.random.default_rng(0), np.linspace(0.0, 2.0, 11)
@@ -353,6 +358,7 @@ def test_judging_costs_a_small_share_of_the_samples() -> None:
     assert iterations.judged_value._cache_size() >= 1
 
 
+@pytest.mark.long
 def test_merged_samples_may_be_few() -> None:
     """A tenth of 512 samples, held out in parts, is less than the cells that they are merged into."""
     model = hoam.fit(

@@ -97,6 +97,7 @@ def moved(model: hoam.Surrogate, start: xr.Dataset, times: np.ndarray) -> np.nda
 # Where they say all
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_dims", [2, 3])
 def test_a_gaussian_is_moved_by_its_moments_between_the_runs(n_dims: int) -> None:
     model = fitted(n_dims)
@@ -114,6 +115,7 @@ def test_a_gaussian_is_moved_by_its_moments_between_the_runs(n_dims: int) -> Non
         assert np.all(np.abs(np.cov(rows.T) - covariance) < errors * spread)
 
 
+@pytest.mark.long
 def test_it_is_written_to_its_checkpoint_and_loads_to_the_same_bits(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.hoam"
     model = fit(gaussian(2), checkpoint=path)
@@ -128,6 +130,7 @@ def test_it_is_written_to_its_checkpoint_and_loads_to_the_same_bits(tmp_path: Pa
         fit(gaussian(2), checkpoint=path)
 
 
+@pytest.mark.long
 def test_units_and_offsets_do_not_matter() -> None:
     ds = gaussian(2).astype(np.float64)
     other = ds.assign(x=(ds["x"] + 4000) * 1e-9, y=(ds["y"] - 3000) * 1e6).astype(np.float32)
@@ -143,13 +146,16 @@ def test_units_and_offsets_do_not_matter() -> None:
     np.testing.assert_allclose(there, here, atol=5e-3)
 
 
+@pytest.mark.long
 def test_of_a_thin_population_it_has_no_noise_which_would_ask_for_shorter_steps() -> None:
-    model = fit(scaled(0.02))
+    # With twice the spread the default steps just do, as far as the scatter of the noise itself can tell.
+    model = fit(scaled(0.01))
     assert moves_moments_alone(model)
     assert model.learned.epsilon == 0
     assert model.options.dt == pytest.approx(1 / 125)
 
 
+@pytest.mark.long
 def test_of_a_wide_one_it_has_noise_and_saying_gradient_or_a_clock_is_not_asking_for_more() -> None:
     model = fit(scaled(1.0), structure="gradient", clock="physical")
     assert moves_moments_alone(model)
@@ -173,6 +179,7 @@ def bimodal(e: np.ndarray, t: np.ndarray, mu: np.ndarray) -> np.ndarray:
     return np.stack([x + 2 * mu * t * np.sign(x), *others], axis=-1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_dims", [2, 3])
 @pytest.mark.parametrize("shape", [curved, bimodal])
 def test_what_bends_or_parts_is_learned(shape: Any, n_dims: int) -> None:

@@ -49,6 +49,7 @@ def off(surrogate: hoam.Surrogate, time: float) -> float:
     return float(jnp.linalg.norm(drift - true) / jnp.linalg.norm(true))
 
 
+@pytest.mark.long
 def test_in_the_noise_of_the_stepper_the_drift_of_single_particles_and_pairs_is_found() -> None:
     assert model().learned.structure.in_noise
     assert model().learned.known_noise
@@ -63,6 +64,7 @@ def test_held_out_configurations_tell_that_pairs_do_not_change() -> None:
     assert history.attrs["judged_on"] == "held-out configurations"
 
 
+@pytest.mark.long
 def test_recorded_rates_do_better_than_samples_alone() -> None:
     times = hoam.quadrature.gauss_legendre(16)
     ds = hoam.simulate(TRAP, {"mu": [0.3, 0.5, 0.7, 0.9]}, times, key=KEY, n_samples=64, rates=True, progress=False)
@@ -70,12 +72,14 @@ def test_recorded_rates_do_better_than_samples_alone() -> None:
     assert off(told, 0.2) < 0.03
 
 
+@pytest.mark.long
 def test_differences_of_neighbouring_times_do_nearly_as_well() -> None:
     discrete = fitted(runs(), loss=hoam.DICE())
     assert discrete.learned.known_noise
     assert max(off(discrete, time) for time in (0.1, 0.2, 0.4)) < 0.25
 
 
+@pytest.mark.long
 def test_neighbourhoods_do_no_harm_where_particles_pass_through_one_another() -> None:
     """Where two of them meet they have no direction."""
     potential = ParticlePotential(n_radial=8, n_times=16, neighbours=Neighbours(3))
@@ -83,6 +87,7 @@ def test_neighbourhoods_do_no_harm_where_particles_pass_through_one_another() ->
     assert max(off(beside, time) for time in (0.1, 0.2, 0.4)) < 0.2
 
 
+@pytest.mark.long
 def test_its_populations_follow_the_truth() -> None:
     times = np.linspace(0.0, 0.5, 6)
     truth, second = (
@@ -103,6 +108,7 @@ def test_a_file_gives_the_same_surrogate(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.velocity(x, 0.1, BETWEEN), model().velocity(x, 0.1, BETWEEN))
 
 
+@pytest.mark.long
 def test_gradients_go_through_the_particles() -> None:
     state = model().init(KEY, 2, BETWEEN)
 

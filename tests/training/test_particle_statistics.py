@@ -56,6 +56,7 @@ def naive(potential: ParticlePotential, z: jax.Array) -> tuple[np.ndarray, np.nd
     return np.asarray(value), np.asarray(gradient), np.asarray(second)
 
 
+@pytest.mark.long
 @ALL
 def test_where_positions_are_driven(potential: ParticlePotential) -> None:
     z = drawn(0, positive=True)
@@ -72,6 +73,7 @@ def test_where_positions_are_driven(potential: ParticlePotential) -> None:
     np.testing.assert_allclose(sums.known, known, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.long
 @ALL
 def test_where_velocities_are_driven(potential: ParticlePotential) -> None:
     z, v, rate, friction = drawn(0, positive=True), drawn(1), drawn(2), drawn(3)
@@ -85,6 +87,7 @@ def test_where_velocities_are_driven(potential: ParticlePotential) -> None:
     np.testing.assert_allclose(sums.known, known, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.long
 @ALL
 def test_where_the_drift_is_told(potential: ParticlePotential) -> None:
     z, targets = drawn(0, positive=True), drawn(1)

@@ -44,6 +44,7 @@ def clusters(units: Units, *, kinetic: bool) -> xr.Dataset:
     return xr.Dataset(data, {"time": units.t0 + units.t * TIMES})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kinetic", [False, True], ids=["positions", "velocities"])
 @pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
 @pytest.mark.usefixtures("x64")

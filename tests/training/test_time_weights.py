@@ -125,6 +125,7 @@ def test_an_even_pace_leaves_the_nodes_where_they_are() -> None:
     assert recorded_clock(even("population")) is None
 
 
+@pytest.mark.long
 def test_fit_takes_the_clock_that_it_is_asked_for(tmp_path: Any) -> None:
     ds, plain = spread(), spread(clock="physical")
     potential, training = hoam.CoLoRA(width=4, depth=2), hoam.Training(iterations=2, n_samples=8, block=1)

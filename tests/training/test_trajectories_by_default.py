@@ -70,6 +70,7 @@ def test_the_choice_does_not_depend_on_units(units: tuple[float, float, float]) 
     assert chosen(other) == "TrajectoryMatching"
 
 
+@pytest.mark.long
 def test_fit_says_what_it_learns_from(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -58,6 +58,7 @@ def test_a_large_ensemble_is_seen_through_moving_windows() -> None:
     np.testing.assert_array_equal(windows_seen(moving, range(20, 21))[0], seen[2])
 
 
+@pytest.mark.long
 def test_training_from_disk_is_training_from_memory(tmp_path: Path) -> None:
     ds = toy.moving_gaussian(n_samples=1024)
     hoam.ensemble.save(ds, tmp_path / "ds.zarr")

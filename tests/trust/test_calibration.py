@@ -23,6 +23,7 @@ def curves(rng: np.random.Generator, n: int, *, positive: bool) -> tuple[np.ndar
     return (truth, truth * np.exp(0.1 * errors)) if positive else (truth - 2.0, truth - 2.0 + errors)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("positive", [True, False])
 @pytest.mark.parametrize(("n", "level"), [(6, 0.8), (9, 0.5)])
 def test_a_new_curve_lies_inside_at_all_times_as_often_as_promised(positive: bool, n: int, level: float) -> None:

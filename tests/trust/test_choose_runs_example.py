@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 import xarray as xr
 from repository import ROOT
 
 from hoam_plugin import simulate, simulators
 
 
+@pytest.mark.long
 def test_the_loop_adds_runs_one_by_one(runs: xr.Dataset, small: dict[str, Any]) -> None:
     sim, asked = simulators.two_stream(n_cells=32, dt=0.25, horizon=(0.0, 2.0)), list[float]()
 

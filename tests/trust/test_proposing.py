@@ -16,6 +16,7 @@ def ranked(committee: hoam.Surrogate, mu: list[float], n: int = 1, **options: An
     return hoam.propose(committee, {"mu": mu}, n, key=KEY, n_samples=64, **options)
 
 
+@pytest.mark.long
 def test_a_known_run_is_worth_nothing(committee: hoam.Surrogate, runs: xr.Dataset) -> None:
     found = ranked(committee, [1.3, 1.35, 1.5], runs=runs)
     assert found["mu"].values[0] == 1.35
@@ -25,6 +26,7 @@ def test_a_known_run_is_worth_nothing(committee: hoam.Surrogate, runs: xr.Datase
     assert str(found["why"].values[0]).startswith("mu = 1.35: members come")
 
 
+@pytest.mark.long
 def test_a_committee_remembers_its_runs(committee: hoam.Surrogate, runs: xr.Dataset) -> None:
     of_itself, told = ranked(committee, [1.3, 1.35, 1.5]), ranked(committee, [1.3, 1.35, 1.5], runs=runs)
     np.testing.assert_allclose(of_itself["distance"], told["distance"], rtol=1e-5, atol=1e-5)

@@ -102,6 +102,7 @@ def test_one_fold_alone_expects_nothing(validation: xr.Dataset) -> None:
     assert verdict_of(alone).endswith(" between your runs; worst at mu = 1.3")
 
 
+@pytest.mark.long
 def test_the_left_out_run_takes_no_part(runs: xr.Dataset, small: dict[str, Any]) -> None:
     other = runs.copy(deep=True)
     other["x_rate"][2] += 1.0
@@ -110,6 +111,7 @@ def test_the_left_out_run_takes_no_part(runs: xr.Dataset, small: dict[str, Any])
     np.testing.assert_array_equal(found[0]["electric_energy_left_out"], found[1]["electric_energy_left_out"])
 
 
+@pytest.mark.long
 def test_folds_that_are_done_are_kept(
     runs: xr.Dataset, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

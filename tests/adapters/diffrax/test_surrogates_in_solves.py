@@ -70,6 +70,7 @@ def test_paths_agree_with_solve_for_the_same_noise_at_strong_order_one(name):
     assert half < 0.1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_an_adaptive_solver_agrees_with_solve_and_all_adjoints_with_each_other():
     model = toy.gaussian_surrogate()
@@ -101,6 +102,7 @@ def test_an_adaptive_solver_agrees_with_solve_and_all_adjoints_with_each_other()
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long
 def test_the_own_step_is_that_of_solve_with_the_same_noise():
     model = with_learned(toy.plasma_surrogate(), epsilon=0.1)
     state = model.init(jax.random.key(0), 64, {"mu": 1.4})
@@ -119,6 +121,7 @@ def test_the_own_step_is_that_of_solve_with_the_same_noise():
     assert solver(toy.gaussian_surrogate()).order(None) == 4
 
 
+@pytest.mark.long
 def test_a_key_alone_gives_noise_of_the_right_size_and_the_same_for_all_steps():
     model = noisy()
     y0 = jnp.zeros((2, 512, 1))
@@ -149,6 +152,7 @@ def test_solvers_with_levy_areas_take_a_path_of_known_shape():
     assert bool(jnp.isfinite(sol.ys).all())
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_the_drift_has_the_dtype_of_y_and_float32_times_keep_it_in_a_solve():
     model = toy.gaussian_surrogate()

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 # Boxes.
 
 
+@pytest.mark.long
 def test_a_box_makes_positions_periodic():
     stepper = gas()
     assert stepper.variables[0].period == 4.0
@@ -74,6 +75,7 @@ def runs_of_gas():
     return tuple(run(gas(neighbors=n), times, parameters, n_samples=18, rates=True) for n in (True, False))
 
 
+@pytest.mark.long
 def test_lists_that_overflow_get_more_room_and_nothing_wrong_is_recorded():
     lists, plain = runs_of_gas()
     # The lattice has no neighbours at all, so that its list had no room.

@@ -81,6 +81,7 @@ def test_what_pairs_cannot_say_neighbourhoods_do() -> None:
     assert force_error(model(5)) < 0.06
 
 
+@pytest.mark.long
 def test_lists_of_neighbours_change_nothing_and_forces_are_the_gradient() -> None:
     surrogate, box = model(5), 4 * BOX / 3
     displacement, _ = space.periodic(box)
@@ -100,6 +101,7 @@ def test_lists_of_neighbours_change_nothing_and_forces_are_the_gradient() -> Non
             np.testing.assert_allclose(force_fn(R, neighbor=neighbor), every[1], rtol=1e-3, atol=round_off)
 
 
+@pytest.mark.long
 def test_the_surrogate_moves_by_these_forces_and_is_kept_in_files(tmp_path: Any) -> None:
     surrogate = model(5)
     R = lattice(3, jax.random.key(6))

@@ -122,6 +122,7 @@ KINDS = ("periodic", "small", "fractional", "tilted")
 CASES = [(f, k, o) for f in FORMATS for k in KINDS for o in ORDERS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("form", "kind", "order"),
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case not in QUICK)],

@@ -86,6 +86,7 @@ def learned(kind: str, n: int, **options: Any) -> Any:
     return md.learned_force(model(kind), space.periodic(box_of(n))[0], gamma=2.0, parameters={"kT": 0.07}, **options)
 
 
+@pytest.mark.long
 @KINDS
 def test_the_forces_are_those_of_the_truth_in_a_larger_system_too(kind: str) -> None:
     for n in (N, 64):
@@ -110,6 +111,7 @@ def test_forces_are_the_gradient_of_the_energy_and_what_the_surrogate_moves_by(k
     np.testing.assert_allclose(rate.reshape(N, 2), force, rtol=1e-3, atol=round_off)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["Dense", "Sparse", "OrderedSparse"])
 def test_lists_of_neighbours_change_nothing(form: str) -> None:
     n = 64

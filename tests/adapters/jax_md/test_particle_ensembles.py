@@ -64,6 +64,7 @@ def model() -> hoam.Surrogate:
     )
 
 
+@pytest.mark.long
 def test_the_temperature_of_one_step_reaches_the_force_as_well_as_the_thermostat() -> None:
     displacement, shift = space.periodic(BOX)
     force_fn = md.learned_force(model(), displacement)

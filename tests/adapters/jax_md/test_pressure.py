@@ -71,6 +71,7 @@ def test_particles_without_momenta_push_by_their_temperature():
     np.testing.assert_allclose(values(ds, "pressure"), expected, rtol=ROUND_OFF)
 
 
+@pytest.mark.long
 def test_neighbour_lists_give_the_same_pressure_as_all_pairs():
     lists, plain = (run(gas(neighbors=n, pressure=True), [0.0, 0.8], n_samples=18) for n in (True, False))
     assert (values(plain, "pressure") > 0).all()

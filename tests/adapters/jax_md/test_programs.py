@@ -78,6 +78,7 @@ def some_slow(*quick):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in MAKE]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", some_slow("nve", "nvt_nose_hoover", "temp_csvr"))
 def test_a_program_for_jax_md_runs_with_the_surrogate_in_place_of_the_energy(name):
     arguments = () if name == "nve" else (0.2, *FURTHER.get(name, ()))
@@ -119,6 +120,7 @@ def test_a_vmapped_and_jitted_simulation_of_the_cookbook_runs():
         assert np.isnan(jax.jit(simulation)(keys, 5.0)).all()
 
 
+@pytest.mark.long
 def test_a_temperature_schedule_sets_the_parameter_step_by_step():
     init, apply = MAKE["nvt_langevin"](free(surrogate(bath=True)))
     state = begin("nvt_langevin", init)

@@ -35,6 +35,7 @@ def test_bad_arguments_are_refused(options, match, as_installed):
         trap(**options)
 
 
+@pytest.mark.long
 def test_other_refusals():
     with pytest.raises(TypeError, match="position is float64 but JAX is in 32-bit mode"):
         trap(position=np.ones((8, 2)))
@@ -50,6 +51,7 @@ def test_other_refusals():
         stepper.step(state, 0.1, {}, KEY)
 
 
+@pytest.mark.long
 def test_what_a_function_of_positions_takes_is_seen_from_its_arguments():
     def spread(key, width=0.5):
         return width * cloud(key)

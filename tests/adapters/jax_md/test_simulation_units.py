@@ -62,6 +62,7 @@ def gas_in_units(name, length=1.0, mass=1.0, unit=1.0, fractional=False, lists=F
     return {n: values(ds, n).astype(np.float64) / u for n, u in units.items() if n in ds}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("units", UNITS, ids=["SI", "large"])
 @pytest.mark.parametrize(
     "name",
@@ -77,6 +78,7 @@ def test_in_any_units_a_simulation_is_the_same(name, units):
         assert plain["temperature"].min() > 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{"fractional": True}, {"lists": True}], ids=str)
 def test_so_it_is_in_fractional_coordinates_and_with_lists(options):
     plain, scaled = (gas_in_units("nve", *units, **options) for units in ((), UNITS[0]))

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 # Time.
 
 
+@pytest.mark.long
 def test_time_adds_up_to_the_end_of_the_horizon_and_then_is_refused():
     model = surrogate()
     init, apply = md.nve(model, SHIFT, 4.0 / 5000)
@@ -34,6 +35,7 @@ def test_time_adds_up_to_the_end_of_the_horizon_and_then_is_refused():
         md.check(beyond)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dt", [0.05, 0.5])
 def test_held_dynamics_go_on_as_at_the_end_of_the_horizon(dt):
     model = surrogate()
@@ -72,6 +74,7 @@ def test_nan_is_an_error_outside_of_compiled_code():
         apply(state.set(momentum=state.momentum.at[0, 0].set(jnp.nan)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("names", "name", "match"),
     [
@@ -99,6 +102,7 @@ def test_another_box_is_refused(box):
         begin("nve", init)
 
 
+@pytest.mark.long
 def test_a_box_is_refused_in_free_space_and_a_changed_box_while_running():
     init, _ = MAKE["nve"](surrogate(period=None))
     with pytest.raises(ValueError, match="in free space"):
@@ -152,6 +156,7 @@ def test_keywords_of_the_energy_are_ignored_with_a_warning():
         apply(state, t=jnp.asarray(0.5), neighbor=None, species=jnp.zeros(N, jnp.int32))
 
 
+@pytest.mark.long
 def test_other_parameters_are_bound_or_given_as_keywords():
     model = surrogate(parameters=("sigma",))
     init, apply = MAKE["nve"](model)

@@ -65,6 +65,7 @@ def test_the_start_is_a_shaken_lattice_shifted_anew_in_every_replica(n_dimension
     assert v.var() == pytest.approx(0.8, rel=4.5 * np.sqrt(2 / v.size))
 
 
+@pytest.mark.long
 @dimensions
 def test_the_lattice_melts(n_dimensions):
     stepper = lennard_jones_quench(n_dimensions=n_dimensions)
@@ -86,6 +87,7 @@ def test_the_lattice_melts(n_dimensions):
 # Dynamics
 
 
+@pytest.mark.long
 @dimensions
 def test_the_kinetic_energy_tends_to_the_temperature(n_dimensions):
     stepper = lennard_jones_quench(n_dimensions=n_dimensions, friction=2.0)
@@ -246,6 +248,7 @@ def test_wrong_runs_are_named():
         simulated(lennard_jones_quench(view="one_body"), [0.0, 1.0], 100)
 
 
+@pytest.mark.long
 def test_a_surrogate_of_it_runs_in_jax_mds_place_at_another_size() -> None:
     truth = lennard_jones_quench(n_particles=36, cutoff=2.0, horizon=(0.0, 0.2))
     times = hoam.quadrature.gauss_legendre(6)

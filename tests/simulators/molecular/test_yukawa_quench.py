@@ -106,6 +106,7 @@ def relaxed():
     return simulated(yukawa_quench(n_particles=N, friction=1.0), [0.0, 20.0, 30.0, 40.0], 64 * N, at)
 
 
+@pytest.mark.long
 def test_equipartition():
     ds = relaxed().isel(run=0, time=slice(1, None))
     v = ds["v"].values.astype(np.float64)
@@ -321,6 +322,7 @@ def test_wrong_runs_are_named():
         stepper.step(state, 0.1, AT)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [1e5, 1e6])
 def test_late_clocks_keep_their_digits(start):
     early, late = (yukawa_quench(n_particles=18, horizon=(t, t + 20)) for t in (0.0, start))

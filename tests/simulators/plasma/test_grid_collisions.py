@@ -42,6 +42,7 @@ def test_dougherty_collisions_keep_mass_momentum_and_energy_and_make_a_maxwellia
     np.testing.assert_allclose(after, exact, atol=2e-3 * float(exact.max()))
 
 
+@pytest.mark.long
 def test_lenard_bernstein_collisions_relax_moments_exponentially_for_grid_and_samples(x64):
     # A uniform plasma at rest with T = 1 that starts off with another drift and temperature of its samples.
     stepper = VlasovPoissonGrid(
@@ -70,6 +71,7 @@ def test_lenard_bernstein_collisions_relax_moments_exponentially_for_grid_and_sa
     np.testing.assert_allclose(stepper.rates(state, parameters)["v"], -0.3 * state.v, atol=1e-9)
 
 
+@pytest.mark.long
 def test_collisions_end_the_recurrence_of_a_wave(x64):
     # Free streaming on a grid of velocities comes back after 2 pi / (k dv) = 33.5; scattered filaments do not.
     base = VlasovPoissonGrid(MAXWELLIAN, amplitude=1e-3, n_x=8, n_v=32, grid_bounds=(-6, 6), advection_v="fourier")
@@ -79,6 +81,7 @@ def test_collisions_end_the_recurrence_of_a_wave(x64):
     assert peaks[1] < 1e-3 * peaks[0]
 
 
+@pytest.mark.long
 def test_collisions_need_a_key_and_those_of_dougherty_are_not_known_from_samples():
     stepper = VlasovPoissonGrid(n_x=8, n_v=16, collisions="dougherty", collision_frequency=0.1)
     assert stepper.noise is None

@@ -25,6 +25,7 @@ def two_stream(n_x=128, n_v=256, **options):
     return VlasovPoissonGrid(TWO_STREAM, length=50.0, amplitude=0.05, n_x=n_x, n_v=n_v, **options)
 
 
+@pytest.mark.long
 def test_gradients_equal_central_differences(x64):
     stepper = two_stream(n_x=16, n_v=32)
     start = stepper.init(jax.random.key(0), 6, {"mu": jnp.asarray(1.5)})
@@ -69,6 +70,7 @@ def test_ensemble_with_the_distribution_is_valid_and_names_its_stepper():
     assert dataclasses.replace(stepper, initial=lambda x, v: jnp.exp(-(v**2)) + 0 * x).describe() is None
 
 
+@pytest.mark.long
 def test_any_initial_distribution(x64):
     def ring(x, v):
         return (1 + 0.3 * jnp.cos(2 * np.pi * x / 50)) * v**2 * jnp.exp(-(v**2) / 2)
@@ -84,6 +86,7 @@ def test_any_initial_distribution(x64):
     np.testing.assert_allclose(state.aux.electric_field, exact, atol=1e-10)
 
 
+@pytest.mark.long
 def test_refresh_from_samples_has_the_field_of_the_distribution_up_to_noise():
     stepper, parameters = two_stream(n_x=64, n_v=64), {"mu": jnp.asarray(1.5)}
     state = stepper.init(jax.random.key(0), 20_000, parameters)
@@ -147,6 +150,7 @@ def test_parameters_and_numbers_of_samples_that_make_no_sense():
         two.init(jax.random.key(0), 1, {"mu": 1.0})
 
 
+@pytest.mark.long
 def test_samples_of_several_species_take_turns_and_refresh_estimates_all_of_them(x64):
     pair = (Species("electron"), Species("ion", 1.0, 100.0, beams=((1.0, 0.0, 0.1),)))
     stepper = VlasovPoissonGrid(species=pair, amplitude=0.3, n_x=16, n_v=32)

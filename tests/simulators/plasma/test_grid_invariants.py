@@ -89,6 +89,7 @@ def test_second_order_in_time(x64):
         assert 1.8 < math.log2(coarse / fine) < 2.3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("axis", ["x", "v"])
 def test_splines_converge_at_least_at_third_order(axis, x64):
     def energy(n):

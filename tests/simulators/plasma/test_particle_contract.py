@@ -23,6 +23,7 @@ def begin(stepper, n_samples, mu):
 # The contract
 
 
+@pytest.mark.long
 def test_refresh_changes_nothing_when_repeated_or_after_a_step():
     stepper, mu = two_stream(n_cells=64), {"mu": 1.3}
     state = jax.jit(stepper.step)(begin(stepper, 500, 1.3), 0.1, mu)

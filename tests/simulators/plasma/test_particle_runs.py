@@ -46,6 +46,7 @@ def landau_solution(times, k=0.5):
     return density[::8] / k
 
 
+@pytest.mark.long
 def test_delta_f_follows_the_linear_wave_where_the_plain_deposit_is_noise():
     times = np.linspace(0, 16, 65)
     exact = 1e-3 * landau_solution(times)
@@ -58,6 +59,7 @@ def test_delta_f_follows_the_linear_wave_where_the_plain_deposit_is_noise():
     assert errors["full_f"] > 50 * errors["delta_f"]
 
 
+@pytest.mark.long
 def test_landau_damping_by_delta_f_has_the_rate_of_linear_theory():
     times = np.linspace(0, 20, 161)
     ds = simulated(landau_damping(dt=0.125), times, 25_000)
@@ -67,6 +69,7 @@ def test_landau_damping_by_delta_f_has_the_rate_of_linear_theory():
     assert np.pi / np.diff(at[late]).mean() == pytest.approx(1.415662, rel=0.01)
 
 
+@pytest.mark.long
 def test_delta_f_leaves_the_mean_field_as_it_is_and_turns_into_the_plain_deposit_far_from_equilibrium():
     times = np.linspace(0, 30, 61)
     energies = [
@@ -109,6 +112,7 @@ def test_the_gradient_through_delta_f_equals_central_differences(x64):
 # Strong Landau damping
 
 
+@pytest.mark.long
 def test_strong_landau_damping_decays_and_grows_at_the_published_rates():
     times = np.linspace(0, 40, 321)
     ds = simulated(strong_landau(dimensions=1, dt=0.125), times, 200_000)
@@ -210,6 +214,7 @@ def test_advance_takes_a_key_for_noise():
         advance(stepper, state, {}, 0, key=KEY)
 
 
+@pytest.mark.long
 def test_a_reverse_pass_over_4000_steps_stays_far_below_two_gigabytes():
     stepper = two_stream()
 

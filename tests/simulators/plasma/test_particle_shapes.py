@@ -160,6 +160,7 @@ def test_yoshida_runs_backwards_and_ends_at_the_right_time(x64):
     assert float(step(start, 0.2, {"mu": 1.3}).time) == pytest.approx(0.2, abs=1e-15)
 
 
+@pytest.mark.long
 def test_the_gradient_with_smooth_shapes_equals_central_differences(x64):
     stepper = VlasovPoissonPIC(n_cells=16, shape="quadratic", integrator="yoshida", amplitude=0.2)
     start = begin(stepper, 200)

@@ -53,6 +53,7 @@ def test_species_follow_from_the_position_of_a_sample_and_start_as_told():
         assert 2 * np.cos(k * np.asarray(state.x)[own]).mean() == pytest.approx(amplitude, abs=2e-3)
 
 
+@pytest.mark.long
 def test_ensembles_say_which_species_a_sample_is_of(tmp_path):
     stepper = VlasovPoissonPIC(species=(ELECTRONS, IONS), n_cells=16)
     options = {"key": jax.random.key(0), "n_samples": 5, "progress": False}
@@ -63,6 +64,7 @@ def test_ensembles_say_which_species_a_sample_is_of(tmp_path):
     assert ds.where(ds["species"] == 1, drop=True).sizes["sample"] == 2
 
 
+@pytest.mark.long
 def test_the_field_is_that_of_the_charge_density_of_all_species(x64):
     kinds = (
         Species("electrons", amplitude=0.3),
@@ -95,6 +97,7 @@ def test_momentum_of_unlike_species_is_kept_together(x64):
     assert float(after["total_energy"]) == pytest.approx(float(before["total_energy"]), rel=5e-3)
 
 
+@pytest.mark.long
 def test_mobile_ions_raise_the_plasma_frequency(x64):
     # Cold enough for Landau damping and thermal corrections to be small: omega^2 = 1 + 1/m + 3 k^2 w^2 (1 + ...).
     frequencies = []
@@ -149,6 +152,7 @@ def test_particles_gyrate_where_there_is_no_electric_field(x64):
     np.testing.assert_allclose(np.cos(2 * np.pi * (end.x - moved) / stepper.length), 1, atol=1e-9)
 
 
+@pytest.mark.long
 def test_without_a_field_the_second_velocity_stays_and_the_first_is_that_of_1d1v(x64):
     plain, wide = (VlasovPoissonPIC(n_cells=32, amplitude=0.3, velocity_dimensions=d) for d in (1, 2))
     state = begin(wide, 300)
@@ -159,6 +163,7 @@ def test_without_a_field_the_second_velocity_stays_and_the_first_is_that_of_1d1v
     np.testing.assert_allclose(run(plain, same, 20, 0.1).v, end.v, atol=1e-12)
 
 
+@pytest.mark.long
 def test_the_upper_hybrid_frequency(x64):
     stepper = VlasovPoissonPIC(
         velocity_dimensions=2,
@@ -180,6 +185,7 @@ def test_the_upper_hybrid_frequency(x64):
     np.testing.assert_allclose(energy, energy[0], rtol=2e-3)
 
 
+@pytest.mark.long
 def test_rates_with_field_and_friction_are_the_drift(x64):
     stepper = VlasovPoissonPIC(
         velocity_dimensions=2, magnetic_field=0.7, collision_frequency=0.3, collision_mean=0.5, n_cells=32
@@ -223,6 +229,7 @@ def test_collisions_follow_the_exact_moments_of_the_process_for_any_step(dt):
     assert stats.kstest((v - v.mean()) / v.std(), "norm").pvalue > 1e-3  # normal noise
 
 
+@pytest.mark.long
 def test_a_maxwellian_plasma_stays_in_equilibrium_under_collisions():
     stepper = VlasovPoissonPIC(amplitude=0.0, n_cells=32, collision_frequency=0.2, velocity_dimensions=2, dt=0.2)
     ds = hoam.simulate(stepper, {"mu": [1.0]}, [0.0, 20.0], key=KEY, n_samples=40_000, progress=False)
@@ -232,6 +239,7 @@ def test_a_maxwellian_plasma_stays_in_equilibrium_under_collisions():
         assert not np.array_equal(v, ds[name].values[0, 0])
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the 8 saved times do not resolve")
 def test_a_surrogate_learns_around_the_collisions():
     stepper = landau_damping(amplitude=0.3, deposit="full_f", collision_frequency=0.4, horizon=(0.0, 2.0))

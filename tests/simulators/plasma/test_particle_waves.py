@@ -9,6 +9,8 @@ from scipy.special import wofz
 from hoam_plugin.simulation.run import simulate
 from hoam_plugin.simulators import VlasovPoissonPIC, bump_on_tail, two_stream
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(0)
 
 

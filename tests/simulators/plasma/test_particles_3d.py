@@ -40,6 +40,7 @@ def test_the_spectral_solve_is_exact_for_waves_along_any_direction(x64):
     np.testing.assert_allclose(field, k[:, None, None, None] * np.sin(phase) / (k @ k), atol=1e-13)
 
 
+@pytest.mark.long
 def test_the_start_has_the_field_and_the_acceleration_of_electrons(x64):
     stepper = strong_landau(n_cells=(32, 4, 4), amplitude=0.2)
     state = begin(stepper, 40_000, 2.0)
@@ -56,6 +57,7 @@ def test_the_start_has_the_field_and_the_acceleration_of_electrons(x64):
         assert np.asarray(getattr(state, name)).mean() == pytest.approx(0.5, abs=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", ["linear", "quadratic"])
 def test_charge_and_momentum_are_kept_exactly_and_energy_nearly(x64, shape):
     stepper = VlasovPoissonPIC3D(**SMALL, shape=shape, start="random")
@@ -83,6 +85,7 @@ def test_the_electric_energy_is_minus_half_the_mean_potential_over_the_particles
     assert float(stepper.diagnostics(state, {"mu": 1.0})["electric_energy"]) == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.long
 def test_the_driven_mode_follows_the_one_dimensional_run():
     mass, times = 0.8, np.linspace(0, 8.75, 71)
     options = {"key": KEY, "progress": False}
@@ -103,6 +106,7 @@ def test_the_driven_mode_follows_the_one_dimensional_run():
     np.testing.assert_allclose(np.abs(three)[peaks[:3]], size[peaks[:3]], rtol=0.05)
 
 
+@pytest.mark.long
 def test_the_gradient_equals_central_differences(x64):
     stepper = VlasovPoissonPIC3D(**SMALL)
     start = begin(stepper, 150)
@@ -145,6 +149,7 @@ def test_yoshida_has_order_four_with_cubic_shapes(x64):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(4, abs=0.35)
 
 
+@pytest.mark.long
 def test_rates_and_refresh(x64):
     stepper, mu = VlasovPoissonPIC3D(**SMALL), {"mu": 1.3}
     state = run(stepper, begin(stepper, 200, 1.3), 2, 0.1, 1.3)

@@ -9,6 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +96,7 @@ def test_field_solve(seed, length):
     np.testing.assert_allclose(found, exact, rtol=0, atol=4 * CELLS * ULP * most)
 
 
+@pytest.mark.long
 @given(SEEDS, st.floats(0.5, 2.0, width=32))
 @at_random
 def test_a_leapfrog_step(seed, mu):

@@ -138,6 +138,7 @@ def test_gradients_equal_central_differences(x64, solver):
     np.testing.assert_allclose(outcome(inputs)[1], differences, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.long
 def test_gradients_through_adaptive_steps_equal_the_exact_ones(x64):
     stepper = ornstein_uhlenbeck(diffusion=0.4, solver="Heun", stepsize_controller=(1e-3, 1e-3))
     start = stepper.init(KEY, 5, {"theta": 1.0})

@@ -149,6 +149,7 @@ def test_the_start_is_that_of_the_problem():
     assert np.abs(positions.std(0) / 0.1 - 1).max() < ERROR_BARS / np.sqrt(2 * 5000)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mu", [pytest.param(0.1, marks=pytest.mark.slow), 0.3])
 def test_the_long_run_of_duffing_has_the_stationary_density(mu):
     n, stepper = 20_000, duffing(velocity=0.0, width=1.0)
@@ -179,6 +180,7 @@ def test_the_two_wells_lie_where_the_density_says():
     assert x[int(np.argmax(density))] == pytest.approx(0.2**-0.5, abs=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "n_samples", "times"),
     [
@@ -273,6 +275,7 @@ def test_an_ensemble_names_dimensions_and_stepper(tmp_path):
     assert registry.rebuild_stepper(back) == stepper
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the 8 saved times do not resolve")
 def test_a_kinetic_surrogate_of_duffing_knows_friction_and_noise():
     ds = hoam.simulate(
