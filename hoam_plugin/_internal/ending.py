@@ -64,7 +64,7 @@ class Ending:
                 signal.signal(number, self._hear)
                 self._set.append(number)
         self._ignored = ignored = sys.unraisablehook
-        sys.unraisablehook = lambda args: None if self._takes_back(args.exc_type) else ignored(args)
+        sys.unraisablehook = lambda args: None if self._is_of_the_end(args.exc_type) else ignored(args)
         self._thread = threading.Thread(target=self._wait, name="hoam-ending", daemon=True)
         self._thread.start()
 
@@ -93,11 +93,15 @@ class Ending:
             self.number = number
             raise KeyboardInterrupt
 
-    def _takes_back(self, kind: type[BaseException]) -> bool:
-        """Whether an exception that Python ignored was that of the signal, which then is to come again."""
-        if self.number is None or not issubclass(kind, KeyboardInterrupt):
+    def _is_of_the_end(self, kind: type[BaseException]) -> bool:
+        """Whether an exception that Python ignored follows from the signal; the signal's own is to come again.
+
+        What was being made when the signal came, such as an event loop, complains when it is thrown away half made.
+        """
+        if self.number is None:
             return False
-        self.number = None
+        if issubclass(kind, KeyboardInterrupt):
+            self.number = None
         return True
 
     def _wait(self) -> None:

@@ -112,6 +112,30 @@ assert sys.unraisablehook is sys.__unraisablehook__
     assert "ValueError: as ever" in done.stderr
 
 
+def test_what_the_signal_leaves_half_made_does_not_complain(tmp_path: Path) -> None:
+    done = run(
+        """
+class Loop:
+    def __init__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        self.socket = None
+
+    def __del__(self):
+        self.socket.close()
+
+with ending.by_signals() as ended:
+    try:
+        Loop()
+    except KeyboardInterrupt:
+        pass  # what it held is thrown away with it
+    print(ended.number)
+""",
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     done = run(
         """
