@@ -36,7 +36,10 @@ def messages_on_stderr(reworded: Callable[[Warning], str]) -> Iterator[None]:
         reworded: what a warning says on the command line.
     """
 
-    def show(message: Warning | str, *_: object, **__: object) -> None:
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if issubclass(category, DeprecationWarning) and not sys.warnoptions:
+            # For whoever writes programs, even where a library asks for its own to be shown.
+            return
         LOGGER.warning("%s", message if isinstance(message, str) else reworded(message))
 
     handler, before = _Lines(), LOGGER.level

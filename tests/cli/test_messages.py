@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from command_line import FailingCommand, hoam_command
 
 from hoam_plugin._internal import progress_lines
 from hoam_plugin._internal.logs import LOGGER
+from hoam_plugin.cli.messages import messages_on_stderr
 
 WORDS = ("simulate", "duffing", "-p", "mu=0.1", "--times", "0:1:3", "--samples", 50)
 
@@ -47,6 +49,21 @@ def test_verbose_says_how_it_is_learned(
 def test_quiet_still_warns(tmp_path: Path, error: FailingCommand) -> None:
     assert "exclude" in error(*WORDS, "--nodes", "gauss:4", "-o", tmp_path / "d.zarr", "-q")
     assert "choose one" in error(*WORDS, "-o", tmp_path / "d.zarr", "-q", "-v")
+
+
+def test_what_libraries_say_to_programmers_is_kept_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some ask for their own deprecations to be shown; who asks Python for them by -W sees them."""
+    for options in ([], ["default"]):
+        monkeypatch.setattr(sys, "warnoptions", options)
+        with messages_on_stderr(str):
+            warnings.simplefilter("always")
+            warnings.warn("crc32c usage is deprecated", DeprecationWarning, stacklevel=1)
+            warnings.warn("few samples", stacklevel=1)
+        seen = capsys.readouterr().err.splitlines()
+        assert [line for line in seen if "few" in line] == ["hoam: warning: few samples"]
+        assert len(seen) == 1 + len(options)
 
 
 def test_the_library_is_silent_and_left_as_it_was(tmp_path: Path) -> None:
