@@ -59,6 +59,7 @@ def test_a_surrogate_of_particles_takes_the_place_of_a_grid_run():
     np.testing.assert_allclose(f.sum(), exact.sum(), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_another_box_is_refused():
     with pytest.raises(ValueError, match="periods"):
         vlasov.in_place_of(toy.plasma_surrogate(), simulators.landau_damping(solver="grid"))
@@ -66,6 +67,7 @@ def test_another_box_is_refused():
         vlasov.in_place_of(toy.gaussian_surrogate(), grid_solver())
 
 
+@pytest.mark.long
 def test_grid_states_and_particles_turn_into_each_other():
     solver = grid_solver()
     state = solver.init(KEY, 16, MU)
@@ -148,6 +150,7 @@ def test_an_integer_is_no_key_and_a_hole_no_density(as_installed):
         vlasov.in_place_of(toy.plasma_surrogate(), simulators.two_stream)
 
 
+@pytest.mark.long
 def test_a_surrogate_steps_in_the_place_of_an_adept_code():
     field, model = particle_field(), model_on_grid()
     # So many so close to the boundary that some cross it in every step.

@@ -82,6 +82,7 @@ def test_interrupted_fit_is_resumed(
     np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
 
 
+@pytest.mark.long
 def test_fit_validates(folder: Path, tmp_path: Path, error: FailingCommand) -> None:
     truth, model = folder / "truth.zarr", tmp_path / "m.hoam"
     words = ("fit", truth, "-o", model, "--iterations", 120, "--width", 8, "--depth", 2, "--no-progress")
@@ -116,6 +117,7 @@ def test_float64_says_how_to_enable_it_on_the_command_line(folder: Path, tmp_pat
     assert "JAX_ENABLE_X64=1 hoam" in error("fit", tmp_path / "wide.zarr", "-o", tmp_path / "m.hoam")
 
 
+@pytest.mark.long
 def test_diverged_fit_is_not_said_to_be_resumable(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FailingCommand
 ) -> None:

@@ -71,6 +71,7 @@ def test_mu_is_recovered_through_the_surrogate_and_through_the_simulator(infer_m
         assert found.path[-1, 0] == pytest.approx(1.37, rel=tolerance)
 
 
+@pytest.mark.long
 def test_sensitivities_agree_in_both_modes_and_with_the_simulator(infer_mu: ModuleType) -> None:
     import sensitivity
 
@@ -84,6 +85,7 @@ def test_sensitivities_agree_in_both_modes_and_with_the_simulator(infer_mu: Modu
     assert np.abs(truth[1:]).max() > 1
 
 
+@pytest.mark.long
 def test_the_start_is_a_differentiable_function_of_its_parameters(infer_mu: ModuleType) -> None:
     import calibrate_start
 

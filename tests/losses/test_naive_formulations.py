@@ -142,6 +142,7 @@ def naive_dice(psi: Any, driven: Any, epsilon: float, b: Batch) -> Any:
     return total
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["force", pytest.param("colora", marks=pytest.mark.slow)])
 def test_dice_is_the_printed_sum_and_does_not_see_a_function_of_time(kind: str) -> None:
     with jax.enable_x64(True):

@@ -62,6 +62,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         sys.modules.pop(module, None)
 
 
+@pytest.mark.long
 def test_the_example_runs_unchanged_with_an_installed_surrogate(site: Path, tmp_path: Path) -> None:
     code = """
 import sys

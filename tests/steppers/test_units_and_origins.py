@@ -290,6 +290,7 @@ def test_a_clock_keeps_time(start: float, dt: float, steps: int) -> None:
     assert clock.reading(dataclasses.replace(end, time=jnp.float32(3.0))) == pytest.approx(3.0, rel=1e-7)
 
 
+@pytest.mark.long
 def test_a_clock_without_digits_to_spare_says_so() -> None:
     model = trained(population(Units(t0=1e6)))
     Plain = dataclasses.make_dataclass("Plain", ["time", "x", ("aux", Any, ())], frozen=True)

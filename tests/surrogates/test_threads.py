@@ -43,6 +43,7 @@ def test_host_threads_share_a_step(
     assert not np.array_equal(divided["x"][:, -1], divided["x"][:, 0])
 
 
+@pytest.mark.long
 def test_host_threads_do_not_leave_the_trained_times(model: hoam.Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 3)
     monkeypatch.setattr(threads, "_LEAST_WORK", 1)

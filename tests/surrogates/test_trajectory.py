@@ -113,6 +113,7 @@ def test_memory_grows_with_saved_times_and_not_with_steps(reverse: bool) -> None
     assert temporary(64 * 64) < (3 if reverse else 1) * 2 * 64 * 2 * state.x.nbytes + temporary(64)
 
 
+@pytest.mark.long
 def test_fallback_takes_its_steps_in_blocks_too() -> None:
     model = toy.plasma_surrogate().with_options(on_extrapolation="fallback")
     plain = toy.plasma_surrogate()

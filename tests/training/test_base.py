@@ -72,6 +72,7 @@ def test_with_nothing_learned_mean_and_covariance_follow_the_ensemble(epsilon: f
         np.testing.assert_allclose(np.cov(found[i].T), np.cov(truth[i].T), atol=2 * close)
 
 
+@pytest.mark.long
 def test_a_correction_that_held_out_samples_do_not_ask_for_is_not_made() -> None:
     ds = turning()
     wild = around_moments(ds, iterations=30, learning_rate=3.0)

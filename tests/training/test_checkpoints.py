@@ -229,6 +229,7 @@ def test_the_clearest_model_is_remembered(tmp_path: Path, monkeypatch: pytest.Mo
     assert resumed.history.attrs == undisturbed.history.attrs
 
 
+@pytest.mark.long
 def test_validation_is_resumed(tmp_path: Path) -> None:
     path, held_out = tmp_path / "m.hoam", toy.moving_gaussian(speeds=(1.5,))
     undisturbed = fit(validate=held_out)

@@ -73,6 +73,7 @@ def test_normalisation_sees_trails_only_and_periods() -> None:
     np.testing.assert_allclose(v[0], v[2], rtol=2e-3, atol=1e-5)
 
 
+@pytest.mark.long
 def test_runs_without_parameters_and_one_run() -> None:
     one = toy.moving_gaussian(speeds=(2.0,))
     np.testing.assert_array_equal(normalisation_of(one).parameter_scale, one["mu"].values)
@@ -95,6 +96,7 @@ BAD_INPUT: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
     change, options, error, message = BAD_INPUT[case]

@@ -114,6 +114,7 @@ def test_what_never_learned_anything_raises(monkeypatch: pytest.MonkeyPatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_training_goes_back_with_half_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard is made to complain once; the rest must be the same training from there with half the steps."""
     checks, scales = [], []

@@ -174,6 +174,7 @@ NOISY = np.asarray([1.0, -1.0, 1.0, -1.0])
 JUDGED = [np.full(4, -0.1 * i) + (0.02 if i < 5 else 1.0) * NOISY for i in range(1, 12)]
 
 
+@pytest.mark.long
 def test_where_the_best_model_is_in_doubt_the_clearest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked on more samples, in the order model, beginning: first of the best, the last one, then of the clearest."""
     assert scripted(monkeypatch, JUDGED, [0.1, 0.0]).attrs["best_iteration"] == 40

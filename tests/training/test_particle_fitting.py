@@ -57,6 +57,7 @@ def test_in_the_noise_of_the_stepper_the_drift_of_single_particles_and_pairs_is_
         assert off(model(), time) < 0.15
 
 
+@pytest.mark.long
 def test_held_out_configurations_tell_that_pairs_do_not_change() -> None:
     history = model().history
     assert history is not None

@@ -41,6 +41,7 @@ def field(model: hoam.Surrogate, x: np.ndarray, y: np.ndarray, t: float, mu: flo
     return np.asarray(model.velocity(np.stack([x, y], axis=1).astype(np.float32), t, {"mu": mu})).T
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("redrawn", [False, True])
 def test_a_gradient_flow_is_found_between_the_runs(redrawn: bool) -> None:
     model = fit(breathing(redrawn=redrawn), potential=hoam.SplinePotential(n_splines=20))
@@ -152,6 +153,7 @@ def test_few_samples_want_more_smoothness() -> None:
     assert chosen(60) > chosen(20_000)
 
 
+@pytest.mark.long
 def test_runs_too_far_apart_get_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     turning = toy.moving_gaussian(speeds=(1.0, 20.0, 60.0), n_samples=400)
     potentials = []

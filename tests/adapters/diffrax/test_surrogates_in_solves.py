@@ -52,6 +52,7 @@ def recorded(key: jax.Array, shape: tuple[int, ...], n_steps: int) -> Recorded:
     return Recorded(jnp.concatenate([jnp.zeros((1, *shape)), walk]), dt)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["Euler", "Heun"])
 def test_paths_agree_with_solve_for_the_same_noise_at_strong_order_one(name):
     model = noisy(name.lower())

@@ -118,6 +118,7 @@ def test_the_surrogate_moves_by_these_forces_and_is_kept_in_files(tmp_path: Any)
     assert bool(jnp.isfinite(state.position).all())
 
 
+@pytest.mark.long
 def test_beyond_the_densities_that_were_seen_particles_are_pushed_apart() -> None:
     """The energy grows as they are pressed together."""
     surrogate, energies = model(5), []

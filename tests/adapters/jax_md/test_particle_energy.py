@@ -96,6 +96,7 @@ def test_the_forces_are_those_of_the_truth_in_a_larger_system_too(kind: str) -> 
         assert float(jnp.linalg.norm(force - true) / jnp.linalg.norm(true)) < 0.05
 
 
+@pytest.mark.long
 @KINDS
 def test_forces_are_the_gradient_of_the_energy_and_what_the_surrogate_moves_by(kind: str) -> None:
     R = lattice(N)
@@ -168,6 +169,7 @@ def test_forces_may_be_made_in_compiled_code() -> None:
     )
 
 
+@pytest.mark.long
 def test_mass_and_friction_are_those_of_the_training() -> None:
     """Velocities of particles of mass 3, or positions: rates are less by it, forces are not."""
     for kind, record in (("brownian", "momentum"), ("nvt_langevin", "velocity")):

@@ -80,6 +80,7 @@ def test_the_temperature_of_one_step_reaches_the_force_as_well_as_the_thermostat
     assert 4 < float(ratio) < 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["box", "new_box", "perturbation"])
 def test_a_deformed_box_is_refused_where_distances_would_not_know_of_it(name: str) -> None:
     with as_users_do():

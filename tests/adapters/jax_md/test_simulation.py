@@ -13,10 +13,9 @@ from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import structure_of
 from hoam_plugin.steppers import SampleLayout
 
-pytestmark = pytest.mark.long
 
 # jax-md sums in double precision where it can.
-pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:Explicitly requested dtype")]
 
 
 # Dynamics that are known.

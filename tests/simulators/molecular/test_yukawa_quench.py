@@ -117,6 +117,7 @@ def test_equipartition():
     assert kurtosis == pytest.approx(3, abs=4.5 * np.sqrt(24 / v.size) + 0.01)
 
 
+@pytest.mark.long
 def test_equilibrium_has_a_hole_a_shell_and_no_long_order():
     ds = relaxed().isel(run=0, time=slice(1, None))
     g, r = ds["pair_distribution"].mean("time"), ds["r"]

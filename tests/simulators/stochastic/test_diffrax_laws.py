@@ -179,6 +179,7 @@ def test_adaptive_steps_reach_a_tolerance_that_one_fixed_step_misses():
     assert np.abs(fixed.step(state, 1.0, {}).x - exact).max() > 1
 
 
+@pytest.mark.long
 def test_adaptive_steps_with_noise_have_the_analytic_law():
     n, theta, t = 4000, 2.0, 0.5
     stepper = ornstein_uhlenbeck(diffusion=0.5, solver="Heun", stepsize_controller=(1e-2, 1e-2), dt=0.5)
