@@ -13,7 +13,6 @@ from hoam_plugin.dynamics.normalisation import normalisation_of
 from hoam_plugin.dynamics.structure import structure_of
 from hoam_plugin.steppers import SampleLayout
 
-
 # jax-md sums in double precision where it can.
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:Explicitly requested dtype")]
 
