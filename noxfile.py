@@ -61,7 +61,7 @@ def tests(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """Tests that take longer than a few seconds."""
     install(session, "-e", ".[test]")
-    run(session, "python", "-m", "pytest", "-m", "long", *session.posargs)
+    run(session, "python", "-m", "pytest", "-m", "long and not slow", *session.posargs)
 
 
 @nox.session
