@@ -1,7 +1,8 @@
 """Ways to choose the next run of `two_stream` over mu: `python -m benchmarks.trust_choices --seeds ...`.
 
 Each chooses three runs after the first three, one by one; how good six runs are is the mean over four trainings of
-their own keys, since one training scatters by a tenth. `python -m benchmarks.trust table` writes what came of them.
+their own keys, since one scatters as much as the ways differ. `python -m benchmarks.trust table` writes what came of
+them.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ class TrainingRun:
             ended = Verdict(
                 "unstable",
                 f"with {0.5**_MOST_HALVINGS:g} of the learning rate, too, {diverged}",
-                f"the model of iteration {kept.iteration}, which did best on {self._judge.on}, is returned",
+                f"the model of iteration {kept.iteration}, better than none on {self._judge.on}, is returned",
             )
             return _Ending(ended, kept)
         return None
@@ -223,10 +223,10 @@ class TrainingRun:
 
     def _better_than_start(self, *, ask_all: bool) -> Moment | None:
         """The best model, or else the clearest, that is; in doubt by more samples, which may have to be read."""
+        best, clearest = self._trail.best, self._trail.clearest
         if self._start_counts:
-            best = self._trail.best
             return best if best is not None and verdict.is_better(best.values, self._start) else None
-        for moment in (self._trail.best, self._trail.clearest):
+        for moment in (best,) if clearest is best else (best, clearest):
             if moment is not None and self._is_clear(moment, ask_all=ask_all):
                 return moment
         return None

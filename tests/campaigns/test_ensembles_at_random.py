@@ -11,7 +11,6 @@ QUICK = {"files": 60, "fits": 8}
 SLOW = {"files": 3000, "fits": 1000}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("sizes", [QUICK, pytest.param(SLOW, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", list(QUICK))
 def test_accepted_and_right_or_refused_in_one_sentence(kind: str, sizes: dict[str, int]) -> None:

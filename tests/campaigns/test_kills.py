@@ -31,7 +31,6 @@ def test_killed_before_every_operation(kind: str) -> None:
     assert found["old"] + found["new"] == found["operations"] + 1
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", ["model", pytest.param("store", marks=pytest.mark.slow)])
 def test_out_of_disk_at_every_place(kind: str) -> None:
     assert run("full", kind)["old"] == 100

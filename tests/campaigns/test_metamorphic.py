@@ -132,7 +132,6 @@ def trained() -> list[np.ndarray]:
     return weights(learned())
 
 
-@pytest.mark.long
 @hypothesis.given(scale=st.tuples(*[st.integers(-60, 20).map(lambda k: 2.0**k)] * 4))
 @hypothesis.settings(max_examples=4)
 def test_units_change_nothing_that_is_learned(scale: tuple[float, ...], trained: list[np.ndarray]) -> None:

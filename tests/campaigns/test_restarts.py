@@ -18,7 +18,6 @@ def run(script: str, *words: object) -> dict[str, object]:
     return found
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "stride"),
     [
@@ -37,7 +36,6 @@ def test_killed_at_random_moments(kind: str) -> None:
     assert run("restarts.py", "moments", kind, 100, 0)["kills"] == 100
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("what", "number", "kind"),
     [
@@ -53,7 +51,6 @@ def test_disks_that_fail(what: str, number: int, kind: str) -> None:
     assert run("restarts.py", what, kind, number)["kills"]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "n"),
     [("import", 2), *(pytest.param(kind, 30, marks=pytest.mark.slow) for kind in ("fit", "simulate", "import"))],
@@ -68,7 +65,6 @@ def test_signals_end_the_demo_and_new_processes() -> None:
     run("signals.py", "simulate", 20, 0, "begin")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("what", "numbers"),
     [

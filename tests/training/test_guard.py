@@ -94,7 +94,7 @@ def test_exploited_quadrature_error_is_caught_and_the_best_model_kept(
     assert model.history.attrs["converged"] == "unstable"
     assert model.history.attrs["learning_rate_halvings"] == 3
     best = model.history.attrs["best_iteration"]
-    assert f"the model of iteration {best}, which did best on held-out samples, is returned" in str(seen[0].message)
+    assert f"the model of iteration {best}, better than none on held-out samples, is returned" in str(seen[0].message)
     # The exact value is about -1; what is kept had not yet left the earth.
     assert np.abs(kept.history["loss"][-20:]).max() < 1e3
     # The velocity is mu: what is returned moves the population on the whole.
