@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from made_once import made_once
 
 import hoam_plugin as hoam
 from hoam_plugin.adapters import jax_md as md
@@ -70,7 +70,7 @@ def variables(names=("position", "momentum"), dims=("axis",), period=L):
     return (position, *(Variable(n, dims=dims, velocity_of=names[0]) for n in names[1:]))
 
 
-@functools.cache
+@made_once
 def surrogate(
     names=("position", "momentum"), shape=(2,), dims=("axis",), *, parameters=("kT",), bath=False, period=L
 ) -> hoam.Surrogate:

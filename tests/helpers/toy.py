@@ -1,11 +1,11 @@
 """Small populations with known dynamics, shared by the tests."""
 
-import functools
 from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
+from made_once import made_once
 
 import hoam_plugin as hoam
 from hoam_plugin import simulators
@@ -52,13 +52,13 @@ def small_surrogate(ds: xr.Dataset, epsilon: float = 0.0, seed: int = 1, **optio
     )
 
 
-@functools.cache
+@made_once
 def gaussian_surrogate() -> hoam.Surrogate:
     """`small_surrogate` of `moving_gaussian`, made once for all tests."""
     return small_surrogate(moving_gaussian())
 
 
-@functools.cache
+@made_once
 def plasma_surrogate(epsilon: float = 0.0) -> hoam.Surrogate:
     """`small_surrogate` of `small_plasma_ensemble`, made once for all tests."""
     return small_surrogate(small_plasma_ensemble(), epsilon=epsilon)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from made_once import made_once
 from scipy.interpolate import BSpline
 from scipy.stats import norm
 
@@ -355,7 +356,7 @@ def fit(ds: xr.Dataset) -> hoam.Surrogate:
     return hoam.fit(ds, key=jax.random.key(0), potential=potential, progress=False)
 
 
-@functools.cache
+@made_once
 def widened() -> hoam.Surrogate:
     return fit(widening()).with_options(dt=0.05)
 

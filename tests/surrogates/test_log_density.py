@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import toy
 from jax.scipy.stats import norm
+from made_once import made_once
 
 import hoam_plugin as hoam
 from hoam_plugin.steppers import state_type
@@ -28,7 +28,7 @@ def population(model: hoam.Surrogate, y: Any, time: float) -> Any:
     return model.learned.in_place.state_from_samples({"y": y}, jnp.asarray(time))
 
 
-@functools.cache
+@made_once
 def kinetic() -> hoam.Surrogate:
     """A force on the velocities alone, not trained."""
     structure = hoam.fit(
