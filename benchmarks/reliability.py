@@ -48,6 +48,10 @@ Saved over older content, with SIGKILL before the first, second, ... opening to 
 folder or fsync, until a save comes through. Each time the path holds the old content or the new, whole, and after the
 next save nothing else lies beside it.
 """
+_SAVED_MOMENTS = """
+Saved over older content, with SIGKILL at moments drawn between the begin and the end of an undisturbed save. Each time
+the path holds the old content or the new, whole, and after the next save nothing else lies beside it.
+"""
 _OPERATIONS = """
 Long work, with SIGKILL before the first, second, ... such operation in its folder, until it comes through. Each time
 what lies under a final name is whole; the same call then goes on in another process to the numbers of undisturbed
@@ -127,6 +131,12 @@ def hostile(n: int, seed: int) -> str:
 def saved(n: int, seed: int) -> str:
     rows = [row(text, campaign("kills.py", "kill", kind), "operations", "old", "new") for kind, text in SAVED.items()]
     return section(_SAVED, ["work", "operations", "old content", "new content", "s"], rows)
+
+
+def saved_moments(n: int, seed: int) -> str:
+    often, columns = max(2, n // 10), ("kills", "old", "new")
+    rows = [row(text, campaign("kills.py", "moments", kind, often, seed), *columns) for kind, text in SAVED.items()]
+    return section(_SAVED_MOMENTS, ["work", "kills", "old content", "new content", "s"], rows)
 
 
 _REACHED = ("kills", "not begun", "under way", "complete")
@@ -212,6 +222,7 @@ def versions(other: str, n: int, seed: int) -> str:
 SECTIONS: dict[str, tuple[str, Callable[[int, int], str]]] = {
     "hostile": ("Damaged files", hostile),
     "saved": ("Killed between any two operations on files", saved),
+    "saved_moments": ("Saving, killed at random moments", saved_moments),
     "operations": ("Long work, killed between any two operations on files", operations),
     "moments": ("Long work, killed at random moments", moments),
     "signals": ("Commands that are told to end", signals),

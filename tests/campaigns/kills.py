@@ -6,7 +6,8 @@ saves an ensemble over an older one again and again, and kills the process befor
 files (opening to write, renaming, removing, making a folder, fsync), until one comes through. After each the path must
 hold the old content or the new one, whole, and after the next save nothing else may lie beside it. `full` lets writing
 fail from a byte on, for a hundred places, in place of killing, and `read_only` lets every operation fail from the n-th
-on. Prints what happened as JSON.
+on. `moments store 100 0` kills at a hundred moments drawn with the seed 0 between begin and end of an undisturbed save.
+Prints what happened as JSON.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import collections
 import errno
 import json
 import os
+import random
 import re
 import resource
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +133,7 @@ def lies_in(folder: Path, path: object) -> bool:
     return not os.path.isabs(text) or text.startswith(os.fspath(folder))
 
 
-def in_a_child(work: Callable[[], None]) -> int:
+def in_a_child(work: Callable[[], None], killed_after: float | None = None) -> int:
     """Do something in a fork, and how it ended: 0, 3 after a clear OSError, or the signal, negative."""
     child = os.fork()
     if child == 0:
@@ -142,6 +145,9 @@ def in_a_child(work: Callable[[], None]) -> int:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(5)
         os._exit(0)
+    if killed_after is not None:
+        time.sleep(killed_after)
+        os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -163,6 +169,21 @@ def kill(kind: str, folder: Path) -> dict[str, object]:
         assert ended in (0, -signal.SIGKILL), ended
         found[checked(lambda: level_of(path))] += 1
     return {"what": "kill", "kind": kind, "operations": n - 1, **found}
+
+
+def moments(kind: str, folder: Path, n: int, seed: int) -> dict[str, object]:
+    """Kill at random moments between the begin and the end of an undisturbed save."""
+    name, save, level_of = KINDS[kind]
+    path, found, rng = folder / name, collections.Counter[str](), random.Random(seed)
+    for _ in range(n):
+        start = time.monotonic()
+        assert in_a_child(lambda: save(path, 1.0)) == 0
+        seconds = time.monotonic() - start
+        assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers after the next save"
+        ended = in_a_child(lambda: save(path, 2.0), killed_after=rng.uniform(0.0, 1.05 * seconds))
+        assert ended in (0, -signal.SIGKILL), ended
+        found[checked(lambda: level_of(path))] += 1
+    return {"what": "moments", "kind": kind, "kills": n, **found}
 
 
 def read_only(kind: str, folder: Path) -> dict[str, object]:
@@ -216,5 +237,5 @@ def checked(level_of: Callable[[], float]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        what = {"kill": kill, "full": full, "read_only": read_only}[sys.argv[1]]
-        print(json.dumps(what(sys.argv[2], Path(temporary))))
+        what = {"kill": kill, "full": full, "read_only": read_only, "moments": moments}[sys.argv[1]]
+        print(json.dumps(what(sys.argv[2], Path(temporary), *map(int, sys.argv[3:]))))

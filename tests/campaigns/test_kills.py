@@ -31,6 +31,15 @@ def test_killed_before_every_operation(kind: str) -> None:
     assert found["old"] + found["new"] == found["operations"] + 1
 
 
+@pytest.mark.parametrize(
+    "kind", ["model", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("store", "netcdf"))]
+)
+def test_killed_at_random_moments(kind: str) -> None:
+    found = run("moments", kind, "10", "0")
+    assert found["old"] >= 1
+    assert found["old"] + found.get("new", 0) == found["kills"] == 10
+
+
 @pytest.mark.parametrize("kind", ["model", pytest.param("store", marks=pytest.mark.slow)])
 def test_out_of_disk_at_every_place(kind: str) -> None:
     assert run("full", kind)["old"] == 100
