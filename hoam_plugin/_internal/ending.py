@@ -150,6 +150,11 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+def has_signal() -> bool:
+    """Whether the process is being ended by a signal."""
+    return _current is not None and _current.number is not None
+
+
 @contextlib.contextmanager
 def by_signals() -> Iterator[Ending]:
     """Within the block the process ends as this module says; in other threads than the main one as before."""

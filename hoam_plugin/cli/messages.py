@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
+from hoam_plugin._internal import ending
 from hoam_plugin._internal.logs import LOGGER
 
 Loudness = Literal["quiet", "normal", "verbose"]
@@ -39,6 +40,9 @@ def messages_on_stderr(reworded: Callable[[Warning], str]) -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         if issubclass(category, DeprecationWarning) and not sys.warnoptions:
             # For whoever writes programs, even where a library asks for its own to be shown.
+            return
+        if ending.has_signal() and issubclass(category, RuntimeWarning) and "was never awaited" in str(message):
+            # Of what was under way when the signal came, such as the reading of a store.
             return
         LOGGER.warning("%s", message if isinstance(message, str) else reworded(message))
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -89,3 +90,34 @@ def test_completion_is_installed_for_a_shell(tmp_path: Path) -> None:
     script = (tmp_path / "hoam").read_text()
     for word in ("simulate", "fit", "--structure", "info"):
         assert word in script
+
+
+_UNDER_WAY = """
+import os, signal
+from hoam_plugin._internal import ending
+from hoam_plugin.cli.messages import messages_on_stderr
+
+async def reading():
+    pass
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with messages_on_stderr(str), ending.by_signals() as ended:
+    if {before}:
+        reading()
+    try:
+        started = reading()
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.sigtimedwait([], 10)
+    except KeyboardInterrupt:
+        del started
+    print(ended.number)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="POSIX signals")
+@pytest.mark.parametrize("before", [False, True])
+def test_what_the_signal_leaves_half_done_is_not_warned_of(before: bool) -> None:
+    words = [sys.executable, "-c", _UNDER_WAY.format(before=before)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "2\n"
+    assert done.stderr.count("never awaited") == done.stderr.count("hoam: warning: coroutine 'reading'") == before
