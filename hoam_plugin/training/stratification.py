@@ -12,11 +12,6 @@ from hoam_plugin.numerics.morton import interleaved
 # A curve through more coordinates than this stratifies none of them any more.
 _MOST_COORDINATES = 6
 _MOST_BITS = 10
-# Gaps between neighbours are measured in units of so many around them, and scatter by 0.9 of their mean where points
-# are independent, by less than 0.5 along a low-discrepancy sequence.
-_NEIGHBOURS = 9
-_EVEN_SCATTER = 0.7
-_LEAST_GAPS = 32
 
 
 def morton_code(points: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
@@ -54,51 +49,22 @@ def stratified_blocks(
     return points[stratified_indices(points, size, rng)]
 
 
-def is_even(points: Float[np.ndarray, "N D"]) -> bool:
-    """Whether points lie as evenly as those of a quiet start in (the first six) coordinates, not as independent ones."""
-    gaps = np.diff(np.sort(points[:, :_MOST_COORDINATES].astype(np.float64), axis=0), axis=0)
-    if len(gaps) < _LEAST_GAPS:
-        return False
-    around = np.lib.stride_tricks.sliding_window_view(gaps, _NEIGHBOURS, axis=0).mean(axis=-1)
-    middle = gaps[_NEIGHBOURS // 2 :][: len(around)]
-    apart = around > 0
-    relative = np.divide(middle, around, out=np.full_like(middle, np.inf), where=apart)
-    return bool(apart.all()) and bool((relative.std(axis=0) < _EVEN_SCATTER * relative.mean(axis=0)).all())
-
-
-def parts_of(
-    points: Float[np.ndarray, "N D"], size: int, rng: np.random.Generator, *, even: bool
-) -> Int[np.ndarray, "B size"]:
-    """Cut a population into disjoint parts: evenly, as `stratified_indices` does, or else at random.
-
-    Parts of independent points that are cut evenly share how far off the points are together. What training learns of
-    that, samples that are held out would confirm, and parts would differ less than their mean is off.
-    """
-    if even:
-        return stratified_indices(points, size, rng)
-    n_parts = len(points) // size
-    return rng.permutation(len(points))[: n_parts * size].reshape(n_parts, size)
-
-
 class Drawing:
     """Draws disjoint stratified subsets of the samples of a run, from one saved time to the next.
 
-    With groups, each subset is of one group, the same one at all times. Subsets that are stratified anew at a later
-    time are balanced on what they are together: they hardly differ, however far off that is. Groups differ from one
-    another as that many samples do, and so tell the noise of their mean.
+    With groups, each subset is of one group, the same one at all times, which covers the population of the first time.
+    Subsets that are stratified anew at a later time are balanced on what they are together: they hardly differ, however
+    far off that is. Groups differ from one another as that many samples do, and so tell the noise of their mean.
 
     Args:
         rng: what is drawn with.
         n_groups: one subset from each of so many, no larger than a group; None for as many as there are, of all.
         turns: instead, from each group these of the disjoint subsets that it can be cut into, group by group for each
             turn; where there are fewer, they are begun with anew.
-        even: how groups are cut, see `parts_of`.
     """
 
-    def __init__(
-        self, rng: np.random.Generator, n_groups: int | None, turns: Sequence[int] = (0,), *, even: bool = True
-    ) -> None:
-        self._rng, self._n_groups, self._turns, self._even = rng, n_groups, turns, even
+    def __init__(self, rng: np.random.Generator, n_groups: int | None, turns: Sequence[int] = (0,)) -> None:
+        self._rng, self._n_groups, self._turns = rng, n_groups, turns
         self._groups: Int[np.ndarray, "G _"] | None = None
 
     def indices(self, points: Float[np.ndarray, "N D"], size: int) -> Int[np.ndarray, "B size"]:
@@ -106,7 +72,6 @@ class Drawing:
         if self._n_groups is None:
             return stratified_indices(points, size, self._rng)
         if self._groups is None:
-            size_of_groups = len(points) // self._n_groups
-            self._groups = parts_of(points, size_of_groups, self._rng, even=self._even)[: self._n_groups]
+            self._groups = stratified_indices(points, len(points) // self._n_groups, self._rng)[: self._n_groups]
         cut = [group[stratified_indices(points[group], size, self._rng)] for group in self._groups]
         return np.stack([subsets[turn % len(subsets)] for turn in self._turns for subsets in cut])

@@ -24,7 +24,7 @@ from hoam_plugin.steppers import default_float
 from hoam_plugin.training.data import Runs, RunSamples, TrainingData, bands_of
 from hoam_plugin.training.dealing import Dealing, OnOneDevice
 from hoam_plugin.training.settings import Training
-from hoam_plugin.training.stratification import Drawing, is_even, stratified_blocks
+from hoam_plugin.training.stratification import Drawing, stratified_blocks
 
 # The least standard deviation of a coordinate at one time, as a share of that over all times.
 _LEAST_SPREAD = 1e-5
@@ -249,8 +249,6 @@ class TrainingSamples:
         for times, slab in ensembles.slabs(self._ds, run):
             wanted = None if self._targets is None else self._targets.of(run, times, slab)
             for i, raw in enumerate(slab, times.start):
-                if i == 0 and self._n_subsets is not None:
-                    drawing = Drawing(rng, self._n_subsets, self._turns, even=is_even(raw))
                 normalised = self._normalisation.raw_samples(raw[chosen], self._dtype)
                 if self._noisy:
                     self._require_spread(normalised, run, i)
