@@ -55,7 +55,7 @@ _LOSS = "the loss of training"
 # it by chance, where a training learns the scatter of its samples alone.
 _CAUTION = 2.0
 # In the end a model that is no better may be kept this often.
-_ODDS_OF_A_MISTAKE = 0.01
+_ODDS_OF_A_MISTAKE = 0.005
 
 Values = Float[np.ndarray, " subsets"]
 
@@ -317,7 +317,7 @@ def at_most(values: Values, start: Values, caution: float = _CAUTION) -> float:
 
 
 def surely_at_most(values: Float[np.ndarray, "turns subsets"], start: Float[np.ndarray, "turns subsets"]) -> float:
-    """The same at odds of a hundred to one: 4.5 standard errors of four values, 2.5 of many (Student's t).
+    """The same at odds of two hundred to one: 5.8 standard errors of four values, 2.7 of many (Student's t).
 
     Subsets of a group are not independent: what they are together is spread evenly over the population, and the
     samples at both ends may be the same. So the noise is that among groups or among all, whichever is larger.
