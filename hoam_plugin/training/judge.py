@@ -104,10 +104,7 @@ class Judge:
 
     def values(self, weights: Weights) -> Values:
         """The loss on every subset; lower is better. Where there are two rules, by the one that is worse."""
-        if self.saved is None:
-            return self._values(weights, self.data)
-        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
-        return np.maximum(on_times, in_gaps)
+        return self._values(weights, self.data) if self.saved is None else np.maximum(*self._by_rules(weights))
 
     def values_on_half_the_times(self, weights: Weights) -> Values | None:
         """The same with every second saved time alone; None where the times do not enter by differences, or are few.
@@ -119,8 +116,15 @@ class Judge:
         n = len(self.saved.taus)
         kept = np.unique([*range(0, n, 2), n - 1])
         half = self.saved.rules(kept, trapezoid_weights(self.saved.taus[kept])).on_times
-        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
+        on_times, in_gaps = self._by_rules(weights)
         return np.maximum(on_times, in_gaps) + self._values(weights, half) - on_times
+
+    def left_open(self, weights: Weights) -> float:
+        """By how much the two rules differ: between the places where they look, a model may be as much worse again."""
+        if self.saved is None:
+            return 0.0
+        on_times, in_gaps = self._by_rules(weights)
+        return abs(float(np.mean(on_times - in_gaps)))
 
     def values_on_all(self, weights: Weights) -> Float[np.ndarray, "turns subsets"]:
         """`values`, and those on further subsets of the same groups: slower, with less noise that is known better."""
@@ -134,6 +138,11 @@ class Judge:
     def _rules(self) -> TwoRules:
         assert self.saved is not None
         return self.saved.rules(np.arange(len(self.saved.taus)), np.asarray(self.data.weights, np.float64))
+
+    def _by_rules(self, weights: Weights) -> tuple[Values, Values]:
+        """On the saved times, and between them."""
+        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
+        return on_times, in_gaps
 
     def _values(self, weights: Weights, data: TrainingData) -> Values:
         n_subsets = data.points.shape[2]

@@ -229,11 +229,13 @@ class TrainingRun:
         moments = [moment for moment in ((best,) if clearest is best else (best, clearest)) if moment is not None]
         if not ask_all:
             return next((moment for moment in moments if at_most(moment.values, start) < 0), None)
-        if best is None or at_most(best.values, start, _BEYOND_DOUBT) < 0:
+        judge = self._judge
+        left_open = [judge.left_open(moment.state.average) for moment in moments]
+        if best is None or at_most(best.values, start, _BEYOND_DOUBT) + left_open[0] < 0:
             return best
-        of_all = [self._judge.values_on_all(moment.state.average) for moment in moments]
-        start = self._judge.values_on_all(self._first_weights)
-        bounds = [surely_at_most(values, start) for values in of_all]
+        of_all = [judge.values_on_all(moment.state.average) for moment in moments]
+        start = judge.values_on_all(self._first_weights)
+        bounds = [surely_at_most(values, start) + more for values, more in zip(of_all, left_open, strict=True)]
         return moments[int(np.argmin(bounds))] if min(bounds) < 0 else None
 
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:

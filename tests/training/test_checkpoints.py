@@ -206,6 +206,7 @@ def test_the_clearest_model_is_remembered(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "m.hoam"
     monkeypatch.setattr(verdict, "LEAST_ITERATIONS", 10)
     monkeypatch.setattr(Judge, "values_on_half_the_times", lambda self, weights: None)
+    monkeypatch.setattr(Judge, "left_open", lambda self, weights: 0.0)
     noise = np.asarray([1.0, -1.0, 1.0, -1.0])
     before, after = [-0.1 + 0 * noise, -0.5 + 0.05 * noise, -0.6 + noise], [-0.7 + noise]
 

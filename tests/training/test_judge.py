@@ -140,6 +140,22 @@ def test_in_doubt_all_samples_of_the_same_groups_are_asked() -> None:
     assert np.ptp([values.mean() for values in of_each]) > 0
 
 
+def test_what_two_rules_leave_open() -> None:
+    """Their difference; nothing where there is one rule alone, or nothing moves."""
+    choices = choices_of(toy.moving_gaussian())
+    training_rows, judging_rows = held_out.split(choices.runs.ensemble, 204, jax.random.key(5))
+    samples = TrainingSamples(choices.runs, choices.training, jax.random.key(1), rows=training_rows)
+    judge = judge_of(choices, samples, judging_rows, jax.random.key(2))
+    assert judge.saved is not None
+    weights = iterations.start(choices.setup, jax.random.key(7), judge.data.conditions.shape[-1]).average
+    assert judge.left_open(weights) == 0
+    moving = jax.tree.map(lambda leaf: leaf + 0.1, weights)
+    on_times, in_gaps = (judge._values(moving, data) for data in judge._rules)
+    np.testing.assert_array_equal(judge.values(moving), np.maximum(on_times, in_gaps))
+    assert judge.left_open(moving) == pytest.approx(abs(np.mean(on_times - in_gaps)))
+    assert dataclasses.replace(judge, saved=None).left_open(moving) == 0
+
+
 def test_the_clearest_model_lies_furthest_below_the_beginning_on_the_side_of_caution() -> None:
     state = iterations.start_of(TRAINING, {"w": np.zeros(1, np.float32)})
     trail = Trail(state, 10)
@@ -153,12 +169,15 @@ def test_the_clearest_model_lies_furthest_below_the_beginning_on_the_side_of_cau
     assert (trail.best.iteration, trail.clearest.iteration) == (40, 20)
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, values: list[np.ndarray], on_all: list[np.ndarray]) -> xr.Dataset:
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, values: list[np.ndarray], on_all: list[np.ndarray], left_open: float = 0.0
+) -> xr.Dataset:
     """The history of a training whose judge says these, of the beginning 0; in the end of the best and the clearest."""
     said, of_all = iter([np.zeros(4), *values]), iter([*on_all, np.zeros((4, 4))])
     monkeypatch.setattr("hoam_plugin.training.judge.Judge.values", lambda self, weights: next(said))
     monkeypatch.setattr("hoam_plugin.training.judge.Judge.values_on_all", lambda self, weights: next(of_all))
     monkeypatch.setattr("hoam_plugin.training.judge.Judge.values_on_half_the_times", lambda self, weights: None)
+    monkeypatch.setattr("hoam_plugin.training.judge.Judge.left_open", lambda self, weights: left_open)
     training = hoam.Training(iterations=110, n_samples=64, block=10, learning_rate=2e-3, warmup=2)
     return hoam.fit(
         toy.moving_gaussian(speeds=(2.0,)),
@@ -187,6 +206,8 @@ def test_where_the_best_model_is_in_doubt_the_clearest_is_kept(monkeypatch: pyte
             assert scripted(monkeypatch, JUDGED, [best, clearest]).attrs["best_iteration"] == kept
     beyond_doubt = [*JUDGED[:-1], -1.1 + 0.1 * NOISY]
     assert scripted(monkeypatch, beyond_doubt, []).attrs["best_iteration"] == 110
+    with pytest.warns(UserWarning, match="no model on the way"):
+        assert scripted(monkeypatch, beyond_doubt, [-1.1 + 0.1 * many] * 2, 1.2).attrs["best_iteration"] == 0
 
 
 def groups_alike(rng: np.random.Generator) -> np.ndarray:
