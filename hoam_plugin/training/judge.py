@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
 from hoam_plugin import ensembles
 from hoam_plugin._internal.devices import Devices, here
@@ -39,8 +38,8 @@ _RELATIVE_COST = 0.6
 # Disjoint subsets, whose values tell the noise; samples per saved time in each.
 SUBSETS = 4
 _LEAST_SAMPLES, _MOST_SAMPLES = 4, 16
-# Where it is in doubt whether a model is better than nothing, further subsets of each group are asked, up to so many
-# times as many.
+# Where it is in doubt whether a model is better than nothing, further samples of each subset's group are asked, up to
+# so many times as many.
 _MOST_TURNS = 8
 # Of validation runs that have more samples, so many take part.
 _MOST_ROWS = 2000
@@ -51,11 +50,9 @@ _LEAST_TIMES = 9
 _OWN = "samples of the training"
 _LOSS = "the loss of training"
 
-# By so many standard errors a model has to lie below the beginning, on the way. The lowest of many judgements is below
-# it by chance, where a training learns the scatter of its samples alone.
+# By so many standard errors the best model has to lie below the beginning. The lowest of many judgements is below it by
+# chance, where a training learns the scatter of its samples alone.
 _CAUTION = 2.0
-# In the end a model that is no better may be kept this often.
-_ODDS_OF_A_MISTAKE = 0.005
 
 Values = Float[np.ndarray, " subsets"]
 
@@ -104,7 +101,10 @@ class Judge:
 
     def values(self, weights: Weights) -> Values:
         """The loss on every subset; lower is better. Where there are two rules, by the one that is worse."""
-        return self._values(weights, self.data) if self.saved is None else np.maximum(*self._by_rules(weights))
+        if self.saved is None:
+            return self._values(weights, self.data)
+        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
+        return np.maximum(on_times, in_gaps)
 
     def values_on_half_the_times(self, weights: Weights) -> Values | None:
         """The same with every second saved time alone; None where the times do not enter by differences, or are few.
@@ -116,19 +116,12 @@ class Judge:
         n = len(self.saved.taus)
         kept = np.unique([*range(0, n, 2), n - 1])
         half = self.saved.rules(kept, trapezoid_weights(self.saved.taus[kept])).on_times
-        on_times, in_gaps = self._by_rules(weights)
+        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
         return np.maximum(on_times, in_gaps) + self._values(weights, half) - on_times
 
-    def left_open(self, weights: Weights) -> float:
-        """By how much the two rules differ: between the places where they look, a model may be as much worse again."""
-        if self.saved is None:
-            return 0.0
-        on_times, in_gaps = self._by_rules(weights)
-        return abs(float(np.mean(on_times - in_gaps)))
-
-    def values_on_all(self, weights: Weights) -> Float[np.ndarray, "turns subsets"]:
-        """`values`, and those on further subsets of the same groups: slower, with less noise that is known better."""
-        return np.stack([judge.values(weights) for judge in (self, *self._further)])
+    def values_on_all(self, weights: Weights) -> Values:
+        """The same as `values` on more samples of every group: slower, with less noise."""
+        return np.mean([judge.values(weights) for judge in (self, *self._further)], axis=0)
 
     @functools.cached_property
     def _further(self) -> Sequence[Judge]:
@@ -138,11 +131,6 @@ class Judge:
     def _rules(self) -> TwoRules:
         assert self.saved is not None
         return self.saved.rules(np.arange(len(self.saved.taus)), np.asarray(self.data.weights, np.float64))
-
-    def _by_rules(self, weights: Weights) -> tuple[Values, Values]:
-        """On the saved times, and between them."""
-        on_times, in_gaps = (self._values(weights, data) for data in self._rules)
-        return on_times, in_gaps
 
     def _values(self, weights: Weights, data: TrainingData) -> Values:
         n_subsets = data.points.shape[2]
@@ -320,18 +308,6 @@ def standard_error(values: Values) -> float:
 
 
 def at_most(values: Values, start: Values, caution: float = _CAUTION) -> float:
-    """How far a model may lie above the beginning, so many standard errors added: below 0 it seems better."""
+    """How far a model may lie above the beginning, so many standard errors added: below 0 it is better than nothing."""
     above = values - start
     return float(np.mean(above)) + caution * standard_error(above)
-
-
-def surely_at_most(values: Float[np.ndarray, "turns subsets"], start: Float[np.ndarray, "turns subsets"]) -> float:
-    """The same at odds of two hundred to one: 5.8 standard errors of four values, 2.7 of many (Student's t).
-
-    Subsets of a group are not independent: what they are together is spread evenly over the population, and the
-    samples at both ends may be the same. So the noise is that among groups or among all, whichever is larger.
-    """
-    above = values - start
-    noise = max(standard_error(above.ravel()), standard_error(above.mean(axis=0)))
-    quantile = float(special.stdtrit(above.size - 1, 1 - _ODDS_OF_A_MISTAKE)) if above.size > 1 else 0.0
-    return float(np.mean(above)) + quantile * noise

@@ -20,7 +20,7 @@ from hoam_plugin.surrogates import Surrogate, load, provenance_of
 from hoam_plugin.training import checkpoints, iterations, verdict
 from hoam_plugin.training.guard import RunAwayGuard, TrainingDivergedError
 from hoam_plugin.training.iterations import BlockRecord, Setup
-from hoam_plugin.training.judge import Judge, Values, at_most, surely_at_most
+from hoam_plugin.training.judge import Judge, Values, at_most
 from hoam_plugin.training.trail import BlockLosses, Moment, Trail
 from hoam_plugin.training.verdict import Verdict
 from hoam_plugin.training.windows import TrainingSamples
@@ -223,20 +223,20 @@ class TrainingRun:
 
     def _better_than_start(self, *, ask_all: bool) -> Moment | None:
         """The best model, or else the clearest, that is; in doubt by more samples, which may have to be read."""
-        best, clearest, start = self._trail.best, self._trail.clearest, self._start
+        best, clearest = self._trail.best, self._trail.clearest
         if self._start_counts:
-            return best if best is not None and verdict.is_better(best.values, start) else None
-        moments = [moment for moment in ((best,) if clearest is best else (best, clearest)) if moment is not None]
-        if not ask_all:
-            return next((moment for moment in moments if at_most(moment.values, start) < 0), None)
-        judge = self._judge
-        left_open = [judge.left_open(moment.state.average) for moment in moments]
-        if best is None or at_most(best.values, start, _BEYOND_DOUBT) + left_open[0] < 0:
-            return best
-        of_all = [judge.values_on_all(moment.state.average) for moment in moments]
-        start = judge.values_on_all(self._first_weights)
-        bounds = [surely_at_most(values, start) + more for values, more in zip(of_all, left_open, strict=True)]
-        return moments[int(np.argmin(bounds))] if min(bounds) < 0 else None
+            return best if best is not None and verdict.is_better(best.values, self._start) else None
+        for moment in (best,) if clearest is best else (best, clearest):
+            if moment is not None and self._is_clear(moment, ask_all=ask_all):
+                return moment
+        return None
+
+    def _is_clear(self, moment: Moment, *, ask_all: bool) -> bool:
+        """Whether the model of this moment is better than the beginning, beyond the noise."""
+        if not ask_all or at_most(moment.values, self._start, _BEYOND_DOUBT) < 0:
+            return at_most(moment.values, self._start) < 0
+        of_all = self._judge.values_on_all
+        return at_most(of_all(moment.state.average), of_all(self._first_weights)) < 0
 
     def _ran_to_the_end(self, advance_bar: Callable[..., None]) -> bool:
         """One attempt; False when the guard ended it and training has gone back."""

@@ -205,18 +205,14 @@ def test_the_clearest_model_is_remembered(tmp_path: Path, monkeypatch: pytest.Mo
     """It was had before the kill; the best ones after it are in doubt."""
     path = tmp_path / "m.hoam"
     monkeypatch.setattr(verdict, "LEAST_ITERATIONS", 10)
+    monkeypatch.setattr(Judge, "values_on_all", lambda self, weights: np.zeros(4))
     monkeypatch.setattr(Judge, "values_on_half_the_times", lambda self, weights: None)
-    monkeypatch.setattr(Judge, "left_open", lambda self, weights: 0.0)
     noise = np.asarray([1.0, -1.0, 1.0, -1.0])
     before, after = [-0.1 + 0 * noise, -0.5 + 0.05 * noise, -0.6 + noise], [-0.7 + noise]
 
     def scripted(values: list[np.ndarray]) -> None:
-        left, of_all = (
-            iter([0 * noise, *values]),
-            iter(np.stack([-0.6 + noise, -0.5 + 0.05 * noise, 0 * noise])[:, None]),
-        )
+        left = iter([0 * noise, *values])
         monkeypatch.setattr(Judge, "values", lambda self, weights: next(left))
-        monkeypatch.setattr(Judge, "values_on_all", lambda self, weights: next(of_all))
 
     scripted(before + after)
     undisturbed = fit()
