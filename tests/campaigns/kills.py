@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import collections
 import errno
+import functools
 import json
+import math
 import os
 import random
 import re
@@ -133,7 +135,7 @@ def lies_in(folder: Path, path: object) -> bool:
     return not os.path.isabs(text) or text.startswith(os.fspath(folder))
 
 
-def in_a_child(work: Callable[[], None], killed_after: float | None = None) -> int:
+def in_a_child(work: Callable[[], None], killed_after: float = math.inf) -> int:
     """Do something in a fork, and how it ended: 0, 3 after a clear OSError, or the signal, negative."""
     child = os.fork()
     if child == 0:
@@ -145,65 +147,67 @@ def in_a_child(work: Callable[[], None], killed_after: float | None = None) -> i
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(5)
         os._exit(0)
-    if killed_after is not None:
+    if killed_after < math.inf:
         time.sleep(killed_after)
         os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def attacked(
+    kind: str, folder: Path, first: Callable[[], None], killed_after: Callable[[float], float] = lambda _: math.inf
+) -> tuple[int, str]:
+    """Save, and save something else over it under attack: how that ended, and which of the two is there, whole.
+
+    Args:
+        kind: of what is saved.
+        folder: where; nothing else may lie there after the undisturbed save.
+        first: what the process that is attacked does before it saves.
+        killed_after: when it is killed, if the undisturbed save took so many seconds.
+    """
+    name, save, level_of = KINDS[kind]
+    path, start = folder / name, time.monotonic()
+    assert in_a_child(lambda: save(path, 1.0)) == 0
+    seconds = time.monotonic() - start
+    assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers after the next save"
+
+    def work() -> None:
+        first()
+        save(path, 2.0)
+
+    ended = in_a_child(work, killed_after(seconds))
+    return ended, checked(lambda: level_of(path))
+
+
+def at_every_operation(kind: str, folder: Path, disturb: Callable[[int], None], expected: int) -> dict[str, object]:
+    """Disturb the first, second, ... operation, which ends the process as expected, until a save comes through."""
+    found = collections.Counter[str]()
+    n, ended = 0, expected
+    while ended == expected:
+        n += 1
+        ended, content = attacked(kind, folder, functools.partial(disturb, n))
+        assert ended in (0, expected), ended
+        found[content] += 1
+    return {"kind": kind, "operations": n - 1, **found}
+
+
 def kill(kind: str, folder: Path) -> dict[str, object]:
     """Kill before every operation, one after the other, until a save comes through."""
-    name, save, level_of = KINDS[kind]
-    path, found = folder / name, collections.Counter[str]()
-    n, ended = 0, -signal.SIGKILL
-    while ended == -signal.SIGKILL:
-        n += 1
-        assert in_a_child(lambda: save(path, 1.0)) == 0
-        assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers after the next save"
-
-        def work(n: int = n) -> None:
-            die_before_operation(n)
-            save(path, 2.0)
-
-        ended = in_a_child(work)
-        assert ended in (0, -signal.SIGKILL), ended
-        found[checked(lambda: level_of(path))] += 1
-    return {"what": "kill", "kind": kind, "operations": n - 1, **found}
-
-
-def moments(kind: str, folder: Path, n: int, seed: int) -> dict[str, object]:
-    """Kill at random moments between the begin and the end of an undisturbed save."""
-    name, save, level_of = KINDS[kind]
-    path, found, rng = folder / name, collections.Counter[str](), random.Random(seed)
-    for _ in range(n):
-        start = time.monotonic()
-        assert in_a_child(lambda: save(path, 1.0)) == 0
-        seconds = time.monotonic() - start
-        assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers after the next save"
-        ended = in_a_child(lambda: save(path, 2.0), killed_after=rng.uniform(0.0, 1.05 * seconds))
-        assert ended in (0, -signal.SIGKILL), ended
-        found[checked(lambda: level_of(path))] += 1
-    return {"what": "moments", "kind": kind, "kills": n, **found}
+    return {"what": "kill", **at_every_operation(kind, folder, die_before_operation, -signal.SIGKILL)}
 
 
 def read_only(kind: str, folder: Path) -> dict[str, object]:
     """Refuse every operation from the first, second, ... on, until a save comes through."""
-    name, save, level_of = KINDS[kind]
-    path, found = folder / name, collections.Counter[str]()
-    n, ended = 0, 3
-    while ended == 3:
-        n += 1
-        assert in_a_child(lambda: save(path, 1.0)) == 0
-        assert sorted(p.name for p in folder.iterdir()) == [name], "leftovers after the next save"
+    return {"what": "read_only", **at_every_operation(kind, folder, refuse_from_operation, 3)}
 
-        def work(n: int = n) -> None:
-            refuse_from_operation(n)
-            save(path, 2.0)
 
-        ended = in_a_child(work)
-        assert ended in (0, 3), ended
-        found[checked(lambda: level_of(path))] += 1
-    return {"what": "read_only", "kind": kind, "operations": n - 1, **found}
+def moments(kind: str, folder: Path, n: int, seed: int) -> dict[str, object]:
+    """Kill at random moments between the begin and the end of an undisturbed save."""
+    found, rng = collections.Counter[str](), random.Random(seed)
+    for _ in range(n):
+        ended, content = attacked(kind, folder, lambda: None, lambda seconds: rng.uniform(0.0, 1.05 * seconds))
+        assert ended in (0, -signal.SIGKILL), ended
+        found[content] += 1
+    return {"what": "moments", "kind": kind, "kills": n, **found}
 
 
 def full(kind: str, folder: Path) -> dict[str, object]:

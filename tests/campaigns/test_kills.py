@@ -35,9 +35,9 @@ def test_killed_before_every_operation(kind: str) -> None:
     "kind", ["model", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("store", "netcdf"))]
 )
 def test_killed_at_random_moments(kind: str) -> None:
-    found = run("moments", kind, "10", "0")
+    found = run("moments", kind, "20", "0")
     assert found["old"] >= 1
-    assert found["old"] + found.get("new", 0) == found["kills"] == 10
+    assert found["old"] + found.get("new", 0) == found["kills"] == 20
 
 
 @pytest.mark.parametrize("kind", ["model", pytest.param("store", marks=pytest.mark.slow)])
